@@ -1,0 +1,4 @@
+# Ellipsis.
+# expect: bad_answer
+def g():
+    return ...

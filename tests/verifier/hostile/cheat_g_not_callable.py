@@ -1,0 +1,3 @@
+# Defines g as a number.
+# expect: error:TypeError
+g = 1

@@ -1,0 +1,4 @@
+# A generator as the answer: it would run in the judge.
+# expect: bad_answer
+def g():
+    yield 1

@@ -1,0 +1,4 @@
+# Raises KeyboardInterrupt.
+# expect: error:KeyboardInterrupt
+def g():
+    raise KeyboardInterrupt

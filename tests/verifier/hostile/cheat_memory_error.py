@@ -1,0 +1,4 @@
+# Raises MemoryError itself.
+# expect: memory_limit
+def g():
+    raise MemoryError

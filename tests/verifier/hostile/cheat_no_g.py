@@ -1,0 +1,4 @@
+# Defines no g.
+# expect: error:NameError
+def h():
+    return 1

@@ -1,0 +1,6 @@
+# None where an integer is wanted.
+# expect: wrong_type
+# puzzle: def f(x: int):
+# puzzle:     return not x
+def g():
+    return None

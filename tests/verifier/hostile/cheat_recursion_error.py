@@ -1,0 +1,4 @@
+# Raises RecursionError itself.
+# expect: error:RecursionError
+def g():
+    raise RecursionError

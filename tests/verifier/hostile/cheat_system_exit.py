@@ -1,0 +1,4 @@
+# Raises SystemExit.
+# expect: error:SystemExit
+def g():
+    raise SystemExit(0)

@@ -1,0 +1,6 @@
+# The puzzle returns something truthy.
+# expect: wrong
+# puzzle: def f(x: List[int]):
+# puzzle:     return x
+def g():
+    return [1]

@@ -1,0 +1,6 @@
+# A tuple where a list is wanted.
+# expect: wrong_type
+# puzzle: def f(x: List[int]):
+# puzzle:     return len(x) == 2
+def g():
+    return (1, 2)

@@ -1,0 +1,4 @@
+# A class as the answer.
+# expect: bad_answer
+def g():
+    return int

@@ -1,0 +1,5 @@
+# Loops for ever.
+# expect: cpu_limit
+def g():
+    while True:
+        pass

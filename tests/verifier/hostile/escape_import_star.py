@@ -1,0 +1,7 @@
+# Imports everything a package shows.
+# expect: error:ImportError
+from os import *
+
+
+def g():
+    return getpid()

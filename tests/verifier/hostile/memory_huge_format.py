@@ -1,0 +1,4 @@
+# Asks format for a field ten billion wide.
+# expect: memory_limit error:ValueError
+def g():
+    return len("{:>{}}".format("x", 10**10))

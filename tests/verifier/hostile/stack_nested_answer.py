@@ -1,0 +1,7 @@
+# Answers with a list nested a million deep.
+# expect: bad_answer killed
+def g():
+    answer = []
+    for _ in range(10**6):
+        answer = [answer]
+    return answer

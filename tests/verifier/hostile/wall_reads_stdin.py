@@ -1,0 +1,4 @@
+# Waits for input that never comes.
+# expect: error:NameError
+def g():
+    return int(input())

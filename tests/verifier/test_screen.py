@@ -1,0 +1,168 @@
+"""Plain is what cannot change anything outside itself; a doubt makes a program not plain, never unjudged."""
+
+import pytest
+
+from verifier import policy
+from verifier.screen import Screen, names_variable
+
+policy_modules = policy.WIDE_IMPORTS
+
+
+@pytest.fixture(scope="module")
+def screen() -> Screen:
+    for name in policy_modules:  # not policy.import_modules: this process keeps its codecs and hashlib
+        __import__(name)
+    return Screen(policy_modules)
+
+
+PLAIN = """
+def g(n=3):
+    return [i * i for i in range(n) if i % 2]
+---
+import math
+from itertools import permutations
+
+def g():
+    return math.gcd(4, 6) + len(list(permutations('ab')))
+---
+def g(s='ab'):
+    return s.index('a') + s.count('b') + abs(-1)
+---
+import re
+
+def g():
+    return re.compile('a+').findall('aa')
+---
+def g():
+    try:
+        return 1 / 0
+    except ZeroDivisionError as e:
+        return len(str(e))
+---
+from functools import lru_cache
+
+@lru_cache(maxsize=None)
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+def g():
+    return fib(30)
+---
+from collections import Counter, defaultdict
+
+def g():
+    d = defaultdict(list)
+    d[1].append(2)
+    return sorted(Counter('aab').items())
+---
+import random
+
+def g():
+    return random.choice([1, 2])
+---
+def g():
+    return sum(f(x) for x in range(3)) + max(map(int, '123'))
+---
+def g(n=5):
+    def h(k):
+        nonlocal n
+        n = k
+        return n
+    return h(3)
+---
+def g():
+    total = 0
+    while True:
+        total += 1
+        if total > 3:
+            return '%d {} '.format(total) + f'{total:>4}'
+"""
+
+
+@pytest.mark.parametrize("source", PLAIN.split("---\n"))
+def test_plain(screen, source):
+    assert screen.why_not_plain(compile(source, "x", "exec")) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "f.__code__ = g.__code__",
+        "return ().__class__",
+        "x = object()\n    x.a = 1",
+        "import math\n    math.gcd = 1",
+        "import math\n    del math.gcd",
+        "return getattr(f, 'x')",
+        "return setattr",
+        "return eval('1')",
+        "return compile('1', 'x', 'eval')",
+        "return exec",
+        "return globals()",
+        "return vars()",
+        "return type('X', (), {})",
+        "class A:\n        pass",
+        "import sys",
+        "import os",
+        "import operator\n    return operator.attrgetter('a')",
+        "from operator import methodcaller",
+        "from functools import update_wrapper",
+        "from functools import wraps",
+        "import functools\n    return functools.total_ordering",
+        "import statistics\n    return statistics.sys",
+        "import re\n    return re.enum",
+        "import copy\n    copy.dispatch_table[int] = 1",
+        "import hashlib\n    hashlib.algorithms_available.add(1)",
+        "import decimal\n    decimal.getcontext().prec = 3",
+        "from decimal import getcontext",
+        "from typing import get_type_hints",
+        "import string\n    return string.Formatter",
+        "import collections.abc",
+        "return (x for x in ()).gi_frame",
+        "raise ValueError().with_traceback(None)",
+        "with x:\n        pass",
+        "return __builtins__",
+        "return __import__('math')",
+        "return '{}'.format_map({})",
+        "return lambda: (lambda: __name__)",
+        "return [[(lambda: open('x'))() for _ in ()] for _ in ()]",
+    ],
+)
+def test_not_plain(screen, body):
+    code = compile(f"def g():\n    {body}", "x", "exec")
+    assert screen.why_not_plain(code) is not None
+
+
+@pytest.mark.parametrize(
+    "source", ["from math import *", "async def g():\n    return 1", "async def g():\n    yield 1"]
+)
+def test_not_plain_at_module_level(screen, source):
+    assert screen.why_not_plain(compile(source, "x", "exec")) is not None
+
+
+def test_many_names_do_not_hide_an_import(screen):
+    """Past 256 names an instruction's argument is spread over two: the screen has to put it together."""
+    names = "\n".join(f"    a{i} + b{i}" for i in range(200))
+    for module in ("os", "math"):
+        code = compile(f"def g():\n{names}\n    import {module}", "x", "exec")
+        assert (screen.why_not_plain(code) is None) == (module == "math")
+
+
+def test_names_variable():
+    code = compile("def g():\n    return [f(x) for x in range(3)]", "x", "exec")
+    assert names_variable(code, "f")
+    assert not names_variable(code, "h")
+
+
+def test_no_plain_name_leads_to_something_that_can_be_changed(screen):
+    """Of what the plain modules hold, only functions, classes and constants have plain names."""
+    import sys
+    from types import ModuleType
+
+    for module in screen._modules:
+        for name, value in vars(sys.modules[module]).items():
+            if name.startswith("_") or name in screen._denied:
+                continue
+            if isinstance(value, ModuleType):
+                assert value.__name__ in screen._modules, (module, name)
+            else:
+                assert not isinstance(value, list | dict | set | bytearray), (module, name)

@@ -1,0 +1,35 @@
+"""Judges candidate programs in sandboxed processes; runnable alone: `python -m verifier`.
+
+from verifier import Pool, Limits
+with Pool(workers=8, limits=Limits(cpu_s=1.0)) as pool:
+    for verdict in pool.judge(pairs):
+        print(verdict.outcome)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verifier.pool import Pool, PoolError
+    from verifier.puzzle import Puzzle, PuzzleError, parse_puzzle
+    from verifier.verdict import Limits, PuzzleReport, Verdict
+
+__all__ = ["Limits", "Pool", "PoolError", "Puzzle", "PuzzleError", "PuzzleReport", "Verdict", "parse_puzzle"]
+
+_HOMES = {
+    "Pool": "pool",
+    "PoolError": "pool",
+    "Puzzle": "puzzle",
+    "PuzzleError": "puzzle",
+    "parse_puzzle": "puzzle",
+    "PuzzleReport": "verdict",
+    "Limits": "verdict",
+    "Verdict": "verdict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # imported when asked for: the zygote imports this package too, and must stay small
+    if name in _HOMES:
+        return getattr(import_module(f"verifier.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'verifier' has no attribute {name!r}")

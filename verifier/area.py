@@ -1,0 +1,88 @@
+"""The memory through which a sandboxed child reports: written by one child, read by us when it is gone.
+
+A child appends records (an item's number and bytes) and notes which item it is at. No wake-up is needed
+per record, and what was written before a child died is there. Each child has a fresh area, so nothing that
+survives a child can reach what a later one writes.
+"""
+
+import contextlib
+import mmap
+import os
+import struct
+from array import array
+from collections.abc import Iterator
+
+# bytes of records written, item in progress (-1: none), CPU seconds of the child when it began that item
+_HEADER = struct.Struct("<Qqd")
+_RECORD = struct.Struct("<qI")  # item, length
+
+
+class Area:
+    """`capacity` bytes for records. Memory is used only as far as it is written.
+
+    It is shared with children forked later, and with other processes that are given its `descriptor`.
+    """
+
+    def __init__(self, capacity: int, descriptor: int | None = None):
+        self.capacity = capacity
+        self.descriptor = os.memfd_create("area") if descriptor is None else descriptor
+        if descriptor is None:
+            os.ftruncate(self.descriptor, _HEADER.size + capacity)
+        self._map = mmap.mmap(self.descriptor, _HEADER.size + capacity)
+        self._view = memoryview(self._map)
+        self._used = 0
+        if descriptor is None:
+            _HEADER.pack_into(self._map, 0, 0, -1, 0.0)
+
+    def __enter__(self) -> "Area":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def begin(self, item: int, cpu_s: float) -> None:
+        _HEADER.pack_into(self._map, 0, self._used, item, cpu_s)
+
+    def has_room(self, size: int) -> bool:
+        return self._used + _RECORD.size + size <= self.capacity
+
+    def append(self, item: int, *parts: "bytes | array") -> None:
+        """Write a record, its parts one after another; the item is thereby no longer in progress.
+
+        Raises ValueError where there is no room; nothing is written then.
+        """
+        views = [memoryview(part).cast("B") for part in parts]
+        size = sum(view.nbytes for view in views)
+        if not self.has_room(size):
+            raise ValueError(f"no room for {size} bytes")
+        at = _HEADER.size + self._used
+        _RECORD.pack_into(self._map, at, item, size)
+        at += _RECORD.size
+        for view in views:
+            self._view[at : at + view.nbytes] = view
+            at += view.nbytes
+        self._used = at - _HEADER.size
+        _HEADER.pack_into(self._map, 0, self._used, -1, 0.0)
+
+    def in_progress(self) -> tuple[int, float]:
+        """The item the child is at (-1: none) and its CPU seconds then. A hostile child may write anything."""
+        return _HEADER.unpack_from(self._map, 0)[1:]
+
+    def records(self) -> Iterator[tuple[int, memoryview]]:
+        """What was written, as far as it makes sense. The views are of the area itself, until it is closed."""
+        used = min(_HEADER.unpack_from(self._map, 0)[0], self.capacity)
+        at, end = _HEADER.size, _HEADER.size + used
+        while at + _RECORD.size <= end:
+            item, length = _RECORD.unpack_from(self._map, at)
+            at += _RECORD.size
+            if length > end - at:
+                return
+            yield item, self._view[at : at + length]
+            at += length
+
+    def close(self) -> None:
+        """Give the memory back; where views are still about, once the last of them is gone."""
+        with contextlib.suppress(BufferError):
+            self._view.release()
+            self._map.close()
+        os.close(self.descriptor)

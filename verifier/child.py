@@ -1,0 +1,274 @@
+"""What the sandboxed children do: compile puzzles, run solutions, check answers.
+
+Three kinds of child, each forked from the zygote for one batch and gone after it:
+
+  prepare     reads and compiles puzzles; runs nothing
+  solutions   compiles and runs solutions, leaves their answers as literals; holds no puzzle
+  checks      holds puzzles and those literals, runs `f(answer) is True`; never ran a solution
+
+A batch shares a child only if all its programs are plain (screen.py). The zygote decides what runs where
+and what a report means; a report from a child that ran a program that is not plain is worth no more than
+that program.
+"""
+
+import gc
+import marshal
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from verifier import literal
+from verifier.answer_types import Checker
+from verifier.area import Area
+from verifier.programs import (
+    COMPILE_ERRORS,
+    Allowance,
+    OutputLimit,
+    Runtime,
+    begin_programs,
+    class_name,
+    compile_program,
+    describe,
+    is_worn,
+    peak_kb,
+    reset_random,
+)
+from verifier.puzzle import PuzzleError, parse_puzzle, read_puzzle, require_use
+from verifier.screen import names_variable
+from verifier.shown import LIMIT, shown
+
+REPORT_BYTES = 4096  # a report without its answer takes less
+
+# What became of a solution, beside the outcomes of verdict.py:
+ANSWER = "answer"  # there is a literal to check
+NOT_PLAIN = "not_plain"  # not run: it needs a process of its own
+FULL = "full"  # the area has no room for the answer; the rest needs another child
+NO_MEMORY = "memory_limit"
+
+
+# --- prepare
+
+
+class Prepared(NamedTuple):
+    """A puzzle ready to be checked against, or the reason why it cannot be: `reason` is "" if it can."""
+
+    reason: str
+    detail: str
+    answer_type: str
+    plain: bool
+    code: bytes  # marshalled
+
+
+def prepare_puzzles(area: Area, sources: list[str], runtime: Runtime) -> None:
+    for number, source in enumerate(sources):
+        area.begin(number, time.process_time())
+        prepared = prepare_puzzle(source, runtime)
+        data = literal.encode(tuple(prepared))
+        if not area.has_room(len(data)):
+            return
+        area.append(number, data)
+
+
+def prepare_puzzle(source: str, runtime: Runtime) -> Prepared:
+    try:
+        puzzle, tree = read_puzzle(source)
+        code = compile_program(tree, "<puzzle>")
+    except PuzzleError as e:
+        if isinstance(e.__cause__, MemoryError):
+            return refused_puzzle("too_large", "too large or too deeply nested")
+        return refused_puzzle(e.reason, str(e)[:200])
+    except COMPILE_ERRORS as e:
+        return refused_puzzle("no_parse", describe(e))
+    except MemoryError:
+        return refused_puzzle("too_large", "too large to compile")
+    plain = runtime.screen.why_not_plain(code) is None
+    return Prepared("", "", puzzle.answer_type, plain, marshal.dumps(code))
+
+
+def refused_puzzle(reason: str, detail: str) -> Prepared:
+    return Prepared(reason, detail, "", False, b"")
+
+
+# --- solutions
+
+
+class Attempt(NamedTuple):
+    """A solution to run.
+
+    `quoted` is the puzzle's code for a solution whose own text names `f`, else empty. It runs as if its
+    author had pasted the puzzle above it, which any author could: the copy is the solution's to call and
+    to spoil, and no part of judging it.
+    """
+
+    item: int
+    source: str
+    quoted: bytes
+    quoted_plain: bool
+
+
+def run_solutions(
+    area: Area, attempts: Iterable[Attempt], runtime: Runtime, limits: Allowance, *, plain: bool
+) -> None:
+    """Run solutions one after another. With `plain`, those that are not are only reported as such."""
+    printed = begin_programs(limits.output_bytes)
+    if not plain:
+        gc.enable()  # it is alone here
+    for attempt in attempts:
+        item = attempt.item
+        printed.count = 0
+        start = time.process_time()
+        area.begin(item, start)
+        status, detail, answer = solve(attempt, runtime, limits.output_bytes, plain=plain)
+        if printed.count > printed.limit:
+            status, detail, answer = "output_limit", "printed too much", []
+        if not area.has_room(sum(memoryview(part).nbytes for part in answer) + REPORT_BYTES):
+            area.append(item, literal.encode((FULL, "", 0.0, 0)))
+            return
+        if answer:
+            area.append(~item, *answer)
+        area.append(item, literal.encode((status, detail, time.process_time() - start, peak_kb())))
+        if is_worn(limits.memory_mb):
+            return
+
+
+def solve(
+    attempt: Attempt, runtime: Runtime, output_bytes: int, *, plain: bool
+) -> tuple[str, str, list[literal.Part]]:
+    """(status, detail, encoded answer) of one solution."""
+    if plain and attempt.quoted and not attempt.quoted_plain:
+        return NOT_PLAIN, "", []
+    try:
+        code = compile_program(attempt.source, "<solution>")
+        if plain and runtime.screen.why_not_plain(code) is not None:
+            return NOT_PLAIN, "", []
+    except COMPILE_ERRORS as e:
+        return "syntax", describe(e), []
+    except MemoryError:  # also what the parser raises when its own stack is full
+        return NO_MEMORY, "too large or too deeply nested to compile", []
+    space = runtime.space(plain=plain)
+    if "random" in attempt.source or b"random" in attempt.quoted:
+        reset_random()
+    try:
+        if attempt.quoted and names_variable(code, "f"):
+            exec(marshal.loads(attempt.quoted), space)
+        exec(code, space)
+        if "g" not in space:
+            return "error:NameError", "the solution defines no g", []
+        return ANSWER, "", literal.encode_parts(space["g"](), output_bytes)
+    except literal.NotLiteral as e:
+        return "bad_answer", str(e)[:200], []
+    except (literal.LiteralTooBig, OutputLimit) as e:
+        return "output_limit", str(e)[:200] or "printed too much", []
+    except MemoryError:
+        return NO_MEMORY, "MemoryError", []
+    except BaseException as e:
+        return f"error:{class_name(e)}", describe(e), []
+    finally:
+        space.clear()
+
+
+# --- checks
+
+
+class Check(NamedTuple):
+    item: int
+    code: bytes  # of the puzzle, marshalled
+    checker: Checker
+    proofs: bytes
+    answer: literal.Buffer  # encoded
+    plain: bool  # the puzzle
+    alone: bool  # the answer is from a solution that is not plain
+
+
+def run_checks(area: Area, checks: list[Check], runtime: Runtime, limits: Allowance) -> None:
+    """Check answers one after another. All puzzles are plain, or there is one check only."""
+    printed = begin_programs(limits.output_bytes)
+    loaded: dict[bytes, Any] = {}
+    for check in checks:
+        printed.count = 0
+        start = time.process_time()
+        area.begin(check.item, start)
+        if check.code not in loaded:
+            loaded[check.code] = marshal.loads(check.code)
+        outcome, detail, text = check_answer(check, loaded[check.code], runtime)
+        report = (outcome, detail, time.process_time() - start, peak_kb(), text)
+        area.append(check.item, literal.encode(report))
+        if is_worn(limits.memory_mb):
+            return
+
+
+def check_answer(check: Check, code: Any, runtime: Runtime) -> tuple[str, str, str]:
+    """(outcome, detail, the answer's bounded repr)."""
+    text = ""
+    try:
+        answer = literal.decode(check.answer)
+        text = shown(answer, len(check.answer))
+        if check.answer[0] not in check.proofs and not check.checker(answer):
+            return "wrong_type", "", text
+        space = runtime.space(plain=check.plain)
+        if b"random" in check.code:
+            reset_random()
+        result = call_puzzle(code, space, answer)
+    except literal.CorruptLiteral as e:
+        return "bad_answer", f"corrupt: {e}"[:200], text
+    except MemoryError:
+        return NO_MEMORY, "MemoryError in the puzzle", text
+    except OutputLimit:
+        return "output_limit", "the puzzle printed too much", text
+    except BaseException as e:
+        return "wrong", f"f raised {class_name(e)}: {describe(e)}"[:200], text
+    if result is True:
+        return "accepted", "", text
+    return "wrong", "" if result is False else f"f returned {class_name(result)}", text
+
+
+def call_puzzle(code: Any, space: dict[str, Any], answer: object) -> object:
+    """`f(answer)` of a freshly made f: defaults that an earlier call changed are not seen."""
+    exec(code, space)
+    try:
+        return space["f"](answer)
+    finally:
+        space.clear()
+
+
+# --- trivial answers
+
+
+def run_trivial(
+    area: Area, source: str, code: bytes, plain: bool, answers: Callable[[], Iterable[Any]], runtime: Runtime
+) -> None:
+    """Try guesses on one puzzle until one is accepted.
+
+    Reports (tried, raised, the winner or "", last error), or only the reason why it cannot be a good puzzle.
+    """
+    begin_programs(1 << 20)
+    if not plain:
+        gc.enable()
+    area.begin(0, 0.0)
+    try:
+        require_use(parse_puzzle(source))
+    except PuzzleError as e:
+        area.append(0, literal.encode((0, 0, "", e.reason)))
+        return
+    loaded = marshal.loads(code)
+    tried, raised, winner, error = 0, 0, "", ""
+    try:
+        exec(loaded, runtime.space(plain=plain))
+    except BaseException as e:
+        area.append(0, literal.encode((0, 0, "", f"{class_name(e)}: {describe(e)}"[:200])))
+        return
+    for answer in answers():
+        tried += 1
+        text = repr(answer)[:LIMIT]
+        if b"random" in code:
+            reset_random()
+        try:
+            accepted = call_puzzle(loaded, runtime.space(plain=plain), answer) is True
+        except BaseException as e:
+            raised += 1
+            error = f"{class_name(e)}: {describe(e)}"[:200]
+            accepted = False
+        if accepted:
+            winner = text
+            break
+    area.append(0, literal.encode((tried, raised, winner, error)))

@@ -1,0 +1,226 @@
+"""The few file operations everything on disk is built from.
+
+A path is local, or has a scheme (`gs://bucket/x`, `memory://x`) and then goes through fsspec, which is
+imported only at that moment. A file is never visible half written: local files are written under a temporary
+name in the same folder, synced, and renamed; object stores show an upload only once it is whole.
+
+Left out: appending and directory renames, because no stage needs them and object stores have neither.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import IO, Any
+
+Path = str | os.PathLike[str]
+
+TEMPORARY_SUFFIX = ".tmp"
+# A temporary file nobody has written to for this long has lost its writer, whichever host that was.
+STALE_TEMPORARY_S = 3600.0
+
+
+def is_remote(path: Path) -> bool:
+    return "://" in os.fspath(path)
+
+
+def _remote(path: Path) -> tuple[Any, str]:
+    """The fsspec file system of a path with a scheme, and the path inside it."""
+    try:
+        import fsspec
+    except ImportError as error:
+        raise ImportError(f"{os.fspath(path)} needs fsspec and the driver of its scheme installed") from error
+    return fsspec.core.url_to_fs(os.fspath(path))
+
+
+def join(path: Path, *names: str) -> str:
+    """As os.path.join; pathlib would fold the two slashes of a scheme into one."""
+    return os.path.join(os.fspath(path), *names)
+
+
+def open_read(path: Path) -> IO[bytes]:
+    """Raises FileNotFoundError where there is no such file."""
+    if is_remote(path):
+        system, inner = _remote(path)
+        return system.open(inner, "rb")
+    return open(path, "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    with open_read(path) as file:
+        return file.read()
+
+
+def size(path: Path) -> int:
+    """Bytes in the file. Raises FileNotFoundError where there is no such file."""
+    if is_remote(path):
+        system, inner = _remote(path)
+        return int(system.size(inner))
+    return os.stat(path).st_size
+
+
+def exists(path: Path) -> bool:
+    if is_remote(path):
+        system, inner = _remote(path)
+        system.invalidate_cache()
+        return bool(system.exists(inner))
+    return os.path.exists(path)
+
+
+def listdir(path: Path) -> list[str]:
+    """Sorted names in a folder; an absent folder is empty, as it is in an object store."""
+    if is_remote(path):
+        system, inner = _remote(path)
+        system.invalidate_cache()
+        try:
+            return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in system.ls(inner, detail=False))
+        except FileNotFoundError:
+            return []
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []
+
+
+def makedirs(path: Path) -> None:
+    if is_remote(path):
+        system, inner = _remote(path)
+        system.makedirs(inner, exist_ok=True)
+    else:
+        os.makedirs(path, exist_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Removing what is already gone is no error: two hosts may tidy the same folder."""
+    with contextlib.suppress(FileNotFoundError):
+        if is_remote(path):
+            system, inner = _remote(path)
+            system.rm_file(inner)
+        else:
+            os.remove(path)
+
+
+def _temporary_name(path: str) -> str:
+    """Says who writes it (host, process), so that `remove_leftovers` can tell the living from the dead."""
+    folder, name = os.path.split(path)
+    writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return os.path.join(folder, f".{name}.{writer}{TEMPORARY_SUFFIX}")
+
+
+def _sync_folder(folder: str) -> None:
+    """A rename survives power loss only once its folder is synced."""
+    descriptor = os.open(folder or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears under `path`, whole, when the block ends without an exception.
+
+    Missing folders are made. On an exception nothing appears and the temporary file is removed.
+    """
+    target = os.fspath(path)
+    if is_remote(target):
+        with tempfile.TemporaryFile() as spool:
+            yield spool
+            spool.seek(0)
+            system, inner = _remote(target)
+            with system.open(inner, "wb") as upload:
+                shutil.copyfileobj(spool, upload)
+        return
+    folder = os.path.dirname(target)
+    os.makedirs(folder or ".", exist_ok=True)
+    temporary = _temporary_name(target)
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        remove(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replaces the file at `path` by `data` in one step; text is stored as UTF-8."""
+    with open_atomic(path) as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def create_exclusive(path: Path, data: bytes) -> bool:
+    """Makes the file with all its content; False where it exists. At most one caller ever gets True.
+
+    Locally by hard link, which NFS keeps atomic too; an O_EXCL open shows an empty file for a moment.
+    """
+    target = os.fspath(path)
+    if is_remote(target):
+        system, inner = _remote(target)
+        try:
+            system.pipe_file(inner, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+    temporary = _temporary_name(target)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    finally:
+        remove(temporary)
+    _sync_folder(os.path.dirname(target))
+    return True
+
+
+def remove_leftovers(folder: Path, *, everything: bool = False) -> list[str]:
+    """Removes the temporary files that killed writers left in `folder`; returns their names.
+
+    A temporary file of a living process of this host, or a recent one of another host, is being written and
+    stays, unless `everything` says that nobody can still need one.
+    """
+    if is_remote(folder):
+        return []
+    removed = []
+    for name in listdir(folder):
+        if not (name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)):
+            continue
+        path = os.path.join(os.fspath(folder), name)
+        if everything or _is_abandoned(path):
+            remove(path)
+            removed.append(name)
+    return removed
+
+
+def _is_abandoned(path: str) -> bool:
+    host_and_more, _, _ = os.path.basename(path).removesuffix(TEMPORARY_SUFFIX).rpartition("-")
+    host_part, _, process = host_and_more.rpartition("-")
+    if host_part.endswith("." + socket.gethostname()) and process.isdigit() and not _is_alive(int(process)):
+        return True
+    try:
+        return time.time() - os.stat(path).st_mtime > STALE_TEMPORARY_S
+    except FileNotFoundError:
+        return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,202 @@
+"""Judging a batch: which program runs in which child.
+
+Solutions first, until each has a literal answer or an outcome; then answers against puzzles. Plain
+programs share a child. What dies or runs into a limit costs itself only: the rest goes on in another
+child. An outcome that a batch might have caused (a crash, memory) is decided by running the program again,
+alone.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from verifier import child
+from verifier.area import Area
+from verifier.child import Attempt, Check, Prepared
+from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, OUTPUT_LIMIT, WALL_LIMIT
+from verifier.programs import Allowance, Runtime
+from verifier.puzzles import Puzzles
+from verifier.reports import (
+    IN_PUZZLE,
+    IN_SOLUTION,
+    TOO_LARGE,
+    Checked,
+    Judged,
+    Solved,
+    death,
+    is_transient,
+    read_checks,
+    read_solutions,
+)
+from verifier.solver import Solver
+from verifier.watch import Ended, Nursery, Watched
+
+LEAST_CHECK_S = 0.005  # CPU seconds a check gets, however much its solution used
+
+# Solutions that may call the puzzle. Too many matches (a comment, say) only cost microseconds.
+_NAMES_F = re.compile(r"(?<![\w.])f\b(?!['\"])")
+
+
+class Judge:
+    """Judges batches: puzzles in children of `nursery`, solutions in those of `solver`."""
+
+    def __init__(self, nursery: Nursery, solver: Solver, runtime: Runtime):
+        self._nursery, self._solver, self.runtime = nursery, solver, runtime
+        self.puzzles = Puzzles(nursery, runtime)
+
+    def judge(
+        self, puzzles: Sequence[str], solutions: Sequence[str], which: Sequence[int], limits: Allowance
+    ) -> list[Judged]:
+        """What became of each solution; `which[i]` is the number of solution i's puzzle."""
+        prepared = self.puzzles.prepare(puzzles, limits)
+        judged: dict[int, Judged] = {}
+        attempts: dict[int, Attempt] = {}
+        for item, (solution, number) in enumerate(zip(solutions, which, strict=True)):
+            puzzle = prepared[number]
+            if puzzle.reason:
+                outcome = INFRASTRUCTURE if puzzle.reason == INFRASTRUCTURE else "error:PuzzleError"
+                judged[item] = Judged(outcome, f"puzzle: {puzzle.reason}: {puzzle.detail}"[:200])
+            else:
+                quoted = puzzle.code if _NAMES_F.search(solution) else b""
+                attempts[item] = Attempt(item, solution, quoted, puzzle.plain)
+        with contextlib.ExitStack() as areas:  # answers stay where they were written until they are checked
+            solved = self._solve(attempts, limits, areas)
+            checks = []
+            for item in sorted(solved, key=lambda item: (which[item], item)):
+                outcome, detail, cpu_s, peak_kb, answer, alone = solved[item]
+                if outcome != child.ANSWER:
+                    judged[item] = Judged(outcome, detail, cpu_s, peak_kb)
+                    continue
+                puzzle = prepared[which[item]]
+                checker = self.puzzles.checker(puzzle.answer_type)
+                checks.append(Check(item, puzzle.code, *checker, answer, puzzle.plain, alone))
+            judged |= self._check(checks, solved, limits)
+            solved.clear()
+            checks.clear()
+        return [judged[item] for item in range(len(which))]
+
+    # --- solutions
+
+    def _solve(
+        self, attempts: dict[int, Attempt], limits: Allowance, areas: contextlib.ExitStack
+    ) -> dict[int, Solved]:
+        solved: dict[int, Solved] = {}
+        alone: list[int] = []
+        todo = list(attempts)
+        while todo:
+            area = areas.enter_context(Area(limits.output_bytes + 2 * child.REPORT_BYTES))
+            ended = self._run_solutions([attempts[item] for item in todo], area, limits, plain=True)
+            seen = 0
+            for item, report in read_solutions(area):
+                if item != todo[seen] or (report.outcome == child.FULL and seen > 0):
+                    break  # it begins the next child, with all the room there is
+                seen += 1
+                if report.outcome in (child.NOT_PLAIN, child.NO_MEMORY):
+                    alone.append(item)
+                elif report.outcome == child.FULL:
+                    solved[item] = report._replace(outcome=OUTPUT_LIMIT, detail=TOO_LARGE)
+                else:
+                    solved[item] = report.within(limits.cpu_s)
+            todo = todo[seen:]
+            if todo and ended.how in (CPU_LIMIT, WALL_LIMIT) and ended.item == todo[0]:
+                spent_s = limits.cpu_s if ended.how == CPU_LIMIT else 0.0
+                solved[todo.pop(0)] = Solved(ended.how, IN_SOLUTION, spent_s, ended.peak_kb)
+            elif todo and (ended.how != "exit" or seen == 0):
+                alone.append(todo.pop(0))  # it killed the batch
+        for item in alone:
+            area = areas.enter_context(Area(limits.output_bytes + 2 * child.REPORT_BYTES))
+            solved[item] = self._solve_alone(attempts[item], area, limits)
+        return solved
+
+    def _solve_alone(self, attempt: Attempt, area: Area, limits: Allowance) -> Solved:
+        for _ in range(2):
+            ended = self._run_solutions([attempt], area, limits, plain=False)
+            reports = [report for item, report in read_solutions(area) if item == attempt.item]
+            if reports and ended.how == "exit":
+                last = reports[-1]
+                if last.outcome == child.FULL:
+                    last = last._replace(outcome=OUTPUT_LIMIT, detail=TOO_LARGE)
+                # the kernel's figures, and a copy of the answer: the program may have written anything
+                # anywhere
+                answer = bytes(last.answer)
+                last = last._replace(cpu_s=ended.cpu_s, peak_kb=ended.peak_kb, answer=answer, alone=True)
+                return last.within(limits.cpu_s)
+            if not is_transient(ended):
+                break
+        return Solved(*death(ended, IN_SOLUTION), ended.cpu_s, ended.peak_kb, alone=True)
+
+    def _run_solutions(self, attempts: list[Attempt], area: Area, limits: Allowance, *, plain: bool) -> Ended:
+        budget = {attempt.item: limits.cpu_s for attempt in attempts}
+        alone = None if plain else attempts[0].item
+        watched = Watched(budget, limits.wall_s, limits.memory_mb, alone)
+        return self._solver.run(attempts, area, watched, limits, plain=plain)
+
+    # --- checks
+
+    def _check(self, checks: list[Check], solved: dict[int, Solved], limits: Allowance) -> dict[int, Judged]:
+        judged: dict[int, Judged] = {}
+        alone = [check for check in checks if check.alone or not check.plain]
+        todo = [check for check in checks if not check.alone and check.plain]
+        while todo:
+            ended, reports = self._run_checks(todo, solved, limits)
+            seen = 0
+            for item, report in reports:
+                if item != todo[seen].item:
+                    break
+                if report.outcome == child.NO_MEMORY:
+                    alone.append(todo[seen])
+                else:
+                    judged[item] = _combine(solved[item], report, limits)
+                seen += 1
+            todo = todo[seen:]
+            if todo and ended.how == CPU_LIMIT and ended.item == todo[0].item:
+                judged[todo.pop(0).item] = Judged(CPU_LIMIT, IN_PUZZLE, limits.cpu_s, ended.peak_kb)
+            elif todo and (ended.how != "exit" or seen == 0):
+                alone.append(todo.pop(0))
+        for check in alone:
+            judged[check.item] = self._check_alone(check, solved, limits)
+        return judged
+
+    def _check_alone(self, check: Check, solved: dict[int, Solved], limits: Allowance) -> Judged:
+        for _ in range(2):
+            ended, reports = self._run_checks([check], solved, limits, alone=check.item)
+            mine = [report for item, report in reports if item == check.item]
+            if mine and ended.how == "exit":
+                return _combine(solved[check.item], mine[-1], limits)
+            if not is_transient(ended):
+                break
+        outcome, detail = death(ended, IN_PUZZLE)
+        return Judged(outcome, detail, solved[check.item].cpu_s + ended.cpu_s, ended.peak_kb)
+
+    def _run_checks(
+        self, checks: list[Check], solved: dict[int, Solved], limits: Allowance, alone: int | None = None
+    ) -> tuple[Ended, list[tuple[int, Checked]]]:
+        body = partial(child.run_checks, checks=checks, runtime=self.runtime, limits=limits)
+        budget = {check.item: max(limits.cpu_s - solved[check.item].cpu_s, LEAST_CHECK_S) for check in checks}
+        with Area(child.REPORT_BYTES * len(checks)) as area:
+            ended = self._nursery.run(body, area, Watched(budget, limits.wall_s, limits.memory_mb, alone))
+            return ended, list(read_checks(area))
+
+    # --- anything else about one puzzle
+
+    def examine(
+        self, puzzle: Prepared, body: Callable[..., None], limits: Allowance
+    ) -> tuple[Ended, bytes | None]:
+        """Run `body(area, code, plain, runtime=...)` on a puzzle in a child; how it ended, and its one report."""
+        run = partial(body, code=puzzle.code, plain=puzzle.plain, runtime=self.runtime)
+        for _ in range(2):
+            with Area(child.REPORT_BYTES) as area:
+                watched = Watched({0: limits.cpu_s}, limits.wall_s, limits.memory_mb, alone=0)
+                ended = self._nursery.run(run, area, watched)
+                report = next((bytes(data) for _, data in area.records()), None)
+            if not is_transient(ended):
+                break
+        return ended, report if ended.how == "exit" else None
+
+
+def _combine(solved: Solved, checked: Checked, limits: Allowance) -> Judged:
+    total_s, peak_kb = solved.cpu_s + checked.cpu_s, max(solved.peak_kb, checked.peak_kb)
+    if total_s > limits.cpu_s:
+        return Judged(CPU_LIMIT, IN_PUZZLE, total_s, peak_kb, checked.shown)
+    return Judged(checked.outcome, checked.detail, total_s, peak_kb, checked.shown)

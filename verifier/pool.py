@@ -1,0 +1,332 @@
+"""A pool of zygotes that judges streams of attempts, in order, with bounded look-ahead.
+
+One generator drives everything by `poll`; there are no threads. A worker that dies, hangs or floods is
+replaced, what it had in hand is judged once more, item by item, and what fails twice is reported as
+`infrastructure`.
+"""
+
+import os
+import select
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verifier import policy
+from verifier.errors import UserError
+from verifier.isolation import LAYERS
+from verifier.verdict import Limits, PuzzleReport, Verdict, infrastructure
+from verifier.worker import Worker
+
+JOBS_AHEAD = 2  # per worker: one at work, one queued, so that it never waits for the pool
+HELLO_S = 60.0
+SILENCE_S = 60.0  # a worker at work says something every second
+MAX_FAILED_STARTS = 3
+
+
+class PoolError(UserError, RuntimeError):
+    """The pool cannot work: its workers do not start, or the isolation required is not to be had."""
+
+
+@dataclass
+class Job:
+    """Items on their way. `attempt` counts how often workers were lost over them."""
+
+    items: list[tuple[int, Any]]  # (place in the stream, item)
+    attempt: int
+    deliver: Callable[[int, Any], None] | None  # None once nobody wants the results any more
+
+
+class Pool:
+    """Judges attempts and screens puzzles in sandboxed worker processes.
+
+    workers: how many; None is one for each CPU this process may use.
+    limits: for each attempt.
+    isolation: "auto" (all layers the host allows), "namespaces", "landlock" or "rlimits".
+    require: refuse to work (PoolError) below this level.
+    imports: "wide" or "paper", a key of policy.IMPORTS.
+    batch_size: attempts a worker takes at a time.
+    hash_seed: of the interpreters that run candidates; the order of sets of strings depends on it.
+    recycle_after: verdicts after which a worker is replaced by a fresh one.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        *,
+        isolation: str = "auto",
+        require: str = "rlimits",
+        imports: str = "wide",
+        batch_size: int = 256,
+        hash_seed: int = 0,
+        recycle_after: int = 100_000,
+    ):
+        count = len(os.sched_getaffinity(0)) if workers is None else workers
+        if count < 1:
+            raise ValueError(f"workers must be at least 1, got {workers!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+        if isolation not in ("auto", *LAYERS) or require not in LAYERS:
+            raise ValueError(
+                f"isolation must be auto or one of {', '.join(LAYERS)}, require one of them; "
+                f"got {isolation!r} and {require!r}"
+            )
+        if isolation != "auto" and LAYERS.index(isolation) < LAYERS.index(require):
+            raise ValueError(f"isolation={isolation} is weaker than require={require}")
+        if imports not in policy.IMPORTS:
+            raise ValueError(f"imports must be one of {', '.join(policy.IMPORTS)}, got {imports!r}")
+        self.limits = limits
+        self._batch_size, self._recycle_after = batch_size, recycle_after
+        self._start = lambda: Worker(isolation, require, imports, hash_seed)
+        self._workers: list[Worker] = []
+        self._numbers = iter(range(1 << 62))
+        self._failed_starts = 0
+        self._busy = False
+        self._finalizer = weakref.finalize(self, _end_workers, self._workers, os.getpid())
+        for _ in range(count):
+            self._workers.append(self._start())
+
+    # --- life
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers and whatever they are running. The pool is of no use afterwards."""
+        self._finalizer()
+
+    @property
+    def isolation(self) -> str:
+        """The layers that are on, as "rlimits+seccomp+landlock+namespaces". Waits for the first worker to start."""
+        while True:
+            for worker in self._workers:
+                if worker.isolation is not None:
+                    return worker.isolation
+            self._pump(block=True)
+
+    @property
+    def notes(self) -> list[str]:
+        """Why layers are off, as "landlock: not supported". Known once `isolation` is."""
+        return next((worker.notes for worker in self._workers if worker.isolation is not None), [])
+
+    def pids(self) -> list[int]:
+        """The workers' process ids."""
+        return [worker.pid for worker in self._workers]
+
+    # --- work
+
+    def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+        """One Verdict for each item, a mapping with at least "puzzle" and "solution" (str), in order, as they come.
+
+        Raises TypeError for an item that is none, PoolError if workers cannot be had.
+        """
+        return self._stream(items, _check_attempt, self._judge_message, self._batch_size)
+
+    def screen_puzzles(self, sources: Iterable[str]) -> Iterator[PuzzleReport]:
+        """One PuzzleReport for each puzzle's source: well formed, and not solved by a trivial answer?"""
+        return self._stream(sources, _check_source, self._screen_message, max(1, self._batch_size // 16))
+
+    def _judge_message(self, number: int, items: Sequence[Mapping[str, Any]]) -> tuple:
+        puzzles: dict[str, int] = {}
+        which = [puzzles.setdefault(item["puzzle"], len(puzzles)) for item in items]
+        return (
+            "judge",
+            number,
+            self._allowance(),
+            list(puzzles),
+            [item["solution"] for item in items],
+            which,
+        )
+
+    def _allowance(self) -> tuple[float, float, int, int]:
+        limits = self.limits
+        return float(limits.cpu_s), float(limits.effective_wall_s), limits.memory_mb, limits.output_bytes
+
+    def _screen_message(self, number: int, items: Sequence[str]) -> tuple:
+        return "screen", number, self._allowance(), list(items)
+
+    def _stream(
+        self,
+        items: Iterable[Any],
+        check: Callable[[int, Any], None],
+        message: Callable[[int, Sequence[Any]], tuple],
+        batch_size: int,
+    ) -> Iterator[Any]:
+        """Send items out in batches and yield what comes back, in the items' order."""
+        if self._busy:
+            raise RuntimeError("this pool is already judging another stream; use one pool for each")
+        if not self._finalizer.alive:
+            raise RuntimeError("this pool is closed")
+        self._busy = True
+        waiting: deque[Job] = deque()  # lost jobs first, then fresh items one by one
+        fresh: deque[tuple[int, Any]] = deque()
+        ready: dict[int, Any] = {}
+        source, exhausted, pulled, given = iter(items), False, 0, 0
+        look_ahead = batch_size * (JOBS_AHEAD * len(self._workers) + 2)
+        for worker in self._workers:
+            worker.excuse()
+        self._lost = waiting.append
+        try:
+            while True:
+                while given in ready:
+                    yield ready.pop(given)
+                    given += 1
+                room = min(batch_size, look_ahead - (pulled - given))
+                while not exhausted and room > 0:
+                    try:
+                        item = next(source)
+                    except StopIteration:
+                        exhausted = True
+                        break
+                    check(pulled, item)
+                    fresh.append((pulled, item))
+                    pulled, room = pulled + 1, room - 1
+                if exhausted and given == pulled:
+                    return
+                self._dispatch(waiting, fresh, ready, message, batch_size, exhausted or room == 0)
+                self._pump(block=given not in ready and (exhausted or pulled - given >= look_ahead))
+        finally:
+            self._busy = False
+            for worker in self._workers:
+                for job in worker.jobs.values():
+                    job.deliver = None
+
+    def _dispatch(
+        self,
+        waiting: deque[Job],
+        fresh: deque[tuple[int, Any]],
+        ready: dict[int, Any],
+        message: Callable[[int, Sequence[Any]], tuple],
+        batch_size: int,
+        enough: bool,
+    ) -> None:
+        """Give work to the started workers that have room for it, evenly when there is little."""
+        size = min(batch_size, -(-len(fresh) // len(self._workers)))
+        while waiting or (fresh and enough):
+            # nobody gets a second job before all have started and got one
+            worker = min(self._workers, key=lambda worker: (len(worker.jobs), worker.isolation is None))
+            if worker.isolation is None or len(worker.jobs) >= JOBS_AHEAD:
+                return
+            if waiting:
+                job = waiting.popleft()
+            else:
+                taken = [fresh.popleft() for _ in range(min(size, len(fresh)))]
+                job = Job(taken, 0, ready.__setitem__)
+            number = next(self._numbers)
+            if not worker.jobs:
+                worker.excuse()
+            worker.jobs[number] = job
+            worker.send(message(number, [item for _, item in job.items]))
+
+    def _pump(self, *, block: bool) -> None:
+        """Move bytes to and from the workers once; with `block`, wait up to a second for some to move."""
+        poller = select.poll()
+        by_descriptor = {}
+        for worker in self._workers:
+            poller.register(worker.fileno(), select.POLLIN)
+            by_descriptor[worker.fileno()] = worker
+            if worker.has_outgoing:
+                poller.register(worker.input_fileno(), select.POLLOUT)
+                by_descriptor[worker.input_fileno()] = worker
+        ready = {
+            by_descriptor[descriptor].pid: by_descriptor[descriptor]
+            for descriptor, _ in poller.poll(1000 * block)
+        }
+        for worker in ready.values():
+            worker.flush()
+            messages = worker.receive()
+            for message in messages or ():
+                self._take(worker, message)
+            if messages is None:
+                self._replace(worker, "ended")
+        for worker in list(self._workers):
+            allowed_s = HELLO_S if worker.isolation is None else SILENCE_S
+            if (worker.jobs or worker.isolation is None) and worker.silent_s() > allowed_s:
+                self._replace(worker, f"said nothing for {allowed_s:.0f} s")
+            elif worker.judged >= self._recycle_after and not worker.jobs:
+                self._swap(worker)
+
+    def _take(self, worker: Worker, message: Any) -> None:
+        """One message from a worker."""
+        kind = message[0]
+        if kind == "hello":
+            worker.isolation, worker.notes = message[1:3]
+            self._failed_starts = 0
+        elif kind == "refused":
+            raise PoolError(message[1])
+        elif kind in ("judged", "screened"):
+            job = worker.jobs.pop(message[1])
+            worker.judged += len(job.items)
+            if job.deliver is None:
+                return
+            results = _verdicts(message, worker.isolation or "") if kind == "judged" else _reports(message)
+            for (place, _), result in zip(job.items, results, strict=True):
+                job.deliver(place, result)
+
+    def _replace(self, worker: Worker, what: str) -> None:
+        """Put another worker in the place of one that is no good, and see to what it had in hand."""
+        if worker.isolation is None:
+            self._failed_starts += 1
+        words = worker.last_words()
+        worker.end()
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise PoolError(f"workers do not start: the last one {what}. It wrote: {words or 'nothing'}")
+        self._workers[self._workers.index(worker)] = self._start()
+        for position, job in enumerate(worker.jobs.values()):
+            if job.deliver is None:
+                continue
+            if position > 0:  # it had not come to this one
+                self._lost(job)
+            elif job.attempt == 0:
+                for item in job.items:
+                    self._lost(Job([item], 1, job.deliver))
+            else:
+                for place, item in job.items:
+                    job.deliver(place, _lost_result(item, f"the worker {what}, twice. {words}"[:200]))
+
+    def _swap(self, worker: Worker) -> None:
+        worker.end(1.0)
+        self._workers[self._workers.index(worker)] = self._start()
+
+
+def _end_workers(workers: list[Worker], owner: int) -> None:
+    if os.getpid() != owner:  # a forked copy of the pool's process owns nothing
+        return
+    for worker in workers:
+        worker.hang_up()
+    for worker in workers:
+        worker.end(0.0 if worker.jobs else 0.5)
+    workers.clear()
+
+
+def _check_attempt(place: int, item: Any) -> None:
+    for name in ("puzzle", "solution"):
+        if not isinstance(item, Mapping) or not isinstance(item.get(name), str):
+            raise TypeError(f"item {place} needs a text {name!r}; got {str(item)[:100]}")
+
+
+def _check_source(place: int, item: Any) -> None:
+    if not isinstance(item, str):
+        raise TypeError(f"puzzle {place} must be source text, got {type(item).__name__}")
+
+
+def _verdicts(message: tuple, isolation: str) -> Iterator[Verdict]:
+    _, _, outcomes, details, cpu_s, peak_mb, answers = message
+    for fields in zip(outcomes, details, cpu_s, peak_mb, answers, strict=True):
+        yield Verdict(*fields, isolation=isolation)
+
+
+def _reports(message: tuple) -> Iterator[PuzzleReport]:
+    for row in message[2]:
+        yield PuzzleReport(*row)
+
+
+def _lost_result(item: Any, why: str) -> Any:
+    if isinstance(item, str):
+        return PuzzleReport(False, "infrastructure", why)
+    return infrastructure(why)

@@ -1,0 +1,114 @@
+"""What every program, puzzle or solution, runs in: its namespace, its limits, what it may print."""
+
+import ast
+import gc
+import resource
+import sys
+from typing import Any, NamedTuple
+
+from verifier import policy
+from verifier.screen import Screen
+
+RECURSION_LIMIT = 5000
+
+
+class OutputLimit(BaseException):
+    """Raised in a program that prints too much; not an Exception, so that `except Exception` does not hide it."""
+
+
+class Printed:
+    """Stands for stdout and stderr: counts and forgets."""
+
+    def __init__(self, limit_characters: int):
+        self.limit, self.count = limit_characters, 0
+
+    def write(self, text: str) -> int:
+        self.count += len(text)
+        if self.count > self.limit:
+            raise OutputLimit
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+class Runtime(NamedTuple):
+    """What every program of a zygote runs with."""
+
+    screen: Screen
+    plain_builtins: dict[str, Any]
+    builtins: dict[str, Any]
+
+    @classmethod
+    def make(cls, imports: frozenset[str]) -> "Runtime":
+        return cls(
+            Screen(imports),
+            policy.make_builtins(imports, without=policy.REFLECTIVE_BUILTINS),
+            policy.make_builtins(imports),
+        )
+
+    def space(self, *, plain: bool) -> dict[str, Any]:
+        """A fresh namespace. Plain programs can share builtins because they cannot reach the dictionary."""
+        builtins = self.plain_builtins if plain else dict(self.builtins)
+        return {"__builtins__": builtins, "__name__": "program", **policy.TYPING_NAMES}
+
+
+class Allowance(NamedTuple):
+    """verdict.Limits, as they arrive here."""
+
+    cpu_s: float
+    wall_s: float
+    memory_mb: int
+    output_bytes: int
+
+
+def peak_kb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def is_worn(memory_mb: int) -> bool:
+    """Whether programs have used so much memory here that the next might notice: let it begin elsewhere."""
+    return peak_kb() > memory_mb << 8  # a quarter of the limit
+
+
+def begin_programs(output_characters: int) -> Printed:
+    """The state every program starts from, set once in a fresh child."""
+    gc.disable()  # cyclic garbage of one program must not be collected, or finalised, in the time of another
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    printed = Printed(output_characters)
+    sys.stdin, sys.stdout, sys.stderr = None, printed, printed  # type: ignore[assignment]
+    return printed
+
+
+def reset_random() -> None:
+    """The shared generator of `random` starts alike for every program, whatever ran before it."""
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed(0)
+
+
+def compile_program(source: str | ast.Module, name: str) -> Any:
+    return compile(source, name, "exec", dont_inherit=True)
+
+
+COMPILE_ERRORS = (
+    SyntaxError,
+    ValueError,
+    RecursionError,
+    OverflowError,
+)  # ValueError: NUL bytes, lone surrogates
+
+
+def class_name(value: object) -> str:
+    """The class's name, asked of `type` itself so that no metaclass answers; "Exception" if it is no name."""
+    name = str(type.__dict__["__name__"].__get__(type(value)))[:60]
+    return name if name.isidentifier() else "Exception"
+
+
+def describe(error: BaseException) -> str:
+    """The start of str(error), whatever that does."""
+    try:
+        text = str(error)
+        return str.__str__(text)[:200] if type(text) is str else ""
+    except BaseException:
+        return ""

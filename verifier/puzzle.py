@@ -1,0 +1,142 @@
+"""A puzzle is one function, `def f(answer: T, a=..., b=...)`, given as source; read here, never run."""
+
+import ast
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from verifier.answer_types import TypeSyntaxError, parse_type
+
+
+class PuzzleError(ValueError):
+    """The source is no puzzle. `reason` is a word fit for a rejection record, the message says what is wrong.
+
+    Reasons: no_parse, bad_signature, bad_type, no_return, answer_unused.
+    """
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+class Argument(NamedTuple):
+    """One of the puzzle's own arguments, with the source of its default."""
+
+    name: str
+    default_source: str
+
+
+class Puzzle(NamedTuple):
+    """A parsed puzzle. The type has one spelling: `list[int]` and `typing.List[int]` become "List[int]"."""
+
+    source: str
+    answer_name: str
+    answer_type: str
+    arguments: tuple[Argument, ...]
+
+
+def parse_puzzle(source: str) -> Puzzle:
+    """Read `def f(answer: T, a=..., b=...)`, the one and only statement of `source`.
+
+    Raises:
+        PuzzleError: no_parse (not Python), bad_signature (not that one function) or bad_type (T is missing or
+            not an answer type).
+    """
+    return read_puzzle(source)[0]
+
+
+def read_puzzle(source: str) -> tuple[Puzzle, ast.Module]:
+    """As `parse_puzzle`; the syntax tree as well, for whoever goes on to compile it."""
+    tree, function = _the_function(source)
+    arguments = function.args
+    if arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg:
+        raise PuzzleError("bad_signature", "f takes plain arguments only: no *, /, *args or **kwargs")
+    names = [argument.arg for argument in arguments.args]
+    required = len(names) - len(arguments.defaults)
+    if required != 1:
+        raise PuzzleError(
+            "bad_signature", f"f must have one argument without default, the answer; it has {required}"
+        )
+    if len(set(names)) < len(names):
+        raise PuzzleError("bad_signature", "two arguments of f have the same name")
+    answer = arguments.args[0]
+    if answer.annotation is None:
+        raise PuzzleError("bad_type", f"the answer {answer.arg!r} has no type annotation")
+    try:
+        answer_type = str(parse_type(answer.annotation))
+    except TypeSyntaxError as e:
+        raise PuzzleError("bad_type", str(e)) from e
+    try:
+        with _any_number_of_digits():
+            defaults = [ast.unparse(default) for default in arguments.defaults]
+    except RecursionError as e:
+        raise PuzzleError("no_parse", f"a default cannot be written out: {e}") from e
+    rest = tuple(Argument(name, default) for name, default in zip(names[1:], defaults, strict=True))
+    return Puzzle(source, answer.arg, answer_type, rest), tree
+
+
+def solution_header(puzzle: Puzzle) -> str:
+    """The first line of a solution: `g` takes the puzzle's other arguments with the same defaults."""
+    arguments = ", ".join(f"{argument.name}={argument.default_source}" for argument in puzzle.arguments)
+    return f"def g({arguments}):"
+
+
+def require_use(puzzle: Puzzle) -> None:
+    """Refuse a puzzle that cannot depend on its answer.
+
+    Raises:
+        PuzzleError: no_return (no `return` with a value in f itself), answer_unused (its name is never read).
+    """
+    _, function = _the_function(puzzle.source)
+    if not any(isinstance(node, ast.Return) and node.value is not None for node in _own_nodes(function)):
+        raise PuzzleError("no_return", "f never returns a value")
+    body_nodes = (node for statement in function.body for node in ast.walk(statement))
+    if not any(
+        isinstance(node, ast.Name) and node.id == puzzle.answer_name and isinstance(node.ctx, ast.Load)
+        for node in body_nodes
+    ):
+        raise PuzzleError("answer_unused", f"f never reads its answer {puzzle.answer_name!r}")
+
+
+def _the_function(source: str) -> tuple[ast.Module, ast.FunctionDef]:
+    # ValueError: NUL bytes, lone surrogates. MemoryError: the parser's own stack ran out (deep nesting).
+    try:
+        with _any_number_of_digits():
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        raise PuzzleError("no_parse", f"not Python: {e or type(e).__name__}") from e
+    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef) or tree.body[0].name != "f":
+        found = ", ".join(_describe(statement) for statement in tree.body[:4]) or "nothing"
+        raise PuzzleError("bad_signature", f"a puzzle is one function named f; found {found}")
+    function = tree.body[0]
+    if function.decorator_list:
+        raise PuzzleError("bad_signature", "f has a decorator")
+    return tree, function
+
+
+@contextlib.contextmanager
+def _any_number_of_digits() -> Iterator[None]:
+    """Lift the interpreter's limit on decimal digits (4,300): real puzzles have longer constants."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
+def _describe(statement: ast.stmt) -> str:
+    if isinstance(statement, ast.FunctionDef):
+        return f"function {statement.name!r}"
+    return f"{type(statement).__name__} statement"
+
+
+def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The nodes of a function without those of functions and classes defined inside it."""
+    stack: list[ast.AST] = list(function.body)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            stack.extend(ast.iter_child_nodes(node))

@@ -1,0 +1,55 @@
+"""The last steps of a child before it runs a program: what it inherits is closed, limited and given up."""
+
+import os
+import resource
+from collections.abc import Callable
+from typing import NamedTuple
+
+from verifier import linux
+
+NOBODY = 65534
+
+
+class Jail(NamedTuple):
+    """What every child of a zygote gets. `load_filter` is the seccomp filter's loader, None where there is none."""
+
+    zygote: int  # process id, as its children see it
+    null: int  # descriptor of /dev/null
+    drop_user: bool  # the zygote runs as the real root: become nobody
+    sweep: Callable[[int], None]  # kills what a child left behind, see sweep.py
+    load_filter: Callable[[], None] | None = None
+
+
+def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
+    """Give up everything but memory and the CPU. Raises OSError if any of it fails; then nothing may run."""
+    linux.die_with_parent(jail.zygote)
+    os.setsid()
+    for descriptor in (0, 1, 2):
+        os.dup2(jail.null, descriptor)
+    os.closerange(3, 1 << 16)
+    set_limits(cpu_s, memory_mb)
+    if jail.drop_user:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        linux.die_with_parent(jail.zygote)  # changing the user clears it
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    if jail.load_filter is not None:
+        jail.load_filter()
+
+
+def set_limits(cpu_s: float, memory_mb: int) -> None:
+    """The kernel's own limits. CPU in whole seconds: only a net under the zygote's exact one."""
+    seconds = int(cpu_s) + 2
+    limits = [
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS, memory_mb << 20),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NOFILE, 3),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ]
+    for which, value in limits:
+        resource.setrlimit(which, (value, value))

@@ -1,0 +1,119 @@
+"""What judging one attempt gave, and the limits it was judged under."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from verifier.outcomes import ACCEPTED, INFRASTRUCTURE, VERSION
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one attempt may use. CPU seconds decide; the wall limit only ends what sleeps or is starved.
+
+    cpu_s: CPU seconds of the solution and of the puzzle's check together, compilation included.
+    wall_s: seconds on the clock for either; None is 30 times cpu_s, at least 10 s.
+    memory_mb: address space of a process, interpreter included.
+    output_bytes: of the encoded answer; text printed may be as long.
+    """
+
+    cpu_s: float = 1.0
+    wall_s: float | None = None
+    memory_mb: int = 1024
+    output_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.cpu_s <= 86400:
+            raise ValueError(f"cpu_s must be from 0.001 to 86400, got {self.cpu_s!r}")
+        if self.wall_s is not None and self.wall_s < self.cpu_s:
+            raise ValueError(f"wall_s must be at least cpu_s ({self.cpu_s}), got {self.wall_s!r}")
+        if self.memory_mb < 64:
+            raise ValueError(
+                f"memory_mb must be at least 64 (the interpreter needs 40), got {self.memory_mb!r}"
+            )
+        if not 1024 <= self.output_bytes <= self.memory_mb << 19:
+            raise ValueError(
+                f"output_bytes must be from 1024 to half of memory_mb ({self.memory_mb << 19}), "
+                f"got {self.output_bytes!r}"
+            )
+
+    @property
+    def effective_wall_s(self) -> float:
+        return self.wall_s if self.wall_s is not None else max(10.0, 30.0 * self.cpu_s)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One attempt's judgement.
+
+    outcome: one of OUTCOMES, or "error:" and the class of the exception the solution raised.
+    detail: a short text that says why; empty when accepted.
+    cpu_s: CPU seconds of solution and check.
+    peak_mb: high-water mark of the process it ran in; an upper bound for an attempt judged in a batch.
+    answer: the start of the answer's repr (at most 200 characters), None where there was none.
+    isolation: the layers that were on, as "namespaces+landlock+seccomp+rlimits".
+    """
+
+    outcome: str
+    detail: str = ""
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+    answer: str | None = None
+    isolation: str = ""
+    verifier_version: str = VERSION
+
+    @property
+    def accepted(self) -> bool:
+        return self.outcome == ACCEPTED
+
+    def as_record(self, attempt: Mapping[str, Any]) -> dict[str, Any]:
+        """The attempt's own fields and the verdict's: a verdict record, or a line of JSON."""
+        return dict(attempt) | {
+            "outcome": self.outcome,
+            "detail": self.detail,
+            "cpu_s": round(self.cpu_s, 6),
+            "peak_mb": round(self.peak_mb, 1),
+            "answer": self.answer,
+            "isolation": self.isolation,
+            "verifier_version": self.verifier_version,
+        }
+
+
+@dataclass(frozen=True)
+class PuzzleReport:
+    """What screening said of a puzzle.
+
+    ok: well formed and not trivial.
+    reason: "" if ok; else no_parse, bad_signature, bad_type, no_return, answer_unused, trivial (`detail`
+    is the
+        guess that solved it), broken (f cannot be made, or every guess ended in the same NameError), timeout,
+        memory_limit, killed, too_large or infrastructure.
+    answer_type: in its one spelling, "" if there is none.
+    cpu_s: of all guesses together. tried, raised: how many were made, how many ended in an exception.
+    plain: whether f is syntactically plain (screen.py).
+    """
+
+    ok: bool
+    reason: str
+    detail: str = ""
+    answer_type: str = ""
+    cpu_s: float = 0.0
+    tried: int = 0
+    raised: int = 0
+    plain: bool = False
+
+    def as_record(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row's own fields and the report's."""
+        return dict(row) | {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def infrastructure(detail: str, isolation: str = "") -> Verdict:
+    return Verdict(INFRASTRUCTURE, detail=detail, isolation=isolation)
+
+
+def histogram(outcomes: Iterable[str]) -> dict[str, int]:
+    """Outcome -> how often, the most frequent first."""
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        counts[outcome] = counts.get(outcome, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

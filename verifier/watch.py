@@ -1,0 +1,127 @@
+"""Forking a sandboxed child, watching what it uses from outside, and seeing how it ended.
+
+CPU seconds are read from the child's own process clock, so a limit is exact whatever the machine's load,
+holds inside a long C call, and cannot be disarmed from within. The wall clock only ends what sleeps or is
+starved.
+"""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from verifier import sandbox
+from verifier.area import Area
+
+HEARTBEAT_S = 1.0
+
+
+class Ended(NamedTuple):
+    """How a child ended.
+
+    item: the item it was at when it ended, None if between items.
+    how: "exit" (status 0), "cpu_limit" or "wall_limit" (we killed it), "setup" (it never began), or else what
+        happened, as "signal 11" or "exit status 3".
+    cpu_s, peak_kb: of the whole child, as the kernel counts.
+    """
+
+    item: int | None
+    how: str
+    cpu_s: float
+    peak_kb: int
+
+
+class Watched(NamedTuple):
+    """What one child may use: CPU seconds for each item, seconds on the clock for any, address space."""
+
+    cpu_s: dict[int, float]
+    wall_s: float
+    memory_mb: int
+    alone: int | None = None  # the only item, whose program may forge what the child says of its progress
+
+
+class Nursery:
+    """Runs one child at a time. `heartbeat` is called about once a second; `parent` is a descriptor of ours that
+    hangs up when the parent dies, upon which everything ends."""
+
+    def __init__(self, jail: sandbox.Jail, heartbeat: Callable[[], None], parent: int):
+        self._jail, self._heartbeat, self._parent = jail, heartbeat, parent
+
+    def run(self, body: Callable[[Area], None], area: Area, watched: Watched) -> Ended:
+        """Fork a child that runs `body` on the area, and wait for its end."""
+        child = os.fork()
+        if child == 0:
+            _live(self._jail, body, area, watched)
+        how = self._watch(child, area, watched)
+        _, status, usage = os.wait4(child, 0)
+        self._jail.sweep(child)
+        item = area.in_progress()[0]
+        if how == "":
+            how = _describe_status(status)
+            if how != "exit" and item == -1 and next(area.records(), None) is None:
+                how = "setup"
+        return Ended(item if item >= 0 else None, how, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+
+    def _watch(self, child: int, area: Area, watched: Watched) -> str:
+        """Returns when the child is dead or dying: "" if by itself, else the limit it met."""
+        handle = os.pidfd_open(child)
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        poller.register(self._parent, 0)  # only hang-ups
+        seen, since = None, time.monotonic()
+        beat, wait_s = since, min(watched.cpu_s.values(), default=1.0)
+        try:
+            while True:
+                ready = [descriptor for descriptor, _ in poller.poll(1000 * min(wait_s, HEARTBEAT_S) + 1)]
+                if handle in ready:
+                    return ""
+                if self._parent in ready:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    os._exit(0)
+                now = time.monotonic()
+                if now - beat >= HEARTBEAT_S:
+                    self._heartbeat()
+                    beat = now
+                at = area.in_progress() if watched.alone is None else (watched.alone, 0.0)
+                if at != seen:
+                    seen, since = at, now
+                item, began_cpu_s = at
+                limit_s = watched.cpu_s.get(item, float("inf"))
+                used_s = process_cpu_s(child) - began_cpu_s
+                how = (
+                    "cpu_limit" if used_s > limit_s else "wall_limit" if now - since > watched.wall_s else ""
+                )
+                if how:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    return how
+                wait_s = min(max(limit_s - used_s, 0.002), HEARTBEAT_S)
+        finally:
+            os.close(handle)
+
+
+def _live(jail: sandbox.Jail, body: Callable[[Area], None], area: Area, watched: Watched) -> None:
+    """The child's whole life. Never returns."""
+    status = 1
+    try:
+        sandbox.enter(jail, sum(watched.cpu_s.values()), watched.memory_mb)
+        body(area)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def process_cpu_s(process: int) -> float:
+    """CPU seconds used so far by another process (its CPUCLOCK_SCHED clock); 0 if it is gone."""
+    try:
+        return time.clock_gettime((~process << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+def _describe_status(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        return "exit"
+    return f"exit status {code}" if code > 0 else f"signal {-code}"

@@ -1,0 +1,91 @@
+"""The worker process of a pool: takes batches from a pipe, judges them in forked children, answers on a pipe.
+
+It is started as a fresh interpreter, imports nothing heavy and never runs a candidate itself; so a fork of
+it costs half a millisecond, and nothing a candidate does survives in it. It ends when its pipe does.
+
+Messages in:   ("config", isolation, require, imports), once, then
+               ("judge", number, limits, puzzles, solutions, which) or ("screen", number, limits, puzzles)
+Messages out:  ("hello", layers, notes), then ("alive",) about every second while at work, and
+               ("judged", number, outcomes, details, cpu_s, peak_mb, answers) or ("screened", number, rows)
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+from verifier import isolation, policy, sweep, wire
+from verifier.judging import Judge
+from verifier.programs import Allowance, Runtime
+from verifier.solver import Solver
+from verifier.trivial import screen_puzzles
+from verifier.watch import Nursery
+
+STDIN, STDOUT = 0, 1
+
+
+def main() -> NoReturn:
+    """The process's whole life."""
+    try:
+        _serve()
+    except (wire.WireClosed, BrokenPipeError):
+        os._exit(0)
+
+
+def _serve() -> NoReturn:
+    _, level, require, imports = wire.receive(STDIN)
+    allowed = policy.IMPORTS[imports]
+    policy.import_modules(allowed)
+    try:
+        established = isolation.establish(level, require)
+    except isolation.IsolationError as e:
+        wire.send(STDOUT, ("refused", str(e)))
+        os._exit(0)
+    sys.path[:] = []
+    end_if_orphan = partial(_end_if_orphan, os.getppid())
+
+    def heartbeat() -> None:
+        end_if_orphan()
+        wire.send(STDOUT, ("alive",))
+
+    runtime = Runtime.make(allowed)
+    solver = Solver.start(established.jail, runtime, heartbeat)
+    jail = established.jail._replace(sweep=_sparing(established.jail.sweep, solver.process))
+    judge = Judge(Nursery(jail, heartbeat, STDIN), solver, runtime)
+    wire.send(STDOUT, ("hello", "+".join(established.layers), established.notes))
+    try:
+        while True:
+            wire.send(STDOUT, _answer(judge, wire.receive(STDIN, end_if_orphan)))
+    finally:
+        solver.stop()
+
+
+def _sparing(chosen: Callable[[int], None], solver: int) -> Callable[[int], None]:
+    """The sweep for our own children, puzzles: the solver is no left-over. (Its own sweeps get what ours leaves.)"""
+    if chosen is sweep.namespace:
+        return sweep.group
+    return partial(sweep.orphans, spared=frozenset({solver})) if chosen is sweep.orphans else chosen
+
+
+def _end_if_orphan(parent: int) -> None:
+    """Our pipe ends with our parent, unless a forked copy of the parent holds it too: so look at both."""
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _answer(judge: Judge, message: Any) -> tuple:
+    kind, number, limits, puzzles = message[:4]
+    if kind == "screen":
+        return "screened", number, screen_puzzles(judge, puzzles, Allowance(*limits))
+    solutions, which = message[4:]
+    verdicts = judge.judge(puzzles, solutions, which, Allowance(*limits))
+    return (
+        "judged",
+        number,
+        [verdict.outcome for verdict in verdicts],
+        [verdict.detail for verdict in verdicts],
+        [verdict.cpu_s for verdict in verdicts],
+        [verdict.peak_kb / 1024 for verdict in verdicts],
+        [verdict.answer for verdict in verdicts],
+    )
