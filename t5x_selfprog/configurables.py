@@ -1,0 +1,29 @@
+"""Library dataclasses made known to gin. The library itself knows nothing of gin; this is the rim.
+
+Stage `run` functions declare themselves; what they are handed is declared here, so that
+`--gin.OptimizerConfig.learning_rate=1e-5` works in every gin file.
+"""
+
+import gin
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig
+from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.puzzles.rules import PuzzleRules
+from t5x_selfprog.sampling.sampler import SamplingConfig
+from t5x_selfprog.stages.build_dataset import Selection
+from t5x_selfprog.training.optimizers import OptimizerConfig
+from t5x_selfprog.training.train_loop import LoopConfig
+from verifier import Limits
+
+for dataclass in (
+    ModelConfig,
+    MeshConfig,
+    SamplingConfig,
+    OptimizerConfig,
+    LoopConfig,
+    PuzzleRules,
+    SolvePrompt,
+    Selection,
+    Limits,
+):
+    gin.external_configurable(dataclass, module="t5x_selfprog")

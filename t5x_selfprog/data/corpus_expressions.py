@@ -1,0 +1,249 @@
+"""A view of Python source in the shape of this project's programs: small predicates and small expressions.
+
+A model of a few million weights spends most of a general corpus on names it will never need. Real source is also
+full of the one thing that puzzles are made of: boolean and arithmetic expressions over a few variables. Each such
+expression, cut out with its free names turned into arguments, is a function:
+
+    if len(parts) == n + 1: ...        ->    def f(parts: List[int], n=4):
+                                                 return len(parts) == n + 1
+
+    total = price * count              ->    def g(price=7, count=3):
+                                                 return price * count
+
+Predicates and expressions come from unrelated places and are never paired, run or checked: the view teaches the
+form of puzzles and solutions, self-play has to find out which solution solves what. Types are guessed from use,
+defaults drawn by a hash of the source, so the view is a function of the corpus.
+"""
+
+import ast
+import builtins
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+CALLS = frozenset(
+    "abs all any bool chr divmod enumerate float int len list map max min ord pow range reversed round set sorted "
+    "str sum tuple zip".split()
+)
+STR_METHODS = frozenset(
+    "capitalize count endswith find index isalnum isalpha isdigit islower isupper join lower lstrip replace rstrip "
+    "split startswith strip swapcase title upper zfill".split()
+)
+TAKES_LIST = frozenset("all any enumerate max min reversed set sorted sum zip".split())
+ALLOWED = (
+    ast.expr_context, ast.Name, ast.Constant, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop, ast.BoolOp,
+    ast.boolop, ast.Compare, ast.cmpop, ast.Call, ast.Attribute, ast.Subscript, ast.Slice, ast.List, ast.Tuple,
+    ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.IfExp,
+)  # fmt: skip
+MOST_NODES, MOST_CHARS, MOST_ARGUMENTS = 30, 70, 4
+WORDS = "apple river stone green paper hello world table light north cloud bread seven mouse garden".split()
+
+
+@dataclass(frozen=True)
+class Expression:
+    """`types` maps free names to guessed types, in order of appearance."""
+
+    source: str
+    types: tuple[tuple[str, str], ...]
+    shape: str
+
+
+def expressions(tree: ast.AST) -> Iterator[tuple[str, Expression]]:
+    """("predicate" or "value", expression) for every usable expression of a file, outermost ones only."""
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.expr):
+            found = read(node)
+            if found is not None:
+                yield ("predicate" if _is_predicate(node) else "value"), found
+                continue
+        stack.extend(reversed(list(ast.iter_child_nodes(node))))
+
+
+def read(node: ast.expr) -> Expression | None:
+    """The expression, if it is small and uses nothing but its names, literals and harmless builtins."""
+    nodes = list(ast.walk(node))
+    if not 3 <= len(nodes) <= MOST_NODES or not all(isinstance(n, ALLOWED) for n in nodes):
+        return None
+    bound = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    called: set[int] = set()
+    for n in nodes:
+        if isinstance(n, ast.Call):
+            if n.keywords or any(isinstance(a, ast.Starred) for a in n.args):
+                return None
+            if isinstance(n.func, ast.Name) and n.func.id in CALLS:
+                called.add(id(n.func))
+            elif not (isinstance(n.func, ast.Attribute) and n.func.attr in STR_METHODS):
+                return None
+        if isinstance(n, ast.Constant) and not _plain(n.value):
+            return None
+        if (
+            isinstance(n, ast.Subscript)
+            and isinstance(n.slice, ast.Constant)
+            and not isinstance(n.slice.value, int)
+        ):
+            return None
+        if isinstance(n, ast.Compare) and (len(n.ops) > 1 or isinstance(n.ops[0], ast.Is | ast.IsNot)):
+            return None
+    methods = {id(n.func) for n in nodes if isinstance(n, ast.Call)}
+    if any(isinstance(n, ast.Attribute) and id(n) not in methods for n in nodes):
+        return None
+    names: list[str] = []
+    for n in nodes:
+        if isinstance(n, ast.Name) and id(n) not in called and n.id not in bound and n.id not in names:
+            names.append(n.id)
+    if not 1 <= len(names) <= MOST_ARGUMENTS or any(_unfit(name) for name in [*names, *bound]):
+        return None
+    guessed = _types(node)
+    types = tuple((name, guessed.get(name, "int")) for name in names)
+    source = ast.unparse(node)
+    if len(source) > MOST_CHARS or "\n" in source:
+        return None
+    return Expression(source, types, _shape(node, names))
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, str):
+        return 0 < len(value) <= 12 and value.isascii() and value.isprintable()
+    return isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < 1e6)
+
+
+def _unfit(name: str) -> bool:
+    return (
+        len(name) > 9
+        or name.startswith("_")
+        or hasattr(builtins, name)
+        or name in ("self", "cls", "np", "f", "g")
+    )
+
+
+def _is_predicate(node: ast.expr) -> bool:
+    if isinstance(node, ast.BoolOp):
+        return all(_is_predicate(value) for value in node.values)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id in ("all", "any")
+    return isinstance(node, ast.Compare)
+
+
+def _types(node: ast.expr) -> dict[str, str]:
+    """Types of names by the first use that tells."""
+    found: dict[str, str] = {}
+
+    def say(expr: ast.AST, kind: str) -> None:
+        if isinstance(expr, ast.Name):
+            found.setdefault(expr.id, kind)
+
+    for n in ast.walk(node):
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute):
+            say(n.func.value, "str")
+            for argument in n.args:
+                say(argument, "List[str]" if n.func.attr == "join" else "str")
+        elif isinstance(n, ast.Call) and isinstance(n.func, ast.Name):
+            kinds = {"len": "List[int]", "ord": "str", "float": "str"}
+            kind = "List[int]" if n.func.id in TAKES_LIST else kinds.get(n.func.id, "int")
+            for argument in n.args[: 1 if n.func.id in TAKES_LIST and len(n.args) == 1 else None]:
+                say(argument, "int" if n.func.id in ("max", "min") and len(n.args) > 1 else kind)
+        elif isinstance(n, ast.Subscript):
+            say(n.value, "List[int]")
+            say(n.slice, "int")
+        elif isinstance(n, ast.comprehension):
+            say(n.iter, "List[int]")
+        elif isinstance(n, ast.BinOp | ast.Compare):
+            sides = [n.left, n.right] if isinstance(n, ast.BinOp) else [n.left, n.comparators[0]]
+            constants = [s.value for s in sides if isinstance(s, ast.Constant)]
+            if isinstance(n, ast.Compare) and isinstance(n.ops[0], ast.In | ast.NotIn):
+                say(n.comparators[0], "str" if constants and isinstance(constants[0], str) else "List[int]")
+            elif constants:
+                kind = type(constants[0]).__name__
+                for side in sides:
+                    say(side, kind if kind in ("str", "float") else "int")
+    return found
+
+
+def _shape(node: ast.expr, names: list[str]) -> str:
+    """Alike for expressions that differ in names and constants only."""
+    text = re.sub(r"Constant\(value=[^()]*\)", "Constant()", ast.dump(node))
+    for i, name in enumerate(names):
+        text = text.replace(f"Name(id='{name}'", f"Name(id='v{i}'")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# Functions made of expressions.
+
+
+def _default(kind: str, draw: random.Random) -> str:
+    number = draw.choice([draw.randint(1, 12), draw.randint(2, 99), draw.randint(100, 1200)])
+    if kind == "int":
+        return str(number)
+    if kind == "float":
+        return str(number / draw.choice([2, 4, 5, 10]))
+    if kind == "str":
+        return repr(draw.choice(WORDS))
+    if kind == "List[str]":
+        return repr(draw.sample(WORDS, draw.randint(2, 3)))
+    return repr([draw.randint(0, 40) for _ in range(draw.randint(3, 5))])
+
+
+def _arguments(types: Iterable[tuple[str, str]], draw: random.Random) -> list[str]:
+    return [f"{name}={_default(kind, draw)}" for name, kind in types]
+
+
+def predicate(expression: Expression, name: str = "f") -> str:
+    """The expression as a puzzle: its first name is the answer."""
+    draw = random.Random(expression.source)
+    (answer, kind), *rest = expression.types
+    arguments = ", ".join([f"{answer}: {kind}", *_arguments(rest, draw)])
+    return f"def {name}({arguments}):\n    return {expression.source}"
+
+
+def value(expression: Expression) -> str:
+    """The expression as a solution: a function of arguments with defaults."""
+    draw = random.Random(expression.source)
+    return f"def g({', '.join(_arguments(expression.types, draw))}):\n    return {expression.source}"
+
+
+def documents(
+    texts: Iterable[str],
+    *,
+    per_shape: int = 40,
+    group: int = 6,
+    refuse: Callable[[str], bool] = lambda predicate: False,
+) -> Iterator[str]:
+    """Documents of the view: numbered lists of predicates as in a puzzle prompt, and lists of both kinds.
+
+    Args:
+      texts: source files.
+      per_shape: expressions that differ in names and constants only, at most so many.
+      group: functions a document.
+      refuse: says which predicates must not appear (held-out puzzles).
+    """
+    shapes: Counter[str] = Counter()
+    seen: set[str] = set()
+    puzzles: list[Expression] = []
+    values: list[Expression] = []
+    for text in texts:
+        for kind, expression in expressions(ast.parse(text)):
+            if expression.source in seen or shapes[expression.shape] >= per_shape:
+                continue
+            seen.add(expression.source)
+            shapes[expression.shape] += 1
+            if kind == "value":
+                values.append(expression)
+            elif not refuse(predicate(expression)):
+                puzzles.append(expression)
+    draw = random.Random(0)
+    draw.shuffle(puzzles)
+    draw.shuffle(values)
+    while len(puzzles) >= group and len(values) >= group:
+        some, others = puzzles[-group:], values[-group:]
+        del puzzles[-group:], values[-group:]
+        yield "\n\n".join(predicate(e, f"f{i}") for i, e in enumerate(some, start=1)) + "\n"
+        mixed = [text for pair in zip(map(predicate, some), map(value, others), strict=True) for text in pair]
+        yield "\n\n".join(mixed) + "\n"
+    for rest, write in ((puzzles, predicate), (values, value)):
+        for i in range(0, len(rest) - group + 1, 2 * group):
+            yield "\n\n".join(write(e) for e in rest[i : i + 2 * group]) + "\n"

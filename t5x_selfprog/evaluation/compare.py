@@ -1,0 +1,109 @@
+"""Reads evaluations back: the value of each problem, an arm against another, several seeds as one.
+
+An evaluation is the dictionary that `evaluation.json` holds. Its problems carry counts, from which everything
+else follows; a problem of an ordered list of guesses carries "rank" too (1 for the first guess, None for
+unsolved), and its Pass@k is plainly whether the first k guesses hold a right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t5x_selfprog.evaluation import statistics
+from t5x_selfprog.evaluation.pass_at_k import pass_at_k
+from t5x_selfprog.evaluation.statistics import Interval
+
+Evaluation = Mapping[str, Any]
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against a base at one k: differences are of Pass@k as a share, 0.01 is one percentage point."""
+
+    difference: Interval
+    ratio: Interval
+    p_value: float
+    claim: str
+    problems: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **self.difference.as_dict("difference"),
+            "ratio": self.ratio.as_dict(),
+            "p_value": self.p_value,
+            "claim": self.claim,
+        }
+
+
+def problem_values(problems: Sequence[Mapping[str, Any]], k: int, group: str = ALL) -> dict[str, float]:
+    """Pass@k by puzzle id, of the problems that have the k attempts it takes."""
+    chosen = [problem for problem in problems if group in (ALL, problem["group"])]
+    ordered = [problem for problem in chosen if "rank" in problem]
+    sampled = [problem for problem in chosen if "rank" not in problem and problem["n"] >= k]
+    values = {problem["puzzle_id"]: float(0 < (problem["rank"] or 0) <= k) for problem in ordered}
+    estimates = pass_at_k([problem["n"] for problem in sampled], [problem["c"] for problem in sampled], k)
+    return values | {
+        problem["puzzle_id"]: float(value) for problem, value in zip(sampled, estimates, strict=True)
+    }
+
+
+def value_table(evaluations: Sequence[Evaluation], k: int, group: str = ALL) -> dict[str, list[float]]:
+    """Pass@k of several seeds of one arm, [seeds] by puzzle id, on the problems that all of them have."""
+    per_seed = [problem_values(evaluation["problems"], k, group) for evaluation in evaluations]
+    return {
+        puzzle_id: [values[puzzle_id] for values in per_seed]
+        for puzzle_id in per_seed[0]
+        if all(puzzle_id in values for values in per_seed)
+    }
+
+
+def estimate(evaluations: Sequence[Evaluation], k: int, group: str = ALL, seed: int = 0) -> Interval | None:
+    """Pass@k of one arm with its interval; None where no problem has k attempts."""
+    values = value_table(evaluations, k, group)
+    return statistics.mean_interval(_seeds_first(values, list(values)), seed=seed) if values else None
+
+
+def compare(
+    arm: Sequence[Evaluation], base: Sequence[Evaluation], k: int, group: str = ALL, seed: int = 0
+) -> Comparison | None:
+    """`arm` against `base`, each one evaluation or several seeds; None where no problem has k attempts.
+
+    Raises:
+        ValueError: they were evaluated on different problems.
+    """
+    require_same_problems(arm, base)
+    arm_values, base_values = value_table(arm, k, group), value_table(base, k, group)
+    shared = [puzzle_id for puzzle_id in arm_values if puzzle_id in base_values]
+    if not shared:
+        return None
+    arms, bases = _seeds_first(arm_values, shared), _seeds_first(base_values, shared)
+    difference = statistics.difference_interval(arms, bases, seed=seed)
+    ratio = statistics.ratio_interval(arms, bases, seed=seed)
+    p_value = statistics.sign_flip_test(arms, bases, seed=seed)
+    return Comparison(difference, ratio, p_value, statistics.claim(difference, ratio), len(shared))
+
+
+def require_same_problems(arm: Sequence[Evaluation], base: Sequence[Evaluation]) -> None:
+    """Raises ValueError naming a problem that only one side has."""
+    names = [
+        {problem["puzzle_id"]: problem["name"] for evaluation in side for problem in evaluation["problems"]}
+        for side in (arm, base)
+    ]
+    for mine, theirs, label in ((names[0], names[1], "base"), (names[1], names[0], "arm")):
+        if odd := sorted(mine[puzzle_id] for puzzle_id in mine.keys() - theirs.keys()):
+            raise ValueError(
+                f"not the same problems: {len(odd)} are missing from the {label}, such as {odd[0]!r}; "
+                "evaluate both on one problem set and split"
+            )
+
+
+def _seeds_first(values: Mapping[str, Sequence[float]], puzzle_ids: Sequence[str]) -> NDArray[np.float64]:
+    """[seeds, problems]"""
+    return np.asarray([values[puzzle_id] for puzzle_id in puzzle_ids], np.float64).T

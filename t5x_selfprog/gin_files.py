@@ -1,0 +1,107 @@
+"""gin at the rim: finding gin files, parsing them, and what they bound.
+
+Import the modules that declare the configurables before `load`: gin refuses names it has not met; so do we.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gin
+from gin import config as gin_config
+from t5x_selfprog import gin_errors
+from t5x_selfprog.gin_errors import explain, nearest
+from verifier.errors import UserError
+
+GIN_FOLDER = Path(__file__).resolve().parent.parent / "gin"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One `scope/configurable.param = value`; `name` is valid on the command line as it is."""
+
+    name: str
+    value: str
+
+
+def find(name: str) -> str:
+    """The path of a gin file named by path or, under gin/ and gin/runs/, by name; `.gin` may be left out.
+
+    Raises UserError, naming the nearest file there is.
+    """
+    # A file called `quickstart` (a script, a folder's README) is no gin file: the ending comes first.
+    spelled = [name] if name.endswith(".gin") else [f"{name}.gin"]
+    for folder in (Path(), GIN_FOLDER, GIN_FOLDER / "runs"):
+        for candidate in spelled:
+            path = folder / candidate
+            if path.is_file():
+                return str(path)
+    known = sorted(str(path.relative_to(GIN_FOLDER)) for path in GIN_FOLDER.rglob("*.gin"))
+    # Somebody who mistypes `quikstart` should be shown `runs/quickstart.gin`.
+    short = {Path(path).stem: path for path in known}
+    guess = nearest(name, known) or short.get(nearest(Path(name).stem, short) or "")
+    hint = f"did you mean {guess}?" if guess else f"there are: {', '.join(known) or 'none'}"
+    raise UserError(f"--gin_file={name}: no such file here or under {GIN_FOLDER}; {hint}")
+
+
+def load(gin_files: Sequence[str], bindings: Sequence[str]) -> list[str]:
+    """Parses the files in order, then the bindings (`NAME=VALUE`), and locks gin's configuration.
+
+    Returns the paths of all files read, included ones too. Raises UserError naming file, line and the nearest
+    valid name; for a binding, the flag it came by.
+    """
+    gin.clear_config()
+    # gin also looks inside importable packages, and any folder in the way of one (`runs/`, where runs are kept, for an
+    # include of 'runs/quickstart.gin') makes that fail. Our files are plain files.
+    gin_config._FILE_READERS[:] = gin_config._FILE_READERS[:1]
+    if str(GIN_FOLDER) not in gin_config._LOCATION_PREFIXES:
+        gin.add_config_file_search_path(str(GIN_FOLDER))
+    paths: list[str] = []
+    for name in gin_files:
+        path = find(name)
+        with explain(f"--gin_file={name}", [path]):
+            paths += _all_paths(gin.parse_config_file(path, skip_unknown=False))
+    for binding in bindings:
+        with explain(f"--gin.{binding}"):
+            gin.parse_config(binding, skip_unknown=False)
+    missing = [binding.name for binding in iterate_bindings() if binding.value == "%gin.REQUIRED"]
+    if missing:
+        flags = " ".join(f"--gin.{name}=..." for name in missing)
+        places = gin_errors.matching_lines(paths, r"gin\.REQUIRED")
+        raise UserError(f"{', '.join(missing)} must be given a value: {flags}{places}")
+    with explain("--gin_file=" + " ".join(gin_files), paths):
+        gin.finalize()
+    return paths
+
+
+def iterate_bindings() -> Iterator[Binding]:
+    """Everything bound now, sorted by name; macros are `NAME`."""
+    found = []
+    for (scope, selector), parameters in gin_config._CONFIG.items():
+        for parameter, value in parameters.items():
+            scope_prefix = f"{scope}/" if scope else ""
+            if selector == "gin.macro":
+                name = scope
+            else:
+                name = f"{scope_prefix}{selector.removeprefix('t5x_selfprog.')}.{parameter}"
+            found.append(Binding(name, repr(value)))
+    return iter(sorted(found, key=lambda binding: binding.name))
+
+
+def bindings() -> dict[str, str]:
+    """What is bound now as `run_dir.open_run` takes it."""
+    return {binding.name: binding.value for binding in iterate_bindings()}
+
+
+def config_text() -> str:
+    """What is bound now as one gin file."""
+    return gin.config_str()
+
+
+def _all_paths(parsed: gin_config.ParsedConfigFileIncludesAndImports) -> list[str]:
+    """The paths of a file and of what it includes, whose names are relative to here or to `GIN_FOLDER`."""
+    here = parsed.filename if os.path.isfile(parsed.filename) else str(GIN_FOLDER / parsed.filename)
+    return [here, *(path for included in parsed.includes for path in _all_paths(included))]

@@ -1,0 +1,139 @@
+"""The loop: for each iteration, for each stage, what is not complete yet; then the controls and the table.
+
+Every stage decides from its own directory whether it has anything left to do, so the loop keeps no state: the
+same command, killed anywhere, goes on where it stopped.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+import gin
+import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog.evaluation.evaluation import markdown_table, table
+from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.stages import (
+    best_control,
+    build_dataset,
+    evaluate,
+    filter_puzzles,
+    finetune,
+    judge_solutions,
+    sample_puzzles,
+    sample_solutions,
+)
+from t5x_selfprog.stages.attempts import overlapped
+from t5x_selfprog.stages.context import Context, Experiment
+from verifier.shards import atomic_write
+
+
+@gin.configurable(module="loop")
+def run(
+    run_dir: str,
+    iterations: int = 2,
+    controls: tuple[str, ...] = ("unverified", "human", "seeds_only"),
+) -> dict[str, Any]:
+    """Base evaluation, `iterations` rounds of self-play, the control arms, the enumerator, table and report.
+
+    Returns:
+      What summary.json holds: the evaluations without their problems, and each iteration's funnel.
+    """
+    context = Context(RunDir(run_dir), Experiment())
+    run, experiment = context.run, context.experiment
+    base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
+    evaluations = [base]
+    for iteration in range(iterations):
+        write_puzzles(context, iteration)
+        solve(context, iteration)
+        learn(context, iteration)
+        evaluations.append(measure(context, iteration, base))
+    if iterations:
+        steps = _done(run.stage(iterations - 1, "checkpoints"))["step"]
+        for arm in controls:
+            evaluations.append(control(context, arm, iterations, steps, base))
+    evaluations.append(evaluate.run_enumerator(context, os.path.join(run.root, "enumerator", "7_eval"), base))
+    return _conclude(context, evaluations, iterations)
+
+
+def write_puzzles(context: Context, iteration: int) -> None:
+    """Stages 1 and 2."""
+    sample_puzzles.run(context, iteration)
+    filter_puzzles.run(context, iteration)
+
+
+def solve(context: Context, iteration: int) -> dict[str, Any]:
+    """Stages 3 and 4, side by side; returns the iteration's funnel."""
+    overlapped(
+        lambda: sample_solutions.run(context, iteration),
+        lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
+    )
+    solved = {r["puzzle_id"] for r in context.run.read(iteration, "verdicts") if r["outcome"] == "accepted"}
+    return filter_puzzles.write_funnel(context, iteration, solved=len(solved))
+
+
+def learn(context: Context, iteration: int) -> dict[str, Any]:
+    """Stages 5 and 6."""
+    run, experiment = context.run, context.experiment
+    build_dataset.run(context, iteration)
+    solved = {r["puzzle_id"] for r in context.run.read(iteration, "verdicts") if r["outcome"] == "accepted"}
+    pairs = run.read(iteration, "dataset").manifest()["rows"]
+    filter_puzzles.write_funnel(context, iteration, solved=len(solved), kept=pairs)
+    datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]
+    start = run.trained_from(iteration, experiment.base, experiment.start)
+    return finetune.run(
+        context, datasets, start, run.stage(iteration, "checkpoints"), label=f"{iteration}.6 fine-tune"
+    )
+
+
+def measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str, Any]:
+    """Stage 7."""
+    run = context.run
+    model, output = run.stage(iteration, "checkpoints"), run.stage(iteration, "eval")
+    return evaluate.run(context, model, output, "verified", iteration, base)
+
+
+def control(context: Context, arm: str, iterations: int, steps: int, base: dict[str, Any]) -> dict[str, Any]:
+    """Trains and evaluates one control arm from the same base for the same number of steps.
+
+    With `_best` after its name, for the number of steps that is best on the dev split.
+    """
+    run = context.run
+    plain = arm.removesuffix("_best")
+    build_dataset.run_control(context, plain, iterations)
+    if arm != plain:
+        return best_control.run(context, plain, iterations, steps, base)
+    output = run.control(arm, "checkpoints")
+    finetune.run(
+        context, [run.control(arm, "dataset")], context.experiment.base, output, steps=steps,
+        label=f"{arm} fine-tune",
+    )  # fmt: skip
+    return evaluate.run(context, output, run.control(arm, "eval"), arm, iterations - 1, base)
+
+
+def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: int) -> dict[str, Any]:
+    from t5x_selfprog.report.build import build_report
+
+    run = context.run
+    funnels = []
+    for iteration in range(iterations):
+        with open(run.funnel(iteration)) as file:
+            funnels.append(json.load(file))
+        print(f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnels[-1])}")
+    print("\n" + table(evaluations))
+    report = build_report(run.root)
+    print(f"\nReport: {report}", file=sys.stderr)
+    summary = {
+        "evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in evaluations],
+        "funnels": funnels,
+        "report": report,
+    }
+    atomic_write(os.path.join(run.root, "summary.json"), json.dumps(summary, indent=1) + "\n")
+    atomic_write(os.path.join(run.root, "table.md"), markdown_table(evaluations) + "\n")
+    atomic_write(os.path.join(run.root, "operative_config.gin"), gin.operative_config_str())
+    return summary
+
+
+def _done(checkpoints: str) -> dict[str, Any]:
+    with open(os.path.join(checkpoints, "done.json")) as file:
+        return json.load(file)

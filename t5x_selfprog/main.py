@@ -1,0 +1,187 @@
+"""`selfprog SUBCOMMAND --gin_file=F --gin.NAME=VALUE --run_dir=DIR`: the subcommands and their dispatch.
+
+Nothing heavy is imported before the command line is understood, so that `--help` and mistakes answer at
+once. Then the module that declares the configurables is imported, gin is parsed, the run directory is
+checked, and the subcommand's function is called. With `--json`, what it returns is the last line printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from t5x_selfprog.subcommands import COMMANDS, Command
+from verifier import files
+from verifier.errors import UserError
+
+EXIT_INTERRUPTED = 130
+
+
+_EPILOG = """\
+start here:
+  selfprog run --gin_file=quickstart --run_dir=runs/quickstart
+
+A configuration is a gin file (see gin/runs/) plus any number of --gin.NAME=VALUE.
+Text needs quotes of its own: --gin.NAME='"text"'.
+SELFPROG_DEBUG=1 shows the traceback behind an error message.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0; 2 for what the user can put right; 130 if interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = os.environ.get("SELFPROG_DEBUG", "") not in ("", "0")
+    try:
+        command, parsed = parse(arguments)
+        result = execute(command, parsed)
+        if parsed.json:
+            print(json.dumps(result if result is not None else {}, sort_keys=True), flush=True)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"selfprog: error: {_message(error)}", file=sys.stderr)
+        return error.EXIT_CODE
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        command_line = shlex.join(["selfprog", *arguments])
+        print(f"\nselfprog: interrupted; resume with the same command:\n  {command_line}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
+    """The subcommand and its arguments; exits with status 0 after --help and with 2 after a mistake."""
+    parser, by_name = _parser()
+    gin_flags = [argument for argument in arguments if argument.startswith("--gin.")]
+    parsed = parser.parse_args([argument for argument in arguments if argument not in gin_flags])
+    own = by_name[parsed.command]
+    if parsed.run_dir:
+        parsed.run_dir = os.path.expanduser(parsed.run_dir)  # no shell does this after an equals sign
+    parsed.gin_bindings = [flag.removeprefix("--gin.") for flag in gin_flags]
+    command = next(command for command in COMMANDS if command.name == parsed.command)
+    if command.run_dir != "unused" and not parsed.run_dir:
+        own.error("--run_dir=DIR is needed: where the run keeps everything it makes")
+    for flag in gin_flags:
+        name, equals, _ = flag.removeprefix("--gin.").partition("=")
+        if not (name and equals):
+            own.error(f"{flag!r}: write --gin.NAME=VALUE, in one piece")
+        if not command.configured_by:
+            own.error(f"{flag!r}: {command.name} has nothing that gin configures")
+    return command, parsed
+
+
+def execute(command: Command, parsed: argparse.Namespace) -> Any:
+    """Imports, configures and calls a subcommand."""
+    if parsed.quiet:
+        os.environ["SELFPROG_QUIET"] = "1"
+    if command.configured_by:
+        importlib.import_module(command.configured_by)
+    function = resolve(command.target)
+    from t5x_selfprog import gin_errors
+
+    gin_paths = _configure(command, parsed)
+    with gin_errors.explain_calls(gin_paths):
+        if command.name == "run":
+            return function(run_dir=parsed.run_dir)
+        return function(parsed)
+
+
+def resolve(target: str) -> Callable[..., Any]:
+    """The function behind `module:function`."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
+    """Parses gin and checks the run directory. Returns the gin files that were read."""
+    from t5x_selfprog import gin_files, run_dir
+
+    named = list(parsed.gin_file)
+    if command.run_dir == "writes" and not named:
+        saved = run_dir.RunDir(parsed.run_dir).config
+        if not files.exists(saved):
+            raise UserError(
+                f"no configuration: give --gin_file=F, for example --gin_file=quickstart "
+                f"({saved} is not there yet)"
+            )
+        named = [saved]
+    paths = gin_files.load(named, parsed.gin_bindings)
+    if command.run_dir == "writes":
+        run_dir.open_run(parsed.run_dir, gin_files.bindings(), gin_files.config_text())
+    return paths
+
+
+def _message(error: UserError) -> str:
+    """What the error says, without the calls that gin adds to every message on its way up."""
+    return str(error).partition("\n  In call to configurable")[0]
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(
+        prog="selfprog",
+        description=_fill(
+            "A language model that teaches itself to program: it writes puzzles, solves them, an interpreter "
+            "judges, it trains on what passed, and is measured on held-out puzzles."
+        ),
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="SUBCOMMAND", required=True)
+    by_name = {}
+    for command in COMMANDS:
+        own = subparsers.add_parser(
+            command.name,
+            help=command.help,
+            description=_fill(command.about),
+            epilog="examples:\n" + "\n".join(f"  selfprog {example}" for example in command.examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for option in command.options:
+            own.add_argument(option.flag, help=option.help, **option.arguments)
+        _add_common(own, command)
+        by_name[command.name] = own
+    return parser, by_name
+
+
+def _fill(text: str) -> str:
+    return textwrap.fill(text, width=100)
+
+
+def _add_common(parser: argparse.ArgumentParser, command: Command) -> None:
+    if command.run_dir == "unused":
+        parser.set_defaults(run_dir=None)
+    else:
+        parser.add_argument("--run_dir", metavar="DIR", help="where the run keeps everything it makes")
+    if command.configured_by:
+        parser.add_argument(
+            "--gin_file",
+            metavar="F",
+            action="append",
+            default=[],
+            help="a gin file, by path or by its name under gin/ or gin/runs/; may be repeated"
+            + (
+                " (default: the configuration saved in the run directory)"
+                if command.run_dir == "writes"
+                else ""
+            ),
+        )
+        # For the help text: argparse cannot declare a family of flags, `parse` takes them out before.
+        parser.add_argument("--gin.NAME", metavar="VALUE", help="a binding on top of the files; repeatable")
+    else:
+        parser.set_defaults(gin_file=[])
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON for programs")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

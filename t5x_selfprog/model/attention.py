@@ -1,0 +1,157 @@
+"""Attention over one or several pieces of keys: training, prefill and decoding share this file.
+
+A query may look at several separately stored key/value pieces (shared prefix, its prompt, its own suffix);
+one softmax spans them all. Pieces are never concatenated, so what is shared is never copied.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+MASKED = -1e30  # finite: a row that sees nothing must not become NaN
+
+
+def causal_mask(
+    query_positions: jax.Array,
+    key_positions: jax.Array,
+    query_segments: jax.Array,
+    key_segments: jax.Array,
+    window: jax.Array | int | None,
+) -> jax.Array:
+    """Who sees whom in packed rows.
+
+    Args:
+      query_positions, query_segments: [B, Lq] int32; segment 0 is padding.
+      key_positions, key_segments: [B, Lk] int32.
+      window: a query sees keys fewer than this many positions back; None is unlimited. May be traced.
+
+    Returns:
+      [B, Lq, Lk] bool.
+    """
+    back = query_positions[:, :, None] - key_positions[:, None, :]
+    seen = (
+        (back >= 0)
+        & (query_segments[:, :, None] == key_segments[:, None, :])
+        & (key_segments[:, None, :] > 0)
+    )
+    return seen if window is None else seen & (back < window)
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, scale: float) -> jax.Array:
+    """Softmax attention with grouped key/value heads.
+
+    Args:
+      q: [B, Lq, H, C]; k, v: [B, Lk, K, C] with K dividing H; mask: [B, Lq, Lk] bool.
+
+    Returns:
+      [B, Lq, H, C] in q's dtype; the softmax is float32.
+    """
+    b, lq, h, c = q.shape
+    kv = k.shape[2]
+    grouped = q.reshape(b, lq, kv, h // kv, c) * jnp.asarray(scale, q.dtype)
+    scores = jnp.einsum("bqkgc,bskc->bkgqs", grouped, k, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, MASKED), axis=-1)
+    return jnp.einsum("bkgqs,bskc->bqkgc", weights.astype(v.dtype), v).reshape(b, lq, h, c)
+
+
+def attend_causal(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, scale: float, block: int = 128
+) -> jax.Array:
+    """`attend` for rows whose token order is their index order: skips the half that no query may see.
+
+    Queries go in blocks of `block` against the keys up to their own end, so that scores stay in cache on a
+    CPU and half the arithmetic is never done. Same shapes as `attend` with Lq == Lk.
+    """
+    length = q.shape[1]
+    if length <= block:
+        return attend(q, k, v, mask, scale)
+    blocks = [
+        attend(q[:, i:end], k[:, :end], v[:, :end], mask[:, i:end, :end], scale)
+        for i, end in ((i, min(i + block, length)) for i in range(0, length, block))
+    ]
+    return jnp.concatenate(blocks, axis=1)
+
+
+class Piece(NamedTuple):
+    """Keys and values that every one of R rows of each of G groups may look at.
+
+    k: [G, K, C, S] shared by the rows of a group, or [G, K, R, C, S] of each row's own; G may be 1 for a
+      piece shared by all groups.
+    v: the same with the last two dimensions swapped.
+    mask: [G, R, S] bool (G or R may be 1).
+
+    Each lies the way its product reads it, heads outside, keys by channel and values by position, so that
+    neither product copies a cache: on a CPU that is most of what attention costs a decoding step.
+    """
+
+    k: jax.Array
+    v: jax.Array
+    mask: jax.Array
+
+    @classmethod
+    def of(cls, k: jax.Array, v: jax.Array, mask: jax.Array) -> "Piece":
+        """From keys and values as projections make them, [G, S, K, C] or [G, R, S, K, C] both."""
+        return cls(by_channel(k), by_position(v), mask)
+
+
+def by_channel(k: jax.Array) -> jax.Array:
+    """[G, S, K, C] -> [G, K, C, S], or [G, R, S, K, C] -> [G, K, R, C, S]."""
+    return jnp.moveaxis(k, (-2, -3), (1, -1))
+
+
+def by_position(v: jax.Array) -> jax.Array:
+    """[G, S, K, C] -> [G, K, S, C], or [G, R, S, K, C] -> [G, K, R, S, C]."""
+    return jnp.moveaxis(v, -2, 1)
+
+
+def attend_pieces(q: jax.Array, pieces: list[Piece], scale: float) -> jax.Array:
+    """One query of each row against all pieces under one softmax.
+
+    Args:
+      q: [G, R, H, C].
+
+    Returns:
+      [G, R, H, C] in q's dtype.
+    """
+    g, r, h, c = q.shape
+    kv = pieces[0].k.shape[1]
+    grouped = (q * jnp.asarray(scale, q.dtype)).reshape(g, r, kv, h // kv, c).swapaxes(1, 2)
+    outs, totals, tops = zip(*(_attend_piece(grouped, piece) for piece in pieces), strict=True)
+    # Each piece's softmax was taken about its own maximum: bring them to one (Milakov & Gimelshein 2018).
+    top = functools.reduce(jnp.maximum, tops)
+    shares = [jnp.exp(t - top) for t in tops]
+    total = sum(t * share for t, share in zip(totals, shares, strict=True))
+    out = sum(o * share for o, share in zip(outs, shares, strict=True)) / total
+    return out.astype(q.dtype).swapaxes(1, 2).reshape(g, r, h, c)
+
+
+def _attend_piece(q: jax.Array, piece: Piece) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Softmax over one piece, not normalised.
+
+    Args:
+      q: [G, K, R, H/K, C], scaled.
+
+    Returns:
+      The weighted sum of values [G, K, R, H/K, C], the sum of weights and the maximum they are relative to
+      [G, K, R, H/K, 1], float32.
+    """
+    g, kv, r, h, c = q.shape
+    k, v, mask = piece.k.astype(q.dtype), piece.v.astype(q.dtype), piece.mask[:, None, :, None]
+    if k.ndim == 5:  # each row's own: [H/K, C] x [C, S]
+        rows, order = q, (0, 1, 2)
+    elif k.shape[0] == 1:  # one for all groups: [G*R*H/K, C] x [C, S]
+        rows, order = q.swapaxes(0, 1).reshape(1, kv, g * r * h, c), (1, 0, 2)
+        mask = mask.swapaxes(0, 1)
+    else:  # one a group: [R*H/K, C] x [C, S]
+        rows, order = q.reshape(g, kv, r * h, c), (0, 1, 2)
+    shape = tuple((g, kv, r)[i] for i in order) + (h, -1)
+    scores = jnp.matmul(rows, k, preferred_element_type=jnp.float32).reshape(shape)
+    scores = jnp.where(mask, scores, MASKED)
+    top = jnp.max(scores, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - top)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    weights = weights.astype(q.dtype).reshape(*rows.shape[:-1], -1)
+    out = jnp.matmul(weights, v, preferred_element_type=jnp.float32).reshape(shape)
+    return tuple(x.transpose(*order, 3, 4) for x in (out, total, top))  # type: ignore[return-value]

@@ -1,0 +1,95 @@
+"""What distinguishes one decoder from another, as data."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from verifier.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Shape and style of a decoder. Every published family is a choice of these fields.
+
+    Attributes:
+      vocab_size: rows of the embedding table, padding rows included.
+      context_length: longest sequence the model may see, in tokens.
+      embed_dim, num_layers, num_heads, num_kv_heads, head_dim, mlp_dim: D, N, H, K, C, F.
+      norm: "rms" (scale only), "rms_plus_one" (Gemma: the scale is stored minus one) or "layer" (scale and bias).
+      mlp: "swiglu" / "geglu" (gated, two input matrices) or "gelu_tanh" / "gelu" (one input matrix).
+      positions: "rotary" (pairs of halves), "rotary_interleaved" (pairs of neighbours) or "learned" (added once).
+      rotary_dim: leading channels of a head that rotate; None means all of them.
+      residual: "serial" (attention, then MLP), or "parallel" (both read the block's input; GPT-J with one
+        norm, GPT-NeoX with two: see `parallel_norms`).
+      windows: attention spans by layer, repeated over the depth; None is unlimited. GPT-Neo: (None, 256).
+      attention_scale: multiplies query-key products; None means head_dim ** -0.5. GPT-Neo: 1.
+      biases: which projections carry a bias, out of "qkv", "out", "mlp", "head".
+      qk_norm: "none" or "rms" (Qwen3: each head's query and key are normalised before rotation).
+      head: "tied" (the embedding table, transposed) or "separate".
+      embed_scale: multiplies token embeddings (Gemma: sqrt(D)).
+      dtype: what activations are computed in. Weights are stored in float32 by the trainer.
+    """
+
+    vocab_size: int
+    context_length: int
+    embed_dim: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_dim: int
+    norm: Literal["rms", "rms_plus_one", "layer"] = "rms"
+    norm_eps: float = 1e-6
+    mlp: Literal["swiglu", "geglu", "gelu_tanh", "gelu"] = "swiglu"
+    positions: Literal["rotary", "rotary_interleaved", "learned"] = "rotary"
+    rope_theta: float = 10_000.0
+    rotary_dim: int | None = None
+    residual: Literal["serial", "parallel"] = "serial"
+    parallel_norms: Literal[1, 2] = 1
+    windows: tuple[int | None, ...] = (None,)
+    attention_scale: float | None = None
+    biases: tuple[str, ...] = ()
+    qk_norm: Literal["none", "rms"] = "none"
+    head: Literal["tied", "separate"] = "tied"
+    embed_scale: float = 1.0
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        for name in ("windows", "biases"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.num_heads % self.num_kv_heads:
+            raise UserError(
+                f"ModelConfig.num_heads={self.num_heads} is not a multiple of num_kv_heads={self.num_kv_heads}: "
+                "every key/value head must serve the same number of query heads."
+            )
+        unknown = set(self.biases) - {"qkv", "out", "mlp", "head"}
+        if unknown:
+            raise UserError(
+                f"ModelConfig.biases: unknown {sorted(unknown)}; choose from qkv, out, mlp, head."
+            )
+        if (self.rotary_dim or self.head_dim) % 2:
+            raise UserError(
+                f"ModelConfig: rotated channels must be even, got {self.rotary_dim or self.head_dim}."
+            )
+
+    def layer_windows(self) -> tuple[int | None, ...]:
+        """The attention span of each layer, [N]."""
+        return tuple(self.windows[i % len(self.windows)] for i in range(self.num_layers))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "model.json") -> "ModelConfig":
+        """Raises UserError naming unknown or missing fields."""
+        return cls.from_dict(json.loads(text), where)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any], where: str) -> "ModelConfig":
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        surplus = sorted(set(fields) - set(known))
+        missing = sorted(n for n, f in known.items() if f.default is dataclasses.MISSING and n not in fields)
+        if surplus or missing:
+            raise UserError(f"{where}: unknown model fields {surplus}, missing model fields {missing}.")
+        return cls(**fields)

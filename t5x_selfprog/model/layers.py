@@ -1,0 +1,135 @@
+"""Norms, rotary positions, projections: the parts a block is made of.
+
+Weights of all N layers are stacked on a leading axis so that depth costs no compile time; a block is
+declared with that axis and applied to one slice of it.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from t5x_selfprog.model.config import ModelConfig
+
+Initializer = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
+
+
+def param(
+    rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str | None, ...], init: Initializer
+) -> nnx.Param:
+    """A float32 weight with one logical axis name a dimension: the only place weights are created."""
+    if len(shape) != len(axes):
+        raise ValueError(f"shape {shape} and axes {axes} differ in length")
+    return nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
+
+
+def normal(stddev: float) -> Initializer:
+    return jax.nn.initializers.normal(stddev)
+
+
+zeros, ones = jax.nn.initializers.zeros, jax.nn.initializers.ones
+
+
+class Norm(nnx.Module):
+    """RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016), computed in float32."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        dim: int,
+        rngs: nnx.Rngs,
+        stacked: tuple[int, ...] = (),
+        axis: str | None = "embed",
+    ):
+        self.kind, self.eps = config.norm, config.norm_eps
+        axes = ("layers",) * len(stacked) + (axis,)
+        self.scale = param(rngs, stacked + (dim,), axes, zeros if self.kind == "rms_plus_one" else ones)
+        if self.kind == "layer":
+            self.bias = param(rngs, stacked + (dim,), axes, zeros)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [..., dim], any dtype; the same comes back."""
+        y = x.astype(jnp.float32)
+        if self.kind == "layer":
+            y = y - jnp.mean(y, axis=-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.eps)
+        scale = self.scale[...].astype(jnp.float32)
+        scale = (scale + 1.0 if self.kind == "rms_plus_one" else scale).reshape((1,) * (x.ndim - 1) + (-1,))
+        y = y * scale
+        if self.kind == "layer":
+            y = y + self.bias[...].astype(jnp.float32).reshape(scale.shape)
+        return y.astype(x.dtype)
+
+
+class Projection(nnx.Module):
+    """A linear map over the trailing `contracted` dimensions of its input, with or without a bias."""
+
+    def __init__(
+        self,
+        rngs: nnx.Rngs,
+        layers: int,
+        inputs: tuple[tuple[int, str], ...],
+        outputs: tuple[tuple[int, str], ...],
+        stddev: float,
+        biased: bool,
+    ):
+        sizes, axes = zip(*((layers, "layers"), *inputs, *outputs), strict=True)
+        self.contracted = len(inputs)
+        self.kernel = param(rngs, sizes, axes, normal(stddev))
+        self.biased = biased
+        if biased:
+            sizes, axes = zip(*((layers, "layers"), *outputs), strict=True)
+            self.bias = param(rngs, sizes, axes, zeros)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [..., *inputs] -> [..., *outputs], in x's dtype."""
+        n = self.contracted
+        kernel = self.kernel[...].astype(x.dtype)
+        y = jnp.tensordot(x, kernel, axes=(tuple(range(x.ndim - n, x.ndim)), tuple(range(n))))
+        if self.biased:
+            bias = self.bias[...].astype(x.dtype)
+            y = y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
+        return y
+
+
+class MLP(nnx.Module):
+    """Feed-forward half of a block: gated (Shazeer 2020) or plain."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        n, wide, narrow = config.num_layers, ((config.mlp_dim, "mlp"),), ((config.embed_dim, "embed"),)
+        self.kind, biased = config.mlp, "mlp" in config.biases
+        self.up = Projection(rngs, n, narrow, wide, 0.02, biased)
+        if self.kind in ("swiglu", "geglu"):
+            self.gate = Projection(rngs, n, narrow, wide, 0.02, biased)
+        self.down = Projection(rngs, n, wide, narrow, 0.02 / (2 * n) ** 0.5, biased)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [..., D] -> [..., D]."""
+        if self.kind == "swiglu":
+            return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+        if self.kind == "geglu":
+            return self.down(jax.nn.gelu(self.gate(x), approximate=True) * self.up(x))
+        return self.down(jax.nn.gelu(self.up(x), approximate=self.kind == "gelu_tanh"))
+
+
+def rotate(x: jax.Array, positions: jax.Array, config: ModelConfig) -> jax.Array:
+    """Rotary position embedding (Su et al. 2021), computed in float32.
+
+    Args:
+      x: [..., heads, C]; positions: [...] int32, the leading dimensions of x.
+    """
+    if config.positions == "learned":
+        return x
+    dim = config.rotary_dim or config.head_dim
+    frequency = config.rope_theta ** (-jnp.arange(0, dim, 2, dtype=jnp.float32) / dim)
+    angle = positions[..., None].astype(jnp.float32) * frequency.reshape((1,) * positions.ndim + (-1,))
+    sin, cos = jnp.sin(angle)[..., None, :], jnp.cos(angle)[..., None, :]
+    turned, kept = x[..., :dim].astype(jnp.float32), x[..., dim:]
+    if config.positions == "rotary":
+        a, b = jnp.split(turned, 2, axis=-1)
+        turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    else:
+        a, b = turned[..., 0::2], turned[..., 1::2]
+        turned = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=-1).reshape(turned.shape)
+    return jnp.concatenate([turned.astype(x.dtype), kept], axis=-1)

@@ -1,0 +1,201 @@
+"""The decoder: parameters as Flax NNX modules, computation as plain functions of a pytree of weights.
+
+`params` everywhere in this project is a nested dict of arrays (what `init` returns and checkpoints hold);
+`bind(config, params)` turns it into a module for the length of one trace.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from t5x_selfprog.model.attention import attend_causal, causal_mask
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.layers import MLP, Norm, Projection, normal, param, rotate, zeros
+from t5x_selfprog.partitioning import constrain
+
+Params = dict[str, Any]
+# What a block asks of its surroundings: (q [..., H, C], k [..., K, C], v [..., K, C]) -> (mixed, what to keep).
+Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
+
+
+class Attention(nnx.Module):
+    """Query, key, value and output projections around an attention function that the caller brings."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.config = config
+        n, c, narrow = config.num_layers, config.head_dim, ((config.embed_dim, "embed"),)
+        heads, kv = ((config.num_heads, "heads"), (c, "head")), ((config.num_kv_heads, "kv"), (c, "head"))
+        biased = "qkv" in config.biases
+        self.query = Projection(rngs, n, narrow, heads, 0.02, biased)
+        self.key = Projection(rngs, n, narrow, kv, 0.02, biased)
+        self.value = Projection(rngs, n, narrow, kv, 0.02, biased)
+        self.out = Projection(rngs, n, heads, narrow, 0.02 / (2 * n) ** 0.5, "out" in config.biases)
+        if config.qk_norm == "rms":
+            self.query_norm = Norm(config, c, rngs, (n,), axis="head")
+            self.key_norm = Norm(config, c, rngs, (n,), axis="head")
+
+    def __call__(self, x: jax.Array, positions: jax.Array, attend_fn: Attend) -> tuple[jax.Array, Any]:
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        if self.config.qk_norm == "rms":
+            q, k = self.query_norm(q), self.key_norm(k)
+        q, k = rotate(q, positions, self.config), rotate(k, positions, self.config)
+        mixed, kept = attend_fn(q, k, v)
+        return self.out(mixed), kept
+
+
+class Block(nnx.Module):
+    """One residual layer; declared with all N layers' weights stacked, applied to one slice of them."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.config = config
+        stacked = (config.num_layers,)
+        self.attention_norm = Norm(config, config.embed_dim, rngs, stacked)
+        self.attention = Attention(config, rngs)
+        if config.residual == "serial" or config.parallel_norms == 2:
+            self.mlp_norm = Norm(config, config.embed_dim, rngs, stacked)
+        self.mlp = MLP(config, rngs)
+
+    def __call__(self, x: jax.Array, positions: jax.Array, attend_fn: Attend) -> tuple[jax.Array, Any]:
+        """x: [..., D] -> [..., D] and whatever `attend_fn` keeps (new cache entries, say)."""
+        normed = self.attention_norm(x)
+        mixed, kept = self.attention(normed, positions, attend_fn)
+        if self.config.residual == "serial":
+            x = x + mixed
+            return x + self.mlp(self.mlp_norm(x)), kept
+        normed = self.mlp_norm(x) if self.config.parallel_norms == 2 else normed
+        return x + mixed + self.mlp(normed), kept
+
+
+class Decoder(nnx.Module):
+    """Embedding, N blocks, final norm, output head."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.embedding = param(rngs, (config.vocab_size, config.embed_dim), ("vocab", "embed"), normal(0.02))
+        if config.positions == "learned":
+            shape = (config.context_length, config.embed_dim)
+            self.position_embedding = param(rngs, shape, (None, "embed"), normal(0.01))
+        self.blocks = Block(config, rngs)
+        self.final_norm = Norm(config, config.embed_dim, rngs)
+        if config.head == "separate":
+            self.head = param(rngs, (config.embed_dim, config.vocab_size), ("embed", "vocab"), normal(0.02))
+        if "head" in config.biases:
+            self.head_bias = param(rngs, (config.vocab_size,), ("vocab",), zeros)
+
+    def embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        """tokens, positions: [...] int32 -> [..., D] in the compute dtype."""
+        x = jnp.take(self.embedding[...], tokens, axis=0).astype(self.config.dtype)
+        if self.config.embed_scale != 1.0:
+            x = x * jnp.asarray(self.config.embed_scale, x.dtype)
+        if self.config.positions == "learned":
+            x = x + jnp.take(self.position_embedding[...], positions, axis=0).astype(x.dtype)
+        return x
+
+    def head_kernel(self) -> jax.Array:
+        """[D, V], in the stored dtype."""
+        return self.embedding[...].T if self.config.head == "tied" else self.head[...]
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """hidden: [..., D] after the final norm -> [..., V] float32."""
+        kernel = self.head_kernel().astype(hidden.dtype)
+        out = jnp.matmul(hidden, kernel, preferred_element_type=jnp.float32)
+        if "head" in self.config.biases:
+            out = out + self.head_bias[...].astype(jnp.float32).reshape((1,) * (out.ndim - 1) + (-1,))
+        return out
+
+
+@functools.lru_cache(maxsize=64)
+def _structure(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    with nnx.use_eager_sharding(False):
+        return nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))
+
+
+@functools.lru_cache(maxsize=64)
+def _block_structure(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    with nnx.use_eager_sharding(False):
+        return nnx.split(nnx.eval_shape(lambda: Block(config, nnx.Rngs(0))))
+
+
+def _merge(structure: tuple[nnx.GraphDef, nnx.State], params: Params) -> Any:
+    graphdef, abstract = structure
+    state = jax.tree.map(lambda x: x, abstract)
+    nnx.replace_by_pure_dict(state, params)
+    return nnx.merge(graphdef, state)
+
+
+def bind(config: ModelConfig, params: Params) -> Decoder:
+    """The decoder holding these weights."""
+    return _merge(_structure(config), params)
+
+
+def bind_block(config: ModelConfig, layer_params: Params) -> Block:
+    """One block holding one layer's weights (`params["blocks"]` without its leading axis)."""
+    return _merge(_block_structure(config), layer_params)
+
+
+def init(config: ModelConfig, key: jax.Array) -> Params:
+    """Fresh float32 weights (GPT-2's initialisation: normal 0.02, residual outputs by 1/sqrt(2N))."""
+    with nnx.use_eager_sharding(False):
+        return nnx.to_pure_dict(nnx.state(Decoder(config, nnx.Rngs(params=key)), nnx.Param))
+
+
+def abstract_params(config: ModelConfig) -> Params:
+    """Shapes and dtypes of the weights, as `jax.ShapeDtypeStruct`s; nothing is allocated."""
+    return nnx.to_pure_dict(_structure(config)[1])
+
+
+def logical_axes(config: ModelConfig) -> Params:
+    """The logical axis names of every weight: the same tree with tuples of names as leaves."""
+    _, state = _structure(config)
+    flat = {path: variable.get_metadata()["axes"] for path, variable in nnx.to_flat_state(state)}
+    return nnx.traversals.unflatten_mapping(flat)
+
+
+def num_params(config: ModelConfig) -> int:
+    return sum(x.size for x in jax.tree.leaves(abstract_params(config)))
+
+
+def layer_slice(params: Params, layer: int) -> Params:
+    """One layer's weights out of the stacked `params["blocks"]`."""
+    return jax.tree.map(lambda x: x[layer], params["blocks"])
+
+
+def forward(
+    config: ModelConfig,
+    params: Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    segment_ids: jax.Array,
+    remat: Callable[[Callable], Callable] = lambda f: f,
+    unroll: int = 1,
+) -> jax.Array:
+    """Packed rows in, hidden states out (logits come from `Decoder.logits`, in chunks where V is large).
+
+    Args:
+      tokens, positions, segment_ids: [B, L] int32; segments attend only to themselves, segment 0 is padding.
+      remat: wraps the layer body, e.g. `jax.checkpoint`.
+      unroll: layers a step of the loop over depth; N unrolls it (a third faster on a CPU, slower to compile).
+
+    Returns:
+      [B, L, D] after the final norm, in the compute dtype.
+    """
+    model = bind(config, params)
+    x = constrain(model.embed(tokens, positions), ("batch", "length", "embed"))
+    scale = config.attention_scale or config.head_dim**-0.5
+    spans = config.layer_windows()
+    limited = any(span is not None for span in spans)
+    windows = jnp.asarray([config.context_length if s is None else s for s in spans], jnp.int32)
+
+    def layer(x: jax.Array, scanned: tuple[Params, jax.Array]) -> tuple[jax.Array, None]:
+        weights, window = scanned
+        mask = causal_mask(positions, positions, segment_ids, segment_ids, window if limited else None)
+        mix = lambda q, k, v: (attend_causal(q, k, v, mask, scale), None)  # noqa: E731
+        x, _ = bind_block(config, weights)(x, positions, mix)
+        return constrain(x, ("batch", "length", "embed")), None
+
+    x, _ = jax.lax.scan(remat(layer), x, (params["blocks"], windows), unroll=unroll)
+    return model.final_norm(x)

@@ -1,0 +1,135 @@
+"""Where arrays live: a mesh, and one table from logical axis names to mesh axes.
+
+Every weight and activation names its dimensions in words (batch, length, embed, mlp, heads, kv, head, vocab,
+layers); the table of a machine says which mesh axis, if any, each word is split over. CPU, GPU and TPU slices
+differ in this table only.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from verifier.errors import UserError
+
+# FSDP: weights are split over `fsdp` along their embed dimension, activations over `data` and `fsdp` by batch;
+# `tensor` splits heads, feed-forward and vocabulary (Megatron-style).
+DEFAULT_RULES: dict[str, tuple[str, ...]] = {
+    "batch": ("data", "fsdp"),
+    "length": (),
+    "embed": ("fsdp",),
+    "mlp": ("tensor",),
+    "heads": ("tensor",),
+    "kv": ("tensor",),
+    "head": (),
+    "vocab": ("tensor",),
+    "layers": (),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """A mesh by axis name and size; one size may be -1 (whatever devices are left)."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def make(self, devices: list[jax.Device] | None = None) -> Mesh:
+        """Raises UserError where the sizes do not multiply to the number of devices."""
+        devices = list(jax.devices() if devices is None else devices)
+        sizes = dataclasses.asdict(self)
+        known = math.prod(size for size in sizes.values() if size != -1)
+        free = [name for name, size in sizes.items() if size == -1]
+        if len(free) > 1 or len(devices) % known or (not free and known != len(devices)):
+            raise UserError(
+                f"MeshConfig {sizes} does not fit {len(devices)} devices: the sizes must multiply to "
+                f"{len(devices)}, and at most one may be -1."
+            )
+        shape = tuple(len(devices) // known if size == -1 else size for size in sizes.values())
+        grid = np.asarray(devices).reshape(shape)
+        if devices[0].platform == "tpu":
+            from jax.experimental import mesh_utils
+
+            grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+        return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Partitioner:
+    """A mesh with the table that lays arrays out on it."""
+
+    mesh: Mesh
+    rules: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(DEFAULT_RULES))
+
+    def spec(self, axes: tuple[str | None, ...], activation: bool = False) -> PartitionSpec:
+        """The layout of an array with these logical axes.
+
+        Activations keep `embed` whole: their batch already uses the axis that splits weights' embed.
+        Raises UserError where two dimensions of one array would land on the same mesh axis.
+        """
+        used: dict[str, str] = {}
+        parts = []
+        for axis in axes:
+            mesh_axes = () if axis is None or (activation and axis == "embed") else self._lookup(axis)
+            for mesh_axis in mesh_axes:
+                if mesh_axis in used:
+                    raise UserError(
+                        f"Logical axes {used[mesh_axis]!r} and {axis!r} of one array {axes} both map to mesh axis "
+                        f"{mesh_axis!r}: give one of them another mesh axis in the rules."
+                    )
+                used[mesh_axis] = str(axis)
+            parts.append(mesh_axes if len(mesh_axes) > 1 else (mesh_axes[0] if mesh_axes else None))
+        return PartitionSpec(*parts)
+
+    def _lookup(self, axis: str) -> tuple[str, ...]:
+        if axis not in self.rules:
+            raise UserError(f"No rule for logical axis {axis!r}; the table has {sorted(self.rules)}.")
+        return tuple(self.rules[axis])
+
+    def sharding(self, axes: tuple[str | None, ...], activation: bool = False) -> NamedSharding:
+        return NamedSharding(self.mesh, self.spec(axes, activation))
+
+    def param_shardings(self, axes_tree: Any, shapes: Any) -> Any:
+        """Shardings for a tree of weights; dimensions that do not divide their mesh axes stay whole."""
+
+        def one(axes: tuple[str | None, ...], shape: jax.ShapeDtypeStruct) -> NamedSharding:
+            parts = list(self.spec(axes))
+            for i, part in enumerate(parts):
+                names = (part,) if isinstance(part, str) else (part or ())
+                if shape.shape[i] % math.prod(self.mesh.shape[name] for name in names):
+                    parts[i] = None
+            return NamedSharding(self.mesh, PartitionSpec(*parts))
+
+        return jax.tree.map(one, axes_tree, shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+
+_current: contextvars.ContextVar[Partitioner | None] = contextvars.ContextVar("partitioner", default=None)
+
+
+@contextlib.contextmanager
+def use(partitioner: Partitioner) -> Iterator[Partitioner]:
+    """Activations traced inside are laid out by this partitioner."""
+    token = _current.set(partitioner)
+    try:
+        yield partitioner
+    finally:
+        _current.reset(token)
+
+
+def constrain(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+    """Pins an activation's layout by the current partitioner; does nothing outside of `use`."""
+    partitioner = _current.get()
+    if partitioner is None or partitioner.mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, partitioner.sharding(axes, activation=True))

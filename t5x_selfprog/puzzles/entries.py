@@ -1,0 +1,112 @@
+"""One entry of P3's `puzzles.json`: checked, and renamed from `sat` and `sol` to `f` and `g`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from t5x_selfprog.puzzles.source import SourceError, only_function, rename_function
+from verifier.answer_types import TypeSyntaxError, parse_type
+
+Docstrings = Literal["keep", "drop"]
+
+_INSTANCE_NAME = re.compile(r"(.+):(\d+)")
+_TEXT_FIELDS = ("name", "sat", "ans_type", "sol_header", "sol_docstring", "module")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Instance `index` of `problem`: the source of f, and reference solutions g for it."""
+
+    problem: str
+    index: int
+    source: str
+    answer_type: str
+    solutions: tuple[str, ...]
+    statement: str
+    module: str
+
+
+def read_entry(entry: Any, docstrings: Docstrings) -> Entry:
+    """Raises SourceError saying what is wrong; the caller knows the file and the place in it."""
+    if not isinstance(entry, dict):
+        raise SourceError(f"must be an object, is {type(entry).__name__}")
+    for field in _TEXT_FIELDS:
+        if field not in entry:
+            raise SourceError(f"has no {field!r}")
+        if not isinstance(entry[field], str):
+            raise SourceError(f"{field!r} must be text, is {type(entry[field]).__name__}")
+    bodies = entry.get("sol_bodies")
+    if not isinstance(bodies, list) or not all(isinstance(body, str) for body in bodies):
+        raise SourceError("'sol_bodies' must be a list of texts")
+    name = _INSTANCE_NAME.fullmatch(entry["name"])
+    if name is None:
+        raise SourceError("'name' must look like Problem:0, the problem and the number of the instance")
+    function = _function(entry["sat"], "sat", "sat")
+    statement = _docstring(entry["sol_docstring"])
+    head = [entry["sol_header"], *([entry["sol_docstring"]] if docstrings == "keep" and statement else [])]
+    return Entry(
+        problem=name[1],
+        index=int(name[2]),
+        source=rename_function(entry["sat"], "f"),
+        answer_type=_answer_type(function, entry["ans_type"]),
+        solutions=tuple(
+            _solution("\n".join([*head, body]), function, f"sol_bodies[{i}]") for i, body in enumerate(bodies)
+        ),
+        statement=statement,
+        module=entry["module"],
+    )
+
+
+def _function(source: str, name: str, field: str) -> ast.FunctionDef:
+    try:
+        function = only_function(source)
+    except SourceError as error:
+        raise SourceError(f"{field!r} {error}") from error
+    if function.name != name:
+        raise SourceError(f"{field!r} must define {name!r}, defines {function.name!r}")
+    return function
+
+
+def _answer_type(function: ast.FunctionDef, written: str) -> str:
+    """The annotation of the answer, in one spelling, which 'ans_type' must agree with."""
+    arguments = function.args
+    required = len(arguments.args) - len(arguments.defaults)
+    if required != 1 or arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg:
+        raise SourceError(
+            f"'sat' must have one required argument and only plain ones, has {required} required"
+        )
+    annotation = arguments.args[0].annotation
+    if annotation is None:
+        raise SourceError(f"'sat' does not annotate its answer {arguments.args[0].arg!r}")
+    try:
+        annotated, declared = str(parse_type(annotation)), str(parse_type(written))
+    except TypeSyntaxError as error:
+        raise SourceError(f"answer type: {error}") from error
+    if annotated != declared:
+        raise SourceError(f"'ans_type' is {declared} but 'sat' annotates its answer as {annotated}")
+    return annotated
+
+
+def _solution(source: str, puzzle: ast.FunctionDef, field: str) -> str:
+    arguments = _function(source, "sol", field).args
+    required = len(arguments.args) - len(arguments.defaults)
+    unknown = {arg.arg for arg in arguments.args} - {arg.arg for arg in puzzle.args.args[1:]}
+    if required:
+        raise SourceError("'sol_header' has an argument without a default")
+    if unknown:
+        raise SourceError(f"'sol_header' has arguments that 'sat' has not: {', '.join(sorted(unknown))}")
+    return rename_function(source, "g")
+
+
+def _docstring(text: str) -> str:
+    """The text inside an indented docstring, unindented; "" for none."""
+    if not text.strip():
+        return ""
+    function = _function(f"def sol():\n{text}", "sol", "sol_docstring")
+    statement = ast.get_docstring(function)
+    if statement is None or len(function.body) != 1:
+        raise SourceError("'sol_docstring' must be one indented string")
+    return statement

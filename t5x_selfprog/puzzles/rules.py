@@ -1,0 +1,332 @@
+"""Which generated puzzles are worth solving: the rules that run nothing, and the filter that applies them.
+
+`RULES` is one table, rejection reason to function, tried in order: the first rule that finds fault is the
+reason in the rejection record. They look at one puzzle alone. `PuzzleFilter` adds the two that compare it
+with others: contaminated and duplicate. Whether a trivial answer solves a puzzle takes running it, so the
+verifier says that.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from t5x_selfprog.evaluation.contamination import Level, Protected
+from t5x_selfprog.puzzles.p3 import Problem
+from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
+from t5x_selfprog.puzzles.shape import shape_id
+from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, puzzle_id
+from verifier import policy
+from verifier.answer_types import AnswerType, parse_type
+from verifier.puzzle import Puzzle, PuzzleError, parse_puzzle
+
+OPTIONAL_RULES = ("arguments_unused", "chained_comparison", "undefined_names", "unsafe")
+
+
+@dataclass(frozen=True)
+class PuzzleRules:
+    """What a generated puzzle must satisfy. The defaults are ours; `paper_rules()` are the paper's.
+
+    skip: optional rules left out, of `OPTIONAL_RULES`.
+    max_chars: longest source, None for any length.
+    max_per_shape: how many puzzles may differ in names and constants only; None for any number.
+    test_match, train_match: how close a puzzle may come to a held-out or a train problem: the loosest level
+    of
+        likeness (`contamination.Level`) that is refused, None for no comparison.
+    """
+
+    skip: tuple[str, ...] = ()
+    max_chars: int | None = 1000
+    max_per_shape: int | None = 4
+    test_match: Level | None = "abstract"
+    train_match: Level | None = "abstract"
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.skip if name not in OPTIONAL_RULES]
+        if unknown:
+            raise ValueError(
+                f"skip: {unknown[0]!r} is no optional rule; those are {', '.join(OPTIONAL_RULES)}"
+            )
+
+
+def paper_rules() -> PuzzleRules:
+    """The rules of the paper, which compares with no test set: Haluptzok et al. 2022, arXiv:2207.14502."""
+    return PuzzleRules(
+        skip=OPTIONAL_RULES, max_chars=None, max_per_shape=None, test_match=None, train_match=None
+    )
+
+
+class Candidate:
+    """A generated puzzle and what the rules ask of it, each worked out once."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    @cached_property
+    def _parsed(self) -> Puzzle | PuzzleError:
+        try:
+            with lenient_python():
+                return parse_puzzle(self.source)
+        except PuzzleError as error:
+            return error
+
+    def refusal(self, reason: str) -> str | None:
+        """What `parse_puzzle` has against the source, if it is for this reason."""
+        parsed = self._parsed
+        return str(parsed) if isinstance(parsed, PuzzleError) and parsed.reason == reason else None
+
+    # What follows is asked only of sources that parse_puzzle accepts: the rules on parsing come first.
+
+    @cached_property
+    def puzzle(self) -> Puzzle:
+        assert isinstance(self._parsed, Puzzle)
+        return self._parsed
+
+    @cached_property
+    def function(self) -> ast.FunctionDef:
+        return only_function(self.source)
+
+    @cached_property
+    def names(self) -> list[Occurrence]:
+        return occurrences(ast.Module([self.function], []))
+
+    @cached_property
+    def arguments_read(self) -> set[str]:
+        """Names of f's arguments that are read somewhere, other variables of the same name not counted."""
+        arguments = {id(argument) for argument in self.function.args.args}
+        own: Scope = next(found.scope for found in self.names if id(found.node) in arguments)
+        return {found.name for found in self.names if not found.binds and found.owner is own}
+
+
+Rule = Callable[[Candidate, PuzzleRules], str | None]
+
+
+# The rules. Each returns what is wrong, for the record's `detail`, or None.
+
+
+def too_long(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    length = len(candidate.source)
+    return f"{length} characters" if rules.max_chars is not None and length > rules.max_chars else None
+
+
+def no_parse(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    return candidate.refusal("no_parse")
+
+
+def bad_signature(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    if not candidate.source.startswith("def f("):
+        return "does not start with 'def f('"
+    return candidate.refusal("bad_signature")
+
+
+def bad_type(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    refusal = candidate.refusal("bad_type")
+    if refusal is not None:
+        return refusal
+    answer_type = candidate.puzzle.answer_type
+    return None if _is_wanted(parse_type(answer_type)) else f"answers of type {answer_type} are not wanted"
+
+
+def _is_wanted(answer_type: AnswerType) -> bool:
+    """int, float, str, or lists, nested as deep as one likes, of these or of bool."""
+    if answer_type.name == "List":
+        element = answer_type.arguments[0]
+        return element.name == "bool" or _is_wanted(element)
+    return answer_type.name in ("int", "float", "str")
+
+
+def no_return(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    nodes = list(_own_nodes(candidate.function))
+    if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in nodes):
+        return "a generator never returns True"
+    returns = any(isinstance(node, ast.Return) and node.value is not None for node in nodes)
+    return None if returns else "returns no value"
+
+
+def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The nodes of a function's body without those of functions and classes defined in it."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def answer_unused(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    name = candidate.puzzle.answer_name
+    return None if name in candidate.arguments_read else f"{name} is never read"
+
+
+def arguments_unused(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    unused = [arg.name for arg in candidate.puzzle.arguments if arg.name not in candidate.arguments_read]
+    return f"{', '.join(unused)} never read" if unused else None
+
+
+def chained_comparison(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    """`a == b in c` is mostly an accident in generated text; chains in one direction, `0 <= i < n`, stay."""
+    for node in ast.walk(candidate.function):
+        if isinstance(node, ast.Compare) and len(node.ops) > 1 and not _is_range(node):
+            return "compares " + " ".join(_OPERATORS[type(operator)] for operator in node.ops)
+    return None
+
+
+_OPERATORS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+
+
+def _is_range(node: ast.Compare) -> bool:
+    up = all(isinstance(operator, ast.Lt | ast.LtE) for operator in node.ops)
+    down = all(isinstance(operator, ast.Gt | ast.GtE) for operator in node.ops)
+    return up or down
+
+
+def undefined_names(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    for found in candidate.names:
+        if found.owner is None and found.name not in _KNOWN_NAMES:
+            return f"{found.name} is not defined"
+    return None
+
+
+_KNOWN_NAMES = {name for name in dir(builtins) if not name.startswith("_")} | policy.TYPING_NAMES.keys()
+
+
+def unsafe(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    """Not for safety, which is the verifier's: a puzzle that reaches outside itself teaches nothing."""
+    for node in ast.walk(candidate.function):
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                return "imports"
+            case ast.Attribute(attr=attr) if attr.startswith("_"):
+                return f"attribute {attr}"
+            case ast.Attribute(attr=attr, ctx=ast.Store() | ast.Del()):
+                return f"sets attribute {attr}"
+            case ast.Global() | ast.ClassDef() | ast.With() | ast.AsyncFunctionDef():
+                return type(node).__name__.lower()
+            case ast.FunctionDef(decorator_list=[_, *_]):
+                return "decorator"
+    reached = {found.name for found in candidate.names if found.owner is None} & _REACHING_BUILTINS
+    return f"uses {', '.join(sorted(reached))}" if reached else None
+
+
+# `id` and `hash` differ from run to run.
+_REACHING_BUILTINS = policy.REFLECTIVE_BUILTINS | policy.REMOVED_BUILTINS | {"__import__", "id", "hash"}
+
+RULES: dict[str, Rule] = {
+    rule.__name__: rule
+    for rule in (
+        too_long,  # First, so that nothing below ever parses a megabyte.
+        no_parse,
+        bad_signature,
+        bad_type,
+        no_return,
+        answer_unused,
+        arguments_unused,
+        chained_comparison,
+        undefined_names,
+        unsafe,
+    )
+}
+
+
+# The filter.
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A puzzle that passed. `shape` is its abstract identity."""
+
+    puzzle_id: str
+    source: str
+    answer_type: str
+    shape: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """`reason` is a name in `RULES`, "contaminated" or "duplicate"; `detail` says it in words."""
+
+    reason: str
+    detail: str
+
+
+def check(source: str, rules: PuzzleRules) -> Kept | Rejected:
+    """One puzzle by itself: everything but contamination and duplicates."""
+    candidate = Candidate(source.rstrip())
+    for name, rule in RULES.items():
+        if name in rules.skip:
+            continue
+        detail = rule(candidate, rules)
+        if detail is not None:
+            return Rejected(name, detail)
+    try:
+        identity, shape = puzzle_id(candidate.source), shape_id(candidate.source)
+    except SourceError as error:  # Python reads it but cannot write it back.
+        return Rejected("no_parse", str(error))
+    return Kept(identity, candidate.source, candidate.puzzle.answer_type, shape)
+
+
+class PuzzleFilter:
+    """Takes candidates one by one, in order, and says which to keep; what came before decides on duplicates.
+
+    The result is a function of the sequence alone: how it was cut into batches or shards makes no difference.
+    """
+
+    def __init__(
+        self, rules: PuzzleRules, *, problems: Iterable[Problem] = (), known: Iterable[str] = ()
+    ) -> None:
+        """
+        Args:
+            rules: what a puzzle must satisfy.
+            problems: those of the train split are compared by `rules.train_match`, all others by
+            `test_match`. known: sources of puzzles kept before, of earlier iterations say; they count as
+            already seen.
+        """
+        self._rules = rules
+        problems = list(problems)
+        held_out = Protected(problem for problem in problems if problem.split != "train")
+        train = Protected(problem for problem in problems if problem.split == "train")
+        self._protected = [(held_out, rules.test_match, "held-out"), (train, rules.train_match, "train")]
+        self._seen: set[str] = set()
+        self._shapes: Counter[str] = Counter()
+        for source in known:
+            self._remember(puzzle_id(source), shape_id(source))
+
+    def offer(self, source: str) -> Kept | Rejected:
+        """Judges the next candidate, and remembers it if it is kept."""
+        result = check(source, self._rules)
+        if isinstance(result, Kept):
+            result = self._compare(result)
+        if isinstance(result, Kept):
+            self._remember(result.puzzle_id, result.shape)
+        return result
+
+    def _compare(self, puzzle: Kept) -> Kept | Rejected:
+        for protected, level, whose in self._protected:
+            match = protected.match(puzzle.source, upto=level) if level is not None else None
+            if match is not None:
+                return Rejected("contaminated", f"{match} ({whose})")
+        if puzzle.puzzle_id in self._seen:
+            return Rejected("duplicate", f"puzzle {puzzle.puzzle_id} again")
+        limit = self._rules.max_per_shape
+        if limit is not None and self._shapes[puzzle.shape] >= limit:
+            return Rejected("duplicate", f"shape {puzzle.shape} has {limit} puzzles already")
+        return puzzle
+
+    def _remember(self, identity: str, shape: str) -> None:
+        self._seen.add(identity)
+        self._shapes[shape] += 1

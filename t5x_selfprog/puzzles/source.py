@@ -1,0 +1,282 @@
+"""Puzzle and solution source text: parse, normalise, identify, rename, cut.
+
+Pure functions from text to text. `puzzle_id` hashes the normalised source, so spacing, comments, docstrings
+and quoting do not matter; `shape.shape_id` is the coarser identity, blind to names and constants.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import io
+import re
+import sys
+import textwrap
+import threading
+import tokenize
+import warnings
+from collections.abc import Iterator
+
+from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
+
+_NEWLINE = re.compile(r"\r\n|\r|\n")
+_DEF = re.compile(r"def[ \t]+([^\W\d]\w*)")
+_FIXED_POINT_ROUNDS = 4
+_digits_lock = threading.RLock()
+
+
+class SourceError(ValueError):
+    """Text that is no Python program, or that cannot be changed as asked; the message says why."""
+
+
+# Parsing.
+
+
+@contextlib.contextmanager
+def lenient_python() -> Iterator[None]:
+    """Integers of any length and no syntax warnings, for the time of one call into `ast`.
+
+    Real puzzles hold literals beyond Python's guard of 4,300 digits. The guard is one setting per process,
+    hence the lock.
+    """
+    with _digits_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # Invalid escapes, in Python 3.11.
+        digits = sys.get_int_max_str_digits()
+        sys.set_int_max_str_digits(0)
+        try:
+            yield
+        finally:
+            sys.set_int_max_str_digits(digits)
+
+
+def parse(source: str) -> ast.Module:
+    """The syntax tree of `source`; every way in which Python refuses a text becomes a SourceError."""
+    with lenient_python():
+        try:
+            return ast.parse(source)
+        except SyntaxError as error:
+            where = f" (line {error.lineno})" if error.lineno is not None else ""
+            raise SourceError(f"{error.msg}{where}") from error
+        except (ValueError, RecursionError, MemoryError) as error:  # NUL, lone surrogates, deep nesting.
+            raise SourceError(f"{type(error).__name__}: {error}") from error
+
+
+def unparse(tree: ast.AST) -> str:
+    """Canonical text. Raises SourceError where Python cannot write it (deep trees, odd strings)."""
+    with lenient_python():
+        try:
+            return ast.unparse(tree)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"cannot be written back: {type(error).__name__}: {error}") from error
+
+
+def only_function(source: str) -> ast.FunctionDef:
+    """The one function that `source` consists of. Raises SourceError for anything else."""
+    body = parse(source).body
+    if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
+        found = ", ".join(type(statement).__name__ for statement in body) or "nothing"
+        raise SourceError(f"must be one function, found {found}")
+    return body[0]
+
+
+# Identity.
+
+
+class _Bare(ast.NodeTransformer):
+    """Drops what does not change what a program does: docstrings and annotations, save those in `kept`."""
+
+    def __init__(self, kept: set[ast.arg]) -> None:
+        self.kept = kept
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        if node not in self.kept:
+            node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        self.generic_visit(node)
+        if node.value is None:
+            return ast.Pass()
+        return ast.Assign(targets=[node.target], value=node.value)
+
+    def _visit_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> ast.stmt:
+        if not isinstance(node, ast.ClassDef):
+            node.returns = None
+        while node.body and _is_string_statement(node.body[0]):
+            node.body.pop(0)
+        node.body = node.body or [ast.Pass()]
+        self.generic_visit(node)
+        return node
+
+    visit_FunctionDef = _visit_definition
+    visit_AsyncFunctionDef = _visit_definition
+    visit_ClassDef = _visit_definition
+
+
+def _is_string_statement(node: ast.stmt) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def bare_tree(source: str, *, keep_answer: bool) -> ast.Module:
+    tree = parse(source)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    kept = {function.args.args[0] for function in functions if function.args.args} if keep_answer else set()
+    try:
+        return ast.fix_missing_locations(_Bare(kept).visit(tree))
+    except RecursionError as error:
+        raise SourceError("nested too deeply") from error
+
+
+def normalise(source: str) -> str:
+    """Canonical text of a puzzle: no comments or docstrings, and of the annotations only the answer's type.
+
+    Idempotent. Raises SourceError.
+    """
+    return _settled(bare_tree(source, keep_answer=True))
+
+
+def normalise_solution(source: str) -> str:
+    """As `normalise`, with every annotation dropped: what two solutions are compared by."""
+    return _settled(bare_tree(source, keep_answer=False))
+
+
+def _settled(tree: ast.AST) -> str:
+    """Unparses to a fixed point: `ast.unparse` joins adjacent literals only when its text is parsed again."""
+    text = unparse(tree)
+    for _ in range(_FIXED_POINT_ROUNDS):
+        again = unparse(parse(text))
+        if again == text:
+            break
+        text = again
+    return text
+
+
+@functools.lru_cache(maxsize=4096)  # Asked for again at every comparison of the same text.
+def puzzle_id(source: str) -> str:
+    """16 hexadecimal digits, equal for puzzles whose normalised source is equal. Raises SourceError."""
+    return short_hash(normalise(source))
+
+
+def short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def body_tokens(source: str) -> list[str]:
+    """The lexical tokens of the normalised source without its signature and layout. Raises SourceError."""
+    layout = {tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    _, _, body = normalise(source).partition("\n")  # Unparsed signatures take one line.
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(textwrap.dedent(body)).readline))
+    except (tokenize.TokenError, SyntaxError) as error:
+        raise SourceError(f"cannot be tokenised: {error}") from error
+    return [token.string for token in tokens if token.type not in layout]
+
+
+# Renaming.
+
+
+def rename_function(source: str, new: str) -> str:
+    """`source` (one function) with that function called `new`, in its recursive uses too.
+
+    Layout and comments survive. A local variable of the old name, in this function or in one nested in it, is
+    another thing and keeps its name. Raises SourceError if a local `new` would capture a recursive use.
+    """
+    tree = parse(source)
+    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
+        raise SourceError("must be one function to be renamed")
+    old = tree.body[0].name
+    if old == new:
+        return source
+    uses = [found for found in occurrences(tree) if found.name == old and _is_module(found.owner)]
+    for use in uses:
+        if not use.binds and use.scope.owner_of(new) is not None:
+            raise SourceError(f"a local name {new!r} hides the recursive use of {old!r}: rename that local")
+    edited = _replace_in_text(source, uses, old, new)
+    for use in uses:
+        setattr(use.node, use.field, new)
+    # Names inside f-strings have no reliable position before Python 3.12: then the tree is written instead.
+    return edited if edited is not None and _is_text_of(edited, tree) else unparse(tree)
+
+
+def _is_module(scope: Scope | None) -> bool:
+    return scope is not None and scope.kind == "module"
+
+
+def _is_text_of(text: str, tree: ast.AST) -> bool:
+    try:
+        parsed = parse(text)
+    except SourceError:
+        return False
+    with lenient_python():
+        return ast.dump(parsed) == ast.dump(tree)
+
+
+def _replace_in_text(source: str, uses: list[Occurrence], old: str, new: str) -> str | None:
+    """The text with each use replaced where the tree says that it stands; None if it stands elsewhere."""
+    lines = [line.encode("utf-8") for line in _lines_with_ends(source)]
+    before, after = old.encode("utf-8"), new.encode("utf-8")
+    places = sorted(((_row_and_column(use.node), use.node) for use in uses), key=lambda place: place[0])
+    for (row, column), node in reversed(places):
+        line = lines[row]
+        at = line.find(before, column + len(b"def ")) if isinstance(node, ast.FunctionDef) else column
+        if at < 0 or line[at : at + len(before)] != before:
+            return None
+        lines[row] = line[:at] + after + line[at + len(before) :]
+    return b"".join(lines).decode("utf-8")
+
+
+def _row_and_column(node: ast.AST) -> tuple[int, int]:
+    """Zero-based line and UTF-8 byte offset."""
+    return getattr(node, "lineno") - 1, getattr(node, "col_offset")  # noqa: B009
+
+
+def _lines_with_ends(text: str) -> list[str]:
+    """Python's own idea of lines; `str.splitlines` would also break at form feeds and Unicode separators."""
+    pieces, start = [], 0
+    for newline in _NEWLINE.finditer(text):
+        pieces.append(text[start : newline.end()])
+        start = newline.end()
+    return [*pieces, text[start:]]
+
+
+# Cutting what a model wrote.
+
+
+def cut_at_unindented(text: str) -> str:
+    """`text` up to, not including, the first line after its first that starts at the margin, right-stripped.
+
+    A margin line that only closes brackets (`) -> bool:`) continues the signature above it.
+    """
+    first, *rest = _NEWLINE.split(text)
+    kept = [first]
+    for line in rest:
+        if line and not line[0].isspace() and line[0] not in ")]}":
+            break
+        kept.append(line)
+    return "\n".join(kept).rstrip()
+
+
+def split_definitions(text: str) -> list[str]:
+    """Every top-level `def` of a text, each cut at its first unindented line, in order.
+
+    Works on text, not on trees, so that one broken function does not cost the others.
+    """
+    lines = _NEWLINE.split(text)
+    starts = [i for i, line in enumerate(lines) if _DEF.match(line)]
+    return [cut_at_unindented("\n".join(lines[start:])) for start in starts]
+
+
+def rename_definition(text: str, new: str) -> str:
+    """`rename_function` for text that may not parse: then only the name after the leading `def` is replaced.
+
+    Text that does not start with a `def` comes back as it is.
+    """
+    try:
+        return rename_function(text, new)
+    except SourceError:
+        header = _DEF.match(text)
+        return text if header is None else f"{text[: header.start(1)]}{new}{text[header.end(1) :]}"

@@ -1,0 +1,162 @@
+"""RUN/report/index.html: one self-contained page about a run, whatever of it is there.
+
+Nothing on the page comes from the network. Model text is escaped, and a content security policy lets the
+page's own script run (by its hash) and no other, so that even a mistake here could not run a puzzle's HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from importlib import resources
+from pathlib import PurePath
+from typing import Any
+
+from t5x_selfprog.report import sections
+from t5x_selfprog.report.collect import Run, collect
+from t5x_selfprog.report.findings import Findings, find
+from t5x_selfprog.report.gallery import gallery
+from t5x_selfprog.report.markup import Markup, count, element, escape, join, plural
+from t5x_selfprog.run_dir import RunDir
+from verifier.shards import atomic_write
+
+MAX_DATA_BYTES = 1_500_000
+
+
+def build_report(run_dir: str) -> str:
+    """Writes the report of a run, finished or not; returns its path."""
+    run = collect(run_dir)
+    path = RunDir(run_dir).report
+    atomic_write(path, page(run))
+    return path
+
+
+def page(run: Run) -> str:
+    """The whole page as HTML."""
+    found = find(run.evaluations)
+    body = [
+        sections.results(found) if found else None,
+        sections.funnel(run.iterations) if any(iteration.funnel for iteration in run.iterations) else None,
+        sections.outcomes(run.iterations)
+        if any(iteration.outcomes for iteration in run.iterations)
+        else None,
+        sections.difficulty(run.iterations)
+        if any(iteration.attempts_of for iteration in run.iterations)
+        else None,
+        sections.variety(run.iterations) if any(iteration.kept for iteration in run.iterations) else None,
+        gallery(run.iterations) if any(iteration.solved for iteration in run.iterations) else None,
+        _about(run),
+    ]
+    script = _template("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    name = PurePath(run.root).name or run.root
+    return _fill(
+        _template("page.html"),
+        {
+            "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
+            "title": escape(f"{name} · t5x_selfprog"),
+            "name": escape(name),
+            "setting": escape(_setting(run)),
+            "headline": escape(found.headline if found else "Nothing is measured yet."),
+            "subline": escape(found.subline if found else "This run has no evaluation so far."),
+            "missing": _missing(run.missing),
+            "navigation": _navigation(body),
+            "sections": join(body),
+            "style": _template("page.css"),
+            "data": _data(run, found),
+            "script": script,
+        },
+    )
+
+
+def _setting(run: Run) -> str:
+    """What was measured on what, in one line."""
+    if not run.evaluations:
+        return plural(len(run.iterations), "iteration")
+    sampled = next((e for e in run.evaluations if e.get("temperature")), run.evaluations[0])
+    parts = [
+        f"{sampled.get('seeds', '')} {sampled.get('split', '')}".strip(),
+        plural(len(sampled["problems"]), "problem"),
+        f"{count(sampled['samples_per_problem'])} attempts each",
+    ]
+    if sampled.get("temperature"):
+        parts.append(f"T\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{sampled['temperature']:g}")
+    return " · ".join([*filter(None, parts), plural(len(run.iterations), "iteration")])
+
+
+def _missing(missing: list[str]) -> Markup:
+    if not missing:
+        return Markup("")
+    return element(
+        "aside",
+        element("h2", "Still missing"),
+        element("ul", *(element("li", line) for line in missing)),
+        class_="missing",
+        aria_label="Still missing",
+    )
+
+
+def _navigation(body: list[Markup | None]) -> Markup:
+    found = [re.match(r'<section id="([^"]+)" aria-label="([^"]+)"', part) for part in body if part]
+    return join(element("a", Markup(match[2]), href=f"#{match[1]}") for match in found if match)
+
+
+def _about(run: Run) -> Markup:
+    config = element(
+        "details", element("summary", "Configuration"), element("pre", run.config, class_="code")
+    )
+    return sections.section(
+        "about",
+        "About this page",
+        "",
+        element(
+            "p",
+            "Intervals come from a bootstrap over problems, with two imagined problems added so that a handful of "
+            "solved problems cannot claim too much; claims at the largest k are the ones that count. Written from ",
+            element("code", run.root),
+            ". ",
+            element("button", "Save the data as JSON", id="save", type="button"),
+        ),
+        config if run.config else None,
+    )
+
+
+def _data(run: Run, found: Findings | None) -> Markup:
+    """What the plots show, for other programs; problems are left out where they would make the page too heavy."""
+    data: dict[str, Any] = {
+        "run": run.root,
+        "headline": found.headline if found else None,
+        "missing": run.missing,
+        "evaluations": run.evaluations,
+        "iterations": [
+            {
+                "iteration": iteration.number,
+                "funnel": iteration.funnel,
+                "outcomes": dict(iteration.outcomes.most_common()),
+                "solved": len(iteration.solved),
+            }
+            for iteration in run.iterations
+        ],
+    }
+    text = _script_json(data)
+    if len(text) > MAX_DATA_BYTES:
+        slim = [{k: v for k, v in e.items() if k != "problems"} for e in run.evaluations]
+        text = _script_json(data | {"evaluations": slim, "left_out": "problems of each evaluation"})
+    return Markup(text)
+
+
+def _script_json(data: dict[str, Any]) -> str:
+    """JSON that no HTML parser can take for a tag."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _template(name: str) -> str:
+    return resources.files("t5x_selfprog.report").joinpath(name).read_text("utf-8")
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """Replaces every {{name}} once; what is put in is not looked at again."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda hole: values[hole[1]], template)

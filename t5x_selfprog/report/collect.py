@@ -1,0 +1,167 @@
+"""Reads what a run directory holds so far, finished or not, into one plain structure; writes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from t5x_selfprog.evaluation.table import ENUMERATOR
+from t5x_selfprog.run_dir import RunDir
+from verifier import files
+from verifier.records import RecordError
+from verifier.shards import MissingStage
+from verifier.tfrecord import CorruptRecordError
+
+SOLUTIONS_SHOWN = 3  # a puzzle
+
+
+@dataclass
+class SolvedPuzzle:
+    """A puzzle with at least one accepted solution, and how hard it was."""
+
+    puzzle_id: str
+    source: str
+    iteration: int
+    tried: int = 0
+    accepted: int = 0
+    answer_type: str = ""
+    checkpoint: str = ""
+    prompt_puzzle_ids: tuple[str, ...] = ()
+    solutions: list[tuple[str, str | None, float | None]] = field(default_factory=list)
+    """The shortest different ones: source, answer, share of resampled arguments on which it holds too."""
+
+
+@dataclass
+class Iteration:
+    """One round of self-play. None and empty stand for what is not there yet."""
+
+    number: int
+    funnel: dict[str, Any] | None = None
+    outcomes: Counter[str] = field(default_factory=Counter)
+    attempts_of: list[tuple[int, int]] = field(default_factory=list)
+    """(accepted, tried) of each puzzle."""
+    solved: list[SolvedPuzzle] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    """Records of the puzzles that passed the filter."""
+
+
+@dataclass
+class Run:
+    """Everything the report shows."""
+
+    root: str
+    evaluations: list[dict[str, Any]]
+    iterations: list[Iteration]
+    missing: list[str]
+    config: str
+
+
+def collect(root: str) -> Run:
+    """Reads RUN; what is absent, unfinished or damaged is said in `missing`."""
+    run = RunDir(root)
+    missing: list[str] = []
+    iterations = [_iteration(run, number, missing) for number in _numbers(root)]
+    if not iterations:
+        missing.append(f"no iteration has begun: {run.iteration(0)} does not exist")
+    evaluations = []
+    for path, what in _evaluation_paths(run, len(iterations)):
+        evaluation = _read_json(path, missing)
+        if evaluation is not None:
+            evaluations.append(evaluation)
+        elif not files.exists(path):
+            missing.append(f"{what} is not evaluated yet ({_relative(root, path)})")
+    config = files.read_bytes(run.config).decode("utf-8", "replace") if files.exists(run.config) else ""
+    return Run(root, evaluations, iterations, missing, config)
+
+
+def _numbers(root: str) -> list[int]:
+    found = (re.fullmatch(r"iter_(\d+)", name) for name in files.listdir(root))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _evaluation_paths(run: RunDir, iterations: int) -> Iterator[tuple[str, str]]:
+    yield files.join(run.base_eval, "evaluation.json"), "the base"
+    for number in range(iterations):
+        yield files.join(run.stage(number, "eval"), "evaluation.json"), f"iteration {number}"
+    for arm in files.listdir(files.join(run.root, "controls")):
+        yield files.join(run.control(arm, "eval"), "evaluation.json"), f"the arm {arm!r}"
+    yield files.join(run.root, ENUMERATOR, "7_eval", "evaluation.json"), "the enumerator"
+
+
+def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
+    iteration = Iteration(number)
+    if files.exists(run.funnel(number)):
+        iteration.funnel = _read_json(run.funnel(number), missing)
+    else:
+        missing.append(f"iteration {number} has no funnel yet ({_relative(run.root, run.funnel(number))})")
+    iteration.kept = list(_records(run, number, "kept", missing))
+    puzzles = {record["puzzle_id"]: record for record in iteration.kept}
+    tally: dict[str, SolvedPuzzle] = {}
+    for verdict in _records(run, number, "verdicts", missing):
+        count = verdict.get("count") or 1
+        iteration.outcomes[verdict["outcome"]] += count
+        puzzle_id = verdict["puzzle_id"]
+        if puzzle_id not in tally:
+            tally[puzzle_id] = _puzzle(puzzle_id, verdict, puzzles.get(puzzle_id, {}), number)
+        if verdict["outcome"] != "infrastructure":
+            tally[puzzle_id].tried += count
+        if verdict["outcome"] == "accepted":
+            tally[puzzle_id].accepted += count
+            _keep_short(tally[puzzle_id].solutions, verdict)
+    iteration.attempts_of = [(puzzle.accepted, puzzle.tried) for puzzle in tally.values()]
+    iteration.solved = [puzzle for puzzle in tally.values() if puzzle.accepted]
+    return iteration
+
+
+def _puzzle(puzzle_id: str, verdict: dict[str, Any], record: dict[str, Any], iteration: int) -> SolvedPuzzle:
+    return SolvedPuzzle(
+        puzzle_id,
+        verdict["puzzle"],
+        iteration,
+        answer_type=record.get("answer_type") or "",
+        checkpoint=record.get("checkpoint") or "",
+        prompt_puzzle_ids=tuple(record.get("prompt_puzzle_ids") or ()),
+    )
+
+
+def _keep_short(solutions: list[tuple[str, str | None, float | None]], verdict: dict[str, Any]) -> None:
+    found = (verdict["solution"], verdict.get("answer"), verdict.get("generality"))
+    if found[0] not in (solution for solution, _, _ in solutions):
+        solutions.append(found)
+        solutions.sort(key=lambda item: (len(item[0]), item[0]))
+        del solutions[SOLUTIONS_SHOWN:]
+
+
+def _records(run: RunDir, number: int, stage: str, missing: list[str]) -> Iterator[dict[str, Any]]:
+    """The records of the shards there are; a stage in progress is read as far as it got."""
+    try:
+        ledger = run.read(number, stage)
+        pending = len(ledger.pending())
+        if pending:
+            missing.append(
+                f"iteration {number}: {pending} of {ledger.shard_count} shards of {stage} are not there yet"
+            )
+        for shard in ledger.committed():
+            yield from ledger.read(shard)
+    except MissingStage:
+        missing.append(f"iteration {number} has no {stage} yet")
+    except (CorruptRecordError, RecordError) as error:
+        missing.append(f"iteration {number}: {stage} is damaged, read up to there: {error}")
+
+
+def _read_json(path: str, missing: list[str]) -> dict[str, Any] | None:
+    try:
+        return json.loads(files.read_bytes(path))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        missing.append(f"{path} is not JSON: {error}")
+        return None
+
+
+def _relative(root: str, path: str) -> str:
+    return path.removeprefix(root).lstrip("/")

@@ -1,0 +1,340 @@
+"""The sections of the page, each from collected data to HTML: results, yield, outcomes, difficulty, variety."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from t5x_selfprog.evaluation.compare import estimate, value_table
+from t5x_selfprog.evaluation.diversity import Diversity, diversity, solve_rate_histogram
+from t5x_selfprog.evaluation.statistics import Interval
+from t5x_selfprog.evaluation.table import NO_DIFFERENCE, Row
+from t5x_selfprog.report.collect import Iteration
+from t5x_selfprog.report.findings import Contrast, Findings
+from t5x_selfprog.report.markup import MINUS, Markup, count, element, join, percent, plural, points
+from t5x_selfprog.report.plots import (
+    Bar,
+    Curve,
+    IntervalRow,
+    bar_panel,
+    column_panel,
+    curve_plot,
+    interval_panel,
+)
+
+_CURVE_KS = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 70, 100, 140, 200, 300, 500, 700, 1000)
+
+_STEPS = {
+    "sampled": "sampled",
+    "parsed": "parsed",
+    "well_formed": "well-formed",
+    "new": "new",
+    "non_trivial": "non-trivial",
+    "solved": "solved",
+    "kept": "pairs kept",
+}
+
+
+def section(anchor: str, title: str, lead: str, *parts: object) -> Markup:
+    return element(
+        "section",
+        element("h2", title),
+        element("p", lead, class_="lead") if lead else None,
+        *parts,
+        id=anchor,
+        aria_label=title,
+    )
+
+
+def results(found: Findings) -> Markup:
+    panels = [_interval_panel(found, k) for k in found.ks]
+    groups = [group for group in found.rows[0].evaluations[0]["pass_at_k"] if group != "all"]
+    return section(
+        "results",
+        "Results",
+        "Pass@k is the chance that at least one of k attempts is right, estimated without bias from all attempts. "
+        "Whiskers are 95% intervals over problems.",
+        element("div", *panels, class_="panels"),
+        _legend(found),
+        _results_table(found),
+        _curves(found),
+        _contrasts(found) if found.contrasts else None,
+        _groups_table(found, groups) if len(groups) > 1 else None,
+    )
+
+
+def _interval_panel(found: Findings, k: int) -> Markup:
+    drawn = [IntervalRow(row.label, row.arm, row.estimates[k]) for row in found.rows if k in row.estimates]
+    references = [
+        (row.arm, row.estimates[k].estimate)
+        for row in (found.enumerator, found.base)
+        if row is not None and k in row.estimates
+    ]
+    return _captioned(
+        f"Pass@{k}", interval_panel(f"Pass@{k} of each arm with 95% intervals", drawn, references)
+    )
+
+
+def _legend(found: Findings) -> Markup:
+    lines = [
+        element("span", element("i", class_=f"key {row.arm}"), text, class_="legend")
+        for row, text in (
+            (found.base, "the base"),
+            (found.enumerator, "the enumerator: typed guesses, no model"),
+        )
+        if row is not None
+    ]
+    return element("p", *lines, class_="legends")
+
+
+def _results_table(found: Findings) -> Markup:
+    head = ["arm", *(f"Pass@{k}" for k in found.ks), "solved"]
+    body = [
+        [_unbroken(row.label), *(_interval(row.estimates.get(k)) for k in found.ks), row.solved("all")]
+        for row in found.rows
+    ]
+    return fallback("Numbers", table(head, body))
+
+
+def _curves(found: Findings) -> Markup:
+    curves = []
+    for row in found.rows:
+        most = min(max(p["n"] for p in evaluation["problems"]) for evaluation in row.evaluations)
+        ks = [k for k in _CURVE_KS if k <= max(most, 2)]
+        means = {k: _mean(row, k) for k in ks}
+        ks = [k for k in ks if means[k] is not None]
+        last = row is found.base or row is found.verified
+        band = (
+            [interval for k in ks if (interval := estimate(row.evaluations, k)) is not None] if last else []
+        )
+        earlier = row.arm == "verified" and row is not found.verified
+        style = f"{row.arm} earlier" if earlier else row.arm
+        curves.append(Curve(row.label, style, ks, [means[k] or 0.0 for k in ks], band))
+    curves = [curve for curve in curves if len(curve.ks) > 1]
+    if not curves:
+        return Markup("")
+    head = ["k", *(curve.label for curve in curves)]
+    all_ks = sorted({k for curve in curves for k in curve.ks})
+    body = [
+        [count(k), *(percent(dict(zip(c.ks, c.values, strict=True)).get(k)) for c in curves)] for k in all_ks
+    ]
+    return join(
+        [
+            element("h3", "What more attempts buy"),
+            element("div", curve_plot("Pass@k over k for each arm", curves), class_="wide", tabindex=0),
+            element("p", "Bands: 95% intervals of the base and of the last iteration.", class_="note"),
+            fallback("Numbers", table(head, body)),
+        ]
+    )
+
+
+def _mean(row: Row, k: int) -> float | None:
+    values = value_table(row.evaluations, k)
+    everything = [value for seeds in values.values() for value in seeds]
+    enough = 2 * len(values) >= len(row.evaluations[0]["problems"])
+    return sum(everything) / len(everything) if enough else None
+
+
+def _contrasts(found: Findings) -> Markup:
+    head = ["", *(f"Pass@{k}" for k in found.ks)]
+    body: list[Sequence[object]] = []
+    for family, members in itertools.groupby(found.contrasts, key=lambda contrast: contrast.family):
+        body.append([family])
+        body += [[_versus(contrast), *(_difference(contrast, k) for k in found.ks)] for contrast in members]
+    return join(
+        [
+            element("h3", "What the intervals support"),
+            element(
+                "p",
+                "Differences in percentage points with 95% intervals, paired by problem. A word stands only where the "
+                "interval excludes zero (or a ratio of two), and the comparison survives Holm’s correction for the "
+                "number of arms compared.",
+                class_="lead",
+            ),
+            element("div", table(head, body), class_="wide", tabindex=0),
+        ]
+    )
+
+
+def _versus(contrast: Contrast) -> Markup:
+    return join([element("b", _unbroken(contrast.left)), " ", _unbroken(f"{MINUS} {contrast.right}")])
+
+
+def _unbroken(label: str) -> str:
+    """ "verified 1" is one word to a narrow column."""
+    return label.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _difference(contrast: Contrast, k: int) -> object:
+    if k not in contrast.at:
+        return ""
+    interval, word = contrast.at[k].difference, contrast.claims[k]
+    style = {NO_DIFFERENCE: "none", "worsens": "down", "lower": "down"}.get(word, "up")
+    return join(
+        [
+            element("span", points(interval.estimate), class_="number"),
+            element("span", f" ({points(interval.low)} to {points(interval.high)})", class_="quiet"),
+            element("span", word, class_=f"word {style}"),
+        ]
+    )
+
+
+def _groups_table(found: Findings, groups: Sequence[str]) -> Markup:
+    k = found.k
+    head = ["arm", *groups]
+    body = [
+        [_unbroken(row.label), *(_interval(estimate(row.evaluations, k, group)) for group in groups)]
+        for row in found.rows
+    ]
+    content = element("div", table(head, body), class_="wide", tabindex=0)
+    return join([element("h3", f"By group, Pass@{k}"), content])
+
+
+def funnel(iterations: Sequence[Iteration]) -> Markup:
+    drawn = [iteration for iteration in iterations if iteration.funnel]
+    panels, body = [], []
+    for iteration in drawn:
+        steps = (iteration.funnel or {})["stages"]
+        bars, previous = [], None
+        for step in steps:
+            share = percent(step["count"] / previous, 0) if previous and step["name"] != "kept" else ""
+            name, style = _STEPS.get(step["name"], step["name"]), "outcome" if step["name"] == "kept" else ""
+            bars.append(Bar(name, step["count"], count(step["count"]), share, style))
+            previous = step["count"]
+        refused = [
+            Bar(reason.replace("_", " "), number, count(number))
+            for reason, number in list((iteration.funnel or {})["rejections"].items())[:8]
+        ]
+        name = f"Iteration {iteration.number}"
+        panels.append(
+            element(
+                "div",
+                _captioned(name, bar_panel(f"{name}: the yield", bars, "verified")),
+                _captioned("Refused because", bar_panel(f"{name}: refused", refused, "refused"))
+                if refused
+                else None,
+            )
+        )
+        body += [[name, bar.label, bar.text, bar.note] for bar in bars]
+        body += [[name, f"refused: {bar.label}", bar.text, ""] for bar in refused]
+    return section(
+        "yield",
+        "Yield",
+        "How many of the puzzles the model wrote survive each step; the share is of the step before. "
+        "One solved puzzle gives up to eight training pairs, so the last bar counts pairs.",
+        element("div", *panels, class_="panels"),
+        fallback("Numbers", table(["iteration", "step", "count", "of the step before"], body)),
+    )
+
+
+def outcomes(iterations: Sequence[Iteration]) -> Markup:
+    drawn = [iteration for iteration in iterations if iteration.outcomes]
+    panels, body = [], []
+    for iteration in drawn:
+        total = iteration.outcomes.total()
+        merged: dict[str, int] = {}
+        for outcome, number in iteration.outcomes.most_common():
+            body.append([f"Iteration {iteration.number}", outcome, count(number), percent(number / total)])
+            family = outcome.split(":")[0].replace("_", " ")
+            merged[family] = merged.get(family, 0) + number
+        ordered = sorted(merged.items(), key=lambda item: (item[0] != "accepted", -item[1]))
+        bars = [
+            Bar(
+                name, number, percent(number / total), count(number), "verified" if name == "accepted" else ""
+            )
+            for name, number in ordered
+        ]
+        caption = f"Iteration {iteration.number}: {plural(total, 'attempt')}"
+        panels.append(_captioned(caption, bar_panel(f"{caption} by outcome", bars, "outcome")))
+    return section(
+        "outcomes",
+        "Outcomes",
+        "How the attempts at the model’s own puzzles ended, as the verifier judged them.",
+        element("div", *panels, class_="panels"),
+        fallback("Numbers", table(["iteration", "outcome", "attempts", "share"], body)),
+    )
+
+
+def difficulty(iterations: Sequence[Iteration]) -> Markup:
+    panels, body = [], []
+    for iteration in iterations:
+        if not iteration.attempts_of:
+            continue
+        bars = []
+        for entry in solve_rate_histogram(iteration.attempts_of):
+            label = "0" if entry["above"] is None else f"≤{percent(entry['up_to'], 0)}"
+            bars.append(
+                Bar(label, entry["count"], count(entry["count"]), f"puzzles, {percent(entry['share'])}")
+            )
+            body.append(
+                [f"Iteration {iteration.number}", label, count(entry["count"]), percent(entry["share"])]
+            )
+        caption = f"Iteration {iteration.number}: {plural(len(iteration.attempts_of), 'puzzle')}"
+        panel = column_panel(f"{caption} by solve rate", bars, "verified", "share of attempts accepted")
+        panels.append(_captioned(caption, panel))
+    return section(
+        "difficulty",
+        "Difficulty",
+        "Puzzles by the share of attempts that solved them. Those on the left teach nothing yet, "
+        "those on the right nothing any more.",
+        element("div", *panels, class_="panels"),
+        fallback("Numbers", table(["iteration", "solve rate", "puzzles", "share"], body)),
+    )
+
+
+def variety(iterations: Sequence[Iteration]) -> Markup:
+    found = [(iteration, diversity(iteration.kept)) for iteration in iterations if iteration.kept]
+    types = list(dict.fromkeys(name for _, measured in found for name in measured.answer_types))
+    head = ["iteration", "puzzles", "syntax shapes", "in the largest shape", *types[:6]]
+    body = [[iteration.number, *_variety_cells(measured, types[:6])] for iteration, measured in found]
+    return section(
+        "variety",
+        "Variety",
+        "Puzzles that passed the filter. Two puzzles share a shape if they differ only in names and constants: "
+        "a run that collapses shows here first.",
+        element("div", table(head, body), class_="wide", tabindex=0),
+    )
+
+
+def _variety_cells(measured: Diversity, types: Sequence[str]) -> list[str]:
+    counts = [measured.distinct, measured.shapes, measured.largest_shape]
+    return [*map(count, counts), *(count(measured.answer_types.get(name, 0)) for name in types)]
+
+
+def table(head: Sequence[object], body: Sequence[Sequence[object]]) -> Markup:
+    """A plain table. The first cell names the row; a row of one cell is a heading over the rows below it."""
+    rows = []
+    for first, *cells in body:
+        if cells:
+            rows.append(
+                element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in cells))
+            )
+        else:
+            heading = element("th", first, scope="rowgroup", colspan=len(head))
+            rows.append(element("tr", heading, class_="family"))
+    return element(
+        "table",
+        element("thead", element("tr", *(element("th", cell, scope="col") for cell in head))),
+        element("tbody", *rows),
+    )
+
+
+def fallback(summary: str, content: Markup) -> Markup:
+    """The numbers behind a plot, folded away."""
+    return element("details", element("summary", summary), element("div", content, class_="wide", tabindex=0))
+
+
+def _captioned(caption: str, content: Markup) -> Markup:
+    return element("figure", element("figcaption", caption), content)
+
+
+def _interval(interval: Interval | None) -> object:
+    if interval is None:
+        return ""
+    between = f" ({percent(interval.low)} to {percent(interval.high)})"
+    return join(
+        [
+            element("span", percent(interval.estimate), class_="number"),
+            element("span", between, class_="quiet"),
+        ]
+    )

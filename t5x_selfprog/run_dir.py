@@ -1,0 +1,204 @@
+"""Every path of a run, which checkpoint feeds what, and whether a directory belongs to a configuration.
+
+    RUN/config.gin  fingerprint.json  events/  report/index.html
+    RUN/base/7_eval                                         the base model, measured once
+    RUN/iter_000/{1_puzzles,2_kept,2_rejected,3_solutions,4_verdicts,5_dataset,6_checkpoints,7_eval}
+    RUN/iter_000/funnel.json                                how many puzzles survived each filter
+    RUN/controls/<arm>/{5_dataset,6_checkpoints,7_eval}     what the loop is compared with
+
+This module knows nothing of gin: a configuration is a mapping from binding to printable value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from verifier import files
+from verifier.errors import UserError
+from verifier.shards import Ledger
+
+# What each stage writes, and the command that makes it.
+STAGES = {
+    "puzzles": ("1_puzzles", "generate"),
+    "kept": ("2_kept", "generate"),
+    "rejected": ("2_rejected", "generate"),
+    "solutions": ("3_solutions", "solve"),
+    "verdicts": ("4_verdicts", "verify"),
+    "dataset": ("5_dataset", "finetune"),
+    "checkpoints": ("6_checkpoints", "finetune"),
+    "eval": ("7_eval", "evaluate"),
+}
+
+# Parameters, macros and whole configurables that may differ when a run is continued, because no result of a
+# stage depends on them: how wide the work is spread, what is shown and kept, where things lie. Everything
+# else is part of the run's identity; the number of iterations too, as the control arms train as long as the
+# last one.
+FREE = (
+    "checkpoint_every",
+    "claim_ttl_s",
+    "eval_every",
+    "keep",
+    "log_every",
+    "MeshConfig",
+    "poll_s",
+    "progress",
+    "run_dir",
+    "stop_after_s",
+    "workers",
+)
+
+_CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
+
+
+class ConfigMismatch(UserError):
+    """A run directory that another configuration made."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths under one root, local or with a scheme (`gs://`). Makes nothing by itself."""
+
+    root: str
+
+    def iteration(self, iteration: int) -> str:
+        return files.join(self.root, f"iter_{iteration:03d}")
+
+    def stage(self, iteration: int, name: str) -> str:
+        """RUN/iter_000/1_puzzles for (0, "puzzles")."""
+        return files.join(self.iteration(iteration), _folder(name))
+
+    def control(self, arm: str, name: str) -> str:
+        """RUN/controls/<arm>/5_dataset for ("human", "dataset")."""
+        return files.join(self.root, "controls", arm, _folder(name))
+
+    @property
+    def base_eval(self) -> str:
+        return files.join(self.root, "base", _folder("eval"))
+
+    def funnel(self, iteration: int) -> str:
+        return files.join(self.iteration(iteration), "funnel.json")
+
+    @property
+    def events(self) -> str:
+        return files.join(self.root, "events")
+
+    @property
+    def report(self) -> str:
+        return files.join(self.root, "report", "index.html")
+
+    @property
+    def config(self) -> str:
+        return files.join(self.root, _CONFIG)
+
+    # Which checkpoint feeds what.
+
+    def sampled_from(self, iteration: int, base: str) -> str:
+        """The checkpoint that writes the puzzles and the solutions of an iteration: the newest before it."""
+        return base if iteration == 0 else self.stage(iteration - 1, "checkpoints")
+
+    def trained_from(self, iteration: int, base: str, start: Literal["base", "previous"]) -> str:
+        """The checkpoint fine-tuning starts from: the base each time (the paper's way), or the newest."""
+        return base if start == "base" else self.sampled_from(iteration, base)
+
+    def datasets(self, iteration: int) -> list[str]:
+        """The datasets that fine-tuning of an iteration trains on: all so far, its own last."""
+        return [self.stage(earlier, "dataset") for earlier in range(iteration + 1)]
+
+    # Reading what another stage wrote.
+
+    def read(self, iteration: int, name: str) -> Ledger:
+        """The ledger of a stage. Raises MissingStage, naming its path and the command that makes it."""
+        return Ledger.open(self.stage(iteration, name), made_by=self.made_by(name))
+
+    def made_by(self, name: str) -> str:
+        """The command line that makes what a stage writes."""
+        _folder(name)
+        return f"selfprog {STAGES[name][1]} --run_dir={self.root}"
+
+    # What made it.
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the configuration this directory belongs to. Raises UserError before `open_run` made it."""
+        saved = _read_saved(self)
+        if saved is None:
+            raise UserError(f"{self.root} is not a run directory: {_FINGERPRINT} is missing")
+        return str(saved["fingerprint"])
+
+
+def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "") -> RunDir:
+    """The run directory at `root` for a configuration: made anew, or continued if the same one made it.
+
+    A directory in which nothing was made yet takes any configuration.
+
+    Args:
+        bindings: 'scope/configurable.param' to its printable value; those in FREE do not count.
+        config_text: saved as config.gin, from which single stages can be run later.
+
+    Raises ConfigMismatch with both values of each binding that differs.
+    """
+    run = RunDir(files.join(root))
+    counted = {name: value for name, value in sorted(bindings.items()) if not is_free(name)}
+    wanted = {"format": 1, "fingerprint": fingerprint(bindings), "bindings": counted}
+    files.makedirs(run.root)
+    # Exclusive, so that of two hosts with different settings one is refused.
+    files.create_exclusive(files.join(run.root, _FINGERPRINT), _json(wanted))
+    saved = _read_saved(run)
+    if saved is not None and saved["bindings"] != counted:
+        # A run that stopped at a bad value before it made anything must not hold its successor to that value.
+        if set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT}:
+            raise ConfigMismatch(_difference(run.root, saved["bindings"], counted))
+        files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
+    if config_text:
+        files.write_atomic(run.config, config_text)
+    return run
+
+
+def fingerprint(bindings: Mapping[str, str]) -> str:
+    """16 hex digits that change with any binding that can change a result."""
+    counted = sorted((name, value) for name, value in bindings.items() if not is_free(name))
+    return hashlib.sha256(json.dumps(counted).encode()).hexdigest()[:16]
+
+
+def is_free(binding: str) -> bool:
+    """Whether a binding may change while a run continues: `a/loop.run.workers`, the macro `WORKERS`."""
+    parts = binding.rpartition("/")[2].lower().split(".")
+    return any(name.lower() in parts for name in FREE)
+
+
+def _difference(root: str, saved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    names = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
+    unset = "not set"
+    lines = [f"  {name}: there {saved.get(name, unset)}, now {now.get(name, unset)}" for name in names]
+    return (
+        f"{root} belongs to a run with another configuration:\n"
+        + "\n".join(lines)
+        + f"\nGive another --run_dir, or the settings in {files.join(root, _CONFIG)} (used where no"
+        " --gin_file is given), or delete the directory. Only these may change while a run continues: "
+        + ", ".join(FREE)
+        + "."
+    )
+
+
+def _folder(name: str) -> str:
+    if name not in STAGES:
+        raise ValueError(f"no stage writes {name!r}; there are {', '.join(STAGES)}")
+    return STAGES[name][0]
+
+
+def _read_saved(run: RunDir) -> dict[str, dict[str, str]] | None:
+    path = files.join(run.root, _FINGERPRINT)
+    try:
+        return json.loads(files.read_bytes(path))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); restore it, or give another --run_dir") from error
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return (json.dumps(value, sort_keys=True, indent=1) + "\n").encode()

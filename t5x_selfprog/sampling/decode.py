@@ -1,0 +1,177 @@
+"""One token for every row of the grid, and k of them in one device program.
+
+A row that ends starts its group's next attempt in the following step without asking the host; the host only
+reads what happened, chunk by chunk, and brings new prompts.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from t5x_selfprog.model import network
+from t5x_selfprog.model.attention import MASKED, Piece, attend_pieces, by_channel, by_position
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.sampling import stop
+from t5x_selfprog.sampling.grid import IDLE, Grid
+from t5x_selfprog.sampling.prefill import Prefix, prefix_mask
+from t5x_selfprog.sampling.token_choice import TokenChoice
+from t5x_selfprog.sampling.weights import SamplingWeights
+
+
+class Events(NamedTuple):
+    """What happened to each row in one step, or with a leading axis [k] in a chunk; all [G, R]."""
+
+    sample: jax.Array  # int32, the attempt, or IDLE
+    token: jax.Array  # int32, the token it chose
+    logprob: jax.Array  # float32, the model's own log-probability of it (temperature 1, nothing cut off)
+    reason: jax.Array  # int32, 0 or the index in stop.REASONS of why the attempt ends with it
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """What is fixed for the life of a program.
+
+    Attributes:
+      vocab_size: tokens of the tokenizer; the embedding's padding rows beyond them are never chosen.
+    """
+
+    config: ModelConfig
+    choice: TokenChoice
+    prefix_length: int
+    vocab_size: int
+    eos_id: int
+    max_new_tokens: int
+
+
+def decode_chunk(
+    fixed: Decoding,
+    steps: int,
+    weights: SamplingWeights,
+    prefix: Prefix | None,
+    tables: stop.StopTables,
+    grid: Grid,
+) -> tuple[Grid, Events]:
+    """`steps` decoding steps; events stacked [steps, G, R]."""
+    return jax.lax.scan(lambda grid, _: decode_step(fixed, weights, prefix, tables, grid), grid, length=steps)
+
+
+def decode_step(
+    fixed: Decoding,
+    weights: SamplingWeights,
+    prefix: Prefix | None,
+    tables: stop.StopTables,
+    grid: Grid,
+) -> tuple[Grid, Events]:
+    """Starts attempts in idle rows, then chooses one token for every row that has one."""
+    grid = start_attempts(grid)
+    logits, caches = next_logits(fixed, weights, prefix, grid)
+    logits = jnp.where((grid.age == 0)[..., None], grid.first_logits[:, None], logits)
+    if fixed.vocab_size < fixed.config.vocab_size:
+        real = jnp.arange(fixed.config.vocab_size) < fixed.vocab_size
+        logits = jnp.where(real[None, None], logits, MASKED)
+    token = fixed.choice(logits, uniforms(grid.item_key, grid.sample, grid.age))
+    chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
+    logprob = chosen - jax.nn.logsumexp(logits, axis=-1)
+    unindented, at_line_start = stop.advance(tables, token, grid.at_line_start)
+    age = grid.age + 1
+    reason = jnp.where(
+        token == fixed.eos_id,
+        stop.EOS,
+        jnp.where(unindented, stop.UNINDENTED, jnp.where(age >= fixed.max_new_tokens, stop.LENGTH, 0)),
+    ).astype(jnp.int32)
+    events = Events(grid.sample, token, logprob, jnp.where(grid.sample == IDLE, 0, reason))
+    suffix_keys, suffix_values = caches
+    grid = dataclasses.replace(
+        grid,
+        suffix_keys=suffix_keys,
+        suffix_values=suffix_values,
+        sample=jnp.where(reason > 0, IDLE, grid.sample),
+        token=token,
+        age=age,
+        at_line_start=at_line_start,
+        step=grid.step + 1,
+    )
+    return grid, events
+
+
+def start_attempts(grid: Grid) -> Grid:
+    """Gives idle rows their group's next attempts, in order, as long as there are any."""
+    idle = grid.sample == IDLE
+    candidate = grid.next_sample[:, None] + jnp.cumsum(idle, axis=1, dtype=jnp.int32) - 1
+    starts = idle & (candidate < grid.end_sample[:, None])
+    return dataclasses.replace(
+        grid,
+        next_sample=grid.next_sample + jnp.sum(starts, axis=1, dtype=jnp.int32),
+        sample=jnp.where(starts, candidate, grid.sample),
+        age=jnp.where(starts, 0, grid.age),
+        at_line_start=jnp.where(starts, grid.starts_at_line[:, None], grid.at_line_start),
+    )
+
+
+def next_logits(
+    fixed: Decoding, weights: SamplingWeights, prefix: Prefix | None, grid: Grid
+) -> tuple[jax.Array, tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]]:
+    """The model's logits after each row's last token, [G, R, V] float32 (garbage for rows of age 0).
+
+    Also returns the suffix caches with that token's keys and values written.
+    """
+    config, length = fixed.config, fixed.max_new_tokens
+    model = network.bind(config, weights.outer)
+    position = fixed.prefix_length + grid.prompt_length[:, None] + jnp.maximum(grid.age - 1, 0)
+    slot = grid.step % length
+    ring_age = (slot - jnp.arange(length)) % length  # how many tokens ago each slot was written
+    prompt_slot = jnp.arange(grid.prompt_keys[0].shape[-1])
+    in_prompt = prompt_slot[None, None] < grid.prompt_length[:, None, None]
+    scale = config.attention_scale or config.head_dim**-0.5
+
+    def masks(window: int | None) -> tuple[jax.Array, jax.Array]:
+        if window is None:
+            return in_prompt, ring_age[None, None] < grid.age[..., None]
+        back = position[..., None] - fixed.prefix_length - prompt_slot[None, None]
+        return in_prompt & (back < window), ring_age[None, None] < jnp.minimum(grid.age, window)[..., None]
+
+    x = model.embed(grid.token, position)
+    suffix_keys, suffix_values = [], []
+    for i, window in enumerate(config.layer_windows()):
+
+        def attend_fn(q, k, v, i=i, window=window):
+            in_prompt, in_suffix = masks(window)
+            keys, values = grid.suffix_keys[i], grid.suffix_values[i]
+            k, v = (
+                by_channel(k[:, :, None]).astype(keys.dtype),
+                by_position(v[:, :, None]).astype(values.dtype),
+            )
+            keys = jax.lax.dynamic_update_slice_in_dim(keys, k, slot, axis=4)
+            values = jax.lax.dynamic_update_slice_in_dim(values, v, slot, axis=3)
+            pieces = [
+                Piece(grid.prompt_keys[i], grid.prompt_values[i], in_prompt),
+                Piece(keys, values, in_suffix),
+            ]
+            if prefix is not None:
+                seen = prefix_mask(prefix.keys[i].shape[-1], fixed.prefix_length, position, window)
+                pieces.append(Piece(prefix.keys[i], prefix.values[i], seen))
+            return attend_pieces(q, pieces, scale), (keys, values)
+
+        x, (keys, values) = network.bind_block(config, weights.layers[i])(x, position, attend_fn)
+        suffix_keys.append(keys)
+        suffix_values.append(values)
+    return model.logits(model.final_norm(x)), (tuple(suffix_keys), tuple(suffix_values))
+
+
+def uniforms(item_key: jax.Array, sample: jax.Array, index: jax.Array) -> jax.Array:
+    """One number in [0, 1) a row, from the item, the sample index and the token's index alone.
+
+    Args:
+      item_key: [G, 2] uint32; sample, index: [G, R] int32.
+
+    Returns:
+      [G, R] float32.
+    """
+
+    def one(key: jax.Array, sample: jax.Array, index: jax.Array) -> jax.Array:
+        key = jax.random.wrap_key_data(key, impl="threefry2x32")
+        return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, sample), index))
+
+    return jax.vmap(jax.vmap(one, (None, 0, 0)))(item_key, sample, index)

@@ -1,0 +1,150 @@
+"""The device's side of sampling: weights, the prefix, and the programs that act on a grid.
+
+All shapes are static: a decoding program for the grid and one for its tail, a loading program for each prompt
+bucket and batch, one for sharing a prompt, one for narrowing.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.network import Params
+from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.sampling.decode import Decoding, Events, decode_chunk
+from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.sampling.placing import Placement, load_prompts, narrow_grid, share_prompt
+from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
+from t5x_selfprog.sampling.programs import Programs
+from t5x_selfprog.sampling.scheduler import Job, Narrowing, Share
+from t5x_selfprog.sampling.stop import StopTables
+from t5x_selfprog.sampling.weights import prepare, sampling_config
+
+
+class Engine:
+    """One model on one mesh, with one prefix.
+
+    Attributes:
+      buckets: padded lengths of prompts, increasing.
+      programs: what has been compiled.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        params: Params,
+        config: SamplingConfig,
+        tables: StopTables,
+        prefix_tokens: Sequence[int],
+        buckets: tuple[int, ...],
+        vocab_size: int,
+        eos_id: int,
+        partitioner: Partitioner | None,
+    ):
+        self.buckets = buckets
+        self._config, self._partitioner = config, partitioner
+        self._fixed = Decoding(
+            config=sampling_config(model, config.weights_dtype),
+            choice=config.token_choice(),
+            prefix_length=len(prefix_tokens),
+            vocab_size=vocab_size,
+            eos_id=eos_id,
+            max_new_tokens=config.max_new_tokens,
+        )
+        self.programs = Programs((self._fixed, config, buckets), partitioner)
+        self._weights = prepare(model, params, config.weights_dtype, partitioner)
+        self._tables = self._put(tables)
+        self._prefix: Prefix | None = None
+        if prefix_tokens:
+            tokens = self._put(np.asarray(prefix_tokens, np.int32))
+            compute = functools.partial(compute_prefix, self._fixed.config, cache_dtype=config.cache_dtype)
+            self._prefix = self.programs.call("prefix", compute, self._weights, tokens)
+
+    def empty(self) -> Grid:
+        """A grid with nothing to do."""
+        make = functools.partial(self._empty, self._config.prompts_in_flight)
+        return self.programs.call("empty", make, out_shardings=self._layout(self._config.prompts_in_flight))
+
+    def load(self, grid: Grid, jobs: list[Job], groups: list[int], stage_key: np.ndarray) -> Grid:
+        """Computes the prompts of jobs that share a bucket, each for its idle group. Consumes the grid."""
+        bucket = self.bucket(jobs[0])
+        tokens = np.zeros((len(jobs), bucket), np.int32)
+        for row, job in zip(tokens, jobs, strict=True):
+            row[: len(job.tokens)] = job.tokens
+        placement = {
+            "group": np.asarray(groups, np.int32),
+            "tokens": tokens,
+            "length": np.asarray([len(job.tokens) for job in jobs], np.int32),
+            "starts_at_line": np.asarray([job.at_line_start for job in jobs]),
+            "item_hash": np.stack([_item_hash(job.item_id) for job in jobs]),
+            "first_sample": np.asarray([job.first_sample for job in jobs], np.int32),
+            "end_sample": np.asarray([job.end_sample for job in jobs], np.int32),
+        }
+        function = functools.partial(load_prompts, self._fixed.config, self._fixed.prefix_length)
+        constants = (self._weights, self._prefix, self._put(stage_key))
+        return self._update(
+            ("load", bucket, len(jobs)), function, constants, grid, Placement(**self._put(placement))
+        )
+
+    def share(self, grid: Grid, share: Share) -> Grid:
+        """Consumes the grid."""
+        numbers = [np.int32(number) for number in dataclasses.astuple(share)]
+        return self._update("share", share_prompt, (), grid, *self._put(numbers))
+
+    def narrow(self, grid: Grid, narrowing: Narrowing) -> Grid:
+        """The rows still at work, in a grid of `tail_prompts` groups."""
+        layout = self._layout(self._config.tail_prompts)
+        return self.programs.call(
+            "narrow", narrow_grid, grid, self._put(narrowing.moves), out_shardings=layout
+        )
+
+    def decode(self, grid: Grid) -> tuple[Grid, Callable[[], Events]]:
+        """One chunk. Consumes the grid; the second value waits for the chunk's events, [k, G, R] each."""
+        groups = grid.sample.shape[0]
+        out_shardings = None
+        if self._partitioner is not None:
+            out_shardings = (self._layout(groups), self._partitioner.replicated)
+        function = functools.partial(decode_chunk, self._fixed, self._config.chunk_steps)
+        arguments = (self._weights, self._prefix, self._tables, grid)
+        grid, events = self.programs.call(
+            ("decode", groups), function, *arguments, donate=3, out_shardings=out_shardings
+        )
+        return grid, lambda: jax.device_get(events)
+
+    def bucket(self, job: Job) -> int:
+        """The length that a job's prompt is padded to."""
+        return next(bucket for bucket in self.buckets if bucket >= len(job.tokens))
+
+    def _empty(self, groups: int) -> Grid:
+        c = self._config
+        return empty_grid(
+            self._fixed.config, groups, c.rows_per_prompt, self.buckets[-1], c.max_new_tokens, c.cache_dtype
+        )
+
+    def _update(self, name: Any, function: Callable, before: tuple, grid: Grid, *after: Any) -> Grid:
+        layout = self._layout(self._config.prompts_in_flight)
+        return self.programs.call(
+            name, function, *before, grid, *after, donate=len(before), out_shardings=layout
+        )
+
+    def _layout(self, groups: int) -> Grid | None:
+        if self._partitioner is None:
+            return None
+        shapes = jax.eval_shape(functools.partial(self._empty, groups))
+        return grid_shardings(self._partitioner, shapes)
+
+    def _put(self, tree: Any) -> Any:
+        """Host arrays to the device, whole on each."""
+        return jax.device_put(tree, None if self._partitioner is None else self._partitioner.replicated)
+
+
+def _item_hash(item_id: str) -> np.ndarray:
+    """64 bits of an item's id, [2] uint32; surrogates are allowed."""
+    digest = hashlib.sha256(item_id.encode("utf-8", "surrogatepass")).digest()
+    return np.frombuffer(digest[:8], "<u4")

@@ -1,0 +1,106 @@
+"""What the device holds while it samples: a grid of G prompt groups with R rows each.
+
+Letters beyond the model's (B L D V N H K C F):
+  G prompt groups   R rows (attempts under way) a group   S prompt slots   T suffix slots = max_new_tokens
+  P tokens of the prefix that all prompts share
+
+A group holds its prompt's keys and values once for all its rows. A row's own keys and values live in a ring
+of T slots that all rows write at the same place, (step mod T), so that one aligned write serves rows of every
+age; what a row sees of it are the last `age` slots.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import Partitioner
+
+IDLE = -1  # the sample index of a row without an attempt
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Grid:
+    """One leaf a layer in each cache, so that donated buffers are written in place."""
+
+    prompt_keys: tuple[jax.Array, ...]  # N x [G, K, C, S]
+    prompt_values: tuple[jax.Array, ...]  # N x [G, K, S, C]
+    suffix_keys: tuple[jax.Array, ...]  # N x [G, K, R, C, T]
+    suffix_values: tuple[jax.Array, ...]  # N x [G, K, R, T, C]
+    # Of each group:
+    first_logits: jax.Array  # [G, V] float32, after the prompt's last token
+    prompt_length: jax.Array  # [G] int32, without the prefix
+    starts_at_line: jax.Array  # [G] bool: the prompt ends in a newline
+    item_key: jax.Array  # [G, 2] uint32, threefry key of the item
+    next_sample: jax.Array  # [G] int32, the index of the next attempt to start
+    end_sample: jax.Array  # [G] int32, where the group's attempts end
+    # Of each row:
+    sample: jax.Array  # [G, R] int32, the index of its attempt or IDLE
+    token: jax.Array  # [G, R] int32, the last one chosen; its keys and values are not in the ring yet
+    age: jax.Array  # [G, R] int32, tokens chosen so far
+    at_line_start: jax.Array  # [G, R] bool
+    step: jax.Array  # [] int32, decoding steps since the grid was made
+
+
+def empty_grid(
+    config: ModelConfig, groups: int, rows: int, prompt_slots: int, suffix_slots: int, cache_dtype: str
+) -> Grid:
+    """A grid with nothing to do."""
+    k, c, n = config.num_kv_heads, config.head_dim, config.num_layers
+
+    def caches(*shape: int) -> tuple[jax.Array, ...]:
+        return tuple(jnp.zeros(shape, cache_dtype) for _ in range(n))
+
+    return Grid(
+        prompt_keys=caches(groups, k, c, prompt_slots),
+        prompt_values=caches(groups, k, prompt_slots, c),
+        suffix_keys=caches(groups, k, rows, c, suffix_slots),
+        suffix_values=caches(groups, k, rows, suffix_slots, c),
+        first_logits=jnp.zeros((groups, config.vocab_size), jnp.float32),
+        prompt_length=jnp.zeros(groups, jnp.int32),
+        starts_at_line=jnp.zeros(groups, bool),
+        item_key=jnp.zeros((groups, 2), jnp.uint32),
+        next_sample=jnp.zeros(groups, jnp.int32),
+        end_sample=jnp.zeros(groups, jnp.int32),
+        sample=jnp.full((groups, rows), IDLE, jnp.int32),
+        token=jnp.zeros((groups, rows), jnp.int32),
+        age=jnp.zeros((groups, rows), jnp.int32),
+        at_line_start=jnp.zeros((groups, rows), bool),
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def grid_shardings(partitioner: Partitioner, shapes: Grid) -> Grid:
+    """Groups over the batch axes, or else rows if they divide; heads and vocabulary over theirs."""
+
+    def lay_out(names: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
+        parts: list = [None] * len(shape)
+        used: set[str] = set()
+        for i, name in enumerate(names):
+            axes = () if name is None else tuple(partitioner.rules[name])
+            ways = math.prod(partitioner.mesh.shape[axis] for axis in axes)
+            if axes and not used & set(axes) and shape[i] % ways == 0:
+                parts[i] = axes
+                used |= set(axes)
+        return NamedSharding(partitioner.mesh, PartitionSpec(*parts))
+
+    names: dict[str, tuple[str | None, ...]] = {
+        "prompt_keys": ("batch", "kv", None, None),
+        "prompt_values": ("batch", "kv", None, None),
+        "suffix_keys": ("batch", "kv", "batch", None, None),
+        "suffix_values": ("batch", "kv", "batch", None, None),
+        "first_logits": ("batch", "vocab"),
+        "item_key": ("batch", None),
+    }
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(Grid):
+        leaves = getattr(shapes, field.name)
+        shape = (leaves[0] if isinstance(leaves, tuple) else leaves).shape
+        sharding = lay_out(names.get(field.name, ("batch",) * len(shape)), shape)
+        fields[field.name] = (sharding,) * len(leaves) if isinstance(leaves, tuple) else sharding
+    return Grid(**fields)

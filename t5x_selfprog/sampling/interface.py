@@ -1,0 +1,92 @@
+"""What goes into sampling and what comes out of it."""
+
+import dataclasses
+
+from t5x_selfprog.sampling.token_choice import TokenChoice
+from verifier.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How to sample, and the shape of the device's work.
+
+    Attributes:
+      prompts_in_flight, rows_per_prompt: G and R; G * R rows decode together. Fewer rows a prompt lose less
+        time waiting for a prompt's last attempts, more rows read a prompt's cache less often.
+      max_new_tokens: an attempt ends here at the latest.
+      prompt_buckets: lengths in tokens that prompts are padded to; the largest is the longest prompt (less
+        where the model's context leaves less).
+      prompts_per_load: so many prompts are computed together where so many wait; otherwise one at a time.
+      chunk_steps: decoding steps between two looks by the host.
+      tail_prompts: at the end of a list of requests, the last rows move to a grid of so many groups, as soon
+        as they fit (what it saves grows with the cost of a row, so: on CPUs); 0 keeps the large grid.
+      temperature, top_k, top_p: see TokenChoice.
+      stop: "unindented" or "none", see StopRule.
+      weights_dtype, cache_dtype: of matrices and activations, and of keys and values.
+    """
+
+    prompts_in_flight: int = 32
+    rows_per_prompt: int = 4
+    max_new_tokens: int = 150
+    prompt_buckets: tuple[int, ...] = (128, 256, 512, 1024)
+    prompts_per_load: int = 4
+    chunk_steps: int = 8
+    tail_prompts: int = 8
+    temperature: float = 0.9
+    top_k: int = 0
+    top_p: float = 1.0
+    stop: str = "unindented"
+    weights_dtype: str = "float32"
+    cache_dtype: str = "float32"
+
+    def __post_init__(self):
+        object.__setattr__(self, "prompt_buckets", tuple(sorted(self.prompt_buckets)))
+        counts = ("prompts_in_flight", "rows_per_prompt", "max_new_tokens", "prompts_per_load", "chunk_steps")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise UserError(f"SamplingConfig.{name}={getattr(self, name)}: must be at least 1.")
+        if not self.prompt_buckets or self.prompt_buckets[0] < 1:
+            raise UserError(
+                f"SamplingConfig.prompt_buckets={self.prompt_buckets}: give lengths of at least 1."
+            )
+        if self.stop not in ("unindented", "none"):
+            raise UserError(f"SamplingConfig.stop={self.stop!r}: choose 'unindented' or 'none'.")
+        for name in ("weights_dtype", "cache_dtype"):
+            if getattr(self, name) not in ("float32", "bfloat16"):
+                raise UserError(
+                    f"SamplingConfig.{name}={getattr(self, name)!r}: choose 'float32' or 'bfloat16'."
+                )
+        self.token_choice()
+
+    def token_choice(self) -> TokenChoice:
+        """Raises UserError for impossible values."""
+        return TokenChoice(self.temperature, self.top_k, self.top_p)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Attempts `first_sample` up to `first_sample + attempts` at one prompt (without the shared prefix)."""
+
+    item_id: str
+    prompt: str
+    attempts: int
+    first_sample: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """One attempt.
+
+    Attributes:
+      text: what the model wrote, cut before the first unindented line where that ended it.
+      n_tokens: tokens chosen, the stopping one included.
+      logprob: the model's log-probability of these tokens (temperature 1, nothing cut off), in nats.
+      stop_reason: "unindented", "eos" or "length".
+    """
+
+    item_id: str
+    sample_index: int
+    text: str
+    n_tokens: int
+    logprob: float
+    stop_reason: str

@@ -1,0 +1,95 @@
+"""A prompt through the model once, for all its attempts: keys and values by layer, and the last logits."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from t5x_selfprog.model import network
+from t5x_selfprog.model.attention import Piece, attend_pieces, by_channel, by_position
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.sampling.weights import SamplingWeights
+
+QUERY_BLOCK = 128  # scores of so many queries stay in a CPU's cache
+
+
+class Prefix(NamedTuple):
+    """Keys and values of the text before every prompt; local layers keep what their window can reach."""
+
+    keys: tuple[jax.Array, ...]  # N x [1, K, C, P]
+    values: tuple[jax.Array, ...]  # N x [1, K, P, C]
+
+
+def prefill(
+    config: ModelConfig,
+    weights: SamplingWeights,
+    prefix: Prefix | None,
+    prefix_length: int,
+    tokens: jax.Array,
+    lengths: jax.Array,
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...], jax.Array]:
+    """Computes prompts that follow the prefix.
+
+    Args:
+      tokens: [B, L] int32, padded at the end with anything; lengths: [B] int32, each at least 1.
+
+    Returns:
+      Keys N x [B, K, C, L], values N x [B, K, L, C] (garbage past a prompt's length), and the logits after
+      each prompt's last token, [B, V] float32.
+    """
+    model = network.bind(config, weights.outer)
+    positions = prefix_length + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
+    x = model.embed(tokens, positions)
+    keys, values = [], []
+    for i, window in enumerate(config.layer_windows()):
+        before = None if prefix is None else (prefix.keys[i], prefix.values[i])
+
+        def attend_fn(q, k, v, before=before, window=window):
+            k, v = by_channel(k), by_position(v)
+            return _attend(config, q, k, v, before, prefix_length, window), (k, v)
+
+        x, (k, v) = network.bind_block(config, weights.layers[i])(x, positions, attend_fn)
+        keys.append(k)
+        values.append(v)
+    last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    return tuple(keys), tuple(values), model.logits(model.final_norm(last))
+
+
+def compute_prefix(
+    config: ModelConfig, weights: SamplingWeights, tokens: jax.Array, cache_dtype: str = "float32"
+) -> Prefix:
+    """tokens: [P] int32."""
+    length = jnp.full(1, tokens.shape[0], jnp.int32)
+    keys, values, _ = prefill(config, weights, None, 0, tokens[None], length)
+    # The first position after the prefix sees window - 1 positions back.
+    reach = [tokens.shape[0] if w is None else max(1, w - 1) for w in config.layer_windows()]
+    return Prefix(
+        tuple(k[..., -r:].astype(cache_dtype) for k, r in zip(keys, reach, strict=True)),
+        tuple(v[..., -r:, :].astype(cache_dtype) for v, r in zip(values, reach, strict=True)),
+    )
+
+
+def prefix_mask(slots: int, prefix_length: int, positions: jax.Array, window: int | None) -> jax.Array:
+    """Which of the prefix's last `slots` positions are seen from `positions` [G, R]: [G, R, slots] bool."""
+    if window is None:
+        return jnp.ones((1, 1, slots), bool)
+    kept = jnp.arange(prefix_length - slots, prefix_length)
+    return positions[..., None] - kept[None, None] < window
+
+
+def _attend(config, q, k, v, before, prefix_length: int, window: int | None) -> jax.Array:
+    """Causal attention of [B, L] queries over the prefix and themselves, a block of queries at a time."""
+    length, scale = q.shape[1], config.attention_scale or config.head_dim**-0.5
+    out = []
+    for start in range(0, length, QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, length)
+        first = 0 if window is None else max(0, start - window + 1)
+        back = jnp.arange(start, end)[:, None] - jnp.arange(first, end)[None]
+        seen = (back >= 0) if window is None else (back >= 0) & (back < window)
+        pieces = [Piece(k[..., first:end], v[..., first:end, :], seen[None])]
+        if before is not None and (window is None or start < window - 1):
+            positions = prefix_length + jnp.arange(start, end)[None]
+            mask = prefix_mask(before[0].shape[-1], prefix_length, positions, window)
+            pieces.append(Piece(before[0], before[1], mask))
+        out.append(attend_pieces(q[:, start:end], pieces, scale))
+    return jnp.concatenate(out, axis=1)

@@ -1,0 +1,104 @@
+"""Where a completion ends: at the first line that is not indented, decided on the device token by token.
+
+A function body sampled after `def f(` or `def g(...):` ends where the next line starts in column 0. Three
+facts about
+each token settle it, so the state of a row is one bit: whether it stands at the start of a line.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+WHITESPACE = b" \t\n\r\x0b\x0c"
+# Reasons by the code the device reports; code 0 is a row that goes on.
+REASONS = ("", "unindented", "eos", "length")
+UNINDENTED, EOS, LENGTH = 1, 2, 3
+
+
+class Vocabulary(Protocol):
+    """What sampling asks of a tokenizer."""
+
+    vocab_size: int
+    eos_id: int
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+    def token_bytes(self, token_id: int) -> bytes: ...
+
+
+class StopTables(NamedTuple):
+    """Facts about each of V tokens, [V] bool."""
+
+    starts_text: jax.Array  # its first byte is not whitespace
+    breaks_out: jax.Array  # inside it, a newline is followed directly by something that is not whitespace
+    ends_line: jax.Array  # its last byte is a newline
+    empty: jax.Array  # it has no bytes: special tokens, and rows of the embedding table without a token
+
+
+@dataclasses.dataclass(frozen=True)
+class StopRule:
+    """What ends a completion besides end-of-text and the token limit.
+
+    Attributes:
+      kind: "unindented" (the first line starting with anything but whitespace) or "none".
+    """
+
+    kind: Literal["unindented", "none"] = "unindented"
+
+    def tables(self, texts: list[bytes], size: int) -> StopTables:
+        """The tables for tokens of these texts, and rows without a token up to `size`."""
+        texts = texts + [b""] * (size - len(texts))
+        applies = self.kind == "unindented"
+        return StopTables(
+            starts_text=jnp.asarray([applies and t[:1] not in _STARTS_INDENTED for t in texts]),
+            breaks_out=jnp.asarray([applies and first_unindented(t, False) is not None for t in texts]),
+            ends_line=jnp.asarray([t.endswith(b"\n") for t in texts]),
+            empty=jnp.asarray([not t for t in texts]),
+        )
+
+    def cut(self, text: bytes, at_line_start: bool) -> bytes:
+        """The text before its first unindented line."""
+        end = first_unindented(text, at_line_start) if self.kind == "unindented" else None
+        return text if end is None else text[:end]
+
+
+_STARTS_INDENTED = {b"", *(WHITESPACE[i : i + 1] for i in range(len(WHITESPACE)))}
+
+
+def advance(tables: StopTables, token: jax.Array, at_line_start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """One token further.
+
+    Args:
+      token: [...] int32; at_line_start: [...] bool, before the token.
+
+    Returns:
+      Whether the token holds the beginning of an unindented line, and whether a line starts after it; [...]
+      bool.
+    """
+    unindented = tables.breaks_out[token] | (at_line_start & tables.starts_text[token])
+    return unindented, jnp.where(tables.empty[token], at_line_start, tables.ends_line[token])
+
+
+def first_unindented(text: bytes, at_line_start: bool) -> int | None:
+    """The offset of the first byte in column 0 that is not whitespace; None where there is none."""
+    if at_line_start and text[:1] not in _STARTS_INDENTED:
+        return 0
+    start = text.find(b"\n")
+    while start >= 0:
+        if text[start + 1 : start + 2] not in _STARTS_INDENTED:
+            return start + 1
+        start = text.find(b"\n", start + 1)
+    return None
+
+
+def token_texts(tokenizer: Vocabulary) -> list[bytes]:
+    """The bytes each token adds to a text: none for special tokens."""
+    return [
+        tokenizer.token_bytes(token) if tokenizer.decode([token]) else b""
+        for token in range(tokenizer.vocab_size)
+    ]

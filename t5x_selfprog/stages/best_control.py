@@ -1,0 +1,70 @@
+"""The strongest form of a control arm: how long it trains is chosen on the dev split, never on the held-out one.
+
+Training as long as the verified arm on the few human pairs memorises them, and any other arm looks good beside
+that. So the same arm is also trained for fractions of those steps, each is measured on dev problems, and the
+best is the one that counts.
+
+Reads:    RUN/controls/ARM/5_dataset, the base model, dev problems.
+Writes:   RUN/controls/ARM_best/: candidates with their dev evaluations, choice.json, 7_eval.
+Restart:  whatever its stages restart from.
+Left out: every other choice (learning rate, batch size): they are the verified arm's.
+"""
+
+import json
+import os
+from typing import Any
+
+import gin
+from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
+from t5x_selfprog.stages import evaluate, finetune
+from t5x_selfprog.stages.context import Context
+from verifier.shards import atomic_write
+
+
+@gin.configurable(module="best_control")
+def run(
+    context: Context,
+    arm: str,
+    iterations: int,
+    steps: int,
+    base: dict[str, Any],
+    fractions: tuple[float, ...] = (0.05, 0.2, 1.0),
+    attempts: int = 20,
+    k: int = 10,
+) -> dict[str, Any]:
+    """Trains `arm` for each fraction of `steps`, keeps the best by dev Pass@k, and evaluates that one.
+
+    The dev problems are the run's own dev split, or our seeds' where its problems have none (P3).
+    """
+    root = os.path.dirname(context.run.control(f"{arm}_best", "eval"))
+    problems = dev_problems(context)
+    found = []
+    for fraction in fractions:
+        count = max(1, round(fraction * steps))
+        checkpoints = (
+            context.run.control(arm, "checkpoints")
+            if count == steps
+            else os.path.join(root, f"steps_{count}")
+        )
+        finetune.run(
+            context, [context.run.control(arm, "dataset")], context.experiment.base, checkpoints, steps=count,
+            label=f"{arm} {count} steps",
+        )  # fmt: skip
+        evaluation = evaluate.run(
+            context, checkpoints, os.path.join(root, f"dev_{count}"), f"{arm} {count} steps", None,
+            attempts=attempts, problems=problems, split="dev",
+        )  # fmt: skip
+        found.append(
+            {"steps": count, "checkpoints": checkpoints, "dev": evaluation["pass_at_k"]["all"][str(k)]}
+        )
+    best = max(found, key=lambda item: item["dev"]["estimate"])
+    atomic_write(os.path.join(root, "choice.json"), json.dumps({"k": k, "tried": found}, indent=1) + "\n")
+    output = context.run.control(f"{arm}_best", "eval")
+    return evaluate.run(context, best["checkpoints"], output, f"{arm}_best", iterations - 1, base)
+
+
+def dev_problems(context: Context) -> list[Problem]:
+    """The run's dev split, or our seeds'."""
+    if any(problem.split == "dev" for problem in context.problems):
+        return in_split(context.problems, "dev")
+    return in_split(load_problems("seeds"), "dev")

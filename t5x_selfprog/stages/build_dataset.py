@@ -1,0 +1,173 @@
+"""Stage 5: what the model will learn from.
+
+Reads:    4_verdicts (and 2_kept) of this iteration, or the train problems, by arm.
+Writes:   RUN/iter_NNN/5_dataset, or RUN/controls/ARM/5_dataset: pairs of puzzle and solution as text.
+Restart:  the whole stage: it is a pass over verdicts that takes seconds.
+Left out: tokens; the trainer makes them.
+
+Arms choose what goes in, nothing else:
+  verified    solutions the interpreter accepted
+  unverified  as many attempts on the same puzzles, chosen blindly
+  human       the train problems with their reference solutions
+  seeds_only  the train problems without solutions, and the tutorial pairs
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import gin
+from t5x_selfprog.puzzles.prompts import pair_text, solution_key, tutorial_blocks
+from t5x_selfprog.puzzles.source import puzzle_id, short_hash
+from t5x_selfprog.stages.context import Context
+from verifier.errors import UserError
+from verifier.records import PAIR
+
+Pair = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which solutions of a puzzle become pairs, and what they weigh.
+
+    Attributes:
+      max_solutions: distinct solutions a puzzle (the paper: 8).
+      prefer: which come first: "short" (the paper), or "general": those that hold on most resampled arguments,
+        short ones first among equals.
+      max_pairs: of all puzzles together (the paper: 950,511).
+      easy_rate: share of attempts accepted above which a puzzle begins to count less ...
+      easy_weight: ... down to this weight where every attempt was accepted. 1 leaves all puzzles equal.
+      tutorial: whose five tutorial pairs the `seeds_only` arm adds.
+    """
+
+    max_solutions: int = 8
+    prefer: Literal["short", "general"] = "short"
+    max_pairs: int = 950_511
+    easy_rate: float = 0.5
+    easy_weight: float = 0.25
+    tutorial: str = "seeds"
+
+    def weight(self, accepted: int, judged: int) -> float:
+        """1 up to `easy_rate`, then falling on a line to `easy_weight`."""
+        rate = accepted / max(1, judged)
+        if rate <= self.easy_rate or self.easy_rate >= 1:
+            return 1.0
+        return 1.0 - (1.0 - self.easy_weight) * (rate - self.easy_rate) / (1.0 - self.easy_rate)
+
+
+@gin.configurable(module="build_dataset")
+def run(
+    context: Context,
+    iteration: int,
+    selection: Selection = Selection(),
+) -> None:
+    """The verified pairs of one iteration.
+
+    Raises UserError where no attempt was accepted: there is nothing to learn from.
+    """
+    pairs = list(_verified(context, iteration, selection))
+    if not pairs:
+        raise UserError(
+            f"iteration {iteration}: none of the attempts was accepted, so there is nothing to train on. "
+            "Sample more puzzles or attempts, or start from a stronger base model."
+        )
+    _write(context, context.run.stage(iteration, "dataset"), pairs, selection)
+
+
+@gin.configurable(module="control_dataset")
+def run_control(
+    context: Context,
+    arm: str,
+    iterations: int,
+    selection: Selection = Selection(),
+) -> None:
+    """The pairs of a control arm, matched to `iterations` iterations of the verified arm."""
+    makers: dict[str, Callable[[Context, int, Selection], Iterable[Pair]]] = {
+        "unverified": _unverified,
+        "human": _human,
+        "seeds_only": _seeds_only,
+    }
+    if arm not in makers:
+        raise UserError(f"loop.run.controls: unknown arm {arm!r}; choose from {', '.join(makers)}.")
+    pairs = list(makers[arm](context, iterations, selection))
+    _write(context, context.run.control(arm, "dataset"), pairs, selection)
+
+
+def _write(context: Context, path: str, pairs: list[Pair], selection: Selection) -> None:
+    ledger = context.ledger(path, "dataset", PAIR)
+    pairs = sorted(pairs, key=lambda pair: short_hash(pair["text"]))[: selection.max_pairs]
+    for shard in ledger.pending():
+        ledger.commit(shard, context.shard_of(pairs, shard))
+    ledger.finish()
+
+
+def _pair(puzzle: str, solution: str, weight: float, iteration: int) -> Pair:
+    text = pair_text(puzzle, solution)
+    return {"puzzle_id": puzzle_id(puzzle), "text": text, "weight": weight, "iteration": iteration}
+
+
+def _by_puzzle(context: Context, iteration: int) -> Iterator[list[dict[str, Any]]]:
+    """The verdicts of one iteration, a list for each puzzle, in order."""
+    grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in context.run.read(iteration, "verdicts"):
+        grouped[record["puzzle_id"]].append(record)
+    yield from grouped.values()
+
+
+def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One verdict for each solution that differs by more than layout, the shortest writing of each; short first."""
+    best: dict[str, dict[str, Any]] = {}
+    for verdict in sorted(verdicts, key=lambda v: (len(v["solution"]), v["solution"])):
+        key = solution_key(verdict["solution"])
+        if key is not None:
+            best.setdefault(key, verdict)
+    return list(best.values())
+
+
+def _verified(context: Context, iteration: int, selection: Selection) -> Iterator[Pair]:
+    for verdicts in _by_puzzle(context, iteration):
+        judged = [v for v in verdicts if v["outcome"] != "infrastructure"]
+        accepted = [v for v in judged if v["outcome"] == "accepted"]
+        weight = selection.weight(len(accepted), len(judged))
+        ranked = distinct(accepted)
+        if selection.prefer == "general":
+            ranked.sort(key=lambda v: -(v["generality"] if v["generality"] is not None else 1.0))
+        for verdict in ranked[: selection.max_solutions]:
+            yield _pair(verdict["puzzle"], verdict["solution"], weight, iteration)
+
+
+def _unverified(context: Context, iterations: int, selection: Selection) -> Iterator[Pair]:
+    """As many pairs an iteration as the verified arm has, from all puzzles tried, in an order that is blind."""
+    for iteration in range(iterations):
+        wanted = len(list(_verified(context, iteration, selection)))
+        pool = [
+            verdict
+            for verdicts in _by_puzzle(context, iteration)
+            for verdict in sorted(distinct(verdicts), key=_blind)[: selection.max_solutions]
+        ]
+        for verdict in sorted(pool, key=_blind)[:wanted]:
+            yield _pair(verdict["puzzle"], verdict["solution"], 1.0, iteration)
+
+
+def _blind(verdict: dict[str, Any]) -> str:
+    """An order that knows nothing of the outcome."""
+    return short_hash(verdict["puzzle_id"] + verdict["solution"])
+
+
+def _human(context: Context, iterations: int, selection: Selection) -> Iterator[Pair]:
+    for problem in context.train_problems:
+        for solution in problem.solutions[: selection.max_solutions]:
+            yield _pair(problem.source, solution, 1.0, 0)
+
+
+def _seeds_only(context: Context, iterations: int, selection: Selection) -> Iterator[Pair]:
+    for problem in context.train_problems:
+        yield {
+            "puzzle_id": problem.puzzle_id,
+            "text": problem.source.strip("\n"),
+            "weight": 1.0,
+            "iteration": 0,
+        }
+    for text in tutorial_blocks(selection.tutorial):
+        yield {"puzzle_id": short_hash(text), "text": text, "weight": 1.0, "iteration": 0}

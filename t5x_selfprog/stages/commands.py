@@ -1,0 +1,111 @@
+"""What each subcommand of `selfprog` does once gin is parsed: a few lines from arguments to stage functions."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+from t5x_selfprog import run_dir
+from verifier.errors import UserError
+
+
+def generate(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog import loop
+    from t5x_selfprog.stages import filter_puzzles
+
+    context, iteration = _open(args, "kept")
+    loop.write_puzzles(context, iteration)
+    funnel = filter_puzzles.write_funnel(context, iteration)
+    print(filter_puzzles.format_funnel(funnel))
+    return {"iteration": iteration, "funnel": funnel}
+
+
+def solve(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog.stages import sample_solutions
+
+    context, iteration = _open(args, "solutions")
+    sample_solutions.run(context, iteration)
+    return {"iteration": iteration, **context.run.read(iteration, "solutions").manifest()["counters"]}
+
+
+def verify(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog.stages import judge_solutions
+    from verifier.verdict import histogram
+
+    context, iteration = _open(args, "verdicts")
+    judge_solutions.run(context, iteration)
+    outcomes = histogram(record["outcome"] for record in context.run.read(iteration, "verdicts"))
+    for outcome, count in outcomes.items():
+        print(f"  {outcome:<24} {count:>9,}")
+    return {"iteration": iteration, "outcomes": outcomes}
+
+
+def finetune(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog import loop
+
+    context, iteration = _open(args, "checkpoints", "done.json")
+    return {"iteration": iteration, **loop.learn(context, iteration)}
+
+
+def evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog import loop
+    from t5x_selfprog.evaluation.evaluation import table
+    from t5x_selfprog.stages import evaluate
+
+    context, iteration = _open(args, "eval", "evaluation.json")
+    run, base_model = context.run, context.experiment.base
+    if args.model:
+        output = os.path.join(run.root, "models", os.path.basename(os.path.normpath(args.model)), "7_eval")
+        found = [evaluate.run(context, args.model, output, "model", None)]
+    else:
+        base = evaluate.run(context, base_model, run.base_eval, "base", None)
+        found = [base, loop.measure(context, iteration, base)]
+    print(table(found))
+    return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
+
+
+def pretrain(args: argparse.Namespace) -> dict[str, Any] | None:
+    from t5x_selfprog.stages import pretrain
+
+    return pretrain.run(run_dir=os.path.expanduser(args.run_dir))
+
+
+def p3(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog.puzzles import p3
+
+    return p3.command(args)
+
+
+def report(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog.report.build import build_report
+
+    if not os.path.isdir(args.run_dir):
+        raise UserError(f"{args.run_dir}: no such run directory; make one with `selfprog run`.")
+    path = build_report(args.run_dir)
+    print(path)
+    return {"report": path}
+
+
+def bench(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog.sampling.bench import command as sample
+    from t5x_selfprog.training.bench import command as train
+
+    jobs: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+        "sample": sample,
+        "train": train,
+    }
+    return jobs[args.job](args)
+
+
+def _open(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -> tuple[Any, int]:
+    """The context of a run, and the iteration asked for: by default the first without this stage's marker."""
+    import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+    from t5x_selfprog.stages.context import Context, Experiment
+
+    run = run_dir.RunDir(args.run_dir)
+    iteration = args.iteration
+    if iteration is None:
+        iteration = 0
+        while os.path.exists(os.path.join(run.stage(iteration, stage), marker)):
+            iteration += 1
+    return Context(run, Experiment()), iteration

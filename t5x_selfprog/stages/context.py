@@ -1,0 +1,122 @@
+"""What every stage of a run needs to know, and the expensive things they share."""
+
+import contextlib
+import dataclasses
+import functools
+import gc
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax
+
+import gin
+from t5x_selfprog.compilation import keep_compiled
+from t5x_selfprog.model import store
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
+from t5x_selfprog.puzzles.source import short_hash
+from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
+from verifier import Limits, Pool
+from verifier.records import Schema
+from verifier.shards import Ledger
+
+
+@gin.configurable(module="t5x_selfprog")
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The choices that all stages of a run share.
+
+    Attributes:
+      base: the model everything starts from: a directory, or the name of one that ships.
+      problems: a folder in P3's format, or "seeds" for our own set; its train split feeds the prompts.
+      eval_split: what evaluation measures on: "dev" for every choice one makes, "test" for final figures.
+      max_eval_problems: measure on so many problems of that split, chosen by a hash of their names; None is all.
+      start: what fine-tuning starts from: "base" on all pairs so far (the paper's way), or the "previous"
+        iteration's model on the newest pairs alone.
+      shards: how many shards every stage writes; fixed for a run, whatever the number of hosts.
+      workers: verifier processes on this host; None is one a core.
+    """
+
+    base: str = "base"
+    problems: str = "seeds"
+    eval_split: str = "test"
+    max_eval_problems: int | None = None
+    start: Literal["base", "previous"] = "base"
+    seed: int = 0
+    shards: int = 4
+    workers: int | None = None
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+
+class Context:
+    """A run directory with its experiment. Models and samplers are kept until another is asked for."""
+
+    def __init__(self, run: RunDir, experiment: Experiment):
+        keep_compiled()
+        self.run, self.experiment = run, experiment
+        self._model: store.LoadedModel | None = None
+
+    @functools.cached_property
+    def partitioner(self) -> Partitioner:
+        return Partitioner(self.experiment.mesh.make())
+
+    @functools.cached_property
+    def problems(self) -> list[Problem]:
+        return load_problems(self.experiment.problems)
+
+    @property
+    def train_problems(self) -> list[Problem]:
+        return in_split(self.problems, "train")
+
+    @property
+    def eval_problems(self) -> list[Problem]:
+        found = in_split(self.problems, self.experiment.eval_split)
+        chosen = sorted(found, key=lambda problem: short_hash(problem.name))[
+            : self.experiment.max_eval_problems
+        ]
+        names = {problem.name for problem in chosen}
+        return [problem for problem in found if problem.name in names]
+
+    def ledger(self, path: str, stage: str, schema: Schema, shards: int | None = None) -> Ledger:
+        """A stage's output, created or reopened."""
+        return Ledger(
+            path,
+            stage=stage,
+            schema=schema,
+            shard_count=shards or self.experiment.shards,
+            seed=self.experiment.seed,
+            fingerprint=self.run.fingerprint,
+        )
+
+    def shard_of(self, items: list[Any], shard: int) -> list[Any]:
+        """The `shard`-th of as many nearly equal runs of `items` as there are shards."""
+        count = self.experiment.shards
+        return items[shard * len(items) // count : (shard + 1) * len(items) // count]
+
+    def model(self, path: str) -> store.LoadedModel:
+        """Loads a model; the one before it is let go first."""
+        path = store.resolve(path)
+        if self._model is None or self._model.path != path:
+            self._model = None
+            gc.collect()
+            self._model = store.load(path, self.partitioner)
+        return self._model
+
+    def sampler(self, path: str, sampling: SamplingConfig, prefix: str = "") -> Sampler:
+        model = self.model(path)
+        return Sampler(
+            model.config, model.params, model.tokenizer, sampling,
+            checkpoint=model.identity, prefix=prefix, partitioner=self.partitioner,
+        )  # fmt: skip
+
+    def key(self, iteration: int, stage: str) -> jax.Array:
+        """The randomness of one stage: a function of run seed, iteration and stage alone (law 2)."""
+        key = jax.random.fold_in(jax.random.key(self.experiment.seed), iteration)
+        return jax.random.fold_in(key, zlib.crc32(stage.encode()) & 0x7FFFFFFF)
+
+    @contextlib.contextmanager
+    def pool(self, limits: Limits) -> Iterator[Pool]:
+        with Pool(workers=self.experiment.workers, limits=limits) as pool:
+            yield pool

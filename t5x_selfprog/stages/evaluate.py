@@ -1,0 +1,148 @@
+"""Stage 7: Pass@k on held-out problems.
+
+Reads:    a model, the problems of the evaluation split.
+Writes:   OUTPUT/attempts, OUTPUT/verdicts (ledgers) and OUTPUT/evaluation.json.
+Restart:  the shard.
+Left out: tiers, early stops, first-success counting: every attempt is judged at the full limit, and Pass@k is the
+          unbiased estimate from (n, c).
+"""
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+from t5x_selfprog.evaluation.enumerator import guesses
+from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
+from t5x_selfprog.puzzles.p3 import Problem
+from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.puzzles.source import lenient_python
+from t5x_selfprog.sampling.sampler import SamplingConfig
+from t5x_selfprog.stages.attempts import judge_attempts, overlapped, sample_attempts
+from t5x_selfprog.stages.context import Context
+from verifier import Limits, parse_puzzle
+from verifier.shards import Ledger, atomic_write
+
+
+@gin.configurable(module="evaluate")
+def run(
+    context: Context,
+    model: str,
+    output: str,
+    arm: str,
+    iteration: int | None,
+    base: Mapping[str, Any] | None = None,
+    problems: Sequence[Problem] | None = None,
+    split: str | None = None,
+    sampling: SamplingConfig = gin.REQUIRED,
+    prompt: SolvePrompt = SolvePrompt(),
+    attempts: int = 100,
+    limits: Limits = Limits(cpu_s=1.0),
+) -> dict[str, Any]:
+    """Evaluates one model on the experiment's evaluation split, or on other `problems` of a named `split`.
+
+    `base` is the base model's evaluation on the same problems, for paired differences.
+    """
+    done = read(output)
+    if done is not None:
+        return done
+    problems = context.eval_problems if problems is None else problems
+    split = split or context.experiment.eval_split
+    attempts_path, verdicts_path = os.path.join(output, "attempts"), os.path.join(output, "verdicts")
+    label = f"eval {arm}" + ("" if iteration is None else f" {iteration}")
+
+    def sample() -> None:
+        # One key for every model: the same problems, the same draws, so that differences are paired.
+        sample_attempts(
+            context, [(p.puzzle_id, p.source) for p in problems], attempts_path,
+            model=model, key=context.key(0, "evaluate"), attempts=attempts, sampling=sampling,
+            prompt=prompt, label=label,
+        )  # fmt: skip
+
+    overlapped(
+        sample,
+        lambda alive: judge_attempts(
+            context, attempts_path, verdicts_path, limits=limits, writer_alive=alive
+        ),
+    )
+    judged, accepted, outcomes = Counter[str](), Counter[str](), Counter[str]()
+    checkpoint = ""
+    for verdict in Ledger.open(verdicts_path):
+        outcomes[verdict["outcome"]] += 1
+        checkpoint = verdict["checkpoint"]
+        if verdict["outcome"] != "infrastructure":
+            judged[verdict["puzzle_id"]] += 1
+            accepted[verdict["puzzle_id"]] += verdict["outcome"] == "accepted"
+    counts = [
+        # A prompt too long for the model leaves no attempts: the model fails that problem, it is not left out.
+        ProblemCount(p.puzzle_id, p.name, p.group, judged[p.puzzle_id] or attempts, accepted[p.puzzle_id])
+        for p in problems
+    ]
+    return _write(
+        output,
+        {
+            "arm": arm,
+            "iteration": iteration,
+            "checkpoint": checkpoint,
+            "seeds": context.experiment.problems,
+            "split": split,
+            "temperature": sampling.temperature,
+        }
+        | summarise(counts, outcomes, base),
+    )
+
+
+@gin.configurable(module="enumerate")
+def run_enumerator(
+    context: Context,
+    output: str,
+    base: Mapping[str, Any] | None = None,
+    limits: Limits = Limits(cpu_s=1.0),
+) -> dict[str, Any]:
+    """Evaluates the no-model baseline: an ordered list of typed guesses for every problem."""
+    done = read(output)
+    if done is not None:
+        return done
+    items, rows = [], []
+    for problem in context.eval_problems:
+        with lenient_python():
+            guessed = guesses(parse_puzzle(problem.source))
+        rows.append((problem, len(guessed)))
+        items += [{"puzzle": problem.source, "solution": guess, "id": problem.puzzle_id} for guess in guessed]
+    ranks: dict[str, int] = {}
+    outcomes: Counter[str] = Counter()
+    place: dict[str, int] = defaultdict(int)
+    with context.pool(limits) as pool:
+        for item, verdict in zip(items, pool.judge(items), strict=True):
+            place[item["id"]] += 1
+            outcomes[verdict.outcome] += 1
+            if verdict.accepted:
+                ranks.setdefault(item["id"], place[item["id"]])
+    counts = [
+        GuessedProblem(
+            p.puzzle_id, p.name, p.group, max(1, n), int(p.puzzle_id in ranks), ranks.get(p.puzzle_id)
+        )
+        for p, n in rows
+    ]
+    about = {"arm": "enumerator", "iteration": None, "checkpoint": "", "seeds": context.experiment.problems}
+    return _write(
+        output,
+        about | {"split": context.experiment.eval_split, "temperature": 0.0} | summarise(counts, outcomes),
+    )
+
+
+def read(output: str) -> dict[str, Any] | None:
+    """A finished evaluation, or None."""
+    path = os.path.join(output, "evaluation.json")
+    if not os.path.exists(path):
+        return None
+    with open(path) as file:
+        return json.load(file)
+
+
+def _write(output: str, evaluation: dict[str, Any]) -> dict[str, Any]:
+    os.makedirs(output, exist_ok=True)
+    atomic_write(os.path.join(output, "evaluation.json"), json.dumps(evaluation, indent=1) + "\n")
+    return evaluation

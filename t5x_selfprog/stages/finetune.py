@@ -1,0 +1,83 @@
+"""Stage 6: the model learns the pairs.
+
+Reads:    5_dataset of all iterations so far (or of this one), and the base (or the previous) model.
+Writes:   RUN/iter_NNN/6_checkpoints: Orbax steps, metrics.jsonl, and done.json with the weights' identity.
+Restart:  the newest checkpoint; batches are a function of the step.
+Left out: choosing a checkpoint: the last one counts.
+"""
+
+import json
+import os
+
+import numpy as np
+
+import gin
+from t5x_selfprog.model import store
+from t5x_selfprog.stages.context import Context
+from t5x_selfprog.tokenizer import Tokenizer
+from t5x_selfprog.training.batches import PackedDocuments
+from t5x_selfprog.training.checkpoints import Checkpoints
+from t5x_selfprog.training.train_loop import LoopConfig, train
+from verifier.shards import Ledger, atomic_write
+
+
+@gin.configurable(module="finetune")
+def run(
+    context: Context,
+    datasets: list[str],
+    start: str,
+    output: str,
+    loop: LoopConfig = LoopConfig(),
+    epochs: int = 4,
+    batch_size: int = 16,
+    length: int = 1024,
+    steps: int | None = None,
+    label: str = "finetune",
+) -> dict:
+    """Trains the model at `start` on the pairs in `datasets`.
+
+    Args:
+      datasets: ledgers of pairs.
+      start: a model directory or the name of a shipped model.
+      output: where checkpoints go; with done.json there, nothing is left to do.
+      steps: updates to make, instead of `epochs` passes (controls match the verified arm's).
+
+    Returns:
+      done.json's content: step, identity, pairs, tokens, too_long (pairs left out because they exceed `length`).
+    """
+    done_path = os.path.join(output, "done.json")
+    if os.path.exists(done_path):
+        with open(done_path) as file:
+            return json.load(file)
+    model = context.model(start)
+    pairs = [pair for path in datasets for pair in Ledger.open(path)]
+    encoded = [_encode(model.tokenizer, pair["text"]) for pair in pairs]
+    length = min(length, model.config.context_length)
+    fits = [i for i, ids in enumerate(encoded) if len(ids) <= length + 1]
+    seed = context.experiment.seed
+    source = PackedDocuments(
+        [encoded[i] for i in fits], [pairs[i]["weight"] for i in fits], batch_size, length, seed
+    )
+    num_steps = steps if steps is not None else source.steps(epochs)
+    state = train(
+        loop, model.config, model.params, source, num_steps, output, context.partitioner, label=label
+    )
+    assert state is not None  # no time limit was given
+    store.describe(output, model.config, model.path)
+    with Checkpoints(output) as checkpoints:
+        checkpoints.save_final(num_steps, state.params)
+    done = {
+        "step": num_steps,
+        "identity": store.weights_identity(state.params),
+        "start": model.identity,
+        "pairs": len(fits),
+        "tokens": sum(len(encoded[i]) for i in fits),
+        "too_long": len(encoded) - len(fits),
+    }
+    atomic_write(done_path, json.dumps(done, indent=1) + "\n")
+    return done
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """A document as the model saw them in pretraining: between two ends of text."""
+    return np.asarray([tokenizer.eos_id, *tokenizer.encode(text), tokenizer.eos_id], np.int32)

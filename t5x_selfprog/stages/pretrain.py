@@ -1,0 +1,93 @@
+"""Pretrains a base model on a stream of Python tokens.
+
+Reads:    TOKENS/train.bin, TOKENS/heldout.bin (uint16 ids, documents ended by <|endoftext|>), a tokenizer.
+Writes:   RUN/checkpoints/<step> (Orbax, metrics.jsonl), then RUN/model (weights.safetensors, model.json, tokenizer).
+Restart:  the newest checkpoint; batches are a function of the step, so the stream needs no state.
+Left out: making the tokens (scripts/pretraining_corpus does).
+"""
+
+import json
+import os
+
+import jax
+import numpy as np
+
+import gin
+import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog.model import network, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.tokenizer import Tokenizer
+from t5x_selfprog.training.batches import TokenStream
+from t5x_selfprog.training.train_loop import LoopConfig, train
+from verifier.errors import UserError
+from verifier.shards import atomic_write
+
+
+@gin.configurable(module="pretrain")
+def run(
+    run_dir: str,
+    model: ModelConfig,
+    tokens: str = gin.REQUIRED,
+    tokenizer: str = "base",
+    init_from: str | None = None,
+    num_steps: int = gin.REQUIRED,
+    batch_size: int = 32,
+    length: int = 512,
+    loop: LoopConfig = LoopConfig(),
+    mesh: MeshConfig = MeshConfig(),
+    seed: int = 0,
+    heldout_batches: int = 8,
+    stop_after_s: float = float("inf"),
+    export_dtype: str = "bfloat16",
+) -> dict | None:
+    """Trains for `num_steps` batches of `batch_size` x `length` tokens; returns the summary, None if paused.
+
+    Args:
+      tokens: the folder with train.bin and heldout.bin; "~" is expanded.
+      tokenizer: a tokenizer folder, or the name of a shipped model.
+      init_from: a model to start from (same shape) instead of fresh weights.
+      stop_after_s: saves and stops after this long; the same command goes on from there.
+    """
+    tokens = os.path.expanduser(tokens)
+    train_tokens, heldout_tokens = (_token_file(tokens, name) for name in ("train.bin", "heldout.bin"))
+    tokenizer_dir = tokenizer if os.path.isdir(tokenizer) else os.path.join(store.SHIPPED, tokenizer)
+    eos_id = Tokenizer.load(tokenizer_dir).eos_id
+    partitioner = Partitioner(mesh.make())
+    stream = TokenStream(train_tokens, eos_id, batch_size, length, seed)
+    held = TokenStream(heldout_tokens, eos_id, batch_size, length, seed=0)
+    heldout = [held.batch(i) for i in range(min(heldout_batches, held.windows // batch_size))]
+
+    def initial() -> network.Params:
+        if init_from:
+            return store.load(os.path.expanduser(init_from), partitioner).params
+        return network.init(model, jax.random.key(seed))
+
+    checkpoints = os.path.join(run_dir, "checkpoints")
+    state = train(
+        loop, model, initial, stream, num_steps, checkpoints, partitioner,
+        heldout=heldout, stop_after_s=stop_after_s, label="pretrain",
+    )  # fmt: skip
+    if state is None:
+        return None
+    output = os.path.join(run_dir, "model")
+    store.save(output, model, state.params, tokenizer_dir, export_dtype)
+    with open(os.path.join(checkpoints, "metrics.jsonl")) as file:
+        last = json.loads(file.readlines()[-1])
+    summary = {
+        "steps": num_steps,
+        "tokens": num_steps * batch_size * length,
+        "parameters": network.num_params(model),
+        "corpus_tokens": len(train_tokens),
+        "last": last,
+        "model": output,
+    }
+    atomic_write(os.path.join(run_dir, "pretrain.json"), json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _token_file(folder: str, name: str) -> np.ndarray:
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        raise UserError(f"{path} is missing: make it with `scripts/pretraining_corpus --output {folder}`.")
+    return np.memmap(path, np.uint16, mode="r")

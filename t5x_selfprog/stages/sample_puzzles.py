@@ -1,0 +1,70 @@
+"""Stage 1: the model writes puzzles.
+
+Reads:    train problems, the newest checkpoint before this iteration.
+Writes:   RUN/iter_NNN/1_puzzles, one record a completion, whatever it is worth; stage 2 judges.
+Restart:  the shard; prompt i is a function of (seed, iteration, i), and so are its completions.
+Left out: any filter.
+"""
+
+import gin
+from t5x_selfprog.progress import progress_bar
+from t5x_selfprog.puzzles.prompts import PuzzlePrompts, examples_of, puzzle_from_completion
+from t5x_selfprog.puzzles.source import short_hash
+from t5x_selfprog.sampling.sampler import Request, SamplingConfig
+from t5x_selfprog.stages.context import Context
+from verifier.records import PUZZLE
+
+
+@gin.configurable(module="sample_puzzles")
+def run(
+    context: Context,
+    iteration: int,
+    sampling: SamplingConfig = gin.REQUIRED,
+    prompts: int = 64,
+    attempts: int = 64,
+    prompt_tokens: int = 384,
+) -> None:
+    """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each."""
+    ledger = context.ledger(context.run.stage(iteration, "puzzles"), "puzzles", PUZZLE)
+    pending = ledger.pending()
+    if pending:
+        sampler = context.sampler(context.run.sampled_from(iteration, context.experiment.base), sampling)
+        tokenizer = context.model(context.run.sampled_from(iteration, context.experiment.base)).tokenizer
+        drawer = PuzzlePrompts(
+            examples_of(context.train_problems),
+            budget_tokens=prompt_tokens,
+            count_tokens=lambda text: len(tokenizer.encode(text)),
+        )
+        key = context.key(iteration, "puzzles")
+        bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")
+        for shard in range(ledger.shard_count):
+            numbers = context.shard_of(list(range(prompts)), shard)
+            if shard not in pending:
+                bar.update(len(numbers) * attempts)
+                continue
+            drawn = [drawer.draw((context.experiment.seed, iteration, i)) for i in numbers]
+            requests = [
+                Request(f"{iteration}/{i}", prompt.text, attempts)
+                for i, prompt in zip(numbers, drawn, strict=True)
+            ]
+            records, tokens = [], 0
+            for prompt, completions in zip(drawn, sampler.sample(requests, key), strict=True):
+                bar.update(len(completions))
+                for completion in completions:
+                    tokens += completion.n_tokens
+                    source = puzzle_from_completion(prompt.number, completion.text).rstrip()
+                    records.append(
+                        {
+                            "puzzle_id": short_hash(source),
+                            "source": source,
+                            "answer_type": "",
+                            "origin": f"iter_{iteration:03d}/{completion.item_id}/{completion.sample_index}",
+                            "prompt_puzzle_ids": list(prompt.puzzle_ids),
+                            "sample_index": completion.sample_index,
+                            "logprob": completion.logprob,
+                            "checkpoint": sampler.checkpoint,
+                        }
+                    )
+            ledger.commit(shard, records, tokens=tokens)
+        bar.close()
+    ledger.finish()

@@ -1,0 +1,36 @@
+"""Stage 3: the model attempts every puzzle that was kept.
+
+Reads:    2_kept, the newest checkpoint before this iteration.
+Writes:   RUN/iter_NNN/3_solutions, one record an attempt.
+Restart:  the shard; an attempt is a function of (seed, iteration, puzzle, sample index).
+Left out: judging, which runs beside it (stage 4).
+"""
+
+import gin
+from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.sampling.sampler import SamplingConfig
+from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.context import Context
+
+
+@gin.configurable(module="sample_solutions")
+def run(
+    context: Context,
+    iteration: int,
+    sampling: SamplingConfig = gin.REQUIRED,
+    prompt: SolvePrompt = SolvePrompt(),
+    attempts: int = 100,
+) -> None:
+    """Samples `attempts` solutions a puzzle."""
+    kept = [(record["puzzle_id"], record["source"]) for record in context.run.read(iteration, "kept")]
+    sample_attempts(
+        context,
+        kept,
+        context.run.stage(iteration, "solutions"),
+        model=context.run.sampled_from(iteration, context.experiment.base),
+        key=context.key(iteration, "solutions"),
+        attempts=attempts,
+        sampling=sampling,
+        prompt=prompt,
+        label=f"{iteration}.3",
+    )

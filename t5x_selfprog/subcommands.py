@@ -1,0 +1,188 @@
+"""The subcommands of `selfprog`: a table. A new one is an entry here and a function in stages/commands.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# All stages are imported with the loop, so that one gin file serves every subcommand of a run.
+_LOOP = "t5x_selfprog.loop"
+_COMMANDS = "t5x_selfprog.stages.commands"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A flag or a positional word of one subcommand, as argparse's add_argument takes it."""
+
+    flag: str
+    help: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand.
+
+    Attributes:
+        help: one line, for the list of subcommands.
+        about: what it reads and writes, for its own --help.
+        examples: command lines without the leading `selfprog`.
+        target: `module:function`, imported when called. It gets the parsed arguments; `run` its `run_dir`.
+        run_dir: "writes" checks and saves the configuration there, "reads" only needs the directory.
+        configured_by: the module that declares its configurables; empty for commands without gin.
+    """
+
+    name: str
+    help: str
+    about: str
+    examples: tuple[str, ...]
+    target: str
+    run_dir: Literal["writes", "reads", "unused"] = "writes"
+    configured_by: str = _LOOP
+    options: tuple[Option, ...] = ()
+
+
+_ITERATION = Option(
+    "--iteration",
+    "which iteration (default: the first in which this stage is not complete)",
+    {"type": int, "metavar": "N"},
+)
+
+_INT = {"type": int, "metavar": "N"}
+_BENCH = (
+    Option("job", "what to measure", {"choices": ("sample", "train")}),
+    Option(
+        "--size", "shape, with random weights: tiny, 11m, 125m, 1p3b, 2p7b (%(default)s)", {"default": "125m"}
+    ),
+    Option("--dtype", "float32 or bfloat16 (%(default)s)", {"default": "float32"}),
+    Option("--batch", "rows decoded together (all attempts), or rows a step (4)", _INT),
+    Option("--prompt", "sample: tokens of a prompt (%(default)s)", {**_INT, "default": 512}),
+    Option("--new", "sample: tokens of an attempt (%(default)s)", {**_INT, "default": 64}),
+    Option("--attempts", "sample: attempts at each prompt (%(default)s)", {**_INT, "default": 64}),
+    Option("--prompts", "sample: prompts, all different (%(default)s)", {**_INT, "default": 1}),
+    Option("--cache_dtype", "sample: of keys and values (as --dtype)", {}),
+    Option("--chunk_steps", "sample: steps between looks by the host (%(default)s)", {**_INT, "default": 16}),
+    Option("--repeat", "sample: timed runs, the median counts (%(default)s)", {**_INT, "default": 1}),
+    Option("--seq", "train: tokens of a row (%(default)s)", {**_INT, "default": 512}),
+    Option("--steps", "train: timed steps (%(default)s)", {**_INT, "default": 4}),
+    Option(
+        "--unroll",
+        "train: layers a step of the loop over depth, -1 for all (%(default)s)",
+        {**_INT, "default": -1},
+    ),
+    Option("--remat", "train: none or full (%(default)s)", {"default": "none"}),
+    Option(
+        "--loss_chunk",
+        "train: positions whose logits exist at one time (%(default)s)",
+        {**_INT, "default": 512},
+    ),
+)
+
+COMMANDS = (
+    Command(
+        "run",
+        "the whole loop: every iteration, every stage, then the report",
+        "Runs what is not complete yet of each iteration: sample puzzles, filter them, sample solutions, "
+        "judge them, build the dataset, fine-tune, evaluate. Interrupted or killed, the same command goes on "
+        "where it stopped.",
+        (
+            "run --gin_file=quickstart --run_dir=runs/quickstart",
+            "run --gin_file=quickstart --run_dir=runs/hot --gin.sample_puzzles.run.temperature=1.1",
+            "run --run_dir=runs/quickstart                # again, with the configuration saved there",
+        ),
+        f"{_LOOP}:run",
+    ),
+    Command(
+        "generate",
+        "stages 1 and 2: sample puzzles from the model and filter them",
+        "Writes RUN/iter_NNN/1_puzzles, and what the filter keeps to 2_kept.",
+        ("generate --run_dir=runs/quickstart", "generate --run_dir=runs/quickstart --iteration=1"),
+        f"{_COMMANDS}:generate",
+        options=(_ITERATION,),
+    ),
+    Command(
+        "solve",
+        "stage 3: sample solutions for the puzzles that were kept",
+        "Reads RUN/iter_NNN/2_kept, writes 3_solutions.",
+        ("solve --run_dir=runs/quickstart",),
+        f"{_COMMANDS}:solve",
+        options=(_ITERATION,),
+    ),
+    Command(
+        "verify",
+        "stage 4: judge the solutions in sandboxed interpreters",
+        "Reads RUN/iter_NNN/3_solutions, writes 4_verdicts; it may follow `solve` while that still runs. "
+        "For files of your own use `python -m verifier judge`.",
+        ("verify --run_dir=runs/quickstart",),
+        f"{_COMMANDS}:verify",
+        options=(_ITERATION,),
+    ),
+    Command(
+        "finetune",
+        "stages 5 and 6: build the dataset and fine-tune on it",
+        "Reads the verdicts of all iterations so far, writes RUN/iter_NNN/5_dataset and 6_checkpoints.",
+        ("finetune --run_dir=runs/quickstart",),
+        f"{_COMMANDS}:finetune",
+        options=(_ITERATION,),
+    ),
+    Command(
+        "evaluate",
+        "stage 7: Pass@k on held-out puzzles, with intervals",
+        "Reads RUN/iter_NNN/6_checkpoints, writes 7_eval/evaluation.json and prints the table.",
+        ("evaluate --run_dir=runs/quickstart", "evaluate --run_dir=runs/quickstart --json | tail -1"),
+        f"{_COMMANDS}:evaluate",
+        options=(
+            _ITERATION,
+            Option(
+                "--model",
+                "measure this model instead, a folder or the name of one that ships",
+                {"metavar": "M"},
+            ),
+        ),
+    ),
+    Command(
+        "pretrain",
+        "train a small base model and its tokenizer on Python source",
+        "Needs a corpus folder; resumable. The base model in the package was made by this command.",
+        ("pretrain --gin_file=pretrain_base --run_dir=runs/base",),
+        f"{_COMMANDS}:pretrain",
+        configured_by="t5x_selfprog.stages.pretrain",
+    ),
+    Command(
+        "p3",
+        "read or fetch the Python Programming Puzzles and count them",
+        "Checks puzzles.json and split.json in a folder, entry by entry, and counts each split.",
+        ("p3 --source=data/p3", "p3 --source=data/p3 --download", "p3 --source=seeds"),
+        f"{_COMMANDS}:p3",
+        run_dir="unused",
+        configured_by="",
+        options=(
+            Option("--source", "has puzzles.json and split.json", {"required": True, "metavar": "DIR"}),
+            Option("--download", "fetch them into that folder first", {"action": "store_true"}),
+            Option("--output", "write them as puzzle records, a folder for each split", {"metavar": "DIR"}),
+        ),
+    ),
+    Command(
+        "report",
+        "write RUN/report/index.html from what a run measured so far",
+        "Reads evaluation.json and funnel.json of every iteration; changes nothing else.",
+        ("report --run_dir=runs/quickstart",),
+        f"{_COMMANDS}:report",
+        run_dir="reads",
+        configured_by="",
+    ),
+    Command(
+        "bench",
+        "measure the sampler or the trainer on this machine",
+        "Prints tokens a second and what they cost. `python -m verifier doctor` looks after the verifier.",
+        (
+            "bench sample --size=125m --prompt=512 --new=64 --attempts=64 --dtype=float32",
+            "bench train --size=125m --seq=512 --batch=4 --steps=4 --json | tail -1",
+        ),
+        f"{_COMMANDS}:bench",
+        run_dir="unused",
+        configured_by="",
+        options=_BENCH,
+    ),
+)

@@ -1,0 +1,187 @@
+"""Text to token ids and back by byte-level BPE: our own tokenizers and those of Hugging Face directories.
+
+A directory with `tokenizer.json` is read with the `tokenizers` library alone; older ones (vocab.json and
+merges.txt) go through transformers' AutoTokenizer, imported only then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+
+from verifier.errors import UserError
+from verifier.shards import atomic_write
+
+PAD = "<|pad|>"  # id 0: padding, never part of a text
+END_OF_TEXT = "<|endoftext|>"  # id 1: between documents
+
+# Alternatives in order. A run of newlines takes the indentation after it and nothing else, so whether the
+# next line is indented shows at a token boundary. Digits stand alone, after a space at most. A space or dot,
+# and underscores, join the word after them.
+PRE_TOKENS = "|".join(
+    [
+        r"\n+ *",
+        r" ?\p{N}",
+        r"[ .]?_*\p{L}+",
+        r" ?[^\s\p{L}\p{N}_]+",
+        r" ?_+",
+        r" +(?= \S)",
+        r" +",
+        r"[^\S\n ]+",
+    ]
+)
+
+
+class Tokenizer:
+    """A loaded tokenizer. The names of special tokens in a text are plain text to `encode`, never ids."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, eos_id: int, pad_id: int) -> None:
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self._special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+        self._special |= {eos_id, pad_id}
+        self.eos_id = eos_id
+        self.pad_id = pad_id
+        self.vocab_size: int = backend.get_vocab_size()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Load a tokenizer directory, or a tokenizer.json.
+
+        Raises:
+          UserError: nothing there, not byte-level BPE, no end-of-text token; with the path and the remedy.
+        """
+        path = Path(path)
+        directory = path if path.is_dir() else path.parent
+        file = path / "tokenizer.json" if path.is_dir() else path
+        if file.is_file():
+            try:
+                backend = tokenizers.Tokenizer.from_file(str(file))
+            except Exception as error:  # the library raises a bare Exception
+                raise UserError(
+                    f"{file}: not a tokenizer.json ({error}); copy it again from its model"
+                ) from error
+            names = _special_names(directory)
+        elif (directory / "vocab.json").is_file() and path.is_dir():
+            backend, names = _through_transformers(directory)
+        else:
+            raise UserError(
+                f"{path}: no tokenizer here (looked for tokenizer.json); point to a model directory, or make "
+                "one with `scripts/pretraining_corpus --output DIR --tokenizer=new`, in DIR/tokenizer"
+            )
+        _require_byte_level(backend, file)
+        eos_id = backend.token_to_id(names.get("eos_token") or END_OF_TEXT)
+        if eos_id is None:
+            raise UserError(
+                f"{directory}: no end-of-text token; name it as eos_token in tokenizer_config.json"
+            )
+        pad_id = backend.token_to_id(names["pad_token"]) if names.get("pad_token") else None
+        # GPT-2 and its kin have no padding token; end of text serves, as padded positions are masked anyway.
+        return cls(backend, eos_id, eos_id if pad_id is None else pad_id)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without special tokens. A lone surrogate (no UTF-8 holds one) becomes U+FFFD."""
+        return self._backend.encode(_encodable(text), add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """`encode` of many texts, on several threads."""
+        batch = [_encodable(text) for text in texts]
+        return [e.ids for e in self._backend.encode_batch_fast(batch, add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids: special tokens are left out, bytes that are no UTF-8 become U+FFFD."""
+        return b"".join(self.token_bytes(int(i)) for i in ids if int(i) not in self._special).decode(
+            "utf-8", errors="replace"
+        )
+
+    @cache  # noqa: B019  one small table per tokenizer, and tokenizers live as long as the process
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes a token stands for; of a special token, the bytes of its name.
+
+        Raises:
+          ValueError: an id outside the vocabulary.
+        """
+        token = self._backend.id_to_token(token_id)
+        if token is None:
+            raise ValueError(f"token id {token_id} is outside the vocabulary of {self.vocab_size}")
+        if token_id in self._backend.get_added_tokens_decoder():
+            return token.encode()
+        return bytes(_BYTE_OF_CHAR[char] for char in token)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, directory: Path) -> None:
+    """Train byte-level BPE; writes tokenizer.json and tokenizer_config.json. Same texts, same files."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+        [
+            pre_tokenizers.Split(Regex(PRE_TOKENS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        max_token_length=24,
+        show_progress=True,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT, "pad_token": PAD}
+    directory.mkdir(parents=True, exist_ok=True)
+    atomic_write(directory / "tokenizer.json", tokenizer.to_str(pretty=False) + "\n")
+    atomic_write(directory / "tokenizer_config.json", json.dumps(config, indent=1) + "\n")
+
+
+def _byte_of_char() -> dict[str, int]:
+    """GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and up."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTE_OF_CHAR = _byte_of_char()
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _special_names(directory: Path) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if not (directory / name).is_file():
+            continue
+        try:
+            config = json.loads((directory / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(
+                f"{directory / name}: not JSON ({error}); copy it again from its model"
+            ) from error
+        for key in ("eos_token", "pad_token"):
+            value = config.get(key)
+            value = value.get("content") if isinstance(value, dict) else value
+            if value:
+                names[key] = value
+    return names
+
+
+def _through_transformers(directory: Path) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(str(directory), use_fast=True)
+    backend = tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    return backend, {"eos_token": loaded.eos_token or "", "pad_token": loaded.pad_token or ""}
+
+
+def _require_byte_level(backend: tokenizers.Tokenizer, file: Path) -> None:
+    kinds = json.dumps(json.loads(backend.to_str())["decoder"])
+    if not isinstance(backend.model, models.BPE) or "ByteLevel" not in kinds:
+        raise UserError(
+            f"{file}: only byte-level BPE tokenizers are supported (GPT-2's kind), this is another"
+        )

@@ -1,0 +1,157 @@
+"""Training batches as a pure function of the step number, so that resuming needs nothing but the step."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from verifier.errors import UserError
+
+
+class Batch(NamedTuple):
+    """Packed rows. All [B, L]; int32 but for `weights`.
+
+    tokens: inputs; targets: the next token of the same document; positions: index within the document;
+    segment_ids: document number within the row, 0 for padding; weights: float32, 0 where there is no target.
+    """
+
+    tokens: Any  # NumPy from a source, JAX on a device, and shardings or shapes where those are described
+    targets: Any
+    positions: Any
+    segment_ids: Any
+    weights: Any
+
+
+class BatchSource(Protocol):
+    """Anything that knows its batch at every step."""
+
+    def batch(self, step: int) -> Batch: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenStream:
+    """Windows of one long stream of documents, each ended by `eos_id`; every epoch in a new order.
+
+    tokens: [total] any integer dtype (a memory map is fine).
+    """
+
+    tokens: np.ndarray
+    eos_id: int
+    batch_size: int
+    length: int
+    seed: int
+
+    @property
+    def windows(self) -> int:
+        return (len(self.tokens) - 1) // self.length
+
+    def batch(self, step: int) -> Batch:
+        """Raises UserError where the stream holds less than one batch."""
+        if self.windows < self.batch_size:
+            raise UserError(
+                f"The token stream holds {len(self.tokens)} tokens, less than one batch of "
+                f"{self.batch_size} x {self.length}: lower batch_size or length, or bring more data."
+            )
+        per_epoch = self.windows // self.batch_size
+        epoch, index = divmod(step, per_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.windows)
+        starts = order[index * self.batch_size : (index + 1) * self.batch_size] * self.length
+        spans = np.stack([self.tokens[s : s + self.length + 1] for s in starts]).astype(np.int32)
+        tokens, targets = spans[:, :-1], spans[:, 1:]
+        ends = tokens == self.eos_id
+        segment_ids = np.cumsum(ends, axis=1, dtype=np.int32) - ends + 1
+        return Batch(tokens, targets, _positions(segment_ids), segment_ids, (~ends).astype(np.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedDocuments:
+    """Short documents packed first-fit into rows, reshuffled and repacked every epoch.
+
+    Every document is trained on once an epoch; the last batch of an epoch is filled up with empty rows.
+
+    documents: token ids, each at most `length` + 1 long (the last token is only ever a target).
+    doc_weights: the loss weight of each document's tokens.
+    """
+
+    documents: Sequence[np.ndarray]
+    doc_weights: Sequence[float]
+    batch_size: int
+    length: int
+    seed: int
+
+    def __post_init__(self):
+        longest = max((len(d) for d in self.documents), default=0)
+        if longest > self.length + 1:
+            raise UserError(
+                f"A document of {longest} tokens does not fit rows of {self.length}: raise the length."
+            )
+        if not len(self.documents):
+            raise UserError("No documents to train on: the dataset stage kept nothing.")
+        object.__setattr__(self, "_epochs", {})
+
+    def _rows(self, epoch: int) -> list[list[int]]:
+        """Which documents share a row in this epoch. Pure, cached for the last epoch asked for."""
+        cache: dict[int, list[list[int]]] = self.__dict__["_epochs"]
+        if epoch not in cache:
+            cache.clear()
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.documents))
+            cache[epoch] = pack_first_fit(
+                [len(self.documents[i]) - 1 for i in order], self.length, order.tolist()
+            )
+        return cache[epoch]
+
+    def steps_in_epoch(self, epoch: int) -> int:
+        return -(-len(self._rows(epoch)) // self.batch_size)
+
+    def steps(self, epochs: int) -> int:
+        """Steps that `epochs` passes over the documents take."""
+        return sum(self.steps_in_epoch(epoch) for epoch in range(epochs))
+
+    def batch(self, step: int) -> Batch:
+        epoch = 0
+        while step >= (count := self.steps_in_epoch(epoch)):
+            step, epoch = step - count, epoch + 1
+        rows = self._rows(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        shape = (self.batch_size, self.length)
+        tokens, targets, segment_ids = (np.zeros(shape, np.int32) for _ in range(3))
+        weights = np.zeros(shape, np.float32)
+        for r, row in enumerate(rows):
+            at = 0
+            for segment, i in enumerate(row, start=1):
+                document = np.asarray(self.documents[i], np.int32)
+                end = at + len(document) - 1
+                tokens[r, at:end], targets[r, at:end] = document[:-1], document[1:]
+                segment_ids[r, at:end], weights[r, at:end] = segment, self.doc_weights[i]
+                at = end
+        return Batch(tokens, targets, _positions(segment_ids), segment_ids, weights)
+
+
+def pack_first_fit(
+    sizes: Sequence[int], capacity: int, names: Sequence[int], open_rows: int = 64
+) -> list[list[int]]:
+    """Puts each size into the first of the `open_rows` newest rows with room for it.
+
+    Returns:
+      Rows of `names`. Every name stands in exactly one row.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for size, name in zip(sizes, names, strict=True):
+        first = max(0, len(rows) - open_rows)
+        for r in range(first, len(rows)):
+            if room[r] >= size:
+                rows[r].append(name)
+                room[r] -= size
+                break
+        else:
+            rows.append([name])
+            room.append(capacity - size)
+    return rows
+
+
+def _positions(segment_ids: np.ndarray) -> np.ndarray:
+    """Index of each token within its segment: [B, L] -> [B, L]."""
+    index = np.broadcast_to(np.arange(segment_ids.shape[1], dtype=np.int32), segment_ids.shape)
+    starts = np.diff(segment_ids, axis=1, prepend=-1) != 0
+    return index - np.maximum.accumulate(np.where(starts, index, 0), axis=1)

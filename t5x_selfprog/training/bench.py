@@ -1,0 +1,88 @@
+"""`selfprog bench train`: optimizer steps on packed rows of random tokens, timed."""
+
+import argparse
+import dataclasses
+import json
+import resource
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from t5x_selfprog import partitioning
+from t5x_selfprog.model import network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.sampling.bench import SIZES
+from t5x_selfprog.training.batches import Batch
+from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from t5x_selfprog.training.train_loop import LoopConfig, state_shardings
+from t5x_selfprog.training.train_step import TrainState, make_train_step
+from verifier.errors import UserError
+
+
+def train_flops_per_token(config: ModelConfig, length: int) -> float:
+    """Multiply-adds counted twice: 6 a weight (forward 2, backward 4), and causal attention's two products."""
+    weights = network.num_params(config)
+    if config.head == "separate":
+        weights -= config.vocab_size * config.embed_dim  # a lookup, no product
+    attention = 6 * config.num_layers * config.num_heads * config.head_dim * length
+    return 6 * weights + attention
+
+
+def command(args: argparse.Namespace) -> dict[str, Any]:
+    """Times `args.steps` AdamW steps of `args.batch` x `args.seq` tokens; compilation is timed apart."""
+    if args.size not in SIZES:
+        raise UserError(f"--size={args.size}: choose from {', '.join(SIZES)}.")
+    config = dataclasses.replace(SIZES[args.size], context_length=args.seq, dtype=args.dtype)
+    batch_size = args.batch or 4
+    partitioner = Partitioner(MeshConfig().make())
+    optimizer_config = OptimizerConfig("adamw", 5e-6)
+    schedule = make_schedule(optimizer_config, args.steps)
+    optimizer = make_optimizer(optimizer_config, schedule, network.logical_axes(config))
+    options = LoopConfig(unroll=args.unroll, remat=args.remat).forward_options(config)
+    shardings = state_shardings(config, optimizer, partitioner)
+    step_fn = jax.jit(
+        make_train_step(config, optimizer, loss_chunk=args.loss_chunk, **options),
+        in_shardings=(shardings, None),
+        out_shardings=(shardings, None),
+        donate_argnums=0,
+    )
+    params = network.init(config, jax.random.key(0))
+    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    state = jax.device_put(state, shardings)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, config.vocab_size, (batch_size, args.seq), dtype=np.int32)
+    positions = np.broadcast_to(np.arange(args.seq, dtype=np.int32), tokens.shape)
+    ones = np.ones_like(tokens)
+    batch = Batch(tokens, np.roll(tokens, -1, 1), positions, ones, ones.astype(np.float32))
+    with partitioning.use(partitioner):
+        begun = time.perf_counter()
+        compiled = step_fn.lower(state, batch).compile()
+        compile_s = time.perf_counter() - begun
+    state, _ = jax.block_until_ready(compiled(state, batch))
+    begun = time.perf_counter()
+    for _ in range(args.steps):
+        state, metrics = compiled(state, batch)
+    jax.block_until_ready(metrics)
+    seconds = time.perf_counter() - begun
+    count = args.steps * batch_size * args.seq
+    result = {
+        "job": "train",
+        "size": args.size,
+        "dtype": args.dtype,
+        "device": jax.devices()[0].device_kind,
+        "batch": batch_size,
+        "seq": args.seq,
+        "steps": args.steps,
+        "seconds": seconds,
+        "compile_s": compile_s,
+        "tokens": count,
+        "tokens_per_s": count / seconds,
+        "model_flops_per_s": count / seconds * train_flops_per_token(config, args.seq),
+        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+    print(json.dumps(result), flush=True)
+    return result

@@ -1,0 +1,69 @@
+"""Training checkpoints: Orbax, asynchronous, atomic, the newest few kept.
+
+A checkpoint holds two items: `params` (all that sampling needs) and `rest` (step and optimizer state). The last
+one of a finished run holds `params` alone.
+"""
+
+import os
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from t5x_selfprog.training.train_step import TrainState
+
+
+class Checkpoints:
+    """The numbered checkpoints of one training run; a context manager that waits for pending writes."""
+
+    def __init__(self, directory: str, keep: int = 1):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(os.path.abspath(directory), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState) -> None:
+        """Starts writing; returns once the state may be overwritten."""
+        rest = {"step": state.step, "opt_state": state.opt_state}
+        args = ocp.args.Composite(
+            params=ocp.args.StandardSave(state.params), rest=ocp.args.StandardSave(rest)
+        )
+        self._manager.save(int(state.step), args=args)
+
+    def save_final(self, step: int, params: Any) -> None:
+        """Writes the weights alone and waits until they are on disk."""
+        if self._manager.latest_step() == step:  # killed between this and the marker: write it again, slimmer
+            self._manager.wait_until_finished()
+            self._manager.delete(step)
+        self._manager.save(step, args=ocp.args.Composite(params=ocp.args.StandardSave(params)), force=True)
+        self._manager.wait_until_finished()
+
+    def restore(self, abstract: TrainState) -> TrainState:
+        """The newest state, laid out as `abstract` (ShapeDtypeStructs with shardings, of any mesh) says."""
+        rest = {"step": abstract.step, "opt_state": abstract.opt_state}
+        args = ocp.args.Composite(
+            params=ocp.args.StandardRestore(abstract.params), rest=ocp.args.StandardRestore(rest)
+        )
+        found = self._manager.restore(self._manager.latest_step(), args=args)
+        return TrainState(found.rest["step"], found.params, found.rest["opt_state"])
+
+
+def restore_params(directory: str, step: int, abstract: Any) -> Any:
+    """Only the weights of one checkpoint, laid out as `abstract` says."""
+    with ocp.CheckpointManager(os.path.abspath(directory)) as manager:
+        return manager.restore(
+            step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
+        ).params
+
+
+def abstract_like(state: Any, shardings: Any) -> Any:
+    """Shapes and dtypes of `state` with the given shardings: what `restore` takes."""
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)

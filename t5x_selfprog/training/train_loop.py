@@ -1,0 +1,172 @@
+"""The training loop that fine-tuning and pretraining share."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from t5x_selfprog import partitioning
+from t5x_selfprog.model import network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.progress import progress_bar
+from t5x_selfprog.training.batches import Batch, BatchSource
+from t5x_selfprog.training.checkpoints import Checkpoints, abstract_like
+from t5x_selfprog.training.metrics import MetricsWriter
+from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """How training runs, apart from what it learns from.
+
+    Attributes:
+      accumulate: parts a batch is cut into; gradients are summed over them.
+      loss_chunk: positions of a row whose logits exist at one time.
+      remat: "none", or "full" (every layer's activations are recomputed on the way back).
+      unroll: layers a step of the loop over depth (-1: all of them).
+      checkpoint_every, log_every, eval_every: in steps; 0 turns evaluation off.
+      keep: how many checkpoints stay on disk.
+    """
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    accumulate: int = 1
+    loss_chunk: int = 512
+    remat: str = "none"
+    unroll: int = 1
+    checkpoint_every: int = 200
+    log_every: int = 10
+    eval_every: int = 0
+    keep: int = 1
+
+    def forward_options(self, config: ModelConfig) -> dict:
+        wraps: dict[str, Callable] = {"none": lambda f: f, "full": jax.checkpoint}
+        return {"remat": wraps[self.remat], "unroll": config.num_layers if self.unroll == -1 else self.unroll}
+
+
+class NonFiniteLoss(RuntimeError):
+    """Training diverged; nothing after the last checkpoint is kept."""
+
+
+def train(
+    loop: LoopConfig,
+    config: ModelConfig,
+    params: network.Params | Callable[[], network.Params],
+    source: BatchSource,
+    num_steps: int,
+    directory: str,
+    partitioner: partitioning.Partitioner,
+    *,
+    heldout: list[Batch] | None = None,
+    stop_after_s: float = math.inf,
+    label: str = "train",
+) -> TrainState | None:
+    """Updates the weights `num_steps` times, continuing from the newest checkpoint in `directory`.
+
+    Args:
+      params: where training starts if there is no checkpoint; a function is called only then.
+      stop_after_s: saves and returns None once this many seconds have passed (a session's end, not a result).
+
+    Raises:
+      NonFiniteLoss: the loss is not a number at a logging step.
+    """
+    axes = network.logical_axes(config)
+    optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, num_steps), axes)
+    options = loop.forward_options(config)
+    step_fn = make_train_step(
+        config, optimizer, accumulate=loop.accumulate, loss_chunk=loop.loss_chunk, **options
+    )
+    schedule, began = make_schedule(loop.optimizer, num_steps), time.monotonic()
+
+    with Checkpoints(directory, loop.keep) as checkpoints, partitioning.use(partitioner):
+        # ---- state -----------------------------------------------------------------------------------------
+        shardings = state_shardings(config, optimizer, partitioner)
+        if checkpoints.latest_step() is None:
+            initial = params() if callable(params) else params
+            initial = jax.device_put(jax.tree.map(jnp.copy, initial), shardings.params)
+            opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(initial)
+            state = TrainState(jax.device_put(jnp.zeros((), jnp.int32), shardings.step), initial, opt_state)
+        else:
+            abstract = jax.eval_shape(lambda: _fresh(config, optimizer))
+            state = checkpoints.restore(abstract_like(abstract, shardings))
+        first = int(state.step)
+
+        # ---- step ------------------------------------------------------------------------------------------
+        rows = partitioner.sharding(("batch", "length"), activation=True)
+        batch_shardings = Batch(*[rows] * len(Batch._fields))
+        step_fn = jax.jit(
+            step_fn,
+            in_shardings=(shardings, batch_shardings),
+            out_shardings=(shardings, None),
+            donate_argnums=0,
+        )
+        eval_fn = jax.jit(lambda p, b: loss_sums(config, p, b, loop.loss_chunk, **options))
+
+        # ---- loop ------------------------------------------------------------------------------------------
+        bar = progress_bar(total=num_steps, initial=first, desc=label, unit="step")
+        with MetricsWriter(directory, first) as metrics, bar:
+            seen, clock = 0, time.monotonic()
+            for step in range(first, num_steps):
+                batch = source.batch(step)
+                state, scalars = step_fn(state, jax.device_put(batch, batch_shardings))
+                seen += int((batch.segment_ids > 0).sum())
+                bar.update()
+                done = step + 1
+                if done % loop.log_every == 0 or done == num_steps:
+                    loss = float(scalars["loss"])
+                    if not math.isfinite(loss):
+                        raise NonFiniteLoss(
+                            f"{label}: loss is {loss} at step {done}; lower the learning rate."
+                        )
+                    rate, seen, clock = seen / (time.monotonic() - clock), 0, time.monotonic()
+                    line = {"loss": loss, "grad_norm": float(scalars["grad_norm"]), "tokens_per_s": rate}
+                    line["learning_rate"] = float(schedule(step))
+                    if heldout and loop.eval_every and done % loop.eval_every == 0:
+                        line["heldout_loss"] = mean_loss(eval_fn, state.params, heldout)
+                        clock = time.monotonic()
+                    metrics.write(done, line)
+                    bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}")
+                if done % loop.checkpoint_every == 0 and done < num_steps:
+                    checkpoints.save(state)
+                if time.monotonic() - began > stop_after_s and done < num_steps:
+                    if done % loop.checkpoint_every:
+                        checkpoints.save(state)
+                    return None
+    return state
+
+
+def mean_loss(eval_fn: Callable, params: network.Params, batches: list[Batch]) -> float:
+    """Nats a token over all batches."""
+    sums = [eval_fn(params, batch) for batch in batches]
+    return float(sum(loss for loss, _ in sums) / sum(weight for _, weight in sums))
+
+
+def _fresh(config: ModelConfig, optimizer) -> TrainState:
+    params = network.init(config, jax.random.key(0))
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def state_shardings(config: ModelConfig, optimizer, partitioner: partitioning.Partitioner) -> TrainState:
+    """Shardings of the whole state: an optimizer leaf shaped like its weight lies as the weight lies."""
+    axes, abstract = network.logical_axes(config), network.abstract_params(config)
+    params = partitioner.param_shardings(axes, abstract)
+    by_path = {
+        tuple(p): (leaf.shape, sharding)
+        for (p, leaf), sharding in zip(
+            jax.tree_util.tree_flatten_with_path(abstract)[0], jax.tree.leaves(params), strict=True
+        )
+    }
+
+    def like_weight(path, leaf):
+        for start in range(len(path)):
+            shape, sharding = by_path.get(tuple(path[start:]), (None, None))
+            if shape == leaf.shape:
+                return sharding
+        return partitioner.replicated
+
+    opt_state = jax.eval_shape(lambda: _fresh(config, optimizer).opt_state)
+    opt_shardings = jax.tree_util.tree_map_with_path(like_weight, opt_state)
+    return TrainState(partitioner.replicated, params, opt_shardings)
