@@ -1,0 +1,57 @@
+"""Settings of every test: 8 virtual CPU devices, strict promotion, and where the real P3 is.
+
+JAX reads these variables when it is first imported, so tests that never import it stay light. Processes that
+tests start inherit them; those that must see the machine as a user does take `user_environment`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+_JAX_SETTINGS = {
+    "JAX_NUM_CPU_DEVICES": "8",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+}
+os.environ.update(_JAX_SETTINGS)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow; run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def user_environment() -> dict[str, str]:
+    """The environment without what this file adds, and with our packages importable from anywhere."""
+    environment = {name: value for name, value in os.environ.items() if name not in _JAX_SETTINGS}
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def p3_dir() -> Path:
+    """The folder with P3's puzzles.json and split.json; skips where there is none."""
+    folder = Path(os.environ.get("SELFPROG_P3_DIR", REPOSITORY.parent / "shared" / "data" / "p3"))
+    if not (folder / "puzzles.json").is_file():
+        pytest.skip(f"no P3 in {folder}; `selfprog p3 --source=DIR --download`, then SELFPROG_P3_DIR=DIR")
+    return folder

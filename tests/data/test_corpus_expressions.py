@@ -1,0 +1,63 @@
+"""Functions cut out of source: only harmless ones, in the right shape, the same every time."""
+
+import ast
+
+import pytest
+
+from t5x_selfprog.data.corpus_expressions import documents, expressions, predicate, read, value
+from verifier.puzzle import parse_puzzle
+
+
+def only(source):
+    return read(ast.parse(source, mode="eval").body)
+
+
+def test_a_comparison_becomes_a_puzzle_with_its_first_name_as_the_answer():
+    puzzle = parse_puzzle(predicate(only("len(parts) == n + 1")))
+    assert (puzzle.answer_name, puzzle.answer_type) == ("parts", "List[int]")
+    assert [argument.name for argument in puzzle.arguments] == ["n"]
+
+
+def test_a_value_becomes_a_function_that_runs_on_its_own_defaults():
+    space = {}
+    exec(value(only("price * count + 2")), space)
+    assert isinstance(space["g"](), int)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open(path) == x", "os.getcwd() == here", "x.__class__ == y", "eval(text) > n", "a < b < c", "x is y",
+        "print(x) == n", "self.size == n", "x[y]['key'] == z", "f(x) == 3", "1 + 2 == 3", "lambda x: x + y",
+        "int(x, base=n) == 3", "x == '" + "long" * 20 + "'",
+    ],
+)  # fmt: skip
+def test_what_is_not_harmless_small_and_plain_is_left_out(source):
+    assert only(source) is None
+
+
+def test_only_the_outermost_expression_is_taken():
+    found = list(expressions(ast.parse("if a + b == c * 2:\n    total = a * (b + c)\n")))
+    assert [(kind, e.source) for kind, e in found] == [
+        ("predicate", "a + b == c * 2"),
+        ("value", "a * (b + c)"),
+    ]
+
+
+SOURCE = "".join(
+    f"if x{i} * {i} == y{i} + z{i}[{i}]:\n    w = x{i} - y{i} * {i}\n" for i in range(30)
+) + "\n".join(f"v = len(s{i}) + {'+'.join(['t'] * (i + 1))}" for i in range(9))
+
+
+def test_every_document_is_python_and_repeats_nothing():
+    found = list(documents([SOURCE, SOURCE], group=3))
+    assert found == list(documents([SOURCE], group=3)) and len(found) > 5
+    for text in found:
+        assert all(isinstance(node, ast.FunctionDef) for node in ast.parse(text).body)
+
+
+def test_shapes_are_capped_and_refused_predicates_stay_out():
+    counted = "\n".join(documents([SOURCE], group=1, per_shape=4))
+    assert counted.count("z") > 0 and counted.count("* ") < 40
+    refused = "\n".join(documents([SOURCE], group=1, refuse=lambda source: "z7[7]" in source))
+    assert "z7[7]" not in refused and "z8[8]" in refused

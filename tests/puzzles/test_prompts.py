@@ -1,0 +1,231 @@
+"""Prompts and pairs: their layout, their randomness, their budget, and the way back from completions."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t5x_selfprog.puzzles.p3 import load_problems
+from t5x_selfprog.puzzles.prompts import (
+    Example,
+    PuzzlePrompts,
+    SolvePrompt,
+    clean_solution,
+    ends_at_token_boundary,
+    examples_of,
+    pair_text,
+    puzzle_from_completion,
+    solution_key,
+    solve_prompt,
+    tutorial_blocks,
+)
+from t5x_selfprog.puzzles.source import puzzle_id
+from verifier.errors import UserError
+from verifier.puzzle import PuzzleError
+
+PUZZLE = "def f(x: int, a=3, b=[1, 2]):\n    return x == a + len(b)"
+SOLUTION = "def g(a=3, b=[1, 2]):\n    return a + len(b)"
+
+
+def words(text):
+    """A stand-in tokenizer: words with the space before them, punctuation, newlines."""
+    return re.findall(r" ?\w+| ?[^\w\s]|\s", text)
+
+
+def glued(text):
+    """One that glues a newline to the punctuation before it, as some vocabularies do."""
+    return re.findall(r" ?\w+| ?[^\w\s]+\n*|\s", text)
+
+
+def count(text):
+    return len(words(text))
+
+
+def examples(n=40):
+    sources = [f"def f(x: int):\n    return x * {i} == {i * i}" for i in range(1, n + 1)]
+    return [Example(puzzle_id(source), source) for source in sources]
+
+
+# Pairs and solve prompts.
+
+
+def test_a_pair_is_puzzle_solution_and_assertion():
+    assert pair_text(PUZZLE + "\n", SOLUTION + "\n\n") == f"{PUZZLE}\n\n{SOLUTION}\n\nassert f(g())"
+
+
+def test_a_solve_prompt_is_a_beginning_of_training_pairs():
+    tutorial = [pair_text("def f(x: int):\n    return x == 1", "def g():\n    return 1")]
+    request = solve_prompt(PUZZLE, tutorial)
+    assert "\n\n".join([*tutorial, pair_text(PUZZLE, SOLUTION)]).startswith(request.text)
+    assert request.text.endswith("\n\ndef g(a=3, b=[1, 2]):")
+    assert solve_prompt(PUZZLE).text == f"{PUZZLE}\n\n{request.header}"
+
+
+def test_what_comes_back_is_the_solution():
+    request = solve_prompt(PUZZLE)
+    completion = "\n    return a + len(b)\n\nassert f(g())\n\ndef f(x: str):"
+    assert clean_solution(request.header, completion) == SOLUTION
+
+
+def test_a_solve_prompt_ends_at_a_token_boundary_of_either_vocabulary():
+    for encode in (words, glued):
+        request = solve_prompt(PUZZLE, encode=encode)
+        assert ends_at_token_boundary(request.text, "\n    return a"[request.text.endswith("\n") :], encode)
+        assert request.text.endswith(request.header)
+        completion = pair_text(PUZZLE, SOLUTION)[len(request.text) :]
+        assert clean_solution(request.header, completion) == SOLUTION
+    assert not ends_at_token_boundary("def f( ", "x", words)
+
+
+def test_a_solve_prompt_needs_a_puzzle():
+    with pytest.raises(PuzzleError):
+        solve_prompt("def h(x: int): return x")
+
+
+def test_integers_of_any_length_reach_the_prompt():
+    huge = "7" * 6000
+    assert solve_prompt(f"def f(x: int, a={huge}): return x == a").header == f"def g(a={huge}):"
+
+
+def tutorial_set(folder):
+    names = ["TutorialOne", "TutorialTwo", "Other", "TutorialUnsolved"]
+    entries = [
+        {
+            "name": f"{name}:0",
+            "sat": f"def sat(x: int):\n    return x == {i}",
+            "ans_type": "int",
+            "sol_header": "def sol():",
+            "sol_docstring": '    """What?"""',
+            "sol_bodies": [] if name == "TutorialUnsolved" else [f"    return {i}"],
+            "module": "m",
+        }
+        for i, name in enumerate(names)
+    ]
+    (folder / "puzzles.json").write_text(json.dumps(entries))
+    (folder / "split.json").write_text("{}")
+    return str(folder)
+
+
+def test_the_tutorial_is_the_sets_solved_tutorial_problems(tmp_path):
+    blocks = tutorial_blocks(tutorial_set(tmp_path))
+    assert blocks == [
+        f"def f(x: int):\n    return x == {i}\n\ndef g():\n    return {i}\n\nassert f(g())" for i in (0, 1)
+    ]
+    assert tutorial_blocks("none") == []
+
+
+def test_a_set_without_tutorial_is_refused(tmp_path):
+    tutorial_set(tmp_path)
+    kept = [
+        entry for entry in json.loads((tmp_path / "puzzles.json").read_text()) if entry["name"] == "Other:0"
+    ]
+    (tmp_path / "puzzles.json").write_text(json.dumps(kept))
+    with pytest.raises(UserError, match="no problem called Tutorial"):
+        SolvePrompt(tutorial=str(tmp_path)).prepare(words)
+
+
+def test_tutorial_examples_go_first_ones_first_until_the_prompt_fits(tmp_path):
+    folder = tutorial_set(tmp_path)
+    whole = SolvePrompt(folder).prepare(words)(PUZZLE).text
+    blocks = tutorial_blocks(folder)
+    assert whole.startswith(blocks[0])
+    shorter = SolvePrompt(folder, max_tokens=count(whole) - 1).prepare(words)(PUZZLE).text
+    assert whole.endswith(shorter) and shorter.startswith(blocks[1])
+    assert SolvePrompt(folder, max_tokens=1).prepare(words)(PUZZLE).text == solve_prompt(PUZZLE).text
+    assert SolvePrompt("none").prepare(words)(PUZZLE).text == solve_prompt(PUZZLE).text
+
+
+# Puzzle prompts.
+
+
+def test_a_puzzle_prompt_numbers_its_examples_and_ends_in_the_next_signature():
+    prompt = PuzzlePrompts(examples(), budget_tokens=150, count_tokens=count).draw((1, 2, 3))
+    blocks = prompt.text.split("\n\n")
+    assert blocks[-1] == f"def f{prompt.number}("
+    assert len(blocks) == prompt.number == len(prompt.puzzle_ids) + 1 > 3
+    by_id = {example.puzzle_id: example.source for example in examples()}
+    for i, (block, identity) in enumerate(zip(blocks, prompt.puzzle_ids, strict=False), start=1):
+        assert block == by_id[identity].replace("def f(", f"def f{i}(")
+
+
+@given(st.integers(100, 400), st.tuples(st.integers(0, 2**63), st.integers(0, 9), st.integers(0, 99)))
+def test_a_puzzle_prompt_fills_its_budget_and_never_exceeds_it(budget_tokens, key):
+    prompts = PuzzlePrompts(examples(), budget_tokens=budget_tokens, count_tokens=count)
+    prompt = prompts.draw(key)
+    assert count(prompt.text) <= budget_tokens
+    assert count(prompt.text) + 2 * max(
+        count(example.source) + 2 for example in examples()
+    ) > budget_tokens or (len(prompt.puzzle_ids) == 40)
+
+
+def test_a_draw_is_a_function_of_its_key_and_the_set_of_examples():
+    one = PuzzlePrompts(examples(), budget_tokens=150, count_tokens=count)
+    other = PuzzlePrompts(reversed(examples()), budget_tokens=150, count_tokens=count)
+    drawn = [one.draw((7, 0, i)) for i in range(20)]
+    assert drawn == [other.draw((7, 0, i)) for i in reversed(range(20))][::-1]
+    assert len({prompt.text for prompt in drawn}) == 20
+    assert one.draw((7, 1, 0)) != one.draw((7, 0, 1)) != one.draw((70, 1))
+
+
+def test_the_draw_of_a_key_never_changes():
+    """Runs resumed with a later version must see the prompts that they began with."""
+    prompt = PuzzlePrompts(examples(), budget_tokens=120, count_tokens=count).draw((0, 0, 0))
+    assert re.findall(r"== (\d+)", prompt.text) == ["324", "4", "81", "256", "25"]
+
+
+def test_every_example_gets_its_turn_and_weights_count():
+    weighted = [
+        Example(e.puzzle_id, e.source, weight=3.0 if i < 10 else 1.0) for i, e in enumerate(examples())
+    ]
+    prompts = PuzzlePrompts(weighted, budget_tokens=100, count_tokens=count)
+    first = [prompts.draw((i,)).puzzle_ids[0] for i in range(2000)]
+    assert set(first) == {example.puzzle_id for example in weighted}
+    heavy = {example.puzzle_id for example in weighted[:10]}
+    # Expected 3 * 10 / (3 * 10 + 30) = 1/2, standard deviation 0.011.
+    assert 0.44 < sum(identity in heavy for identity in first) / 2000 < 0.56
+
+
+def test_a_giant_never_enters_and_weightless_examples_neither():
+    giant = Example("giant", "def f(x: int):\n    return x in " + repr(list(range(500))))
+    absent = Example("absent", "def f(x: int):\n    return x == 0", weight=0.0)
+    prompts = PuzzlePrompts([giant, absent, *examples(5)], budget_tokens=150, count_tokens=count)
+    assert all(set(prompts.draw((i,)).puzzle_ids) == {e.puzzle_id for e in examples(5)} for i in range(50))
+
+
+@pytest.mark.parametrize(
+    ("given_examples", "complaint"), [(examples(), "the shortest takes"), ([], "there are none")]
+)
+def test_a_budget_that_holds_no_example_is_refused(given_examples, complaint):
+    with pytest.raises(UserError, match=f"no example puzzle fits a puzzle prompt of 20 tokens.*{complaint}"):
+        PuzzlePrompts(given_examples, budget_tokens=20, count_tokens=count)
+
+
+def test_examples_of_problems(tmp_path):
+    problems = load_problems(tutorial_set(Path(tmp_path)))
+    assert [(example.puzzle_id, example.source, example.weight) for example in examples_of(problems)] == [
+        (problem.puzzle_id, problem.source, 1.0) for problem in problems
+    ]
+
+
+@pytest.mark.parametrize(
+    ("completion", "puzzle"),
+    [
+        ("x: int):\n    return x == 1\n\ndef f8(y", "def f(x: int):\n    return x == 1"),
+        ("x: int, d=2):\n    return f7(x, d - 1)", "def f(x: int, d=2):\n    return f(x, d - 1)"),
+        ("x: int):\n    return f6(x)", "def f(x: int):\n    return f6(x)"),
+        ("x: int:\n    return f7(x", "def f(x: int:\n    return f7(x"),
+        ("", "def f("),
+    ],
+)
+def test_a_completion_becomes_a_puzzle_called_f(completion, puzzle):
+    assert puzzle_from_completion(7, completion) == puzzle
+
+
+def test_solutions_are_compared_by_what_they_do_not_how_they_are_laid_out():
+    spaced = 'def g(a = 3, b: List[int] = [1,2]):\n    """So."""\n    return (a+len(b)) # sum'
+    assert solution_key(spaced) == solution_key(SOLUTION)
+    assert solution_key(SOLUTION) != solution_key(SOLUTION.replace("+", "-"))
+    assert solution_key("def g(:") is None

@@ -1,0 +1,129 @@
+"""The page in a real browser: it renders, searches, follows links, and a puzzle's HTML does nothing."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from t5x_selfprog.report.build import build_report
+from tests.report import chromium
+from tests.report.synthetic_run import make_run
+
+pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    return Path(build_report(str(make_run(tmp_path_factory.mktemp("runs") / "run"))))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    try:
+        with chromium.page(tmp_path_factory.mktemp("profile")) as page:
+            yield page
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        pytest.skip(f"Chromium does not start here: {error}")
+
+
+@pytest.fixture
+def page(browser, report):
+    browser.problems.clear()
+    browser.requests.clear()
+    browser.open(report)
+    yield browser
+    assert browser.problems == []
+    assert all(url.startswith(("file://", "data:", "blob:")) for url in browser.requests)
+
+
+def shown(page) -> list[str]:
+    return page.run(
+        "[...document.querySelectorAll('#cards > article')].filter(c => !c.hidden).map(c => c.textContent)"
+    )
+
+
+def test_renders_and_nothing_of_a_puzzle_runs(page):
+    assert page.run("document.querySelector('h1').textContent").endswith(".")
+    heights = page.run("[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().height)")
+    assert len(heights) >= 10 and min(heights) > 50
+    assert page.run("window.hacked") is None
+    assert page.run("document.querySelectorAll('article img, article script, article svg').length") == 0
+    assert any("<img src=x onerror=" in text for text in shown(page))
+
+
+def test_search_by_keyboard(page):
+    everything = shown(page)
+    page.press("/")
+    page.type("REVERSED onerror nothing-like-this")
+    assert shown(page) == []
+    page.press("Escape")
+    assert len(shown(page)) == len(everything)
+    page.press("/")
+    page.type("Lantern")
+    found = shown(page)
+    assert 0 < len(found) < len(everything) and all("lantern" in text for text in found)
+    assert page.run("document.getElementById('found').value") == f"{len(found)} puzzle" + "s" * (
+        len(found) != 1
+    )
+
+
+def test_filters_combine_and_order_sorts(page):
+    page.run("(type.value = 'int', type.dispatchEvent(new Event('input')))")
+    page.run("(iteration.value = '1', iteration.dispatchEvent(new Event('input')))")
+    assert shown(page) and all(text.startswith("intiteration 1") for text in shown(page))
+    page.run("(order.value = 'hard', order.dispatchEvent(new Event('input')))")
+    rates = page.run("[...document.querySelectorAll('#cards > article')].map(c => +c.dataset.rate)")
+    assert rates == sorted(rates)
+
+
+def test_keys_walk_through_the_cards(page):
+    page.press("j")
+    page.press("j")
+    page.press("k")
+    first = "document.querySelector('#cards > article')"
+    assert page.run(f"document.activeElement === {first}")
+
+
+def test_a_link_to_a_hidden_puzzle_shows_it(page):
+    page.press("/")
+    page.type("nothing-like-this")
+    target = page.run("document.querySelector('.lineage a').hash.slice(1)")
+    page.run(f"location.hash = '#{target}'")
+    page.run("new Promise(done => setTimeout(done, 100))")
+    assert page.run(f"!document.getElementById('{target}').hidden")
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_fits_every_screen_in_both_schemes(page, report, width, dark):
+    page.open(report, width=width, dark=dark)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    red, green, blue = page.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (max(red, green, blue) < 60) == dark
+
+
+def test_text_is_readable_in_both_schemes(page, report):
+    """WCAG's 4.5 to 1 for all text colours against their background."""
+    script = """(() => {
+      const light = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+      const of = (rgb) => {
+        const [r, g, b] = rgb.match(/[\\d.]+/g).map(Number);
+        return .2126 * light(r) + .7152 * light(g) + .0722 * light(b);
+      };
+      const paper = of(getComputedStyle(document.body).backgroundColor);
+      const seen = {};
+      for (const e of document.querySelectorAll('p, h1, h2, td, th, summary, a, .code i, .word, svg text')) {
+        const style = getComputedStyle(e), ink = of(e instanceof SVGElement ? style.fill : style.color);
+        seen[e.className.baseVal ?? e.className] = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+      }
+      return seen;
+    })()"""
+    for dark in (False, True):
+        page.open(report, dark=dark)
+        low = {name: round(ratio, 2) for name, ratio in page.run(script).items() if ratio < 4.5}
+        assert low == {}
+
+
+def test_data_can_be_saved(page):
+    assert page.run("JSON.parse(document.getElementById('data').textContent).evaluations.length") == 7
+    page.run("document.getElementById('save').click()")

@@ -1,0 +1,148 @@
+"""Decoding through prefix, prompt and ring equals one pass over the whole sequence, in every style."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from t5x_selfprog.model import network
+from t5x_selfprog.sampling import decode
+from t5x_selfprog.sampling.grid import IDLE, empty_grid
+from t5x_selfprog.sampling.placing import Placement, load_prompts, share_prompt
+from t5x_selfprog.sampling.prefill import compute_prefix, prefill
+from t5x_selfprog.sampling.stop import StopRule, token_texts
+from t5x_selfprog.sampling.token_choice import TokenChoice
+from t5x_selfprog.sampling.weights import prepare, sampling_config
+from tests.sampling import byte_model
+
+STYLES = {
+    "grouped_rotary": {},
+    "qk_norm_separate_head": {"qk_norm": "rms", "head": "separate", "num_kv_heads": 1},
+    "gpt_neo": {
+        "num_kv_heads": 4,
+        "positions": "learned",
+        "norm": "layer",
+        "mlp": "gelu_tanh",
+        "windows": (None, 7),
+        "attention_scale": 1.0,
+        "biases": ("out", "mlp"),
+    },
+    "parallel_interleaved": {
+        "residual": "parallel",
+        "positions": "rotary_interleaved",
+        "rotary_dim": 4,
+        "norm": "layer",
+        "biases": ("mlp", "head", "qkv"),
+    },
+    "parallel_two_norms_tiny_window": {"residual": "parallel", "parallel_norms": 2, "windows": (1, 3)},
+    "gemma": {"norm": "rms_plus_one", "mlp": "geglu", "embed_scale": 5.7, "windows": (20, None)},
+}
+PREFIX = "x = 12\n\n"
+PROMPTS = ("d", "def f(a: int, b=37):\n", "[1, 2, 3] and then some more")
+ROWS, NEW, STEPS = 2, 6, 17  # the ring goes round nearly three times
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def reference_logits(config, params, texts: list[list[int]]) -> np.ndarray:
+    """[B, longest, V] by one plain pass."""
+    longest = max(map(len, texts))
+    tokens = np.zeros((len(texts), longest), np.int32)
+    for row, text in zip(tokens, texts, strict=True):
+        row[: len(text)] = text
+    positions = jnp.broadcast_to(jnp.arange(longest)[None], tokens.shape)
+
+    @quick_jit
+    def logits(params, tokens):
+        hidden = network.forward(config, params, tokens, positions, jnp.ones(tokens.shape, jnp.int32))
+        return network.bind(config, params).logits(hidden)
+
+    return np.asarray(logits(params, tokens))
+
+
+def close(actual: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "style, with_prefix",
+    [*((style, True) for style in STYLES), ("grouped_rotary", False), ("gpt_neo", False)],
+)
+def test_logits_through_the_caches_equal_the_full_pass(style, with_prefix):
+    config, tokenizer = byte_model.tiny_config(**STYLES[style]), byte_model.ByteTokenizer()
+    params = byte_model.random_params(config)
+    weights, fast = prepare(config, params, "float32", None), sampling_config(config, "float32")
+    before = tokenizer.encode(PREFIX) if with_prefix else []
+    fixed = decode.Decoding(fast, TokenChoice(1.0), len(before), tokenizer.vocab_size, tokenizer.eos_id, NEW)
+    tables = StopRule().tables(token_texts(tokenizer), config.vocab_size)
+
+    prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
+    padded = np.full((len(prompts), 32), 9, np.int32)
+    for row, prompt in zip(padded, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    placement = Placement(
+        group=jnp.asarray([2, 0, 1], jnp.int32),
+        tokens=jnp.asarray(padded),
+        length=jnp.asarray([len(prompt) for prompt in prompts], jnp.int32),
+        starts_at_line=jnp.asarray([prompt.endswith("\n") for prompt in PROMPTS]),
+        item_hash=jnp.arange(6, dtype=jnp.uint32).reshape(3, 2),
+        first_sample=jnp.zeros(3, jnp.int32),
+        end_sample=jnp.full(3, 1000, jnp.int32),
+    )
+    prompt_of_group = {2: prompts[0], 0: prompts[1], 1: prompts[2], 3: prompts[1]}
+
+    @quick_jit
+    def run(weights, placement):
+        prefix = compute_prefix(fast, weights, jnp.asarray(before, jnp.int32)) if before else None
+        grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, "float32")
+        stage_key = jnp.zeros(2, jnp.uint32)
+        grid = load_prompts(fast, len(before), weights, prefix, stage_key, grid, placement)
+        # A copied prompt must serve as well.
+        grid = share_prompt(grid, jnp.int32(0), jnp.int32(3), jnp.int32(500))
+
+        def step(grid, _):
+            logits, _ = decode.next_logits(fixed, weights, prefix, decode.start_attempts(grid))
+            grid, events = decode.decode_step(fixed, weights, prefix, tables, grid)
+            return grid, (logits, events)
+
+        grid, (logits, events) = jax.lax.scan(step, grid, length=STEPS)
+        return grid.first_logits, logits, events
+
+    first_logits, logits, events = jax.device_get(run(weights, placement))
+    texts, seen = {}, []  # (group, row, sample) -> tokens; (that key, tokens before, logits)
+    for i, g, r in np.ndindex(*events.sample.shape):
+        key = (g, r, int(events.sample[i, g, r]))
+        assert key[2] != IDLE
+        text = texts.setdefault(key, [])
+        if text:
+            seen.append((key, len(text), logits[i, g, r]))
+        text.append(int(events.token[i, g, r]))
+    assert len({age for _, age, _ in seen}) == NEW - 1 and any(len(text) < NEW for text in texts.values())
+
+    keys = list(texts)
+    whole = [before + prompt_of_group[key[0]] + texts[key] for key in keys]
+    expected = reference_logits(config, params, whole)
+    for key, age, logits in seen:
+        last = len(before) + len(prompt_of_group[key[0]]) + age - 1
+        close(logits, expected[keys.index(key), last])
+    for g, prompt in prompt_of_group.items():
+        first = expected[[key[0] for key in keys].index(g), len(before) + len(prompt) - 1]
+        close(first_logits[g], first)
+
+
+@pytest.mark.parametrize("window", (None, 1, 128, 200))
+def test_long_prompts_computed_in_blocks_equal_the_full_pass(window):
+    config = byte_model.tiny_config(context_length=512, windows=(window,))
+    params = byte_model.random_params(config)
+    weights, fast = prepare(config, params, "float32", None), sampling_config(config, "float32")
+    tokens = np.random.default_rng(0).integers(2, 258, 150 + 300)
+
+    @quick_jit
+    def run(weights, tokens):
+        prefix = compute_prefix(fast, weights, tokens[:150])
+        lengths = jnp.asarray([260], jnp.int32)
+        return prefill(fast, weights, prefix, 150, tokens[None, 150:], lengths)[2]
+
+    last = run(weights, jnp.asarray(tokens, jnp.int32))
+    close(np.asarray(last), reference_logits(config, params, [list(tokens)])[:, 150 + 259])

@@ -1,0 +1,199 @@
+"""The sampler as stages use it: the right attempts, the same whatever they are sampled with."""
+
+import jax
+import numpy as np
+import pytest
+
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
+from tests.sampling.byte_model import ByteTokenizer, random_params, tiny_config
+from verifier.errors import UserError
+
+MODEL = tiny_config(windows=(None, 9), biases=("head",))
+PREFIX = "x = 12\n\n"
+BASE = {
+    "prompts_in_flight": 3,
+    "rows_per_prompt": 4,
+    "max_new_tokens": 12,
+    "prompt_buckets": (8, 24),
+    "prompts_per_load": 2,
+    "chunk_steps": 4,
+    "tail_prompts": 2,
+    "temperature": 0.8,
+}
+FEW_PROGRAMS = {"prompt_buckets": (24,), "prompts_per_load": 1, "tail_prompts": 0}  # compiling takes the time
+REQUESTS = [
+    Request("long", "def f(x: int): ", 9),
+    Request("short", "f", 5),
+    Request("one", "[1, 2]", 1),
+    Request("none", "abc", 0),
+    Request("later", "ab\n", 6, first_sample=3),
+    Request("last", "return " * 3, 14),
+]
+KEY = jax.random.key(7, impl="threefry2x32")
+
+
+def make(prefix: str = PREFIX, partitioner: Partitioner | None = None, **changes) -> Sampler:
+    config = SamplingConfig(**(BASE | changes))
+    params = random_params(MODEL)
+    params["head_bias"] = (
+        params["head_bias"].at[ByteTokenizer.eos_id].set(3.0)
+    )  # so that some attempts end in it
+    return Sampler(
+        MODEL, params, ByteTokenizer(), config, checkpoint="abc", prefix=prefix, partitioner=partitioner
+    )
+
+
+def outcome(sampler: Sampler, requests: list[Request] = REQUESTS, key: jax.Array = KEY) -> dict:
+    """(item, sample) -> (text, tokens, reason); fails if one comes twice."""
+    found = {}
+    for request, completions in zip(requests, sampler.sample(requests, key), strict=True):
+        assert {c.item_id for c in completions} == ({request.item_id} if request.attempts else set())
+        assert [c.sample_index for c in completions] == sorted(c.sample_index for c in completions)
+        for c in completions:
+            assert (c.item_id, c.sample_index) not in found
+            found[c.item_id, c.sample_index] = (c.text, c.n_tokens, c.stop_reason)
+    return found
+
+
+@pytest.fixture(scope="module")
+def sampler() -> Sampler:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def expected(sampler) -> dict:
+    return outcome(sampler)
+
+
+def test_every_attempt_asked_for_comes_once(expected):
+    asked = {(r.item_id, r.first_sample + i) for r in REQUESTS for i in range(r.attempts)}
+    assert set(expected) == asked
+    reasons = {reason for _, _, reason in expected.values()}
+    assert reasons == {"unindented", "eos", "length"}
+    assert len({text for text, _, _ in expected.values()}) > 25
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompts_in_flight": 1, "rows_per_prompt": 5, "prompts_per_load": 1},
+        {"prompts_in_flight": 8, "rows_per_prompt": 3, "prompt_buckets": (24,), "tail_prompts": 0},
+        {"chunk_steps": 7, "prompt_buckets": (64,), "prompts_per_load": 1},
+    ],
+    ids=str,
+)
+def test_the_grid_changes_nothing(expected, changes):
+    assert outcome(make(**changes)) == expected
+
+
+def test_order_and_company_change_nothing(sampler, expected):
+    assert outcome(sampler, REQUESTS[::-1]) == expected
+    alone = outcome(sampler, [Request("last", REQUESTS[-1].prompt, 2, first_sample=6)])
+    assert alone == {("last", 6): expected["last", 6], ("last", 7): expected["last", 7]}
+    others = [Request(f"other {i}", "zz" * (i + 1), 3) for i in range(5)]
+    found = outcome(sampler, others[:2] + REQUESTS + others[2:])
+    assert {key: value for key, value in found.items() if key in expected} == expected
+
+
+def test_the_same_requests_give_the_same_bits(sampler):
+    first, second = (list(sampler.sample(REQUESTS, KEY)) for _ in range(2))
+    assert first == second  # log-probabilities too
+
+
+@pytest.mark.parametrize("mesh", [MeshConfig(8, 1, 1), MeshConfig(2, 2, 2)], ids=str)
+def test_a_mesh_changes_nothing(expected, mesh):
+    partitioner = Partitioner(mesh.make())
+    assert outcome(make(partitioner=partitioner, prompts_in_flight=8, **FEW_PROGRAMS)) == expected
+
+
+@pytest.mark.parametrize("weights", ("float32", "bfloat16"))
+def test_half_precision_samples_nearly_the_same(sampler, weights):
+    """Most attempts come out alike, and then with nearly the same log-probability."""
+    half = make(weights_dtype=weights, cache_dtype="bfloat16", **FEW_PROGRAMS)
+    exact, rough = (
+        [completion for completions in s.sample(REQUESTS, KEY) for completion in completions]
+        for s in (sampler, half)
+    )
+    alike = [(a, b) for a, b in zip(exact, rough, strict=True) if a.text == b.text]
+    assert len(alike) > 0.5 * len(exact)
+    written_out = [(a, b) for a, b in alike if a.text and a.stop_reason != "unindented"]
+    assert len(written_out) > 5
+    for a, b in written_out:
+        assert abs(a.logprob - b.logprob) < 0.02 * abs(a.logprob) + 0.02
+
+
+def test_key_item_and_index_change_everything(sampler, expected):
+    other_key = outcome(sampler, key=jax.random.fold_in(KEY, 1))
+    assert sum(expected[k] == other_key[k] for k in expected if expected[k][0]) <= 2
+    renamed = outcome(sampler, [Request("other name", REQUESTS[0].prompt, 9)])
+    assert sum(expected["long", i] == renamed["other name", i] for i in range(9)) <= 1
+    assert len({expected["long", i] for i in range(9)}) >= 8
+
+
+def test_nothing_compiles_after_warming_up():
+    sampler = make(chunk_steps=5)  # shapes that no other test has compiled
+    sampler.warm_up()
+    list(sampler.sample(REQUESTS[:1], KEY))  # what JAX itself caches on first use
+    compilations = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compilations.append(event) if "backend_compile" in event else None
+    )
+    before = sampler.stats()["compilations"]
+    assert before > 6
+    try:
+        list(sampler.sample(REQUESTS[::-1], KEY))
+        assert (sampler.stats()["compilations"], compilations) == (before, [])
+        jax.jit(lambda x: x + 1)(np.zeros(3))
+        assert compilations, "the listener hears nothing: the assertion above proves nothing"
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_samplers_of_equal_shape_share_their_programs(sampler, expected):
+    again = make()
+    assert outcome(again) == expected
+    assert again.stats()["compilations"] == 0
+    assert make(max_new_tokens=13).stats()["compilations"] > 0
+
+
+def test_log_probabilities_are_the_models_own(sampler):
+    """Not of the tempered distribution: summed over all first tokens they make one."""
+    one_token = make(
+        max_new_tokens=1, temperature=3.0, rows_per_prompt=64, prompts_in_flight=1, prefix="", **FEW_PROGRAMS
+    )
+    (completions,) = one_token.sample([Request("x", "ab", 3000)], KEY)
+    by_text = {(c.text, c.stop_reason): np.exp(c.logprob) for c in completions}
+    assert 0.5 < sum(by_text.values()) < 1.0 + 1e-4
+    greedy = make(temperature=0.0, prefix="", **FEW_PROGRAMS)
+    texts = {c.text for cs in greedy.sample([Request("a", "ab", 3), Request("b", "ab", 2)], KEY) for c in cs}
+    assert len(texts) == 1
+
+
+def test_prompts_that_do_not_fit_are_named_and_counted(sampler):
+    assert sampler.fits("a" * 24) and not sampler.fits("a" * 25) and not sampler.fits("")
+    with pytest.raises(UserError, match=r"item 9 has 25 tokens.*1 to 24"):
+        list(sampler.sample([Request("fine", "a", 1), Request("item 9", "a" * 25, 1)], KEY))
+    tight = make(prefix="p" * 130, prompt_buckets=(8, 64))
+    assert tight.longest_prompt == MODEL.context_length - 130 - 12
+    with pytest.raises(UserError, match=r"prefix takes 150"):
+        make(prefix="p" * 150)
+
+
+def test_weights_without_an_identity_are_refused():
+    with pytest.raises(UserError, match="checkpoint"):
+        Sampler(MODEL, random_params(MODEL), ByteTokenizer(), SamplingConfig(**BASE), checkpoint="")
+
+
+def test_other_generators_are_refused(sampler):
+    with pytest.raises(ValueError, match="threefry"):
+        list(sampler.sample(REQUESTS, jax.random.key(0, impl="rbg")))
+
+
+def test_statistics_add_up(sampler):
+    before = sampler.stats()
+    found = outcome(sampler)
+    after = sampler.stats()
+    assert after["completions"] - before["completions"] == len(found)
+    assert after["tokens"] - before["tokens"] == sum(n for _, n, _ in found.values())
+    assert 0 < after["row_occupancy"] <= 1

@@ -1,0 +1,154 @@
+"""The whole loop in small, as a user runs it: a real process, killed, started again, compared byte by byte.
+
+The shipped model does the writing. What it writes at this size teaches nobody anything; that the same command
+ends in the same bytes, whatever happened to it, is what is tested.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from verifier.shards import Ledger
+
+CONFIG = """
+include 'runs/quickstart.gin'
+Experiment.eval_split = 'dev'
+Experiment.problems = {problems!r}
+Experiment.shards = 3
+Experiment.workers = 1
+loop.run.iterations = {iterations}
+loop.run.controls = ('unverified',)
+sample_puzzles.run.prompts = 6
+sample_puzzles.run.attempts = 32
+sample_solutions.run.attempts = 8
+evaluate.run.attempts = 4
+finetune.run.epochs = 2
+LoopConfig.checkpoint_every = 2
+"""
+MEASURED = ("cpu_s", "peak_mb")  # what no rerun can repeat
+
+
+def few_problems(folder: Path) -> Path:
+    """A part of our seeds small enough to evaluate in seconds."""
+    from t5x_selfprog.puzzles.p3 import SEEDS_FOLDER
+
+    folder.mkdir()
+    split = json.loads((SEEDS_FOLDER / "split.json").read_text())
+    split = {"train": split["train"][:80], "dev": split["dev"][::13], "test": split["test"][:2]}
+    names = {name for part in split.values() for name in part}
+    entries = json.loads((SEEDS_FOLDER / "puzzles.json").read_text())
+    kept = [entry for entry in entries if entry["name"].rpartition(":")[0] in names]
+    (folder / "puzzles.json").write_text(json.dumps(kept))
+    (folder / "split.json").write_text(json.dumps(split))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory, user_environment):
+    """`launch(run_dir)` starts `selfprog run`; its compiled programs are cached for the next start."""
+    folder = tmp_path_factory.mktemp("loop")
+    problems = few_problems(folder / "problems")
+
+    def start(run_dir: Path, iterations: int = 1) -> subprocess.Popen:
+        config = folder / f"small_{iterations}.gin"
+        config.write_text(CONFIG.format(problems=str(problems), iterations=iterations))
+        environment = user_environment | {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
+        command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={config}"]
+        log = open(run_dir.with_suffix(".log"), "a")  # noqa: SIM115 (the process owns it)
+        return subprocess.Popen(
+            [*command, f"--run_dir={run_dir}", "--quiet"], env=environment, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+
+    return start
+
+
+def finish(process: subprocess.Popen, run_dir: Path) -> None:
+    assert process.wait(timeout=500) == 0, run_dir.with_suffix(".log").read_text()[-3000:]
+
+
+def contents(run_dir: Path) -> dict[str, object]:
+    """What a run made, by path: records without measured times, evaluations, identities of weights."""
+    found: dict[str, object] = {}
+    for path in sorted(run_dir.rglob("ledger.json")):
+        rows = [{k: v for k, v in row.items() if k not in MEASURED} for row in Ledger.open(str(path.parent))]
+        found[str(path.parent.relative_to(run_dir))] = rows
+    for name in ("evaluation.json", "done.json", "funnel.json"):
+        for path in sorted(run_dir.rglob(name)):
+            found[str(path.relative_to(run_dir))] = json.loads(path.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def unbroken(launch, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("unbroken") / "run"
+    finish(launch(run_dir), run_dir)
+    return run_dir
+
+
+def test_the_loop_ends_in_a_table_and_a_report(unbroken):
+    log = unbroken.with_suffix(".log").read_text()
+    for word in ("base", "verified", "unverified", "enumerator", "sampled", "non_trivial", "kept"):
+        assert word in log
+    assert (unbroken / "report" / "index.html").stat().st_size > 5_000
+    summary = json.loads((unbroken / "summary.json").read_text())
+    assert [e["arm"] for e in summary["evaluations"]] == ["base", "verified", "unverified", "enumerator"]
+
+
+def test_the_funnel_only_narrows_and_accounts_for_every_puzzle(unbroken):
+    funnel = json.loads((unbroken / "iter_000" / "funnel.json").read_text())
+    counts = {stage["name"]: stage["count"] for stage in funnel["stages"]}
+    steps = [counts[name] for name in ("sampled", "parsed", "well_formed", "new", "non_trivial", "solved")]
+    assert steps == sorted(steps, reverse=True) and steps[-1] > 0
+    assert counts["sampled"] == counts["non_trivial"] + sum(funnel["rejections"].values()) == 6 * 32
+
+
+def test_records_say_which_weights_wrote_them(unbroken):
+    done = json.loads((unbroken / "iter_000" / "6_checkpoints" / "done.json").read_text())
+    written = {record["checkpoint"] for record in Ledger.open(str(unbroken / "iter_000" / "1_puzzles"))}
+    assert written == {done["start"]} and done["identity"] != done["start"]
+    evaluated = {r["checkpoint"] for r in Ledger.open(str(unbroken / "iter_000" / "7_eval" / "verdicts"))}
+    assert evaluated == {done["identity"]}
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(unbroken, launch, tmp_path):
+    run_dir, draw, kills = tmp_path / "run", random.Random(0), 0
+    while True:
+        process = launch(run_dir)
+        if kills < 4:
+            time.sleep(draw.uniform(4, 25))
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                kills += 1
+                continue
+        finish(process, run_dir)
+        break
+    assert kills >= 1
+    assert contents(run_dir) == contents(unbroken)
+
+
+def test_another_configuration_is_refused_with_both_values(unbroken, user_environment):
+    command = [sys.executable, "-m", "t5x_selfprog.main", "run", "--gin_file=quickstart", "--quiet"]
+    result = subprocess.run(
+        [*command, f"--run_dir={unbroken}"], env=user_environment, capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert "sample_puzzles.run.prompts: there 6, now" in result.stderr
+
+
+def test_a_missing_model_names_the_path_and_the_command(launch, tmp_path, user_environment):
+    command = [sys.executable, "-m", "t5x_selfprog.main", "run", "--gin_file=quickstart", "--quiet"]
+    result = subprocess.run(
+        [*command, f"--run_dir={tmp_path / 'run'}", "--gin.Experiment.base='nowhere/model'"],
+        env=user_environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "nowhere/model" in result.stderr and "selfprog pretrain" in result.stderr

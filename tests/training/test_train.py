@@ -1,0 +1,130 @@
+"""The optimizer step and the loop: exact resumption, layouts that change nothing, loss that falls."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from t5x_selfprog.model import network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.training.batches import Batch, PackedDocuments
+from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from t5x_selfprog.training.train_loop import LoopConfig, NonFiniteLoss, train
+from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
+from verifier.errors import UserError
+
+CONFIG = ModelConfig(101, 64, 32, 2, 4, 2, 8, 64)
+ONE = MeshConfig(1, 1, 1)
+
+
+@pytest.fixture(autouse=True)
+def optax_promotion():
+    """optax raises a float to an integer step in its bias correction: its own code is not strict."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def source(seed=0):
+    rng = np.random.default_rng(5)
+    docs = [np.tile(rng.integers(2, 99, 4), rng.integers(2, 8)) for _ in range(60)]
+    return PackedDocuments(docs, [1.0] * 60, batch_size=8, length=64, seed=seed)
+
+
+def fresh():
+    return network.init(CONFIG, jax.random.key(0))
+
+
+def settings(name="adamw", learning_rate=3e-3, **changes):
+    optimizer = OptimizerConfig(name, learning_rate, warmup_steps=2)
+    return LoopConfig(optimizer, checkpoint_every=3, log_every=2, **changes)
+
+
+def one_device():
+    return Partitioner(ONE.make(jax.devices()[:1]))
+
+
+def assert_equal_trees(a, b, **tolerance):
+    check = np.testing.assert_allclose if tolerance else np.testing.assert_array_equal
+    jax.tree.map(lambda x, y: check(np.asarray(x), np.asarray(y), **tolerance), a, b)
+
+
+# Adafactor's rate is relative to the size of each weight, so it is a larger number.
+@pytest.mark.parametrize(("name", "rate"), [("adamw", 3e-3), ("adafactor", 0.1), ("muon", 3e-3)])
+def test_every_optimizer_learns_a_repeating_text(name, rate, tmp_path):
+    train(settings(name, rate), CONFIG, fresh, source(), 40, str(tmp_path), one_device())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"] - 0.5
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path):
+    whole = train(settings(), CONFIG, fresh, source(), 7, str(tmp_path / "a"), one_device())
+    directory, pieces = str(tmp_path / "b"), 0
+    while (
+        state := train(settings(), CONFIG, fresh, source(), 7, directory, one_device(), stop_after_s=0)
+    ) is None:
+        pieces += 1
+    assert pieces == 6
+    assert_equal_trees(whole.params, state.params)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6, 7]
+
+
+def test_a_run_moves_to_another_mesh_halfway(tmp_path):
+    alone = train(settings(), CONFIG, fresh, source(), 6, str(tmp_path / "a"), one_device())
+    directory, mesh = str(tmp_path / "b"), Partitioner(MeshConfig(2, 2, 2).make())
+    assert train(settings(), CONFIG, fresh, source(), 6, directory, mesh, stop_after_s=0) is None
+    moved = train(settings(), CONFIG, fresh, source(), 6, directory, Partitioner(MeshConfig(1, 4, 2).make()))
+    assert_equal_trees(alone.params, moved.params, rtol=2e-3, atol=2e-4)
+
+
+def test_accumulated_parts_make_the_same_update():
+    schedule = make_schedule(OptimizerConfig("adamw", 1e-3), 10)
+    optimizer = make_optimizer(OptimizerConfig("adamw", 1e-3), schedule, network.logical_axes(CONFIG))
+    params = fresh()
+    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    batch = Batch(*map(jnp.asarray, source().batch(0)))
+    whole, _ = make_train_step(CONFIG, optimizer)(state, batch)
+    parts, _ = make_train_step(CONFIG, optimizer, accumulate=4, loss_chunk=16, remat=jax.checkpoint)(
+        state, batch
+    )
+    assert_equal_trees(whole.params, parts.params, rtol=1e-3, atol=1e-6)
+
+
+def test_the_loss_is_the_weighted_mean_negative_log_likelihood():
+    params, batch = fresh(), source().batch(1)
+    weights = np.random.default_rng(0).random(batch.weights.shape).astype(np.float32) * batch.weights
+    batch = batch._replace(weights=weights)
+    hidden = network.forward(CONFIG, params, batch.tokens, batch.positions, batch.segment_ids)
+    logits = np.asarray(network.bind(CONFIG, params).logits(hidden), np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -(weights * np.take_along_axis(log_p, batch.targets[..., None], -1)[..., 0]).sum()
+    total, weight = loss_sums(CONFIG, params, batch, loss_chunk=24)
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+    np.testing.assert_allclose(weight, weights.sum(), rtol=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    poisoned = jax.tree.map(lambda x: x * jnp.nan, fresh())
+    with pytest.raises(NonFiniteLoss, match="step 2"):
+        train(settings(), CONFIG, poisoned, source(), 4, str(tmp_path), one_device())
+
+
+def test_wsd_is_flat_then_falls_to_zero():
+    schedule = make_schedule(
+        OptimizerConfig(learning_rate=1.0, schedule="wsd", warmup_steps=10, decay_steps=20), 100
+    )
+    values = np.array([schedule(i) for i in range(101)])
+    assert (
+        (np.diff(values[:10]) > 0).all() and np.allclose(values[10:80], 1.0) and np.isclose(values[90], 0.5)
+    )
+    assert np.isclose(values[100], 0.0)
+
+
+@pytest.mark.parametrize("field", ["name", "schedule"])
+def test_unknown_choices_are_named(field):
+    config = OptimizerConfig(**{field: "adamax"})
+    with pytest.raises(UserError, match="adamax"):
+        make_optimizer(config, make_schedule(config, 10), network.logical_axes(CONFIG))
