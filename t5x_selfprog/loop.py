@@ -12,6 +12,7 @@ from typing import Any
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
 from t5x_selfprog.evaluation.evaluation import markdown_table, table
+from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.stages import (
     best_control,
@@ -52,7 +53,7 @@ def run(
         steps = _done(run.stage(iterations - 1, "checkpoints"))["step"]
         for arm in controls:
             evaluations.append(control(context, arm, iterations, steps, base))
-    evaluations.append(evaluate.run_enumerator(context, os.path.join(run.root, "enumerator", "7_eval"), base))
+    evaluations.append(evaluate.run_enumerator(context, os.path.join(run.root, "enumerator", "7_eval")))
     return _conclude(context, evaluations, iterations)
 
 
@@ -68,17 +69,20 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         lambda: sample_solutions.run(context, iteration),
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
     )
-    solved = {r["puzzle_id"] for r in context.run.read(iteration, "verdicts") if r["outcome"] == "accepted"}
-    return filter_puzzles.write_funnel(context, iteration, solved=len(solved))
+    return filter_puzzles.write_funnel(context, iteration, solved=_solved(context.run, iteration))
+
+
+def _solved(run: RunDir, iteration: int) -> int:
+    """Puzzles with an accepted solution."""
+    return len({r["puzzle_id"] for r in run.read(iteration, "verdicts") if r["outcome"] == "accepted"})
 
 
 def learn(context: Context, iteration: int) -> dict[str, Any]:
     """Stages 5 and 6."""
     run, experiment = context.run, context.experiment
     build_dataset.run(context, iteration)
-    solved = {r["puzzle_id"] for r in context.run.read(iteration, "verdicts") if r["outcome"] == "accepted"}
-    pairs = run.read(iteration, "dataset").manifest()["rows"]
-    filter_puzzles.write_funnel(context, iteration, solved=len(solved), kept=pairs)
+    pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
+    filter_puzzles.write_funnel(context, iteration, solved=_solved(run, iteration), kept=pairs)
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]
     start = run.trained_from(iteration, experiment.base, experiment.start)
     return finetune.run(

@@ -29,6 +29,7 @@ sample_puzzles.run.prompts = 6
 sample_puzzles.run.attempts = 32
 sample_solutions.run.attempts = 8
 evaluate.run.attempts = 4
+Selection.lists = 0.5
 finetune.run.epochs = 2
 LoopConfig.checkpoint_every = 2
 """
@@ -108,6 +109,16 @@ def test_the_funnel_only_narrows_and_accounts_for_every_puzzle(unbroken):
     steps = [counts[name] for name in ("sampled", "parsed", "well_formed", "new", "non_trivial", "solved")]
     assert steps == sorted(steps, reverse=True) and steps[-1] > 0
     assert counts["sampled"] == counts["non_trivial"] + sum(funnel["rejections"].values()) == 6 * 32
+
+
+def test_the_dataset_holds_the_pairs_and_half_as_many_lists_of_their_puzzles(unbroken):
+    funnel = json.loads((unbroken / "iter_000" / "funnel.json").read_text())
+    kept = next(stage["count"] for stage in funnel["stages"] if stage["name"] == "kept")
+    texts = [record["text"] for record in Ledger.open(str(unbroken / "iter_000" / "5_dataset"))]
+    pairs = [text for text in texts if text.endswith("assert f(g())")]
+    lists = [text for text in texts if text.startswith("def f1(")]
+    assert len(pairs) == kept > 0 and len(lists) == round(kept / 2)
+    assert len(pairs) + len(lists) == len(texts)
 
 
 def test_records_say_which_weights_wrote_them(unbroken):

@@ -89,7 +89,7 @@ def require_use(puzzle: Puzzle) -> None:
         PuzzleError: no_return (no `return` with a value in f itself), answer_unused (its name is never read).
     """
     _, function = _the_function(puzzle.source)
-    if not any(isinstance(node, ast.Return) and node.value is not None for node in _own_nodes(function)):
+    if not any(isinstance(node, ast.Return) and node.value is not None for node in own_nodes(function)):
         raise PuzzleError("no_return", "f never returns a value")
     body_nodes = (node for statement in function.body for node in ast.walk(statement))
     if not any(
@@ -132,7 +132,7 @@ def _describe(statement: ast.stmt) -> str:
     return f"{type(statement).__name__} statement"
 
 
-def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+def own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
     """The nodes of a function without those of functions and classes defined inside it."""
     stack: list[ast.AST] = list(function.body)
     while stack:

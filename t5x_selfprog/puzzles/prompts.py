@@ -34,6 +34,7 @@ from verifier.puzzle import parse_puzzle, solution_header
 
 BLANK_LINE = "\n\n"
 NO_TUTORIAL = "none"
+_CHECK = "assert f(g())"
 
 CountTokens = Callable[[str], int]
 Encode = Callable[[str], Sequence[int]]
@@ -44,7 +45,20 @@ Encode = Callable[[str], Sequence[int]]
 
 def pair_text(puzzle: str, solution: str) -> str:
     """What the model trains on: `f`, blank line, `g`, blank line, `assert f(g())`; no newline at the end."""
-    return BLANK_LINE.join((puzzle.strip("\n"), solution.strip("\n"), "assert f(g())"))
+    return BLANK_LINE.join((puzzle.strip("\n"), solution.strip("\n"), _CHECK))
+
+
+def puzzle_of_pair(text: str) -> str | None:
+    """The puzzle of a training pair as `pair_text` made it; None for a document of another kind."""
+    puzzle, solution, check = text.partition(f"{BLANK_LINE}def g(")
+    return puzzle if solution and check.endswith(_CHECK) else None
+
+
+def puzzle_list(sources: Iterable[str]) -> str:
+    """A document of puzzles alone, numbered f1, f2, ... as in a puzzle prompt."""
+    return BLANK_LINE.join(
+        rename_function(source, f"f{i}").rstrip() for i, source in enumerate(sources, start=1)
+    )
 
 
 # Puzzle prompts.
@@ -111,11 +125,9 @@ def examples_of(problems: Iterable[Problem]) -> list[Example]:
 
 
 def _puzzle_prompt(examples: Sequence[Example]) -> PuzzlePrompt:
-    blocks = [
-        rename_function(example.source, f"f{i}").rstrip() for i, example in enumerate(examples, start=1)
-    ]
     number = len(examples) + 1
-    text = BLANK_LINE.join([*blocks, f"def f{number}("])
+    shown = [puzzle_list(example.source for example in examples)] if examples else []
+    text = BLANK_LINE.join([*shown, f"def f{number}("])
     return PuzzlePrompt(text, tuple(example.puzzle_id for example in examples), number)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,7 @@ from t5x_selfprog.puzzles.shape import shape_id
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, puzzle_id
 from verifier import policy
 from verifier.answer_types import AnswerType, parse_type
-from verifier.puzzle import Puzzle, PuzzleError, parse_puzzle
+from verifier.puzzle import Puzzle, PuzzleError, own_nodes, parse_puzzle
 
 OPTIONAL_RULES = ("arguments_unused", "chained_comparison", "undefined_names", "unsafe")
 
@@ -140,21 +140,11 @@ def _is_wanted(answer_type: AnswerType) -> bool:
 
 
 def no_return(candidate: Candidate, rules: PuzzleRules) -> str | None:
-    nodes = list(_own_nodes(candidate.function))
+    nodes = list(own_nodes(candidate.function))
     if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in nodes):
         return "a generator never returns True"
     returns = any(isinstance(node, ast.Return) and node.value is not None for node in nodes)
     return None if returns else "returns no value"
-
-
-def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """The nodes of a function's body without those of functions and classes defined in it."""
-    waiting: list[ast.AST] = list(function.body)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            waiting.extend(ast.iter_child_nodes(node))
 
 
 def answer_unused(candidate: Candidate, rules: PuzzleRules) -> str | None:

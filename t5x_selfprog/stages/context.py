@@ -35,6 +35,7 @@ class Experiment:
       max_eval_problems: measure on so many problems of that split, chosen by a hash of their names; None is all.
       start: what fine-tuning starts from: "base" on all pairs so far (the paper's way), or the "previous"
         iteration's model on the newest pairs alone.
+      writer: who writes puzzles: the "newest" model (the paper's way), or the "base" in every iteration.
       shards: how many shards every stage writes; fixed for a run, whatever the number of hosts.
       workers: verifier processes on this host; None is one a core.
     """
@@ -44,6 +45,7 @@ class Experiment:
     eval_split: str = "test"
     max_eval_problems: int | None = None
     start: Literal["base", "previous"] = "base"
+    writer: Literal["newest", "base"] = "newest"
     seed: int = 0
     shards: int = 4
     workers: int | None = None

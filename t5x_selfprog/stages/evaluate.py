@@ -98,7 +98,6 @@ def run(
 def run_enumerator(
     context: Context,
     output: str,
-    base: Mapping[str, Any] | None = None,
     limits: Limits = Limits(cpu_s=1.0),
 ) -> dict[str, Any]:
     """Evaluates the no-model baseline: an ordered list of typed guesses for every problem."""

@@ -1,6 +1,6 @@
 """Stage 1: the model writes puzzles.
 
-Reads:    train problems, the newest checkpoint before this iteration.
+Reads:    train problems, the newest checkpoint before this iteration (or the base, by Experiment.writer).
 Writes:   RUN/iter_NNN/1_puzzles, one record a completion, whatever it is worth; stage 2 judges.
 Restart:  the shard; prompt i is a function of (seed, iteration, i), and so are its completions.
 Left out: any filter.
@@ -28,8 +28,11 @@ def run(
     ledger = context.ledger(context.run.stage(iteration, "puzzles"), "puzzles", PUZZLE)
     pending = ledger.pending()
     if pending:
-        sampler = context.sampler(context.run.sampled_from(iteration, context.experiment.base), sampling)
-        tokenizer = context.model(context.run.sampled_from(iteration, context.experiment.base)).tokenizer
+        experiment = context.experiment
+        newest = context.run.sampled_from(iteration, experiment.base)
+        writer = newest if experiment.writer == "newest" else experiment.base
+        sampler = context.sampler(writer, sampling)
+        tokenizer = context.model(writer).tokenizer
         drawer = PuzzlePrompts(
             examples_of(context.train_problems),
             budget_tokens=prompt_tokens,

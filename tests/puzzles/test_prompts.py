@@ -18,6 +18,8 @@ from t5x_selfprog.puzzles.prompts import (
     examples_of,
     pair_text,
     puzzle_from_completion,
+    puzzle_list,
+    puzzle_of_pair,
     solution_key,
     solve_prompt,
     tutorial_blocks,
@@ -54,6 +56,21 @@ def examples(n=40):
 
 def test_a_pair_is_puzzle_solution_and_assertion():
     assert pair_text(PUZZLE + "\n", SOLUTION + "\n\n") == f"{PUZZLE}\n\n{SOLUTION}\n\nassert f(g())"
+
+
+def test_the_puzzle_of_a_pair_comes_back_and_other_documents_have_none():
+    assert puzzle_of_pair(pair_text(PUZZLE, SOLUTION)) == PUZZLE
+    assert puzzle_of_pair(PUZZLE) is None
+    assert puzzle_of_pair(puzzle_list([PUZZLE, PUZZLE])) is None
+
+
+def test_a_list_of_puzzles_is_what_a_puzzle_prompt_shows():
+    examples = [Example("a", PUZZLE), Example("b", PUZZLE.replace("==", "!="))]
+    prompt = PuzzlePrompts(examples, budget_tokens=1000, count_tokens=len).draw((0,))
+    listed = puzzle_list(
+        next(e.source for e in examples if e.puzzle_id == name) for name in prompt.puzzle_ids
+    )
+    assert prompt.text == f"{listed}\n\ndef f3("
 
 
 def test_a_solve_prompt_is_a_beginning_of_training_pairs():
