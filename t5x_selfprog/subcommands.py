@@ -88,7 +88,7 @@ COMMANDS = (
         "where it stopped.",
         (
             "run --gin_file=quickstart --run_dir=runs/quickstart",
-            "run --gin_file=quickstart --run_dir=runs/hot --gin.sample_puzzles.run.temperature=1.1",
+            "run --gin_file=quickstart --run_dir=runs/hot --gin.puzzles/SamplingConfig.temperature=1.1",
             "run --run_dir=runs/quickstart                # again, with the configuration saved there",
         ),
         f"{_LOOP}:run",

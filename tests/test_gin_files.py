@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from importlib import import_module
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import gin
 from t5x_selfprog import gin_files
+from t5x_selfprog.subcommands import COMMANDS
 
 FILES = sorted(gin_files.GIN_FOLDER.rglob("*.gin"))
 DECLARING = ("t5x_selfprog.loop", "t5x_selfprog.stages.pretrain")
@@ -53,3 +55,23 @@ def test_every_run_opens_with_its_command() -> None:
     for path in (gin_files.GIN_FOLDER / "runs").glob("*.gin"):
         head = path.read_text().split("\n\n")[0]
         assert head.startswith("#") and "selfprog " in head, f"{path}: says neither command, cost nor result"
+
+
+def _examples() -> list[str]:
+    """Every example of the help texts and the README that binds something on the command line."""
+    shown = [example for command in COMMANDS for example in command.examples]
+    readme = (gin_files.GIN_FOLDER.parent / "README.md").read_text()
+    shown += re.findall(r"^selfprog (run .*)$", readme, flags=re.MULTILINE)
+    return [
+        example
+        for example in shown
+        if "--gin_file" in example and "--gin." in example and "NAME=" not in example
+    ]
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_examples_shown_to_users_parse(example: str) -> None:
+    words = shlex.split(example.partition("  #")[0])
+    files = [word.removeprefix("--gin_file=") for word in words if word.startswith("--gin_file=")]
+    bindings = [word.removeprefix("--gin.") for word in words if word.startswith("--gin.")]
+    gin_files.load(files, bindings)
