@@ -10,9 +10,10 @@ expression, cut out with its free names turned into arguments, is a function:
     total = price * count              ->    def g(price=7, count=3):
                                                  return price * count
 
-Predicates and expressions come from unrelated places and are never paired, run or checked: the view teaches the
-form of puzzles and solutions, self-play has to find out which solution solves what. Types are guessed from use,
-defaults drawn by a hash of the source, so the view is a function of the corpus.
+Predicates and expressions come from unrelated places, and no pair is ever run or checked: where the two stand together
+as a puzzle and its solution, the expression only takes the puzzle's arguments and, as far as one can tell, gives the
+type it asks for. The view teaches the form of puzzles and solutions; self-play has to find out which solution solves
+what. Types are guessed from use, defaults drawn by a hash of the source, so the view is a function of the corpus.
 """
 
 import ast
@@ -20,9 +21,12 @@ import builtins
 import hashlib
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+
+from t5x_selfprog.puzzles.prompts import BLANK_LINE, pair_text
 
 CALLS = frozenset(
     "abs all any bool chr divmod enumerate float int len list map max min ord pow range reversed round set sorted "
@@ -39,6 +43,14 @@ ALLOWED = (
     ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.IfExp,
 )  # fmt: skip
 MOST_NODES, MOST_CHARS, MOST_ARGUMENTS = 30, 70, 4
+MOST_LOOKS = 20  # expressions looked at for one solution
+RESULTS = {
+    **dict.fromkeys(("abs", "int", "len", "max", "min", "ord", "pow", "round", "sum"), "int"),
+    **dict.fromkeys(("all", "any", "bool"), "bool"),
+    **dict.fromkeys(("chr", "str"), "str"),
+    **dict.fromkeys(("divmod", "enumerate", "map", "range", "reversed", "set", "tuple", "zip"), "other"),
+    "float": "float",
+}  # of CALLS, where the name tells
 WORDS = "apple river stone green paper hello world table light north cloud bread seven mouse garden".split()
 
 
@@ -200,10 +212,101 @@ def predicate(expression: Expression, name: str = "f") -> str:
     return f"def {name}({arguments}):\n    return {expression.source}"
 
 
-def value(expression: Expression) -> str:
-    """The expression as a solution: a function of arguments with defaults."""
-    draw = random.Random(expression.source)
-    return f"def g({', '.join(_arguments(expression.types, draw))}):\n    return {expression.source}"
+class Values:
+    """Expressions by the types of their names, to be put to use as solutions of puzzles they know nothing of."""
+
+    def __init__(self, values: Iterable[Expression]):
+        self._by_types: dict[tuple[str, ...], list[Expression]] = defaultdict(list)
+        self._taken: Counter[tuple[str, ...]] = Counter()
+        for expression in values:
+            self._by_types[_sorted_types(expression.types)].append(expression)
+
+    def solution(self, puzzle: Expression) -> str:
+        """`g` with the puzzle's other arguments: an expression over all of them if there is one, else over fewer, else
+        a literal of the answer's type."""
+        draw = random.Random(puzzle.source)
+        (_, wanted), *rest = puzzle.types
+        header = (
+            f"def g({', '.join(_arguments(rest, draw))}):"  # drawn as `predicate` draws: the same defaults
+        )
+        body = self._over(tuple(rest), wanted)
+        # A puzzle's arguments are mostly there to be used, and sometimes not.
+        while body is None and rest:
+            rest.pop(draw.randrange(len(rest)))
+            body = self._over(tuple(rest), wanted)
+        return f"{header}\n    return {body or _default(wanted, draw)}"
+
+    def _over(self, arguments: tuple[tuple[str, str], ...], wanted: str) -> str | None:
+        """The next expression over names of these types, in these arguments' names; None if none fits."""
+        types = _sorted_types(arguments)
+        known = self._by_types.get(types, [])
+        for _ in range(min(len(known), MOST_LOOKS)):
+            expression = known[self._taken[types] % len(known)]
+            self._taken[types] += 1
+            tree = ast.parse(expression.source, mode="eval")
+            if result_type(tree.body) not in (None, wanted):
+                continue
+            renamed = _renamed(tree, expression.types, arguments)
+            if renamed is not None:
+                return renamed
+        return None
+
+
+def _sorted_types(types: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted(kind for _, kind in types))
+
+
+def _renamed(
+    tree: ast.Expression, names: Iterable[tuple[str, str]], arguments: Iterable[tuple[str, str]]
+) -> str | None:
+    """The expression with its names replaced by arguments of the same types; None where one is taken by a loop."""
+    by_type = lambda item: item[1]  # noqa: E731
+    pairs = zip(sorted(names, key=by_type), sorted(arguments, key=by_type), strict=True)
+    new = {old: name for (old, _), (name, _) in pairs}
+    bound = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if bound & set(new.values()):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = new.get(node.id, node.id)
+    return ast.unparse(tree)
+
+
+def result_type(node: ast.expr) -> str | None:
+    """The type an expression gives, where its form tells."""
+    if isinstance(node, ast.Compare | ast.BoolOp):
+        return "bool"
+    if isinstance(node, ast.Constant):
+        return type(node.value).__name__
+    if isinstance(node, ast.List | ast.ListComp):
+        inner = result_type(
+            node.elts[0] if isinstance(node, ast.List) and node.elts else getattr(node, "elt", node)
+        )
+        return f"List[{inner or 'int'}]" if inner in (None, "int", "str", "float", "bool") else "other"
+    if isinstance(node, ast.Tuple | ast.GeneratorExp):
+        return "other"
+    if isinstance(node, ast.IfExp):
+        return result_type(node.body) or result_type(node.orelse)
+    if isinstance(node, ast.UnaryOp):
+        return "bool" if isinstance(node.op, ast.Not) else result_type(node.operand)
+    if isinstance(node, ast.BinOp):
+        sides = {result_type(node.left), result_type(node.right)}
+        if isinstance(node.op, ast.Div):
+            return "float"
+        if "str" in sides:
+            return "str"
+        return next(
+            (kind for kind in sides if kind and kind.startswith("List")),
+            "float" if "float" in sides else None,
+        )
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return RESULTS.get(node.func.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        method = node.func.attr
+        if method.startswith(("is", "starts", "ends")):
+            return "bool"
+        return {"split": "List[str]", "find": "int", "index": "int", "count": "int"}.get(method, "str")
+    return None
 
 
 def documents(
@@ -213,12 +316,12 @@ def documents(
     group: int = 6,
     refuse: Callable[[str], bool] = lambda predicate: False,
 ) -> Iterator[str]:
-    """Documents of the view: numbered lists of predicates as in a puzzle prompt, and lists of both kinds.
+    """Documents of the view: numbered lists of predicates as in a puzzle prompt, and lists of pairs as in training.
 
     Args:
       texts: source files.
       per_shape: expressions that differ in names and constants only, at most so many.
-      group: functions a document.
+      group: functions or pairs a document.
       refuse: says which predicates must not appear (held-out puzzles).
     """
     shapes: Counter[str] = Counter()
@@ -236,14 +339,19 @@ def documents(
             elif not refuse(predicate(expression)):
                 puzzles.append(expression)
     draw = random.Random(0)
-    draw.shuffle(puzzles)
     draw.shuffle(values)
-    while len(puzzles) >= group and len(values) >= group:
-        some, others = puzzles[-group:], values[-group:]
-        del puzzles[-group:], values[-group:]
-        yield "\n\n".join(predicate(e, f"f{i}") for i, e in enumerate(some, start=1)) + "\n"
-        mixed = [text for pair in zip(map(predicate, some), map(value, others), strict=True) for text in pair]
-        yield "\n\n".join(mixed) + "\n"
-    for rest, write in ((puzzles, predicate), (values, value)):
-        for i in range(0, len(rest) - group + 1, 2 * group):
-            yield "\n\n".join(write(e) for e in rest[i : i + 2 * group]) + "\n"
+    known = Values(values)
+    for write in (puzzle_list, partial(pair_list, known)):
+        draw.shuffle(puzzles)
+        for i in range(0, len(puzzles) - group + 1, group):
+            yield write(puzzles[i : i + group]) + "\n"
+
+
+def puzzle_list(puzzles: Iterable[Expression]) -> str:
+    """Predicates as a puzzle prompt lists them."""
+    return BLANK_LINE.join(predicate(e, f"f{i}") for i, e in enumerate(puzzles, start=1))
+
+
+def pair_list(values: Values, puzzles: Iterable[Expression]) -> str:
+    """Predicates as puzzles, each with an expression as its supposed solution, as a solve prompt lists them."""
+    return BLANK_LINE.join(pair_text(predicate(puzzle), values.solution(puzzle)) for puzzle in puzzles)
