@@ -22,7 +22,7 @@ import hashlib
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -43,7 +43,7 @@ ALLOWED = (
     ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.IfExp,
 )  # fmt: skip
 MOST_NODES, MOST_CHARS, MOST_ARGUMENTS = 30, 70, 4
-MOST_LOOKS = 20  # expressions looked at for one solution
+MOST_LOOKS = 3  # expressions looked at for one solution
 RESULTS = {
     **dict.fromkeys(("abs", "int", "len", "max", "min", "ord", "pow", "round", "sum"), "int"),
     **dict.fromkeys(("all", "any", "bool"), "bool"),
@@ -51,6 +51,7 @@ RESULTS = {
     **dict.fromkeys(("divmod", "enumerate", "map", "range", "reversed", "set", "tuple", "zip"), "other"),
     "float": "float",
 }  # of CALLS, where the name tells
+METHOD_RESULTS = {"split": "List[str]", "find": "int", "index": "int", "count": "int"}
 WORDS = "apple river stone green paper hello world table light north cloud bread seven mouse garden".split()
 
 
@@ -81,6 +82,10 @@ def read(node: ast.expr) -> Expression | None:
     nodes = list(ast.walk(node))
     if not 3 <= len(nodes) <= MOST_NODES or not all(isinstance(n, ALLOWED) for n in nodes):
         return None
+    # What stands between brackets is no expression by itself: `:n`, `:, 0`.
+    tuples = [n for n in nodes if isinstance(n, ast.Tuple)]
+    if isinstance(node, ast.Slice) or any(isinstance(part, ast.Slice) for n in tuples for part in n.elts):
+        return None
     bound = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     called: set[int] = set()
     for n in nodes:
@@ -93,10 +98,11 @@ def read(node: ast.expr) -> Expression | None:
                 return None
         if isinstance(n, ast.Constant) and not _plain(n.value):
             return None
-        if (
-            isinstance(n, ast.Subscript)
-            and isinstance(n.slice, ast.Constant)
-            and not isinstance(n.slice.value, int)
+        # A list of numbers has one index, and that a number: no table, no array, no dictionary.
+        if isinstance(n, ast.Subscript) and (
+            isinstance(n.slice, ast.List | ast.Tuple)
+            or (isinstance(n.slice, ast.Constant) and not isinstance(n.slice.value, int))
+            or (isinstance(n.value, ast.Subscript) and not isinstance(n.value.slice, ast.Slice))
         ):
             return None
         if isinstance(n, ast.Compare) and (len(n.ops) > 1 or isinstance(n.ops[0], ast.Is | ast.IsNot)):
@@ -200,55 +206,57 @@ def _default(kind: str, draw: random.Random) -> str:
     return repr([draw.randint(0, 40) for _ in range(draw.randint(3, 5))])
 
 
+def _draw(expression: Expression, variant: int) -> random.Random:
+    return random.Random(f"{variant} {expression.source}")
+
+
 def _arguments(types: Iterable[tuple[str, str]], draw: random.Random) -> list[str]:
     return [f"{name}={_default(kind, draw)}" for name, kind in types]
 
 
-def predicate(expression: Expression, name: str = "f") -> str:
-    """The expression as a puzzle: its first name is the answer."""
-    draw = random.Random(expression.source)
+def predicate(expression: Expression, name: str = "f", variant: int = 0) -> str:
+    """The expression as a puzzle: its first name is the answer. Variants differ in the defaults of the others."""
+    draw = _draw(expression, variant)
     (answer, kind), *rest = expression.types
     arguments = ", ".join([f"{answer}: {kind}", *_arguments(rest, draw)])
     return f"def {name}({arguments}):\n    return {expression.source}"
 
 
 class Values:
-    """Expressions by the types of their names, to be put to use as solutions of puzzles they know nothing of."""
+    """Expressions by what they take and give, to be put to use as solutions of puzzles they know nothing of."""
 
     def __init__(self, values: Iterable[Expression]):
-        self._by_types: dict[tuple[str, ...], list[Expression]] = defaultdict(list)
-        self._taken: Counter[tuple[str, ...]] = Counter()
+        self._known: dict[tuple[tuple[str, ...], str | None], list[Expression]] = defaultdict(list)
+        self._taken: Counter[tuple[tuple[str, ...], str | None]] = Counter()
         for expression in values:
-            self._by_types[_sorted_types(expression.types)].append(expression)
+            gives = result_type(ast.parse(expression.source, mode="eval").body, dict(expression.types))
+            self._known[_sorted_types(expression.types), gives].append(expression)
 
-    def solution(self, puzzle: Expression) -> str:
+    def solution(self, puzzle: Expression, variant: int = 0) -> str:
         """`g` with the puzzle's other arguments: an expression over all of them if there is one, else over fewer, else
         a literal of the answer's type."""
-        draw = random.Random(puzzle.source)
+        draw = _draw(puzzle, variant)
         (_, wanted), *rest = puzzle.types
         header = (
             f"def g({', '.join(_arguments(rest, draw))}):"  # drawn as `predicate` draws: the same defaults
         )
-        body = self._over(tuple(rest), wanted)
-        # A puzzle's arguments are mostly there to be used, and sometimes not.
+        body = self._over(rest, wanted)
         while body is None and rest:
             rest.pop(draw.randrange(len(rest)))
-            body = self._over(tuple(rest), wanted)
+            body = self._over(rest, wanted)
         return f"{header}\n    return {body or _default(wanted, draw)}"
 
-    def _over(self, arguments: tuple[tuple[str, str], ...], wanted: str) -> str | None:
+    def _over(self, arguments: list[tuple[str, str]], wanted: str) -> str | None:
         """The next expression over names of these types, in these arguments' names; None if none fits."""
-        types = _sorted_types(arguments)
-        known = self._by_types.get(types, [])
-        for _ in range(min(len(known), MOST_LOOKS)):
-            expression = known[self._taken[types] % len(known)]
-            self._taken[types] += 1
-            tree = ast.parse(expression.source, mode="eval")
-            if result_type(tree.body) not in (None, wanted):
-                continue
-            renamed = _renamed(tree, expression.types, arguments)
-            if renamed is not None:
-                return renamed
+        for gives in (wanted, None):  # None: the form does not tell
+            key = _sorted_types(arguments), gives
+            known = self._known.get(key, [])
+            for _ in range(min(len(known), MOST_LOOKS)):
+                expression = known[self._taken[key] % len(known)]
+                self._taken[key] += 1
+                renamed = _renamed(expression, arguments)
+                if renamed is not None:
+                    return renamed
         return None
 
 
@@ -256,64 +264,71 @@ def _sorted_types(types: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(sorted(kind for _, kind in types))
 
 
-def _renamed(
-    tree: ast.Expression, names: Iterable[tuple[str, str]], arguments: Iterable[tuple[str, str]]
-) -> str | None:
-    """The expression with its names replaced by arguments of the same types; None where one is taken by a loop."""
+def _renamed(expression: Expression, arguments: Iterable[tuple[str, str]]) -> str | None:
+    """The expression with its names replaced by arguments of the same types; None where a loop takes one of them."""
+    tree = ast.parse(expression.source, mode="eval")
     by_type = lambda item: item[1]  # noqa: E731
-    pairs = zip(sorted(names, key=by_type), sorted(arguments, key=by_type), strict=True)
+    pairs = zip(sorted(expression.types, key=by_type), sorted(arguments, key=by_type), strict=True)
     new = {old: name for (old, _), (name, _) in pairs}
-    bound = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    if bound & set(new.values()):
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    if any(isinstance(node.ctx, ast.Store) and node.id in new.values() for node in names):
         return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            node.id = new.get(node.id, node.id)
+    for node in names:
+        node.id = new.get(node.id, node.id)
     return ast.unparse(tree)
 
 
-def result_type(node: ast.expr) -> str | None:
-    """The type an expression gives, where its form tells."""
-    if isinstance(node, ast.Compare | ast.BoolOp):
-        return "bool"
-    if isinstance(node, ast.Constant):
-        return type(node.value).__name__
-    if isinstance(node, ast.List | ast.ListComp):
-        inner = result_type(
-            node.elts[0] if isinstance(node, ast.List) and node.elts else getattr(node, "elt", node)
-        )
-        return f"List[{inner or 'int'}]" if inner in (None, "int", "str", "float", "bool") else "other"
-    if isinstance(node, ast.Tuple | ast.GeneratorExp):
-        return "other"
-    if isinstance(node, ast.IfExp):
-        return result_type(node.body) or result_type(node.orelse)
-    if isinstance(node, ast.UnaryOp):
-        return "bool" if isinstance(node.op, ast.Not) else result_type(node.operand)
-    if isinstance(node, ast.BinOp):
-        sides = {result_type(node.left), result_type(node.right)}
-        if isinstance(node.op, ast.Div):
-            return "float"
-        if "str" in sides:
-            return "str"
-        return next(
-            (kind for kind in sides if kind and kind.startswith("List")),
-            "float" if "float" in sides else None,
-        )
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return RESULTS.get(node.func.id)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        method = node.func.attr
-        if method.startswith(("is", "starts", "ends")):
+def result_type(node: ast.expr, types: Mapping[str, str]) -> str | None:
+    """The type an expression over names of these types gives, where its form tells; "other" for none of ours."""
+    of = partial(result_type, types=types)
+    match node:
+        case ast.Name():
+            return types.get(node.id)
+        case ast.Constant():
+            return type(node.value).__name__
+        case ast.Compare() | ast.UnaryOp(op=ast.Not()):
             return "bool"
-        return {"split": "List[str]", "find": "int", "index": "int", "count": "int"}.get(method, "str")
-    return None
+        case ast.BoolOp():
+            return of(node.values[0])
+        case ast.UnaryOp():
+            return of(node.operand)
+        case ast.IfExp():
+            return of(node.body) or of(node.orelse)
+        case ast.List() | ast.ListComp():
+            items = [node.elt] if isinstance(node, ast.ListComp) else node.elts
+            inner = (of(items[0]) if items else None) or "int"
+            return f"List[{inner}]" if inner in ("int", "str", "float", "bool") else "other"
+        case ast.Subscript():
+            kind = of(node.value) or ""
+            return kind if isinstance(node.slice, ast.Slice) or kind == "str" else kind[5:-1] or None
+        case ast.BinOp():
+            return _sum_type(of(node.left), of(node.right), node.op)
+        case ast.Call(func=ast.Name(id=name)):
+            return RESULTS.get(name)
+        case ast.Call(func=ast.Attribute(attr=method)):
+            return METHOD_RESULTS.get(
+                method, "bool" if method.startswith(("is", "starts", "ends")) else "str"
+            )
+    return "other"
+
+
+def _sum_type(left: str | None, right: str | None, operation: ast.operator) -> str | None:
+    """What adding, multiplying and the like gives; a list or a text times a number stays what it is."""
+    sides = {left, right}
+    if isinstance(operation, ast.Div):
+        return "float"
+    for kind in sides:
+        if kind == "str" or (kind or "").startswith("List"):
+            return kind
+    return "float" if "float" in sides else "int" if sides == {"int"} else None
 
 
 def documents(
     texts: Iterable[str],
     *,
-    per_shape: int = 40,
+    per_shape: int = 100,
     group: int = 6,
+    variants: int = 3,
     refuse: Callable[[str], bool] = lambda predicate: False,
 ) -> Iterator[str]:
     """Documents of the view: numbered lists of predicates as in a puzzle prompt, and lists of pairs as in training.
@@ -322,6 +337,7 @@ def documents(
       texts: source files.
       per_shape: expressions that differ in names and constants only, at most so many.
       group: functions or pairs a document.
+      variants: how often each predicate stands in a pair, with other defaults and another expression each time.
       refuse: says which predicates must not appear (held-out puzzles).
     """
     shapes: Counter[str] = Counter()
@@ -341,7 +357,7 @@ def documents(
     draw = random.Random(0)
     draw.shuffle(values)
     known = Values(values)
-    for write in (puzzle_list, partial(pair_list, known)):
+    for write in (puzzle_list, *(partial(pair_list, known, variant=i) for i in range(variants))):
         draw.shuffle(puzzles)
         for i in range(0, len(puzzles) - group + 1, group):
             yield write(puzzles[i : i + group]) + "\n"
@@ -352,6 +368,8 @@ def puzzle_list(puzzles: Iterable[Expression]) -> str:
     return BLANK_LINE.join(predicate(e, f"f{i}") for i, e in enumerate(puzzles, start=1))
 
 
-def pair_list(values: Values, puzzles: Iterable[Expression]) -> str:
+def pair_list(values: Values, puzzles: Iterable[Expression], variant: int) -> str:
     """Predicates as puzzles, each with an expression as its supposed solution, as a solve prompt lists them."""
-    return BLANK_LINE.join(pair_text(predicate(puzzle), values.solution(puzzle)) for puzzle in puzzles)
+    return BLANK_LINE.join(
+        pair_text(predicate(puzzle, variant=variant), values.solution(puzzle, variant)) for puzzle in puzzles
+    )

@@ -42,25 +42,35 @@ def test_a_solution_never_uses_what_it_was_not_given():
 @pytest.mark.parametrize(
     ("source", "kind"),
     [
-        ("len(x) * 2", None), ("x / 2", "float"), ("x + 'a'", "str"), ("sorted(x)", None), ("x.split(y)", "List[str]"),
+        ("len(x) * 2", "int"), ("x / 2", "float"), ("x + 'a'", "str"), ("sorted(x)", None), ("x.split(y)", "List[str]"),
+        ("n * 3", "int"), ("n * q", None), ("words[1:]", "List[str]"), ("words[n]", "str"), ("not n", "bool"),
+        ("words * n", "List[str]"), ("q[0]", None), ("(n, n)", "other"),
         ("[a + 1 for a in x]", "List[int]"), ("[c.upper() for c in x]", "List[str]"), ("x > 3", "bool"),
         ("x.isdigit()", "bool"), ("len(x)", "int"), ("[x, y] + z", "List[int]"),
+        ("[] + z", "List[int]"),
     ],
 )  # fmt: skip
 def test_types_are_told_by_form(source, kind):
-    assert result_type(ast.parse(source, mode="eval").body) == kind
+    types = {"n": "int", "words": "List[str]"}
+    assert result_type(ast.parse(source, mode="eval").body, types) == kind
 
 
 @pytest.mark.parametrize(
     "source",
     [
         "open(path) == x", "os.getcwd() == here", "x.__class__ == y", "eval(text) > n", "a < b < c", "x is y",
-        "print(x) == n", "self.size == n", "x[y]['key'] == z", "f(x) == 3", "1 + 2 == 3", "lambda x: x + y",
-        "int(x, base=n) == 3", "x == '" + "long" * 20 + "'",
+        "print(x) == n", "self.size == n", "x[y]['key'] == z", "x[i][j] == z", "x[i, j] == z", "x[[i]] == z",
+        "f(x) == 3", "1 + 2 == 3", "lambda x: x + y", "int(x, base=n) == 3", "x == '" + "long" * 20 + "'",
     ],
 )  # fmt: skip
 def test_what_is_not_harmless_small_and_plain_is_left_out(source):
     assert only(source) is None
+
+
+def test_what_stands_between_brackets_is_no_expression():
+    found = expressions(ast.parse("self.a[:, : n + 1] = self.b[i : j + 2 * k]"))
+    assert [e.source for _, e in found] == ["n + 1", "j + 2 * k"]
+    assert only("x[i : j + 2]") is not None
 
 
 def test_only_the_outermost_expression_is_taken():
