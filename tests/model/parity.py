@@ -23,28 +23,23 @@ def close(actual: np.ndarray, expected: np.ndarray, what: str) -> None:
 
 
 def our_logits(model: store.LoadedModel, texts: list[list[int]]) -> dict[str, list[np.ndarray]]:
-    """Logits of every text [length, V], computed in three ways: padded in a batch, packed in a row, far apart."""
-    longest, total = max(map(len, texts)), sum(map(len, texts))
+    """Logits of every text [length, V], computed in several ways, by name."""
+    total = sum(map(len, texts))
     tokens = np.full((len(texts) + 2, total + len(texts)), 7, np.int32)
     positions, segments = np.zeros_like(tokens), np.zeros_like(tokens)
-    where = []  # (row, start) of each text in each way
-    for row, text in enumerate(texts):  # padded
-        where.append((row, 0))
-    start = 0
-    for text in texts:  # packed
-        where.append((len(texts), start))
-        start += len(text)
-    start = 0
-    for text in reversed(texts):  # packed the other way, padding between
-        where.append((len(texts) + 1, start))
-        start += len(text) + 1
-    where[-len(texts) :] = reversed(where[-len(texts) :])
-    for i, (row, start) in enumerate(where):
-        text = texts[i % len(texts)]
-        part = slice(start, start + len(text))
-        tokens[row, part], positions[row, part] = text, np.arange(len(text))
-        segments[row, part] = 1 + i % len(texts)
-    assert longest <= total
+    starts = np.cumsum([0, *map(len, texts)])
+    ways = {  # (row, start) of each text
+        "padded": [(i, 0) for i in range(len(texts))],
+        "packed": [(len(texts), int(start)) for start in starts[:-1]],
+        "packed in reverse, padding between": [
+            (len(texts) + 1, int(total - end + len(texts) - 1 - i)) for i, end in enumerate(starts[1:])
+        ],
+    }
+    for way in ways.values():
+        for i, (row, start) in enumerate(way):
+            part = slice(start, start + len(texts[i]))
+            tokens[row, part], positions[row, part] = texts[i], np.arange(len(texts[i]))
+            segments[row, part] = 1 + i
 
     def logits(params: network.Params) -> jax.Array:
         hidden = network.forward(
@@ -54,9 +49,10 @@ def our_logits(model: store.LoadedModel, texts: list[list[int]]) -> dict[str, li
 
     with jax.default_matmul_precision("highest"):
         found = np.asarray(jax.jit(logits, compiler_options=QUICK)(model.params))
-    pieces = [found[row, start : start + len(texts[i % len(texts)])] for i, (row, start) in enumerate(where)]
-    ways = ("padded", "packed", "packed the other way")
-    return {way: pieces[i * len(texts) : (i + 1) * len(texts)] for i, way in enumerate(ways)}
+    return {
+        name: [found[row, start : start + len(text)] for text, (row, start) in zip(texts, way, strict=True)]
+        for name, way in ways.items()
+    }
 
 
 class Numbers:

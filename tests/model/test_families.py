@@ -3,7 +3,6 @@
 import dataclasses
 import re
 
-import jax
 import numpy as np
 import pytest
 
@@ -20,17 +19,18 @@ from verifier.errors import UserError
 
 MODELS = gin_files.GIN_FOLDER / "models"
 # Sizes of published models; where a number comes from stands in the file itself.
-SIZES = sorted(path for path in MODELS.glob("*.gin") if "weights, " in path.read_text())
+SIZES = sorted(
+    path for path in MODELS.glob("*.gin") if re.match(r"# [\d,.]+[BM]? weights, ", path.read_text())
+)
 
 
 def gin_config(name: str) -> ModelConfig:
-    with gin.unlock_config():
-        gin.clear_config()
-        gin.parse_config_file(str(MODELS / f"{name}.gin"))
     try:
+        gin_files.load([str(MODELS / f"{name}.gin")], [])
         return gin.get_configurable(ModelConfig)()
     finally:
-        gin.clear_config()
+        with gin.unlock_config():
+            gin.clear_config()
 
 
 # config.json of published models, in the spelling of their day; keys that say nothing about the function left out.
@@ -181,4 +181,4 @@ def test_llama3_leaves_fast_frequencies_and_slows_slow_ones():
     config = dataclasses.replace(read({**LLAMA, "hidden_size": 256}), rope_scaling=scaling)
     ratio = plain / rotary_frequencies(config)
     assert ratio[0] == 1.0 and np.isclose(ratio[-1], 8.0, rtol=1e-6) and (np.diff(ratio) >= -1e-6).all()
-    assert jax.tree.all(ratio[(ratio != 1.0) & (ratio < 7.999)] > 1.0)
+    assert ((ratio > 1.01) & (ratio < 7.9)).any(), "a ramp between"

@@ -1,8 +1,8 @@
 """One tiny random model of each published family, as transformers and torch define them.
 
-Shapes are chosen so that nothing lines up by accident: grouped heads, head sizes that are not D / H, windows shorter than
-the texts, quarters of CodeGen's heads that hold two each. Used by scripts/golden_models and by the live comparison; this
-module imports torch only when a model is built.
+Shapes are chosen so that nothing lines up by accident: grouped heads, head sizes that are not D / H, windows
+shorter than the texts, quarters of CodeGen's heads that hold two each. Used by scripts/golden_models and by the
+live comparison; torch is imported only when a model is built.
 """
 
 import shutil
