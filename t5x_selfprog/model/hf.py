@@ -71,7 +71,7 @@ def open_published(folder: str) -> Published:
         for layer, name in numbered(weight, config.num_layers):
             wanted[name] = weight.shape(shapes)
             renamed.update({other.format(layer): name for other in weight.also})
-    tensors = {renamed.get(name, name): tensor for name, tensor in _find_tensors(folder).items()}
+    tensors = {renamed.get(name, name): tensor for name, tensor in find_tensors(folder).items()}
     surplus = re.compile(f"{family.surplus}|{TIED_HEAD}" if config.head == "tied" else family.surplus)
     tensors = {name: x for name, x in tensors.items() if name in wanted or not surplus.match(name)}
     wrong = store.mismatches({name: x.shape for name, x in tensors.items()}, wanted, "config.json")
@@ -101,7 +101,7 @@ def read_json(path: str) -> dict[str, Any]:
     return found
 
 
-def _find_tensors(folder: str) -> dict[str, StoredTensor]:
+def find_tensors(folder: str) -> dict[str, StoredTensor]:
     """All tensors of a folder, safetensors before PyTorch's own files. Raises UserError where there are none."""
     for base, read in ((SAFETENSORS, lambda path: read_safetensors(path)[0]), (TORCH, read_torch_file)):
         index = os.path.join(folder, base + ".index.json")
