@@ -9,6 +9,7 @@ from typing import Any, Literal
 # All stages are imported with the loop, so that one gin file serves every subcommand of a run.
 _LOOP = "t5x_selfprog.loop"
 _COMMANDS = "t5x_selfprog.stages.commands"
+_MODELS = "t5x_selfprog.model.commands"
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,48 @@ COMMANDS = (
             Option("--source", "has puzzles.json and split.json", {"required": True, "metavar": "DIR"}),
             Option("--download", "fetch them into that folder first", {"action": "store_true"}),
             Option("--output", "write them as puzzle records, a folder for each split", {"metavar": "DIR"}),
+        ),
+    ),
+    Command(
+        "import",
+        "make a published model (Hugging Face format) one of ours",
+        "Reads config.json, the tokenizer and safetensors or pytorch_model.bin of a GPT-Neo, GPT-J, CodeGen, "
+        "GPT-NeoX, Llama, Qwen 2 or 3, StarCoder2 or Gemma model; one tensor at a time, so memory does not depend "
+        "on the model's size. What it writes can be Experiment.base.",
+        (
+            "import --model=downloads/gpt-neo-125m --output=models/gpt_neo_125m",
+            "import --model=Qwen/Qwen2.5-Coder-0.5B --output=models/qwen_0p5b      # where there is a network",
+        ),
+        f"{_MODELS}:import_model",
+        run_dir="unused",
+        configured_by="",
+        options=(
+            Option(
+                "--model", "a folder, or a name on the Hugging Face Hub", {"required": True, "metavar": "M"}
+            ),
+            Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"}),
+            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: as published)"),
+        ),
+    ),
+    Command(
+        "export",
+        "write a model in the Hugging Face format",
+        "Writes config.json, the tokenizer and safetensors that `transformers`, and so vLLM, loads as they are.",
+        (
+            "export --model=base --output=exported/base                     # the one that ships",
+            "export --model=runs/quickstart/iter_001/6_checkpoints --output=exported/tuned --dtype=bfloat16",
+        ),
+        f"{_MODELS}:export_model",
+        run_dir="unused",
+        configured_by="",
+        options=(
+            Option(
+                "--model",
+                "a model folder, a run's 6_checkpoints, or the name of one that ships",
+                {"required": True, "metavar": "M"},
+            ),
+            Option("--output", "the new folder", {"required": True, "metavar": "DIR"}),
+            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: as they are)"),
         ),
     ),
     Command(

@@ -1,4 +1,7 @@
-"""Text to token ids and back by byte-level BPE: our own tokenizers and those of Hugging Face directories.
+"""Text to token ids and back by BPE over bytes: our own tokenizers and those of Hugging Face directories.
+
+Two kinds: byte-level (GPT-2's, ours, most code models') and byte fallback (SentencePiece's: Code Llama, Gemma).
+Either way a token stands for a string of bytes, and the bytes of a text's tokens are the text's.
 
 A directory with `tokenizer.json` is read with the `tokenizers` library alone; older ones (vocab.json and
 merges.txt) go through transformers' AutoTokenizer, imported only then.
@@ -7,7 +10,8 @@ merges.txt) go through transformers' AutoTokenizer, imported only then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -40,11 +44,19 @@ PRE_TOKENS = "|".join(
 class Tokenizer:
     """A loaded tokenizer. The names of special tokens in a text are plain text to `encode`, never ids."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, eos_id: int, pad_id: int) -> None:
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        eos_id: int,
+        pad_id: int,
+        spell: Callable[[str], bytes],
+    ) -> None:
+        """spell: the bytes that a token of the vocabulary, as the backend names it, stands for."""
         backend.encode_special_tokens = True
-        self._backend = backend
+        self._backend, self._spell = backend, spell
         self._special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
         self._special |= {eos_id, pad_id}
+        self._added = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
         self.eos_id = eos_id
         self.pad_id = pad_id
         self.vocab_size: int = backend.get_vocab_size()
@@ -54,7 +66,7 @@ class Tokenizer:
         """Load a tokenizer directory, or a tokenizer.json.
 
         Raises:
-          UserError: nothing there, not byte-level BPE, no end-of-text token; with the path and the remedy.
+          UserError: nothing there, not BPE over bytes, no end-of-text token; with the path and the remedy.
         """
         path = Path(path)
         directory = path if path.is_dir() else path.parent
@@ -74,7 +86,7 @@ class Tokenizer:
                 f"{path}: no tokenizer here (looked for tokenizer.json); point to a model directory, or make "
                 "one with `scripts/pretraining_corpus --output DIR --tokenizer=new`, in DIR/tokenizer"
             )
-        _require_byte_level(backend, file)
+        backend, spell = _over_bytes(backend, file)
         eos_id = backend.token_to_id(names.get("eos_token") or END_OF_TEXT)
         if eos_id is None:
             raise UserError(
@@ -82,7 +94,7 @@ class Tokenizer:
             )
         pad_id = backend.token_to_id(names["pad_token"]) if names.get("pad_token") else None
         # GPT-2 and its kin have no padding token; end of text serves, as padded positions are masked anyway.
-        return cls(backend, eos_id, eos_id if pad_id is None else pad_id)
+        return cls(backend, eos_id, eos_id if pad_id is None else pad_id, spell)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without special tokens. A lone surrogate (no UTF-8 holds one) becomes U+FFFD."""
@@ -109,9 +121,10 @@ class Tokenizer:
         token = self._backend.id_to_token(token_id)
         if token is None:
             raise ValueError(f"token id {token_id} is outside the vocabulary of {self.vocab_size}")
-        if token_id in self._backend.get_added_tokens_decoder():
+        # Added tokens are spelled as text in byte-level vocabularies; SentencePiece's are spelled as all others.
+        if token_id in self._special or (token_id in self._added and self._spell is _spell_byte_level):
             return token.encode()
-        return bytes(_BYTE_OF_CHAR[char] for char in token)
+        return self._spell(token)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, directory: Path) -> None:
@@ -179,9 +192,36 @@ def _through_transformers(directory: Path) -> tuple[tokenizers.Tokenizer, dict[s
     return backend, {"eos_token": loaded.eos_token or "", "pad_token": loaded.pad_token or ""}
 
 
-def _require_byte_level(backend: tokenizers.Tokenizer, file: Path) -> None:
-    kinds = json.dumps(json.loads(backend.to_str())["decoder"])
-    if not isinstance(backend.model, models.BPE) or "ByteLevel" not in kinds:
-        raise UserError(
-            f"{file}: only byte-level BPE tokenizers are supported (GPT-2's kind), this is another"
-        )
+def _over_bytes(
+    backend: tokenizers.Tokenizer, file: Path
+) -> tuple[tokenizers.Tokenizer, Callable[[str], bytes]]:
+    """The backend, fit to encode any text as it is, and what its tokens stand for.
+
+    Raises UserError where it is neither of the two kinds.
+    """
+    described = json.loads(backend.to_str())
+    decoder = json.dumps(described["decoder"])
+    if isinstance(backend.model, models.BPE) and "ByteLevel" in decoder:
+        return backend, _spell_byte_level
+    if isinstance(backend.model, models.BPE) and "ByteFallback" in decoder:
+        # SentencePiece puts a space before every text. Ours come in pieces (prefix, prompt), where it would be wrong.
+        steps = (described.get("normalizer") or {}).get("normalizers", [])
+        steps[:] = [step for step in steps if step["type"] != "Prepend"]
+        if (described.get("pre_tokenizer") or {}).get("type") == "Metaspace":
+            described["pre_tokenizer"]["prepend_scheme"] = "never"
+        return tokenizers.Tokenizer.from_str(json.dumps(described)), _spell_byte_fallback
+    raise UserError(
+        f"{file}: only BPE tokenizers over bytes are supported (byte-level as GPT-2's, or byte fallback as "
+        "Llama's), this is another"
+    )
+
+
+def _spell_byte_level(token: str) -> bytes:
+    return bytes(_BYTE_OF_CHAR[char] for char in token)
+
+
+def _spell_byte_fallback(token: str) -> bytes:
+    """SentencePiece's: `<0x0A>` is a byte, U+2581 a space, the rest is UTF-8."""
+    if re.fullmatch(r"<0x[0-9A-F]{2}>", token):
+        return bytes([int(token[3:5], 16)])
+    return token.replace("\u2581", " ").encode()

@@ -151,8 +151,67 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path):
     tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<|endoftext|>": 1}, "a")).save(
         str(tmp_path / "tokenizer.json")
     )
-    with pytest.raises(UserError, match="byte-level"):
+    with pytest.raises(UserError, match="BPE tokenizers over bytes"):
         Tokenizer.load(tmp_path)
+
+
+def sentencepiece_like(folder: Path, metaspace: bool) -> Tokenizer:
+    """A tokenizer of Llama's kind, in the older (normaliser) or the newer (Metaspace) way of putting spaces."""
+    special = ["<unk>", "<s>", "</s>"]
+    words = [
+        "\u2581",
+        *"abdefr",
+        "de",
+        "def",
+        "\u2581d",
+        "\u2581de",
+        "\u2581def",
+        "\u2581\u2581",
+        "\u2581\u2581\u2581\u2581",
+    ]
+    vocabulary = {
+        token: i for i, token in enumerate([*special, *(f"<0x{b:02X}>" for b in range(256)), *words])
+    }
+    merges = [
+        ("\u2581", "\u2581"),
+        ("\u2581\u2581", "\u2581\u2581"),
+        ("d", "e"),
+        ("de", "f"),
+        ("\u2581", "d"),
+    ]
+    merges += [("\u2581d", "e"), ("\u2581", "de"), ("\u2581", "def"), ("\u2581de", "f")]
+    model = tokenizers.models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    backend = tokenizers.Tokenizer(model)
+    if metaspace:
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    else:
+        steps = [tokenizers.normalizers.Prepend("\u2581"), tokenizers.normalizers.Replace(" ", "\u2581")]
+        backend.normalizer = tokenizers.normalizers.Sequence(steps)
+    backend.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("\u2581", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(" ", 1, 0),
+        ]
+    )
+    backend.add_special_tokens(special)
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": {"content": "</s>"}}')
+    return Tokenizer.load(folder)
+
+
+@pytest.mark.parametrize("metaspace", [False, True])
+def test_a_tokenizer_of_llamas_kind_encodes_texts_as_they_are(tmp_path, metaspace):
+    tokenizer = sentencepiece_like(tmp_path, metaspace)
+    assert tokenizer.eos_id == 2
+    for text in ("def", " def", "  \n    def(x)\r\n\n", "\0 \u2028é🙂</s><0x0A>", ""):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert b"".join(map(tokenizer.token_bytes, ids)) == text.encode()
+    # A text's pieces are the text: nothing is put before a piece.
+    assert tokenizer.encode("def") + tokenizer.encode(" def") == tokenizer.encode("def def")
+    assert len(tokenizer.encode("    def")) < 3
 
 
 def test_loading_imports_neither_transformers_nor_torch():

@@ -9,6 +9,26 @@ from verifier.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
+class RopeScaling:
+    """How a model's rotary frequencies were stretched for a longer context than it was first trained on.
+
+    Attributes:
+      kind: "linear" (every frequency divided by `factor`; Chen et al. 2023) or "llama3" (Llama 3.1: only the
+        slow ones, with a ramp between wavelengths of original_context / high_freq_factor and / low_freq_factor).
+    """
+
+    kind: Literal["linear", "llama3"] = "linear"
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_context: int = 8192
+
+    def __post_init__(self):
+        if self.kind not in ("linear", "llama3"):
+            raise UserError(f"RopeScaling.kind={self.kind!r}: choose 'linear' or 'llama3'.")
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Shape and style of a decoder. Every published family is a choice of these fields.
 
@@ -20,6 +40,7 @@ class ModelConfig:
       mlp: "swiglu" / "geglu" (gated, two input matrices) or "gelu_tanh" / "gelu" (one input matrix).
       positions: "rotary" (pairs of halves), "rotary_interleaved" (pairs of neighbours) or "learned" (added once).
       rotary_dim: leading channels of a head that rotate; None means all of them.
+      rope_scaling: how rotary frequencies were stretched, if they were.
       residual: "serial" (attention, then MLP), or "parallel" (both read the block's input; GPT-J with one
         norm, GPT-NeoX with two: see `parallel_norms`).
       windows: attention spans by layer, repeated over the depth; None is unlimited. GPT-Neo: (None, 256).
@@ -45,6 +66,7 @@ class ModelConfig:
     positions: Literal["rotary", "rotary_interleaved", "learned"] = "rotary"
     rope_theta: float = 10_000.0
     rotary_dim: int | None = None
+    rope_scaling: RopeScaling | None = None
     residual: Literal["serial", "parallel"] = "serial"
     parallel_norms: Literal[1, 2] = 1
     windows: tuple[int | None, ...] = (None,)
@@ -92,4 +114,7 @@ class ModelConfig:
         missing = sorted(n for n, f in known.items() if f.default is dataclasses.MISSING and n not in fields)
         if surplus or missing:
             raise UserError(f"{where}: unknown model fields {surplus}, missing model fields {missing}.")
+        scaling = fields.get("rope_scaling")
+        if isinstance(scaling, Mapping):
+            fields = {**fields, "rope_scaling": RopeScaling(**scaling)}
         return cls(**fields)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from t5x_selfprog.model.config import ModelConfig
@@ -113,6 +114,21 @@ class MLP(nnx.Module):
         return self.down(jax.nn.gelu(self.up(x), approximate=self.kind == "gelu_tanh"))
 
 
+def rotary_frequencies(config: ModelConfig) -> np.ndarray:
+    """Radians a position for each rotated pair of channels, [rotary_dim / 2] float32."""
+    dim, scaling = config.rotary_dim or config.head_dim, config.rope_scaling
+    frequency = config.rope_theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
+    if scaling is not None and scaling.kind == "linear":
+        frequency = frequency / scaling.factor
+    elif scaling is not None:
+        # Llama 3.1: turns within the original context decide; many are kept, few are slowed, a ramp between.
+        turns = scaling.original_context * frequency / (2 * np.pi)
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
+        frequency = frequency * (kept + (1.0 - kept) / scaling.factor)
+    return frequency.astype(np.float32)
+
+
 def rotate(x: jax.Array, positions: jax.Array, config: ModelConfig) -> jax.Array:
     """Rotary position embedding (Su et al. 2021), computed in float32.
 
@@ -122,7 +138,7 @@ def rotate(x: jax.Array, positions: jax.Array, config: ModelConfig) -> jax.Array
     if config.positions == "learned":
         return x
     dim = config.rotary_dim or config.head_dim
-    frequency = config.rope_theta ** (-jnp.arange(0, dim, 2, dtype=jnp.float32) / dim)
+    frequency = jnp.asarray(rotary_frequencies(config))
     angle = positions[..., None].astype(jnp.float32) * frequency.reshape((1,) * positions.ndim + (-1,))
     sin, cos = jnp.sin(angle)[..., None, :], jnp.cos(angle)[..., None, :]
     turned, kept = x[..., :dim].astype(jnp.float32), x[..., dim:]

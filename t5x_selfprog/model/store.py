@@ -1,7 +1,7 @@
 """Models on disk: weights, shape and tokenizer in one directory, with an identity that follows the weights.
 
 Two layouts, told apart by what is there:
-  weights.safetensors + model.json + tokenizer.json      small, one file: what ships, what `pretrain` exports
+  weights.safetensors + model.json + tokenizer.json      one file: what ships, what `pretrain` and `import` write
   <step>/ (Orbax) + done.json + model.json + tokenizer   what training stages leave behind
 """
 
@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,14 @@ import numpy as np
 
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.tensor_files import (
+    FLOATS,
+    StoredTensor,
+    TensorSpec,
+    in_chunks,
+    read_safetensors,
+    write_safetensors,
+)
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.errors import UserError
@@ -27,9 +37,16 @@ TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
 )
+# What goes with a model wherever it goes: its tokenizer, and what an imported one's publisher said of it.
+COMPANIONS = (*TOKENIZER_FILES, "config.json", "generation_config.json")
+WEIGHTS = "weights.safetensors"
+_NO_IDENTITY = "0" * 16  # holds the place in a file's header until its weights are known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +60,40 @@ class LoadedModel:
     path: str
 
 
+class StoredLeaf(Protocol):
+    """A stacked weight on disk; `open` reads it, or maps it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    def open(self) -> np.ndarray: ...
+
+
+class Identity:
+    """A digest of names, shapes and float32 values of all weights, fed in the order of their names."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, name: str, shape: tuple[int, ...]) -> None:
+        self._digest.update(f"{name} {tuple(shape)}".encode())
+
+    def add(self, values: np.ndarray) -> None:
+        self._digest.update(np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8).data)
+
+    def hex(self) -> str:
+        return self._digest.hexdigest()[:16]
+
+
 def weights_identity(params: network.Params) -> str:
-    """A digest of names, shapes and float32 values of all weights."""
-    digest = hashlib.sha256()
-    for path, value in sorted(_flatten(params).items()):
-        array = np.asarray(jax.device_get(value), np.float32)
-        digest.update(f"{path} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+    """The identity of weights in memory."""
+    identity = Identity()
+    for path, value in sorted(flatten(params).items()):
+        array = np.asarray(jax.device_get(value))
+        identity.begin(path, array.shape)
+        identity.add(array)
+    return identity.hex()
 
 
 def resolve(path: str) -> str:
@@ -58,22 +101,34 @@ def resolve(path: str) -> str:
     for candidate in (path, os.path.join(SHIPPED, path)):
         if os.path.exists(os.path.join(candidate, "model.json")):
             return candidate
+    if os.path.exists(os.path.join(path, "config.json")):
+        raise UserError(
+            f"{path} holds a published model, not one of ours (config.json, but no model.json): make one with "
+            f"`selfprog import --model={path} --output=DIR`."
+        )
     raise UserError(
-        f"No model at {path!r} (no model.json there, nor a shipped model of that name in {SHIPPED}). "
-        "Make one with `selfprog pretrain`, or name a finished run's 6_checkpoints directory."
+        f"No model at {path!r} (no model.json there, nor a shipped model of that name in {SHIPPED}). Make one "
+        "with `selfprog pretrain` or `selfprog import`, or name a finished run's 6_checkpoints directory."
     )
+
+
+def read_config(path: str) -> ModelConfig:
+    """The shape of the model in a directory that `resolve` returned."""
+    with open(os.path.join(path, "model.json")) as file:
+        return ModelConfig.from_json(file.read(), os.path.join(path, "model.json"))
 
 
 def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
     """Reads config, tokenizer and weights (float32, laid out by the partitioner).
+
+    Every device's part of a weight is read by itself, so that a host holds one weight besides its devices'.
 
     Raises:
       UserError: nothing there, an unfinished training run, or weights that do not match model.json (every
         missing, surplus and misshapen tensor is listed).
     """
     path = resolve(path)
-    with open(os.path.join(path, "model.json")) as file:
-        config = ModelConfig.from_json(file.read(), os.path.join(path, "model.json"))
+    config = read_config(path)
     abstract = network.abstract_params(config)
     if partitioner is not None:
         shardings = partitioner.param_shardings(network.logical_axes(config), abstract)
@@ -81,38 +136,73 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
         shardings = jax.tree.map(
             lambda _: jax.sharding.SingleDeviceSharding(jax.local_devices()[0]), abstract
         )
-    if os.path.exists(os.path.join(path, "weights.safetensors")):
-        params = _load_safetensors(os.path.join(path, "weights.safetensors"), abstract, shardings)
-        identity = weights_identity(params)
-    elif os.path.exists(os.path.join(path, "done.json")):
+    if os.path.exists(os.path.join(path, WEIGHTS)):
+        tensors, identity = _open_weights(path, config)
+        params = _place(tensors, abstract, shardings)
+    else:
         from t5x_selfprog.training.checkpoints import abstract_like, restore_params
 
-        with open(os.path.join(path, "done.json")) as file:
-            done = json.load(file)
-        params, identity = (
-            restore_params(path, done["step"], abstract_like(abstract, shardings)),
-            done["identity"],
-        )
-    else:
-        raise UserError(f"{path} holds an unfinished training run: finish it with the command that began it.")
+        done = _done(path)
+        params = restore_params(path, done["step"], abstract_like(abstract, shardings))
+        identity = done["identity"]
     return LoadedModel(config, params, Tokenizer.load(path), identity, path)
+
+
+def leaves(path: str) -> tuple[ModelConfig, Mapping[str, StoredLeaf]]:
+    """The shape and the weights of a model directory by name, none of which is read yet.
+
+    Raises UserError as `load` does.
+    """
+    path = resolve(path)
+    config = read_config(path)
+    if os.path.exists(os.path.join(path, WEIGHTS)):
+        return config, _open_weights(path, config)[0]
+    from t5x_selfprog.model.orbax_leaves import open_leaves
+
+    return config, open_leaves(path, _done(path)["step"], flatten(network.abstract_params(config)))
 
 
 def save(
     path: str, config: ModelConfig, params: network.Params, tokenizer_from: str, dtype: str = "bfloat16"
 ) -> None:
-    """Writes the small layout; weights are rounded to `dtype`."""
-    from safetensors.flax import save as to_bytes
-
+    """Writes the one-file layout; weights are rounded to `dtype`."""
     describe(path, config, tokenizer_from)
-    flat = {name: jnp.asarray(value, dtype) for name, value in _flatten(params).items()}
-    atomic_write(os.path.join(path, "weights.safetensors"), to_bytes(flat))
+    rounded = jnp.dtype(dtype)
+
+    def parts(value: jax.Array) -> Iterator[np.ndarray]:
+        yield np.asarray(jax.device_get(value))
+
+    specs = [
+        TensorSpec(name, value.shape, rounded, lambda value=value: parts(value))  # type: ignore[misc]
+        for name, value in flatten(params).items()
+    ]
+    write_weights(path, specs)
+
+
+def write_weights(path: str, tensors: Iterable[TensorSpec]) -> str:
+    """Writes weights.safetensors a piece at a time, its identity in its header; returns the identity."""
+    identity = Identity()
+
+    def observe(tensor: TensorSpec, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        identity.begin(tensor.name, tensor.shape)
+        for chunk in chunks:
+            identity.add(chunk)
+            yield chunk
+
+    write_safetensors(
+        os.path.join(path, WEIGHTS),
+        sorted(tensors, key=lambda tensor: tensor.name),
+        {"identity": _NO_IDENTITY},
+        observe,
+        lambda: {"identity": identity.hex()},
+    )
+    return identity.hex()
 
 
 def describe(path: str, config: ModelConfig, tokenizer_from: str) -> None:
-    """Writes model.json and copies the tokenizer's files beside it."""
+    """Writes model.json and copies beside it the tokenizer's files, and what the model's publisher said."""
     os.makedirs(path, exist_ok=True)
-    for name in TOKENIZER_FILES:
+    for name in COMPANIONS:
         source = os.path.join(tokenizer_from, name)
         target = os.path.join(path, name)
         if os.path.exists(source) and not os.path.exists(target):
@@ -121,27 +211,68 @@ def describe(path: str, config: ModelConfig, tokenizer_from: str) -> None:
     atomic_write(os.path.join(path, "model.json"), config.to_json())
 
 
-def _flatten(params: network.Params) -> dict[str, jax.Array]:
-    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    return {"/".join(str(key.key) for key in path): value for path, value in leaves}
+def flatten(params: Any) -> dict[str, Any]:
+    """Leaves by path: "blocks/attention/query/kernel"."""
+    found = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {"/".join(str(key.key) for key in path): value for path, value in found}
 
 
-def _load_safetensors(path: str, abstract: network.Params, shardings: network.Params) -> network.Params:
-    from safetensors import safe_open
+def mismatches(
+    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], wants: str
+) -> list[str]:
+    """A line for every tensor that is missing, surplus or misshapen; wants: who says how it should be."""
+    wrong = [f"{name}: missing" for name in sorted(set(wanted) - set(found))]
+    wrong += [f"{name}: not part of this model" for name in sorted(set(found) - set(wanted))]
+    return wrong + [
+        f"{name}: shape {found[name]}, {wants} wants {wanted[name]}"
+        for name in sorted(set(found) & set(wanted))
+        if found[name] != wanted[name]
+    ]
 
-    wanted, places = _flatten(abstract), _flatten(shardings)
-    with safe_open(path, framework="flax") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        wrong = [f"{n}: missing" for n in sorted(set(wanted) - set(found))]
-        wrong += [f"{n}: not part of this model" for n in sorted(set(found) - set(wanted))]
-        wrong += [
-            f"{n}: shape {found[n]}, model.json wants {wanted[n].shape}"
-            for n in sorted(set(found) & set(wanted))
-            if found[n] != wanted[n].shape
-        ]
-        if wrong:
-            raise UserError(f"{path} does not match model.json beside it:\n  " + "\n  ".join(wrong))
-        values = {n: jax.device_put(file.get_tensor(n).astype(jnp.float32), places[n]) for n in wanted}
-    return jax.tree_util.tree_map_with_path(
-        lambda p, _: values["/".join(str(key.key) for key in p)], abstract
-    )
+
+def _open_weights(path: str, config: ModelConfig) -> tuple[dict[str, StoredTensor], str]:
+    """The tensors of weights.safetensors, and their identity."""
+    file = os.path.join(path, WEIGHTS)
+    tensors, metadata = read_safetensors(file)
+    wanted = {name: leaf.shape for name, leaf in flatten(network.abstract_params(config)).items()}
+    wrong = mismatches({name: x.shape for name, x in tensors.items()}, wanted, "model.json")
+    wrong += [
+        f"{name}: numbers of type {x.stored_as}" for name, x in tensors.items() if x.dtype not in FLOATS
+    ]
+    if wrong:
+        raise UserError(f"{file} does not match model.json beside it:\n  " + "\n  ".join(wrong))
+    return tensors, metadata.get("identity") or _identity_of(tensors)
+
+
+def _identity_of(tensors: Mapping[str, StoredTensor]) -> str:
+    identity = Identity()
+    for name, tensor in sorted(tensors.items()):
+        identity.begin(name, tensor.shape)
+        for chunk in in_chunks(tensor.open(), np.dtype(np.float32)):
+            identity.add(chunk)
+    return identity.hex()
+
+
+def _done(path: str) -> dict[str, Any]:
+    try:
+        with open(os.path.join(path, "done.json")) as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} holds an unfinished training run: finish it with the command that began it."
+        ) from error
+
+
+def _place(
+    tensors: Mapping[str, StoredTensor], abstract: network.Params, shardings: network.Params
+) -> network.Params:
+    """Reads weights one by one into their shardings, as float32."""
+
+    def one(path: tuple, shape: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
+        stored = tensors["/".join(str(key.key) for key in path)].open()
+        array = jax.make_array_from_callback(
+            shape.shape, sharding, lambda index: np.array(stored[index], np.float32, order="C")
+        )
+        return jax.block_until_ready(array)  # before the next is read: transfers hold their source
+
+    return jax.tree_util.tree_map_with_path(one, abstract, shardings)

@@ -1,0 +1,1 @@
+"""The families of published models: a file for each kind of block, and one table of them all."""

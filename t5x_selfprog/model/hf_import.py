@@ -1,0 +1,78 @@
+"""Published weights in: a Hugging Face folder becomes a model directory of ours.
+
+The host never holds more than one tensor: what is read is mapped from disk, one layer of one tensor at a time, and
+goes out in pieces.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from t5x_selfprog.model import hf, network, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.new_folder import new_folder
+from t5x_selfprog.model.tensor_files import DTYPES, TensorSpec, dtype_named
+from t5x_selfprog.model.weight_map import Weight, numbered
+from t5x_selfprog.tokenizer import Tokenizer
+from verifier.errors import UserError
+
+
+def import_model(folder: str, output: str, dtype: str | None = None) -> dict[str, Any]:
+    """Turns a published model's folder into a model directory of ours.
+
+    Args:
+      dtype: what weights are rounded to; None keeps what is there.
+
+    Returns:
+      What was imported: family, parameters, identity, bytes.
+    """
+    published = hf.open_published(folder)
+    config = published.config
+    _check_tokenizer(folder, config, published.said)
+    as_stored = None if dtype is None else dtype_named(dtype)
+    specs = list(_our_tensors(published, as_stored))
+    with new_folder(output, sum(spec.num_bytes for spec in specs)) as partial:
+        store.describe(partial, config, folder)
+        identity = store.write_weights(partial, specs)
+    return {
+        "family": published.family.model_type,
+        "parameters": network.num_params(config),
+        "identity": identity,
+        "bytes": sum(spec.num_bytes for spec in specs),
+        "model": output,
+    }
+
+
+def _our_tensors(published: hf.Published, dtype: np.dtype | None) -> Iterator[TensorSpec]:
+    """Our leaves, each made up of its layers when it is written."""
+    config = published.config
+    stacked = {name: x.shape for name, x in store.flatten(network.abstract_params(config)).items()}
+    for weight in published.family.weights(config):
+        names = [name for _, name in numbered(weight, config.num_layers)]
+        found = {published.tensors[name].dtype for name in names}
+        kept = found.pop() if len(found) == 1 else DTYPES["F32"]
+        for leaf in weight.ours:
+
+            def parts(weight: Weight = weight, leaf: str = leaf, names: Sequence[str] = names):
+                return (published.layer(weight, leaf, name) for name in names)
+
+            yield TensorSpec(leaf, stacked[leaf], dtype or kept, parts)
+
+
+def _check_tokenizer(folder: str, config: ModelConfig, said: Mapping[str, Any]) -> None:
+    """Raises UserError for a tokenizer that is absent, or that was not made for this model."""
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model's embedding {config.vocab_size:,} "
+            "rows, so it belongs to another model: copy the tokenizer's files from the model's own page"
+        )
+    ends = said.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends]
+    if ends != [None] and tokenizer.eos_id not in ends:
+        raise UserError(
+            f"{folder}: end of text is token {tokenizer.eos_id} for the tokenizer and {said['eos_token_id']} in "
+            "config.json: copy the tokenizer's files from the model's own page, or name the right eos_token in "
+            "tokenizer_config.json"
+        )

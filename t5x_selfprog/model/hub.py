@@ -1,0 +1,40 @@
+"""A published model by its name on the Hugging Face Hub: its files, fetched once into the Hub's own cache."""
+
+import os
+import re
+
+from verifier.errors import UserError
+
+# Other frameworks' weights, and training leftovers, would double the download.
+WANTED = ("*.json", "*.txt", "*.model", "*.jinja")
+SAFETENSORS, TORCH = ("*.safetensors",), ("pytorch_model*.bin",)
+
+
+def local_folder(model: str) -> str:
+    """The folder of a published model, which is downloaded if `model` is a name (`owner/name`) and no folder.
+
+    Raises:
+      UserError: neither, or the Hub does not have it, or cannot be reached.
+    """
+    if os.path.isdir(model):
+        return model
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise UserError(f"--model={model}: no such folder, nor a name of the form owner/model")
+    # Imported here: huggingface_hub takes half a second, and folders do not need it.
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        folder = huggingface_hub.snapshot_download(model, allow_patterns=[*WANTED, *SAFETENSORS])
+        if not any(name.endswith(".safetensors") for name in os.listdir(folder)):
+            folder = huggingface_hub.snapshot_download(model, allow_patterns=[*WANTED, *TORCH])
+        return folder
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        if isinstance(error, HfHubHTTPError) and error.response is not None:
+            reason = f"the Hub answered: {error}"
+        else:
+            reason = f"the Hub could not be reached ({type(error).__name__})"
+        raise UserError(
+            f"--model={model}: no such folder here, and {reason}. Fetch the model's files where there is a "
+            "network (`hf download OWNER/MODEL --local-dir DIR`) and give that folder."
+        ) from error
