@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE, VERSION
+from verifier.tiers import Tiers
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Limits:
     wall_s: seconds on the clock for either; None is 30 times cpu_s, at least 10 s.
     memory_mb: address space of a process, interpreter included.
     output_bytes: of the encoded answer; text printed may be as long.
+    tiers: a shorter limit for most attempts (tiers.py), for generating data; None judges every attempt exactly.
     """
 
     cpu_s: float = 1.0
     wall_s: float | None = None
     memory_mb: int = 1024
     output_bytes: int = 64 << 20
+    tiers: Tiers | None = None
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.cpu_s <= 86400:
