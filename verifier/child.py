@@ -180,7 +180,7 @@ def compile_attempt(attempt: Attempt, runtime: Runtime, *, plain: bool) -> tuple
 
 
 class Twins:
-    """Programs of one puzzle that compile to the same code: their syntax trees are equal, wherever their parts stand."""
+    """Programs of one puzzle that compile to the same code: as syntax trees they are equal."""
 
     def __init__(self) -> None:
         self._alike: dict[tuple, list[tuple[CodeType, int]]] = {}

@@ -233,7 +233,8 @@ class Pool:
     ) -> None:
         """Give work to the started workers that have room for it: whole batches, and what is left at the end evenly."""
         if exhausted and fresh:
-            size = min(batch_size, -(-len(fresh) // (JOBS_AHEAD * len(self._workers))))
+            pieces = len(self._workers) * (JOBS_AHEAD if len(fresh) > batch_size else 1)
+            size = min(batch_size, -(-len(fresh) // pieces))
             while fresh:
                 waiting.append(_cut(fresh, size, deliver))
         while waiting or fresh:

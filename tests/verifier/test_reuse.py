@@ -29,7 +29,9 @@ def test_same_text_is_judged_once(pool):
     """In flight and long after; verdicts stay in order."""
     before = pool.counters["same_text"]
     wrong = "def g(n=3):\n    return 4"
-    outcomes = judge(pool, *itertools.chain.from_iterable([(PUZZLE, SAME_TREE[0]), (PUZZLE, wrong)] for _ in range(50)))
+    outcomes = judge(
+        pool, *itertools.chain.from_iterable([(PUZZLE, SAME_TREE[0]), (PUZZLE, wrong)] for _ in range(50))
+    )
     assert outcomes == ["accepted", "wrong"] * 50
     assert pool.counters["same_text"] - before == 98
     assert judge(pool, (PUZZLE, wrong), (PUZZLE, SAME_TREE[0])) == ["wrong", "accepted"]
@@ -73,7 +75,9 @@ def test_constants_that_are_equal_but_not_the_same(pool, one, two):
 
 
 def test_handlers_and_names_tell_programs_apart(pool):
-    body = "def g(n=3):\n    try:\n        x = int('3'){}\n    except ValueError:\n        x = 4\n    return x{}"
+    body = (
+        "def g(n=3):\n    try:\n        x = int('3'){}\n    except ValueError:\n        x = 4\n    return x{}"
+    )
     texts = [body.format("", ""), body.format("", " + 0"), body.format(" // 0 if n == 4 else 3", "")]
     assert judge(pool, *((PUZZLE, text) for text in texts)) == ["accepted"] * 3
 
@@ -93,7 +97,9 @@ def test_endless_to_compile_and_endless_to_run(pool):
     """What never compiles cannot be told apart from its twins, and must not hold the others up."""
     compiling = "def g(n=3):\n    return (2 ** 60 ** 2) * 3 and " + " + ".join(["n"] * 20_000)
     loop = "def g(n=3):\n    while True:\n        n += 1"
-    outcomes = judge(pool, *[(PUZZLE, loop), (PUZZLE, compiling), (PUZZLE, loop + " "), (PUZZLE, SAME_TREE[0])])
+    outcomes = judge(
+        pool, *[(PUZZLE, loop), (PUZZLE, compiling), (PUZZLE, loop + " "), (PUZZLE, SAME_TREE[0])]
+    )
     assert outcomes[0] == outcomes[2] == "cpu_limit"
     assert outcomes[3] == "accepted"
 
