@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from verifier.pool import Pool, PoolError
     from verifier.puzzle import Puzzle, PuzzleError, parse_puzzle
+    from verifier.tiers import Tiers
     from verifier.verdict import Limits, PuzzleReport, Verdict
 
-__all__ = ["Limits", "Pool", "PoolError", "Puzzle", "PuzzleError", "PuzzleReport", "Verdict", "parse_puzzle"]
+__all__ = [
+    "Limits",
+    "Pool",
+    "PoolError",
+    "Puzzle",
+    "PuzzleError",
+    "PuzzleReport",
+    "Tiers",
+    "Verdict",
+    "parse_puzzle",
+]
 
 _HOMES = {
     "Pool": "pool",
@@ -24,6 +35,7 @@ _HOMES = {
     "parse_puzzle": "puzzle",
     "PuzzleReport": "verdict",
     "Limits": "verdict",
+    "Tiers": "tiers",
     "Verdict": "verdict",
 }
 

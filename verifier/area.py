@@ -15,6 +15,7 @@ from collections.abc import Iterator
 # bytes of records written, item in progress (-1: none), CPU seconds of the child when it began that item
 _HEADER = struct.Struct("<Qqd")
 _RECORD = struct.Struct("<qI")  # item, length
+_REPORT = struct.Struct("<dIHH")  # CPU seconds, peak in KiB, bytes of outcome, of detail; the rest is shown
 
 
 class Area:
@@ -86,3 +87,24 @@ class Area:
             self._view.release()
             self._map.close()
         os.close(self.descriptor)
+
+
+def pack_report(outcome: str, detail: str, cpu_s: float, peak_kb: int, shown: str = "") -> bytes:
+    """What became of an item, as the bytes of a record."""
+    texts = [text.encode("utf-8", "surrogatepass") for text in (outcome, detail, shown)]
+    return _REPORT.pack(cpu_s, peak_kb, len(texts[0]), len(texts[1])) + b"".join(texts)
+
+
+def unpack_report(data: memoryview) -> tuple[str, str, float, int, str] | None:
+    """The inverse of `pack_report`; None for bytes that it does not write."""
+    try:
+        cpu_s, peak_kb, *lengths = _REPORT.unpack_from(data)
+        middle = _REPORT.size + lengths[0]
+        end = middle + lengths[1]
+        if end > len(data) or not 0.0 <= cpu_s < 1e9:
+            return None
+        parts = data[_REPORT.size : middle], data[middle:end], data[end:]
+        outcome, detail, shown = (str(part, "utf-8", "surrogatepass") for part in parts)
+    except (struct.error, UnicodeDecodeError):
+        return None
+    return outcome, detail, cpu_s, peak_kb, shown

@@ -15,11 +15,12 @@ import gc
 import marshal
 import time
 from collections.abc import Callable, Iterable
+from types import CodeType
 from typing import Any, NamedTuple
 
 from verifier import literal
 from verifier.answer_types import Checker
-from verifier.area import Area
+from verifier.area import Area, pack_report
 from verifier.programs import (
     COMPILE_ERRORS,
     Allowance,
@@ -43,7 +44,12 @@ REPORT_BYTES = 4096  # a report without its answer takes less
 ANSWER = "answer"  # there is a literal to check
 NOT_PLAIN = "not_plain"  # not run: it needs a process of its own
 FULL = "full"  # the area has no room for the answer; the rest needs another child
+SAME = (
+    "same"  # not run: the same program as that of another item of the same puzzle, whose number is the detail
+)
 NO_MEMORY = "memory_limit"
+
+MEMO_BYTES = 1 << 20  # a longer answer is checked anew, however often it comes
 
 
 # --- prepare
@@ -93,7 +99,7 @@ def refused_puzzle(reason: str, detail: str) -> Prepared:
 
 
 class Attempt(NamedTuple):
-    """A solution to run.
+    """A solution to run. `group` is equal for those of one puzzle, and says no more than that.
 
     `quoted` is the puzzle's code for a solution whose own text names `f`, else empty. It runs as if its
     author had pasted the puzzle above it, which any author could: the copy is the solution's to call and
@@ -101,50 +107,110 @@ class Attempt(NamedTuple):
     """
 
     item: int
+    group: int
     source: str
     quoted: bytes
     quoted_plain: bool
 
 
 def run_solutions(
-    area: Area, attempts: Iterable[Attempt], runtime: Runtime, limits: Allowance, *, plain: bool
+    area: Area,
+    attempts: Iterable[Attempt],
+    known: Iterable[Attempt],
+    runtime: Runtime,
+    limits: Allowance,
+    *,
+    plain: bool,
 ) -> None:
-    """Run solutions one after another. With `plain`, those that are not are only reported as such."""
+    """Run solutions one after another. With `plain`, those that are not are only reported as such.
+
+    Of plain programs that compile to the same code, one runs; `known` are not even run once.
+    """
     printed = begin_programs(limits.output_bytes)
     if not plain:
         gc.enable()  # it is alone here
+    twins = Twins()
+    for attempt in known:
+        area.begin(attempt.item, time.process_time())
+        code, _, _ = compile_attempt(attempt, runtime, plain=plain)
+        if code is not None:
+            twins.first(attempt, code)
     for attempt in attempts:
+        if not area.has_room(REPORT_BYTES):
+            return
         item = attempt.item
         printed.count = 0
         start = time.process_time()
         area.begin(item, start)
-        status, detail, answer = solve(attempt, runtime, limits.output_bytes, plain=plain)
+        code, status, detail = compile_attempt(attempt, runtime, plain=plain)
+        answer: list[literal.Part] = []
+        if code is not None:
+            if plain and runtime.once:
+                first = twins.first(attempt, code)
+                if first != item:
+                    area.append(item, pack_report(SAME, str(first), 0.0, 0))
+                    continue
+            status, detail, answer = solve(code, attempt, runtime, limits.output_bytes, plain=plain)
         if printed.count > printed.limit:
             status, detail, answer = "output_limit", "printed too much", []
-        if not area.has_room(sum(memoryview(part).nbytes for part in answer) + REPORT_BYTES):
-            area.append(item, literal.encode((FULL, "", 0.0, 0)))
+        if answer and not area.has_room(sum(memoryview(part).nbytes for part in answer) + REPORT_BYTES):
+            area.append(item, pack_report(FULL, "", 0.0, 0))
             return
         if answer:
             area.append(~item, *answer)
-        area.append(item, literal.encode((status, detail, time.process_time() - start, peak_kb())))
-        if is_worn(limits.memory_mb):
+        peak = peak_kb()
+        area.append(item, pack_report(status, detail, time.process_time() - start, peak))
+        if is_worn(peak, limits.memory_mb):
             return
 
 
-def solve(
-    attempt: Attempt, runtime: Runtime, output_bytes: int, *, plain: bool
-) -> tuple[str, str, list[literal.Part]]:
-    """(status, detail, encoded answer) of one solution."""
+def compile_attempt(attempt: Attempt, runtime: Runtime, *, plain: bool) -> tuple[CodeType | None, str, str]:
+    """The code; or None, the status and the detail of a solution that is not to run here."""
     if plain and attempt.quoted and not attempt.quoted_plain:
-        return NOT_PLAIN, "", []
+        return None, NOT_PLAIN, ""
     try:
         code = compile_program(attempt.source, "<solution>")
         if plain and runtime.screen.why_not_plain(code) is not None:
-            return NOT_PLAIN, "", []
+            return None, NOT_PLAIN, ""
     except COMPILE_ERRORS as e:
-        return "syntax", describe(e), []
+        return None, "syntax", describe(e)
     except MemoryError:  # also what the parser raises when its own stack is full
-        return NO_MEMORY, "too large or too deeply nested to compile", []
+        return None, NO_MEMORY, "too large or too deeply nested to compile"
+    return code, "", ""
+
+
+class Twins:
+    """Programs of one puzzle that compile to the same code: as syntax trees they are equal."""
+
+    def __init__(self) -> None:
+        self._alike: dict[tuple, list[tuple[CodeType, int]]] = {}
+
+    def first(self, attempt: Attempt, code: CodeType) -> int:
+        """The item that had this code first."""
+        # nearly all differ in this already, and it costs next to nothing
+        rough = attempt.group, *(c.co_code for c in code.co_consts if type(c) is CodeType)
+        alike = self._alike.setdefault(rough, [])
+        for other, item in alike:
+            if identity(other) == identity(code):
+                return item
+        alike.append((code, attempt.item))
+        return attempt.item
+
+
+def identity(code: CodeType) -> bytes:
+    """All of a code but where in its text each part stood."""
+    return marshal.dumps(_without_places(code), 2)  # version 2: no references, whose places are accidents
+
+
+def _without_places(code: CodeType) -> CodeType:
+    constants = tuple(_without_places(c) if type(c) is CodeType else c for c in code.co_consts)
+    return code.replace(co_firstlineno=1, co_linetable=b"", co_consts=constants)
+
+
+def solve(
+    code: CodeType, attempt: Attempt, runtime: Runtime, output_bytes: int, *, plain: bool
+) -> tuple[str, str, list[literal.Part]]:
+    """(status, detail, encoded answer) of one solution."""
     space = runtime.space(plain=plain)
     if "random" in attempt.source or b"random" in attempt.quoted:
         reset_random()
@@ -181,20 +247,31 @@ class Check(NamedTuple):
 
 
 def run_checks(area: Area, checks: list[Check], runtime: Runtime, limits: Allowance) -> None:
-    """Check answers one after another. All puzzles are plain, or there is one check only."""
+    """Check answers one after another. All puzzles are plain, or there is one check only.
+
+    A plain puzzle says the same of the same answer: it is asked once.
+    """
     printed = begin_programs(limits.output_bytes)
     loaded: dict[bytes, Any] = {}
+    said: dict[tuple[bytes, bytes], bytes] = {}
     for check in checks:
         printed.count = 0
         start = time.process_time()
         area.begin(check.item, start)
+        key = check.code, bytes(check.answer) if len(check.answer) <= MEMO_BYTES else b""
+        if key in said:
+            area.append(check.item, said[key])
+            continue
         if check.code not in loaded:
             loaded[check.code] = marshal.loads(check.code)
         outcome, detail, text = check_answer(check, loaded[check.code], runtime)
-        report = (outcome, detail, time.process_time() - start, peak_kb(), text)
-        area.append(check.item, literal.encode(report))
-        if is_worn(limits.memory_mb):
+        peak = peak_kb()
+        report = pack_report(outcome, detail, time.process_time() - start, peak, text)
+        area.append(check.item, report)
+        if is_worn(peak, limits.memory_mb):
             return
+        if key[1] and runtime.once:
+            said[key] = report
 
 
 def check_answer(check: Check, code: Any, runtime: Runtime) -> tuple[str, str, str]:

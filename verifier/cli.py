@@ -1,4 +1,4 @@
-"""The command line: `python -m verifier judge|filter|doctor`. Imports only what each command needs."""
+"""The command line: `python -m verifier judge|filter|serve|doctor`. Imports only what each command needs."""
 
 import argparse
 import contextlib
@@ -18,6 +18,7 @@ A solution is accepted if g() returns an answer of exactly type T and f(answer) 
 
   python -m verifier judge --input attempts.jsonl --output verdicts.jsonl --workers 8 --timeout_s 1
   python -m verifier filter --input puzzles.jsonl --output reports.jsonl
+  python -m verifier serve attempts/ --output verdicts/ --metrics verifier.prom
   python -m verifier doctor
 """
 
@@ -30,8 +31,16 @@ and of the output, in the same order: the same object and
 
 Outcomes: accepted; wrong (f returned something else or raised); wrong_type; bad_answer (no plain value);
 error:<class> (g raised it); syntax; cpu_limit; wall_limit; memory_limit; output_limit; killed (the process died);
-and infrastructure (our fault, never the attempt's; retried once).
+unstable (with --certify: accepted, but not again); and infrastructure (our fault, never the attempt's; retried once).
 A file whose name ends in .tfrecord holds attempt and verdict records instead of lines.
+"""
+
+_SERVE = """Follow a folder of attempt shards and write verdict shards, together with any number of other hosts.
+
+DIR is a stage of attempts as `selfprog` writes it (done when its last shard is judged), or any folder into which
+*.tfrecord files of attempts are renamed (done when a file COMPLETE is there too and all are judged). Hosts that are
+given the same DIR and --output share the work by claims that expire: kill any of them at any time, start more.
+Paths may have a scheme, as gs://bucket/attempts.
 """
 
 _FILTER = """Screen puzzles: are they well formed, and does no trivial answer solve them?
@@ -76,7 +85,37 @@ def _make_parser() -> argparse.ArgumentParser:
     judge.set_defaults(command=_judge)
     screen = commands.add_parser("filter", help="screen puzzles", description=_FILTER, formatter_class=raw)
     screen.set_defaults(command=_filter)
+    serve = commands.add_parser(
+        "serve", help="judge shards as they appear", description=_SERVE, formatter_class=raw
+    )
+    serve.set_defaults(command=_serve)
+    serve.add_argument("attempts", metavar="DIR", help="folder of attempts")
+    serve.add_argument("--output", required=True, metavar="DIR", help="folder of verdicts")
+    serve.add_argument("--once", action="store_true", help="judge what is there and stop")
+    serve.add_argument("--poll_s", type=float, default=2.0, metavar="S", help="how often to look (2)")
+    serve.add_argument(
+        "--claim_s", type=float, default=120.0, metavar="S", help="until a claim runs out (120)"
+    )
+    serve.add_argument(
+        "--metrics", metavar="FILE", help="counters, every 5 s: JSON, or Prometheus text (*.prom)"
+    )
     for command in (judge, screen):
+        command.add_argument(
+            "--input", required=True, metavar="FILE", help="JSON lines, or .tfrecord; - is stdin"
+        )
+        command.add_argument(
+            "--output", required=True, metavar="FILE", help="JSON lines, or .tfrecord; - is stdout"
+        )
+    judge.add_argument(
+        "--generality",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run what is accepted on N variants of its puzzle",
+    )
+    for command in (judge, serve):
+        _add_judging_options(command)
+    for command in (judge, screen, serve):
         _add_options(command)
     doctor = commands.add_parser("doctor", help="say which layers of isolation this host allows")
     doctor.set_defaults(command=_doctor)
@@ -84,10 +123,24 @@ def _make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_judging_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--first_tier_s",
+        type=float,
+        metavar="S",
+        help="CPU seconds for everyone; timeout_s then only for a few attempts at puzzles still unsolved. For "
+        "generating data, not for measuring (see tiers.py)",
+    )
+    add(
+        "--candidates", type=int, default=4, metavar="N", help="attempts a puzzle that get timeout_s then (4)"
+    )
+    add("--certify", action="store_true", help="run what is accepted again under another hash seed")
+    add("--no_reuse", action="store_true", help="judge identical attempts each by itself")
+
+
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--input", required=True, metavar="FILE", help="JSON lines, or .tfrecord; - is standard input")
-    add("--output", required=True, metavar="FILE", help="JSON lines, or .tfrecord; - is standard output")
     add("--workers", type=int, metavar="N", help="processes at work (default: one for each CPU)")
     add("--timeout_s", type=float, default=1.0, metavar="S", help="CPU seconds an attempt may use (1)")
     add("--wall_s", type=float, metavar="S", help="seconds on the clock (30 x timeout_s, at least 10)")
@@ -112,15 +165,63 @@ def _judge(options: argparse.Namespace) -> None:
 
     needed = ("puzzle", "solution")
     total = None if options.input == STANDARD else sum(1 for _ in read_rows(options.input, needed))
-    with _pool(options) as pool, _Tally(options, total, "verdicts") as tally:
+    with _judging(options) as (pool, judge), _Tally(options, total, "verdicts") as tally:
 
         def judged() -> Iterator[dict[str, Any]]:
-            for row, verdict in _alongside(read_rows(options.input, needed), pool.judge):
+            rows = read_rows(options.input, needed)
+            for row, verdict in _alongside(rows, judge):
                 tally.add(verdict.outcome)
                 yield verdict.as_record(row)
 
-        write_rows(options.output, judged())
-        tally.isolation = pool.isolation
+        rows = judged()
+        write_rows(
+            options.output, _with_generality(rows, pool, options.generality) if options.generality else rows
+        )
+        tally.isolation, tally.counters = pool.isolation, pool.counters
+
+
+def _with_generality(rows: Iterable[dict[str, Any]], pool: Any, trials: int) -> Iterator[dict[str, Any]]:
+    """The rows again, the accepted ones with their share of variants; a window at a time."""
+    from itertools import islice
+
+    from verifier.generality import measure_generality
+
+    source = iter(rows)
+    while window := list(islice(source, 1024)):
+        accepted = [row for row in window if row["outcome"] == "accepted"]
+        for row, share in zip(accepted, measure_generality(pool, accepted, trials), strict=True):
+            row["generality"] = share
+        yield from window
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from verifier.calibration import calibrate
+    from verifier.metrics import Metrics
+    from verifier.service import find_work, serve
+
+    work = find_work(options.attempts, options.output)
+    speed_s = round(calibrate(), 5)
+    with _judging(options) as (pool, judge):
+        facts = {"isolation": pool.isolation, "calibration_cpu_s": speed_s, "limit_cpu_s": options.timeout_s}
+        metrics = Metrics(options.metrics, facts)
+        serve(
+            work,
+            judge,
+            metrics,
+            facts={"calibration_cpu_s": speed_s},
+            poll_s=options.poll_s,
+            claim_s=options.claim_s,
+            once=options.once,
+        )
+        metrics.counters.update(pool.counters)
+        metrics.write(now=True)
+    figures = metrics.figures()
+    if not options.quiet:
+        _print_histogram(
+            figures["verdicts"], "verdicts", figures["wall_s"], facts["isolation"], figures["outcomes"]
+        )
+    if options.json:
+        print(json.dumps(figures), flush=True)
 
 
 def _filter(options: argparse.Namespace) -> None:
@@ -151,13 +252,32 @@ def _doctor(options: argparse.Namespace) -> None:
     print(json.dumps(found) if options.json else render(found))
 
 
-def _pool(options: argparse.Namespace) -> Any:
-    from verifier.pool import Pool
+@contextlib.contextmanager
+def _judging(options: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
+    """The pool, and what judges: its own `judge`, or that and a second pool of another hash seed."""
+    from functools import partial
+
+    from verifier.certify import judge_and_certify
+
+    with contextlib.ExitStack() as pools:
+        pool = pools.enter_context(_pool(options))
+        judge = pool.judge
+        if options.certify:
+            other = pools.enter_context(_pool(options, options.hash_seed + 1))
+            judge = partial(judge_and_certify, pool=pool, other=other)
+        yield pool, judge
+
+
+def _pool(options: argparse.Namespace, hash_seed: int | None = None) -> Any:
+    from verifier.pool import KEPT, Pool
+    from verifier.tiers import Tiers
     from verifier.verdict import Limits
 
     try:
+        first_s = getattr(options, "first_tier_s", None)
+        tiers = None if first_s is None else Tiers(first_s, options.candidates)
         limits = Limits(
-            options.timeout_s, options.wall_s, options.memory_mb, int(options.output_mb * (1 << 20))
+            options.timeout_s, options.wall_s, options.memory_mb, int(options.output_mb * (1 << 20)), tiers
         )
         return Pool(
             options.workers,
@@ -165,7 +285,8 @@ def _pool(options: argparse.Namespace) -> Any:
             isolation=options.isolation,
             require=options.require,
             imports=options.imports,
-            hash_seed=options.hash_seed,
+            hash_seed=options.hash_seed if hash_seed is None else hash_seed,
+            reuse=0 if getattr(options, "no_reuse", False) else KEPT,
         )
     except ValueError as e:
         raise UserError(str(e)) from e
@@ -194,6 +315,7 @@ class _Tally:
         self._counts: dict[str, int] = {}
         self._bar: Any = None
         self.isolation = ""
+        self.counters: dict[str, int] = {}
 
     def __enter__(self) -> "_Tally":
         self._start = time.monotonic()
@@ -218,15 +340,23 @@ class _Tally:
         count, wall_s = sum(self._counts.values()), time.monotonic() - self._start
         counts = dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
         if not self._options.quiet:
-            print(f"{count} {self._unit} in {wall_s:.1f} s, isolation {self.isolation}", file=sys.stderr)
-            for outcome, number in counts.items():
-                print(f"  {outcome:<28} {number:>8}  {100 * number / count:5.1f}%", file=sys.stderr)
+            _print_histogram(count, self._unit, wall_s, self.isolation, counts)
         if self._options.json:
+            from verifier.calibration import calibrate
+
             figures = {
                 self._unit: count,
                 "outcomes": counts,
                 "wall_s": round(wall_s, 3),
                 "per_s": round(count / wall_s, 1),
                 "isolation": self.isolation,
+                **{name: number for name, number in self.counters.items() if name not in ("verdicts",)},
+                "calibration_cpu_s": round(calibrate(), 5),
             }
             print(json.dumps(figures), flush=True)
+
+
+def _print_histogram(count: int, unit: str, wall_s: float, isolation: str, counts: dict[str, int]) -> None:
+    print(f"{count} {unit} in {wall_s:.1f} s, isolation {isolation}", file=sys.stderr)
+    for outcome, number in counts.items():
+        print(f"  {outcome:<28} {number:>8}  {100 * number / count:5.1f}%", file=sys.stderr)

@@ -5,15 +5,12 @@ import pathlib
 import platform
 from typing import Any
 
+from verifier.calibration import calibrate
 from verifier.isolation import LAYERS
 from verifier.pool import Pool
 from verifier.verdict import Limits
 
-# A fixed piece of work; its CPU seconds say how fast this host is.
-_CALIBRATION = {
-    "puzzle": "def f(x: int):\n    return x == 333332833333500000",
-    "solution": "def g():\n    return sum(i * i for i in range(10**6))",
-}
+_ATTEMPT = {"puzzle": "def f(x: int):\n    return x == 7", "solution": "def g():\n    return 3 + 4"}
 
 _SETTINGS = {
     "user.max_user_namespaces": "/proc/sys/user/max_user_namespaces",
@@ -22,44 +19,75 @@ _SETTINGS = {
     "security modules": "/sys/kernel/security/lsm",
 }
 
-_REMEDIES = {
-    "seccomp": [
-        "the kernel needs CONFIG_SECCOMP_FILTER, and the machine a table in verifier/seccomp.py",
-    ],
-    "landlock": [
-        "ENOSYS: Linux 5.13 or newer is needed; EOPNOTSUPP: boot with landlock in the list lsm=...",
-        "EPERM in a container: its seccomp profile must allow landlock_create_ruleset (Docker 23+ does)",
-    ],
+# What a setting must not be, and what to do then, by layer.
+_OBSTACLES = {
     "namespaces": [
-        "laptop or VM: sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces=15000, and on Ubuntu "
-        "24.04+ kernel.apparmor_restrict_unprivileged_userns=0",
-        "Docker: --security-opt seccomp=unconfined (or a profile that allows unshare, mount and pivot_root)",
-        "GKE: a securityContext with seccompProfile Unconfined and appArmorProfile Unconfined; inside gVisor "
-        "(runtimeClassName gvisor) namespaces work as they are",
-        "Cloud TPU VM: works on the VM itself; in a container on it, as for Docker",
+        ("user.max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
+        ("kernel.unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
+        (
+            "kernel.apparmor_restrict_unprivileged_userns",
+            "1",
+            "sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu 23.10 and newer), or an AppArmor profile "
+            "with `userns,` for this Python",
+        ),
     ],
+}
+
+_GENERAL = {
+    "seccomp": ["the kernel needs CONFIG_SECCOMP_FILTER, and the machine a table in verifier/seccomp.py"],
+    "landlock": [
+        "ENOSYS (function not implemented): Linux 5.13 or newer is needed, Container-Optimized OS 101 or newer",
+        "EOPNOTSUPP (not supported): boot with landlock in the list lsm=...",
+        "EPERM in a container: its seccomp profile must allow landlock_create_ruleset (Docker 23, containerd 1.7)",
+    ],
+    "namespaces": [],
+}
+
+# How to allow namespaces, by place.
+_PLACES = {
+    "kubernetes": [
+        "GKE, in the pod's container:",
+        "  securityContext: {seccompProfile: {type: Unconfined}, appArmorProfile: {type: Unconfined}}",
+        "  (privileged: true is not needed, nor is SYS_ADMIN; Autopilot does not allow this: its pods keep landlock)",
+        "or GKE Sandbox, runtimeClassName: gvisor, inside which namespaces work as they are",
+    ],
+    "tpu-vm": [
+        "Cloud TPU VM: on the VM itself they work, Ubuntu 24.04 needing the sysctl above; in a container there:",
+        "  docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined ...",
+        "  (TPU containers that run with --privileged have all it takes; candidates get none of it)",
+    ],
+    "container": [
+        "Docker, Podman: run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+        "  (or the default profile with unshare, mount, umount2 and pivot_root allowed)",
+    ],
+    "gvisor": ["gVisor: namespaces work as they are; if not, the sandbox is older than release-20220222"],
+    "wsl": ["WSL 2: `wsl --update`; WSL 1 has none of these layers"],
+    "host": ["a laptop, a VM or a server: only the settings above can be in the way"],
 }
 
 
 def examine() -> dict[str, Any]:
     """What was found out, as plain values. Starts a worker, with all layers that work."""
-    with Pool(1, Limits(cpu_s=60)) as pool:
+    with Pool(1, Limits(cpu_s=10)) as pool:
         on = pool.isolation.split("+")
         notes = dict(note.partition(": ")[::2] for note in pool.notes)
-        works = [verdict.cpu_s for verdict in pool.judge([_CALIBRATION] * 5) if verdict.accepted]
+        works = next(pool.judge([_ATTEMPT])).accepted
+    settings = {name: _read(path) for name, path in _SETTINGS.items()}
+    place = where()
     return {
         "isolation": "+".join(on),
         "layers": {layer: "on" if layer in on else notes.get(layer, "off") for layer in LAYERS},
-        "remedies": {layer: _REMEDIES[layer] for layer in LAYERS if layer not in on},
-        "calibration_cpu_s": round(min(works), 4),
+        "remedies": {layer: remedies(layer, place, settings) for layer in LAYERS if layer not in on},
+        "judges": works,
+        "calibration_cpu_s": round(calibrate(), 5),
         "host": {
             "kernel": platform.release(),
             "machine": platform.machine(),
             "python": platform.python_version(),
             "cpus": len(os.sched_getaffinity(0)),
             "user": os.geteuid(),
-            "container": _container(),
-            **{name: _read(path) for name, path in _SETTINGS.items()},
+            "place": place,
+            **settings,
         },
     }
 
@@ -71,10 +99,28 @@ def _read(path: str) -> str:
         return "not there"
 
 
-def _container() -> str:
+def where() -> str:
+    """A key of _PLACES. A TPU VM counts as such in a container too: TPU workloads nearly always run in one."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return "kubernetes"
-    return "docker" if os.path.exists("/.dockerenv") else "none seen"
+    if _read("/proc/version").startswith("Linux version 4.4.0 #1 SMP Sun Jan 10"):
+        return "gvisor"  # it says so to everybody
+    if os.path.exists("/dev/accel0") or os.path.exists("/dev/vfio/0") or "TPU_WORKER_ID" in os.environ:
+        return "tpu-vm"
+    if "microsoft" in platform.release().lower():
+        return "wsl"
+    marks = ("/.dockerenv", "/run/.containerenv")
+    return "container" if any(map(os.path.exists, marks)) else "host"
+
+
+def remedies(layer: str, place: str, settings: dict[str, str]) -> list[str]:
+    """How to turn a layer on: the settings that are in the way here first, then what this place needs."""
+    found = [
+        f"{name} is {value}: {remedy}"
+        for name, value, remedy in _OBSTACLES.get(layer, [])
+        if settings.get(name) == value
+    ]
+    return found + _GENERAL.get(layer, []) + (_PLACES[place] if layer == "namespaces" else [])
 
 
 def render(found: dict[str, Any]) -> str:
@@ -82,6 +128,7 @@ def render(found: dict[str, Any]) -> str:
     for layer, state in found["layers"].items():
         lines.append(f"  {layer:<12} {state}")
         lines += [f"               {remedy}" for remedy in found["remedies"].get(layer, ())]
+    lines.append(f"a first attempt was judged {'rightly' if found['judges'] else 'WRONGLY'}")
     lines.append(f"calibration: {found['calibration_cpu_s']} CPU seconds for a fixed piece of work")
     lines += [f"  {name:<46} {value}" for name, value in found["host"].items()]
     return "\n".join(lines)

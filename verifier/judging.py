@@ -47,8 +47,9 @@ class Judge:
 
     def judge(
         self, puzzles: Sequence[str], solutions: Sequence[str], which: Sequence[int], limits: Allowance
-    ) -> list[Judged]:
-        """What became of each solution; `which[i]` is the number of solution i's puzzle."""
+    ) -> tuple[list[Judged], int]:
+        """What became of each solution, and how many were the same as others; `which[i]` is the number of
+        solution i's puzzle."""
         prepared = self.puzzles.prepare(puzzles, limits)
         judged: dict[int, Judged] = {}
         attempts: dict[int, Attempt] = {}
@@ -59,9 +60,9 @@ class Judge:
                 judged[item] = Judged(outcome, f"puzzle: {puzzle.reason}: {puzzle.detail}"[:200])
             else:
                 quoted = puzzle.code if _NAMES_F.search(solution) else b""
-                attempts[item] = Attempt(item, solution, quoted, puzzle.plain)
+                attempts[item] = Attempt(item, number, solution, quoted, puzzle.plain)
         with contextlib.ExitStack() as areas:  # answers stay where they were written until they are checked
-            solved = self._solve(attempts, limits, areas)
+            solved, same = self._solve(attempts, limits, areas)
             checks = []
             for item in sorted(solved, key=lambda item: (which[item], item)):
                 outcome, detail, cpu_s, peak_kb, answer, alone = solved[item]
@@ -74,45 +75,60 @@ class Judge:
             judged |= self._check(checks, solved, limits)
             solved.clear()
             checks.clear()
-        return [judged[item] for item in range(len(which))]
+        for item, first in same.items():
+            judged[item] = judged[first]
+        return [judged[item] for item in range(len(which))], len(same)
 
     # --- solutions
 
     def _solve(
         self, attempts: dict[int, Attempt], limits: Allowance, areas: contextlib.ExitStack
-    ) -> dict[int, Solved]:
+    ) -> tuple[dict[int, Solved], dict[int, int]]:
+        """What became of each attempt that ran, and of each that did not, the one that ran in its place."""
         solved: dict[int, Solved] = {}
+        same: dict[int, int] = {}
         alone: list[int] = []
+        endless: list[Attempt] = []
         todo = list(attempts)
         while todo:
-            area = areas.enter_context(Area(limits.output_bytes + 2 * child.REPORT_BYTES))
-            ended = self._run_solutions([attempts[item] for item in todo], area, limits, plain=True)
+            area = areas.enter_context(Area(limits.output_bytes + 4 * child.REPORT_BYTES))
+            ended = self._run_solutions([attempts[item] for item in todo], area, limits, endless)
             seen = 0
-            for item, report in read_solutions(area):
-                if item != todo[seen] or (report.outcome == child.FULL and seen > 0):
-                    break  # it begins the next child, with all the room there is
-                seen += 1
-                if report.outcome in (child.NOT_PLAIN, child.NO_MEMORY):
+            for item, report in read_solutions(area, plain=True):
+                if seen == len(todo) or item != todo[seen] or (report.outcome == child.FULL and seen > 0):
+                    break  # what is full begins the next child, with all the room there is
+                if report.outcome == child.SAME:
+                    first = int(report.detail)
+                    ran = first in solved or first in alone
+                    if not ran or attempts[first].group != attempts[item].group:
+                        break
+                    same[item] = first
+                elif report.outcome in (child.NOT_PLAIN, child.NO_MEMORY):
                     alone.append(item)
                 elif report.outcome == child.FULL:
                     solved[item] = report._replace(outcome=OUTPUT_LIMIT, detail=TOO_LARGE)
                 else:
                     solved[item] = report.within(limits.cpu_s)
+                seen += 1
             todo = todo[seen:]
-            if todo and ended.how in (CPU_LIMIT, WALL_LIMIT) and ended.item == todo[0]:
+            stuck = [attempt for attempt in endless if attempt.item == ended.item]
+            if stuck and ended.how != "exit":  # to compile it takes for ever too: not again
+                endless.remove(stuck[0])
+            elif todo and ended.how in (CPU_LIMIT, WALL_LIMIT) and ended.item == todo[0]:
                 spent_s = limits.cpu_s if ended.how == CPU_LIMIT else 0.0
+                endless.append(attempts[todo[0]])
                 solved[todo.pop(0)] = Solved(ended.how, IN_SOLUTION, spent_s, ended.peak_kb)
             elif todo and (ended.how != "exit" or seen == 0):
                 alone.append(todo.pop(0))  # it killed the batch
         for item in alone:
-            area = areas.enter_context(Area(limits.output_bytes + 2 * child.REPORT_BYTES))
+            area = areas.enter_context(Area(limits.output_bytes + 4 * child.REPORT_BYTES))
             solved[item] = self._solve_alone(attempts[item], area, limits)
-        return solved
+        return solved, same
 
     def _solve_alone(self, attempt: Attempt, area: Area, limits: Allowance) -> Solved:
         for _ in range(2):
-            ended = self._run_solutions([attempt], area, limits, plain=False)
-            reports = [report for item, report in read_solutions(area) if item == attempt.item]
+            ended = self._run_solutions([attempt], area, limits)
+            reports = [report for item, report in read_solutions(area, plain=False) if item == attempt.item]
             if reports and ended.how == "exit":
                 last = reports[-1]
                 if last.outcome == child.FULL:
@@ -126,11 +142,15 @@ class Judge:
                 break
         return Solved(*death(ended, IN_SOLUTION), ended.cpu_s, ended.peak_kb, alone=True)
 
-    def _run_solutions(self, attempts: list[Attempt], area: Area, limits: Allowance, *, plain: bool) -> Ended:
-        budget = {attempt.item: limits.cpu_s for attempt in attempts}
+    def _run_solutions(
+        self, attempts: list[Attempt], area: Area, limits: Allowance, endless: list[Attempt] | None = None
+    ) -> Ended:
+        """Run plain solutions, where it is known which of this batch are `endless`; or any one, where it is None."""
+        budget = {attempt.item: limits.cpu_s for attempt in [*attempts, *(endless or [])]}
+        plain = endless is not None
         alone = None if plain else attempts[0].item
         watched = Watched(budget, limits.wall_s, limits.memory_mb, alone)
-        return self._solver.run(attempts, area, watched, limits, plain=plain)
+        return self._solver.run(attempts, endless or [], area, watched, limits, plain=plain)
 
     # --- checks
 

@@ -16,6 +16,7 @@ Layout: one tag byte, then for lists of one scalar type a packed array, else the
 import struct
 from array import array
 from collections.abc import Callable
+from operator import countOf
 from typing import Any
 
 MAX_DEPTH = 64  # containers within containers
@@ -117,11 +118,12 @@ def _encode_int(value: int) -> bytes:
 
 def _encode_list(value: list, parts: list[Part], room: int, depth: int) -> int:
     """A list of only ints, floats or strings is packed; others item by item."""
-    kinds = set(map(type, value))
     count = len(value)
     packed: list[Part] | None = None
-    if len(kinds) == 1 and 4 * count <= room:
-        (kind,) = kinds
+    kind = type(value[0]) if value else None
+    packable = (kind is int or kind is str or kind is float) and 4 * count <= room
+    # (a metaclass may pass itself off as int in this count: its program then chose to answer plain integers)
+    if packable and countOf(map(type, value), kind) == count:
         if kind is int:
             packed = _pack_ints(value, count)
         elif kind is str:
@@ -138,18 +140,20 @@ def _encode_list(value: list, parts: list[Part], room: int, depth: int) -> int:
 
 
 def _pack_ints(value: list[int], count: int) -> list[Part] | None:
-    """64 bits each if that is enough; else all as wide as the widest, unless that is wasteful (None)."""
+    """32 bits each if that is enough, or 64; else all as wide as the widest, unless that is wasteful (None)."""
     if count < 8:  # the plain way is quicker for few
         try:
             return [_HEAD.pack(b"I", count) + struct.pack(f"<{count}q", *value)]
         except struct.error:
             return None
-    try:
-        return [_HEAD.pack(b"I", count), array("q", value)]
-    except OverflowError:
-        width = max(map(int.bit_length, value)) // 8 + 1
-        if width > MAX_WIDTH:
-            return None
+    for tag, letter in ((b"J", "i"), (b"I", "q")):
+        try:
+            return [_HEAD.pack(tag, count), array(letter, value)]
+        except OverflowError:
+            continue
+    width = max(map(int.bit_length, value)) // 8 + 1
+    if width > MAX_WIDTH:
+        return None
     data = b"".join([number.to_bytes(width, "little", signed=True) for number in value])
     return [_HEAD.pack(b"W", count), _COUNT.pack(width), data]
 
@@ -249,7 +253,9 @@ def _decode_array(letter: Any, size: int) -> Callable[[Buffer, int], tuple[list,
         end = at + count * size
         if end > len(data):
             raise CorruptLiteral(f"{count} numbers announced, {len(data) - at} bytes left")
-        return memoryview(data)[at:end].cast(letter).tolist(), end
+        numbers = array(letter)
+        numbers.frombytes(data[at:end])
+        return numbers.tolist(), end
 
     return decoder
 
@@ -289,6 +295,7 @@ _DECODERS: dict[int, Callable[[Buffer, int], tuple[Any, int]]] = {
     ord("s"): _decode_str,
     ord("b"): _decode_bytes,
     ord("I"): _decode_array("q", 8),
+    ord("J"): _decode_array("i", 4),
     ord("D"): _decode_array("d", 8),
     ord("S"): _decode_texts,
     ord("W"): _decode_wide_ints,
@@ -313,7 +320,7 @@ PROOFS: dict[str, bytes] = {
     "int": b"qi",
     "float": b"d",
     "str": b"s",
-    "List[int]": b"IW",
+    "List[int]": b"IJW",
     "List[float]": b"D",
     "List[str]": b"S",
 }

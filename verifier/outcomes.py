@@ -12,6 +12,7 @@ WALL_LIMIT = "wall_limit"
 MEMORY_LIMIT = "memory_limit"
 OUTPUT_LIMIT = "output_limit"  # the answer is too large, or too much was printed
 KILLED = "killed"  # the process died: crash, exit, signal
+UNSTABLE = "unstable"  # accepted, but not again under another hash seed (only where that is asked for)
 INFRASTRUCTURE = "infrastructure"  # ours, not the attempt's: retried once, then reported as this
 ERROR = "error:"  # followed by the class of what the solution raised
 
@@ -26,5 +27,6 @@ OUTCOMES = (
     MEMORY_LIMIT,
     OUTPUT_LIMIT,
     KILLED,
+    UNSTABLE,
     INFRASTRUCTURE,
 )

@@ -2,24 +2,31 @@
 
 One generator drives everything by `poll`; there are no threads. A worker that dies, hangs or floods is
 replaced, what it had in hand is judged once more, item by item, and what fails twice is reported as
-`infrastructure`.
+`infrastructure`. Identical attempts are judged once: those of the same text here, whenever they come; those of
+the same syntax tree by the worker, within a batch.
 """
 
 import os
 import select
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from verifier import policy
 from verifier.errors import UserError
 from verifier.isolation import LAYERS
+from verifier.reuse import Reuse
+from verifier.tiers import judge_in_tiers
 from verifier.verdict import Limits, PuzzleReport, Verdict, infrastructure
 from verifier.worker import Worker
 
 JOBS_AHEAD = 2  # per worker: one at work, one queued, so that it never waits for the pool
+MOST_IN_BATCH = 1024  # what a batch costs by itself, half a dozen forks, is then 2% of it
+MOST_ABROAD = 1 << 16  # attempts in one batch for each worker
+KEPT = 1 << 16  # verdicts, for attempts that come again
 HELLO_S = 60.0
 SILENCE_S = 60.0  # a worker at work says something every second
 MAX_FAILED_STARTS = 3
@@ -46,9 +53,14 @@ class Pool:
     isolation: "auto" (all layers the host allows), "namespaces", "landlock" or "rlimits".
     require: refuse to work (PoolError) below this level.
     imports: "wide" or "paper", a key of policy.IMPORTS.
-    batch_size: attempts a worker takes at a time.
+    batch_size: attempts a worker takes at a time; None is 1024, less for hundreds of workers (the pool holds about
+        twice as many for each).
     hash_seed: of the interpreters that run candidates; the order of sets of strings depends on it.
     recycle_after: verdicts after which a worker is replaced by a fresh one.
+    reuse: how many verdicts to keep for attempts that come again; 0 judges every attempt by itself.
+
+    `counters` counts what happened so far: verdicts given, and of these `same_text` and `same_tree`, not judged
+    because an identical attempt was; workers started and lost.
     """
 
     def __init__(
@@ -59,13 +71,16 @@ class Pool:
         isolation: str = "auto",
         require: str = "rlimits",
         imports: str = "wide",
-        batch_size: int = 256,
+        batch_size: int | None = None,
         hash_seed: int = 0,
         recycle_after: int = 100_000,
+        reuse: int = KEPT,
     ):
         count = len(os.sched_getaffinity(0)) if workers is None else workers
         if count < 1:
             raise ValueError(f"workers must be at least 1, got {workers!r}")
+        if batch_size is None:
+            batch_size = max(MOST_IN_BATCH // 8, min(MOST_IN_BATCH, MOST_ABROAD // count))
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
         if isolation not in ("auto", *LAYERS) or require not in LAYERS:
@@ -79,7 +94,9 @@ class Pool:
             raise ValueError(f"imports must be one of {', '.join(policy.IMPORTS)}, got {imports!r}")
         self.limits = limits
         self._batch_size, self._recycle_after = batch_size, recycle_after
-        self._start = lambda: Worker(isolation, require, imports, hash_seed)
+        self._worker = partial(Worker, isolation, require, imports, hash_seed, once=reuse > 0)
+        self._kept = Reuse(reuse)
+        self.counters: Counter[str] = Counter()
         self._workers: list[Worker] = []
         self._numbers = iter(range(1 << 62))
         self._failed_starts = 0
@@ -114,6 +131,10 @@ class Pool:
         """Why layers are off, as "landlock: not supported". Known once `isolation` is."""
         return next((worker.notes for worker in self._workers if worker.isolation is not None), [])
 
+    def _start(self) -> Worker:
+        self.counters["workers_started"] += 1
+        return self._worker()
+
     def pids(self) -> list[int]:
         """The workers' process ids."""
         return [worker.pid for worker in self._workers]
@@ -125,30 +146,23 @@ class Pool:
 
         Raises TypeError for an item that is none, PoolError if workers cannot be had.
         """
-        return self._stream(items, _check_attempt, self._judge_message, self._batch_size)
+        if self.limits.tiers is None:
+            return self._judge_within(items, self.limits.cpu_s)
+        return judge_in_tiers(self._judge_within, items, self.limits.tiers, self.limits.cpu_s)
+
+    def _judge_within(self, items: Iterable[Mapping[str, Any]], cpu_s: float) -> Iterator[Verdict]:
+        allowance = self._allowance(cpu_s)
+        message = partial(_judge_message, allowance)
+        return self._stream(items, _check_attempt, message, self._batch_size, allowance)
 
     def screen_puzzles(self, sources: Iterable[str]) -> Iterator[PuzzleReport]:
         """One PuzzleReport for each puzzle's source: well formed, and not solved by a trivial answer?"""
-        return self._stream(sources, _check_source, self._screen_message, max(1, self._batch_size // 16))
+        message = partial(_screen_message, self._allowance(self.limits.cpu_s))
+        return self._stream(sources, _check_source, message, max(1, self._batch_size // 16), None)
 
-    def _judge_message(self, number: int, items: Sequence[Mapping[str, Any]]) -> tuple:
-        puzzles: dict[str, int] = {}
-        which = [puzzles.setdefault(item["puzzle"], len(puzzles)) for item in items]
-        return (
-            "judge",
-            number,
-            self._allowance(),
-            list(puzzles),
-            [item["solution"] for item in items],
-            which,
-        )
-
-    def _allowance(self) -> tuple[float, float, int, int]:
+    def _allowance(self, cpu_s: float) -> tuple[float, float, int, int]:
         limits = self.limits
-        return float(limits.cpu_s), float(limits.effective_wall_s), limits.memory_mb, limits.output_bytes
-
-    def _screen_message(self, number: int, items: Sequence[str]) -> tuple:
-        return "screen", number, self._allowance(), list(items)
+        return float(cpu_s), float(limits.effective_wall_s), limits.memory_mb, limits.output_bytes
 
     def _stream(
         self,
@@ -156,16 +170,22 @@ class Pool:
         check: Callable[[int, Any], None],
         message: Callable[[int, Sequence[Any]], tuple],
         batch_size: int,
+        reuse_under: tuple | None,
     ) -> Iterator[Any]:
-        """Send items out in batches and yield what comes back, in the items' order."""
+        """Send items out in batches and yield what comes back, in the items' order.
+
+        Results of earlier items serve identical ones, if they came under the limits `reuse_under`.
+        """
         if self._busy:
             raise RuntimeError("this pool is already judging another stream; use one pool for each")
         if not self._finalizer.alive:
             raise RuntimeError("this pool is closed")
         self._busy = True
-        waiting: deque[Job] = deque()  # lost jobs first, then fresh items one by one
+        waiting: deque[Job] = deque()  # those of lost workers, and the last of the stream
         fresh: deque[tuple[int, Any]] = deque()
         ready: dict[int, Any] = {}
+        kept = self._kept if reuse_under is not None and self._kept.capacity else None
+        deliver = kept.begin(ready, reuse_under or ()) if kept else ready.__setitem__
         source, exhausted, pulled, given = iter(items), False, 0, 0
         look_ahead = batch_size * (JOBS_AHEAD * len(self._workers) + 2)
         for worker in self._workers:
@@ -176,20 +196,25 @@ class Pool:
                 while given in ready:
                     yield ready.pop(given)
                     given += 1
-                room = min(batch_size, look_ahead - (pulled - given))
-                while not exhausted and room > 0:
+                    self.counters["verdicts"] += 1
+                room = batch_size
+                while not exhausted and room > 0 and pulled - given < look_ahead:
                     try:
                         item = next(source)
                     except StopIteration:
                         exhausted = True
                         break
                     check(pulled, item)
-                    fresh.append((pulled, item))
+                    if kept is None or kept.is_first(pulled, item):
+                        fresh.append((pulled, item))
+                    else:
+                        self.counters["same_text"] += 1
                     pulled, room = pulled + 1, room - 1
                 if exhausted and given == pulled:
                     return
-                self._dispatch(waiting, fresh, ready, message, batch_size, exhausted or room == 0)
-                self._pump(block=given not in ready and (exhausted or pulled - given >= look_ahead))
+                full = exhausted or pulled - given >= look_ahead
+                self._dispatch(waiting, fresh, deliver, message, batch_size, exhausted, full)
+                self._pump(block=given not in ready and full)
         finally:
             self._busy = False
             for worker in self._workers:
@@ -200,23 +225,30 @@ class Pool:
         self,
         waiting: deque[Job],
         fresh: deque[tuple[int, Any]],
-        ready: dict[int, Any],
+        deliver: Callable[[int, Any], None],
         message: Callable[[int, Sequence[Any]], tuple],
         batch_size: int,
-        enough: bool,
+        exhausted: bool,
+        full: bool,
     ) -> None:
-        """Give work to the started workers that have room for it, evenly when there is little."""
-        size = min(batch_size, -(-len(fresh) // len(self._workers)))
-        while waiting or (fresh and enough):
+        """Give work to the started workers that have room for it: whole batches, and what is left at the end evenly."""
+        if exhausted and fresh:
+            pieces = len(self._workers) * (JOBS_AHEAD if len(fresh) > batch_size else 1)
+            size = min(batch_size, -(-len(fresh) // pieces))
+            while fresh:
+                waiting.append(_cut(fresh, size, deliver))
+        while waiting or fresh:
             # nobody gets a second job before all have started and got one
             worker = min(self._workers, key=lambda worker: (len(worker.jobs), worker.isolation is None))
             if worker.isolation is None or len(worker.jobs) >= JOBS_AHEAD:
                 return
             if waiting:
                 job = waiting.popleft()
+            elif len(fresh) < batch_size and not full and any(worker.jobs for worker in self._workers):
+                return  # while others work, more will come
             else:
-                taken = [fresh.popleft() for _ in range(min(size, len(fresh)))]
-                job = Job(taken, 0, ready.__setitem__)
+                # the first batch is a small one, so that the first verdicts come soon
+                job = _cut(fresh, batch_size if worker.judged else -(-batch_size // 4), deliver)
             number = next(self._numbers)
             if not worker.jobs:
                 worker.excuse()
@@ -262,6 +294,7 @@ class Pool:
         elif kind in ("judged", "screened"):
             job = worker.jobs.pop(message[1])
             worker.judged += len(job.items)
+            self.counters["same_tree"] += message[-1] if kind == "judged" else 0
             if job.deliver is None:
                 return
             results = _verdicts(message, worker.isolation or "") if kind == "judged" else _reports(message)
@@ -270,6 +303,7 @@ class Pool:
 
     def _replace(self, worker: Worker, what: str) -> None:
         """Put another worker in the place of one that is no good, and see to what it had in hand."""
+        self.counters["workers_lost"] += 1
         if worker.isolation is None:
             self._failed_starts += 1
         words = worker.last_words()
@@ -294,6 +328,10 @@ class Pool:
         self._workers[self._workers.index(worker)] = self._start()
 
 
+def _cut(fresh: deque[tuple[int, Any]], size: int, deliver: Callable[[int, Any], None]) -> Job:
+    return Job([fresh.popleft() for _ in range(min(size, len(fresh)))], 0, deliver)
+
+
 def _end_workers(workers: list[Worker], owner: int) -> None:
     if os.getpid() != owner:  # a forked copy of the pool's process owns nothing
         return
@@ -302,6 +340,16 @@ def _end_workers(workers: list[Worker], owner: int) -> None:
     for worker in workers:
         worker.end(0.0 if worker.jobs else 0.5)
     workers.clear()
+
+
+def _judge_message(allowance: tuple, number: int, items: Sequence[Mapping[str, Any]]) -> tuple:
+    puzzles: dict[str, int] = {}
+    which = [puzzles.setdefault(item["puzzle"], len(puzzles)) for item in items]
+    return "judge", number, allowance, list(puzzles), [item["solution"] for item in items], which
+
+
+def _screen_message(allowance: tuple, number: int, items: Sequence[str]) -> tuple:
+    return "screen", number, allowance, list(items)
 
 
 def _check_attempt(place: int, item: Any) -> None:
@@ -316,7 +364,9 @@ def _check_source(place: int, item: Any) -> None:
 
 
 def _verdicts(message: tuple, isolation: str) -> Iterator[Verdict]:
-    _, _, outcomes, details, cpu_s, peak_mb, answers = message
+    _, _, outcomes, details, cpu_s, peak_mb, answers, without, _ = message
+    for place in without:
+        answers[place] = None
     for fields in zip(outcomes, details, cpu_s, peak_mb, answers, strict=True):
         yield Verdict(*fields, isolation=isolation)
 

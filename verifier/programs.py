@@ -33,18 +33,20 @@ class Printed:
 
 
 class Runtime(NamedTuple):
-    """What every program of a zygote runs with."""
+    """What every program of a zygote runs with. `once`: what is bound to end alike runs once in a batch."""
 
     screen: Screen
     plain_builtins: dict[str, Any]
     builtins: dict[str, Any]
+    once: bool
 
     @classmethod
-    def make(cls, imports: frozenset[str]) -> "Runtime":
+    def make(cls, imports: frozenset[str], *, once: bool = True) -> "Runtime":
         return cls(
             Screen(imports),
             policy.make_builtins(imports, without=policy.REFLECTIVE_BUILTINS),
             policy.make_builtins(imports),
+            once,
         )
 
     def space(self, *, plain: bool) -> dict[str, Any]:
@@ -66,9 +68,9 @@ def peak_kb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def is_worn(memory_mb: int) -> bool:
+def is_worn(peak: int, memory_mb: int) -> bool:
     """Whether programs have used so much memory here that the next might notice: let it begin elsewhere."""
-    return peak_kb() > memory_mb << 8  # a quarter of the limit
+    return peak > memory_mb << 8  # a quarter of the limit
 
 
 def begin_programs(output_characters: int) -> Printed:

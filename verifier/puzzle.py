@@ -68,7 +68,7 @@ def read_puzzle(source: str) -> tuple[Puzzle, ast.Module]:
     except TypeSyntaxError as e:
         raise PuzzleError("bad_type", str(e)) from e
     try:
-        with _any_number_of_digits():
+        with any_number_of_digits():
             defaults = [ast.unparse(default) for default in arguments.defaults]
     except RecursionError as e:
         raise PuzzleError("no_parse", f"a default cannot be written out: {e}") from e
@@ -102,7 +102,7 @@ def require_use(puzzle: Puzzle) -> None:
 def _the_function(source: str) -> tuple[ast.Module, ast.FunctionDef]:
     # ValueError: NUL bytes, lone surrogates. MemoryError: the parser's own stack ran out (deep nesting).
     try:
-        with _any_number_of_digits():
+        with any_number_of_digits():
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
         raise PuzzleError("no_parse", f"not Python: {e or type(e).__name__}") from e
@@ -116,7 +116,7 @@ def _the_function(source: str) -> tuple[ast.Module, ast.FunctionDef]:
 
 
 @contextlib.contextmanager
-def _any_number_of_digits() -> Iterator[None]:
+def any_number_of_digits() -> Iterator[None]:
     """Lift the interpreter's limit on decimal digits (4,300): real puzzles have longer constants."""
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)

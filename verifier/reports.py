@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from verifier import child, literal
-from verifier.area import Area
+from verifier.area import Area, unpack_report
 from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, KILLED, OUTPUT_LIMIT, SYNTAX, WALL_LIMIT
 from verifier.watch import Ended
 
@@ -55,22 +55,25 @@ IN_SOLUTION, IN_PUZZLE = "in the solution", "in the puzzle"
 TOO_LARGE = "the answer is too large"
 
 
-def read_solutions(area: Area) -> Iterator[tuple[int, Solved]]:
+def read_solutions(area: Area, *, plain: bool) -> Iterator[tuple[int, Solved]]:
     """(item, report) as a child wrote them, up to the first that no honest child writes.
 
     An answer comes before its report, under the complement of the item's number. It stays in the area.
+    Only a child of `plain` programs may say that an item is the SAME as another: from any other that would
+    be a way to another's verdict.
     """
     answers: dict[int, memoryview] = {}
     for item, data in area.records():
         if item < 0:
             answers = {~item: data}
             continue
-        fields = _fields(data, (str, str, float, int))
+        fields = unpack_report(data)
         if fields is None:
             return
-        outcome, detail, cpu_s, peak_kb = fields
+        outcome, detail, cpu_s, peak_kb, _ = fields
         answer = answers.pop(item, None) if outcome == child.ANSWER else b""
         known = outcome in SOLUTION_OUTCOMES or (outcome.startswith("error:") and outcome[6:].isidentifier())
+        known = known or (plain and outcome == child.SAME and detail.isdecimal())
         if answer is None or not known:
             return
         yield item, Solved(outcome[:70], detail[:200], cpu_s, peak_kb, answer)
@@ -79,19 +82,11 @@ def read_solutions(area: Area) -> Iterator[tuple[int, Solved]]:
 def read_checks(area: Area) -> Iterator[tuple[int, Checked]]:
     """(item, report), up to the first that no honest child writes."""
     for item, data in area.records():
-        fields = _fields(data, (str, str, float, int, str))
+        fields = unpack_report(data)
         if fields is None or fields[0] not in CHECK_OUTCOMES:
             return
         outcome, detail, cpu_s, peak_kb, shown = fields
         yield item, Checked(outcome, detail[:200], cpu_s, peak_kb, shown[:200])
-
-
-def _fields(data: memoryview, kinds: tuple[type, ...]) -> tuple | None:
-    try:
-        fields = literal.decode(data)
-    except literal.CorruptLiteral:
-        return None
-    return fields if type(fields) is tuple and tuple(map(type, fields)) == kinds else None
 
 
 def is_transient(ended: Ended) -> bool:

@@ -51,13 +51,23 @@ class Solver:
         os.waitpid(self.process, 0)
 
     def run(
-        self, attempts: list[Attempt], area: Area, watched: Watched, limits: Allowance, *, plain: bool
+        self,
+        attempts: list[Attempt],
+        known: list[Attempt],
+        area: Area,
+        watched: Watched,
+        limits: Allowance,
+        *,
+        plain: bool,
     ) -> Ended:
-        """Run solutions in one child that reports in `area`. Raises wire.WireClosed if the process is gone."""
+        """Run solutions in one child that reports in `area`. Raises wire.WireClosed if the process is gone.
+
+        See child.run_solutions for what is `known`.
+        """
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _DESCRIPTOR.pack(area.descriptor))
         self._channel.sendmsg([b"!"], [rights])
-        fields = [list(column) for column in zip(*attempts, strict=True)]
-        wire.send(self._channel.fileno(), (fields, area.capacity, tuple(watched), tuple(limits), plain))
+        fields = _pack(attempts), _pack(known)
+        wire.send(self._channel.fileno(), (*fields, area.capacity, tuple(watched), tuple(limits), plain))
         return Ended(*wire.receive(self._channel.fileno(), self._while_waiting))
 
 
@@ -78,10 +88,29 @@ def _serve(jail: sandbox.Jail, runtime: Runtime, channel: _socket.socket) -> NoR
 
 
 def _run(nursery: Nursery, runtime: Runtime, descriptor: int, request: Any) -> Ended:
-    fields, capacity, watched, limits, plain = request
-    attempts = [Attempt(*row) for row in zip(*fields, strict=True)]
+    *fields, capacity, watched, limits, plain = request
+    attempts, known = map(_unpack, fields)
     body = partial(
-        child.run_solutions, attempts=attempts, runtime=runtime, limits=Allowance(*limits), plain=plain
+        child.run_solutions,
+        attempts=attempts,
+        known=known,
+        runtime=runtime,
+        limits=Allowance(*limits),
+        plain=plain,
     )
     with Area(capacity, descriptor) as area:
         return nursery.run(body, area, Watched(*watched))
+
+
+def _pack(attempts: list[Attempt]) -> tuple:
+    """Columns of one type each, which are quick to encode; the few codes that are quoted are sent once."""
+    codes: dict[tuple[bytes, bool], int] = {}
+    quotes = [codes.setdefault((attempt.quoted, attempt.quoted_plain), len(codes)) for attempt in attempts]
+    items, groups, sources = ([attempt[column] for attempt in attempts] for column in range(3))
+    return items, groups, sources, quotes, list(codes)
+
+
+def _unpack(columns: tuple) -> list[Attempt]:
+    *rest, quotes, codes = columns
+    rows = zip(*rest, quotes, strict=True)
+    return [Attempt(item, group, source, *codes[quote]) for item, group, source, quote in rows]

@@ -5,22 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE, VERSION
+from verifier.tiers import Tiers
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one attempt may use. CPU seconds decide; the wall limit only ends what sleeps or is starved.
+    """What one attempt may use. CPU seconds decide; the wall limit ends what sleeps, however busy the host is.
 
     cpu_s: CPU seconds of the solution and of the puzzle's check together, compilation included.
-    wall_s: seconds on the clock for either; None is 30 times cpu_s, at least 10 s.
+    wall_s: seconds on the clock for either in which it does not use the CPU; None is 30 times cpu_s, at least 10 s.
+        Ten times as many end even what is busy: it is starved beyond hope.
     memory_mb: address space of a process, interpreter included.
     output_bytes: of the encoded answer; text printed may be as long.
+    tiers: a shorter limit for most attempts (tiers.py), for generating data; None judges every attempt exactly.
     """
 
     cpu_s: float = 1.0
     wall_s: float | None = None
     memory_mb: int = 1024
     output_bytes: int = 64 << 20
+    tiers: Tiers | None = None
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.cpu_s <= 86400:

@@ -1,8 +1,8 @@
 """Forking a sandboxed child, watching what it uses from outside, and seeing how it ended.
 
 CPU seconds are read from the child's own process clock, so a limit is exact whatever the machine's load,
-holds inside a long C call, and cannot be disarmed from within. The wall clock only ends what sleeps or is
-starved.
+holds inside a long C call, and cannot be disarmed from within. The wall clock only ends what sleeps: time in which
+the child used the CPU at all, be it ever so little beside others, does not count, up to a generous end.
 """
 
 import os
@@ -16,6 +16,9 @@ from verifier import sandbox
 from verifier.area import Area
 
 HEARTBEAT_S = 1.0
+LOOK_S = 0.5  # how long a child is watched before it counts as asleep,
+ASLEEP = 0.002  # and the share of a CPU below which it does; a starved one still gets more
+WALL_ENDS = 10  # wall limits after which even a busy child ends
 
 
 class Ended(NamedTuple):
@@ -34,7 +37,7 @@ class Ended(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """What one child may use: CPU seconds for each item, seconds on the clock for any, address space."""
+    """What one child may use: CPU seconds for each item, seconds asleep for any, address space."""
 
     cpu_s: dict[int, float]
     wall_s: float
@@ -72,6 +75,7 @@ class Nursery:
         poller.register(self._parent, 0)  # only hang-ups
         seen, since = None, time.monotonic()
         beat, wait_s = since, min(watched.cpu_s.values(), default=1.0)
+        looked, looked_cpu_s, asleep_s = since, 0.0, 0.0
         try:
             while True:
                 ready = [descriptor for descriptor, _ in poller.poll(1000 * min(wait_s, HEARTBEAT_S) + 1)]
@@ -85,14 +89,19 @@ class Nursery:
                     self._heartbeat()
                     beat = now
                 at = area.in_progress() if watched.alone is None else (watched.alone, 0.0)
-                if at != seen:
-                    seen, since = at, now
                 item, began_cpu_s = at
+                cpu_s = process_cpu_s(child)
+                if at != seen:
+                    seen, since, asleep_s = at, now, 0.0
+                    looked, looked_cpu_s = now, cpu_s
+                if now - looked >= LOOK_S:
+                    if cpu_s - looked_cpu_s < ASLEEP * (now - looked):
+                        asleep_s += now - looked
+                    looked, looked_cpu_s = now, cpu_s
                 limit_s = watched.cpu_s.get(item, float("inf"))
-                used_s = process_cpu_s(child) - began_cpu_s
-                how = (
-                    "cpu_limit" if used_s > limit_s else "wall_limit" if now - since > watched.wall_s else ""
-                )
+                used_s = cpu_s - began_cpu_s
+                overdue = asleep_s > watched.wall_s or now - since > WALL_ENDS * watched.wall_s
+                how = "cpu_limit" if used_s > limit_s else "wall_limit" if overdue else ""
                 if how:
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
                     return how

@@ -21,7 +21,7 @@ _ROOT = str(pathlib.Path(__file__).resolve().parent.parent)
 class Worker:
     """One zygote. `silent_s` says how long it has said nothing while there was something to say."""
 
-    def __init__(self, isolation: str, require: str, imports: str, hash_seed: int):
+    def __init__(self, isolation: str, require: str, imports: str, hash_seed: int, once: bool):
         command = [sys.executable, "-P", "-s", "-S", "-W", "ignore", "-X", "int_max_str_digits=0"]
         environment = {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8", "PATH": "/nonexistent"}
         self._process = subprocess.Popen(
@@ -48,7 +48,7 @@ class Worker:
         self.notes: list[str] = []
         self.jobs: dict[int, Any] = {}  # number -> what the pool asked of it
         self.judged = 0
-        self.send(("config", isolation, require, imports))
+        self.send(("config", isolation, require, imports, once))
 
     def fileno(self) -> int:
         """What it says arrives here."""

@@ -3,10 +3,11 @@
 It is started as a fresh interpreter, imports nothing heavy and never runs a candidate itself; so a fork of
 it costs half a millisecond, and nothing a candidate does survives in it. It ends when its pipe does.
 
-Messages in:   ("config", isolation, require, imports), once, then
+Messages in:   ("config", isolation, require, imports, once), at first, then
                ("judge", number, limits, puzzles, solutions, which) or ("screen", number, limits, puzzles)
 Messages out:  ("hello", layers, notes), then ("alive",) about every second while at work, and
-               ("judged", number, outcomes, details, cpu_s, peak_mb, answers) or ("screened", number, rows)
+               ("judged", number, outcomes, details, cpu_s, peak_mb, answers, without, same), where `without` are
+               the places that have no answer, or ("screened", number, rows)
 """
 
 import os
@@ -34,7 +35,7 @@ def main() -> NoReturn:
 
 
 def _serve() -> NoReturn:
-    _, level, require, imports = wire.receive(STDIN)
+    _, level, require, imports, once = wire.receive(STDIN)
     allowed = policy.IMPORTS[imports]
     policy.import_modules(allowed)
     try:
@@ -49,7 +50,7 @@ def _serve() -> NoReturn:
         end_if_orphan()
         wire.send(STDOUT, ("alive",))
 
-    runtime = Runtime.make(allowed)
+    runtime = Runtime.make(allowed, once=once)
     solver = Solver.start(established.jail, runtime, heartbeat)
     jail = established.jail._replace(sweep=_sparing(established.jail.sweep, solver.process))
     judge = Judge(Nursery(jail, heartbeat, STDIN), solver, runtime)
@@ -79,7 +80,7 @@ def _answer(judge: Judge, message: Any) -> tuple:
     if kind == "screen":
         return "screened", number, screen_puzzles(judge, puzzles, Allowance(*limits))
     solutions, which = message[4:]
-    verdicts = judge.judge(puzzles, solutions, which, Allowance(*limits))
+    verdicts, same = judge.judge(puzzles, solutions, which, Allowance(*limits))
     return (
         "judged",
         number,
@@ -87,5 +88,7 @@ def _answer(judge: Judge, message: Any) -> tuple:
         [verdict.detail for verdict in verdicts],
         [verdict.cpu_s for verdict in verdicts],
         [verdict.peak_kb / 1024 for verdict in verdicts],
-        [verdict.answer for verdict in verdicts],
+        [verdict.answer or "" for verdict in verdicts],
+        [place for place, verdict in enumerate(verdicts) if verdict.answer is None],
+        same,
     )

@@ -18,10 +18,10 @@ from t5x_selfprog.puzzles.prompts import (
     solve_prompt,
     tutorial_blocks,
 )
-from t5x_selfprog.puzzles.resample import variants
 from t5x_selfprog.sampling.sampler import Request, SamplingConfig
 from t5x_selfprog.stages.context import Context
 from verifier import Limits, Pool
+from verifier.generality import measure_generality
 from verifier.records import ATTEMPT, VERDICT
 
 POLL_S = 0.2
@@ -120,24 +120,10 @@ def judge_attempts(
 
 
 def _measure_generality(pool: Pool, judged: list[dict[str, Any]], trials: int) -> None:
-    """Adds `generality` to the accepted verdicts; each distinct solution of a puzzle is tried once."""
-    distinct = {
-        (record["puzzle"], record["solution"]): variants(record["puzzle"], record["solution"], trials)
-        for record in judged
-        if record["outcome"] == "accepted"
-    }
-    items = [
-        {"puzzle": puzzle, "solution": solution} for pairs in distinct.values() for puzzle, solution in pairs
-    ]
-    verdicts = pool.judge(items)
-    share = {
-        key: sum(next(verdicts).accepted for _ in pairs) / len(pairs)
-        for key, pairs in distinct.items()
-        if pairs
-    }
-    for record in judged:
-        if record["outcome"] == "accepted":
-            record["generality"] = share.get((record["puzzle"], record["solution"]))
+    """Adds `generality` to the accepted verdicts."""
+    accepted = [record for record in judged if record["outcome"] == "accepted"]
+    for record, share in zip(accepted, measure_generality(pool, accepted, trials), strict=True):
+        record["generality"] = share
 
 
 def overlapped(sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None]) -> None:

@@ -15,7 +15,7 @@ from verifier import Limits, Pool, Verdict
 
 CORPUS = sorted((pathlib.Path(__file__).parent / "hostile").glob("*.py"))
 IMPOSSIBLE = "def f(x: int):\n    return False"
-LIMITS = Limits(cpu_s=0.4, wall_s=4.0, memory_mb=512, output_bytes=16 << 20)
+LIMITS = Limits(cpu_s=0.4, wall_s=8.0, memory_mb=512, output_bytes=16 << 20)
 HONEST = {
     "puzzle": "def f(x: List[int], n=4):\n    return x == [n] * n",
     "solution": "def g(n=4):\n    return [n] * n",
@@ -73,7 +73,7 @@ def run_corpus(isolation: str) -> Ran:
     for trick in TRICKS.values():
         items += [{"puzzle": trick.puzzle, "solution": trick.solution}, HONEST]
     start = time.monotonic()
-    with Pool(2, LIMITS, isolation=isolation, batch_size=32) as pool:
+    with Pool(2, LIMITS, isolation=isolation, batch_size=32, reuse=0) as pool:
         pool.isolation  # noqa: B018 (wait for the workers)
         before = pool.pids()
         verdicts = list(pool.judge(items))
@@ -98,7 +98,7 @@ def jailed() -> Ran:
 
 
 def test_corpus_is_there():
-    assert len(TRICKS) >= 150
+    assert len(TRICKS) >= 270
 
 
 @pytest.mark.parametrize("name", TRICKS)

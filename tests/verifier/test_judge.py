@@ -228,12 +228,12 @@ def test_verdicts_come_before_the_stream_ends(pool):
     gave = []
 
     def slow():
-        for i in range(3000):
+        for i in range(20_000):
             gave.append(i)
             yield {"puzzle": SUM, "solution": "def g(n=3):\n    return [10, 0, 0]"}
 
     first = next(pool.judge(slow()))
-    assert first.accepted and len(gave) < 3000
+    assert first.accepted and len(gave) < 20_000
 
 
 def test_two_streams_at_once_are_refused(pool):

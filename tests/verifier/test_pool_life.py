@@ -71,7 +71,7 @@ def test_close_ends_everything(isolation):
 def test_killed_workers_lose_nothing(isolation):
     """Workers are killed again and again under a stream of work; every verdict comes, once, and is right."""
     count = 600
-    with Pool(2, isolation=isolation, batch_size=16) as pool:
+    with Pool(2, isolation=isolation, batch_size=16, reuse=0) as pool:
         everybody = set()
         accepted = []
         for i, verdict in enumerate(pool.judge([GOOD] * count)):
@@ -86,7 +86,7 @@ def test_killed_workers_lose_nothing(isolation):
 
 def test_worker_lost_twice_over_an_attempt_is_infrastructure():
     """Never `wrong`: whatever kills a worker says nothing about the attempt."""
-    with Pool(1, Limits(cpu_s=20), batch_size=4) as pool:
+    with Pool(1, Limits(cpu_s=20), batch_size=4, reuse=0) as pool:
         stop = threading.Event()
 
         def assassin():
@@ -110,7 +110,7 @@ def test_worker_lost_twice_over_an_attempt_is_infrastructure():
 
 def test_worker_that_hangs_is_replaced(monkeypatch):
     monkeypatch.setattr(pool_module, "SILENCE_S", 1.5)
-    with Pool(1, isolation="rlimits") as pool:
+    with Pool(1, isolation="rlimits", reuse=0) as pool:
         assert next(pool.judge([GOOD])).accepted
         stopped = pool.pids()[0]
         os.kill(stopped, signal.SIGSTOP)
@@ -120,7 +120,7 @@ def test_worker_that_hangs_is_replaced(monkeypatch):
 
 
 def test_workers_are_recycled():
-    with Pool(1, batch_size=8, recycle_after=20) as pool:
+    with Pool(1, batch_size=8, recycle_after=20, reuse=0) as pool:
         first = pool.pids()
         assert all(verdict.accepted for verdict in pool.judge([GOOD] * 100))
         assert pool.pids() != first
@@ -136,7 +136,7 @@ def test_long_work_is_not_taken_for_silence(monkeypatch):
 
 def test_slow_consumer_is_not_taken_for_silence(monkeypatch):
     monkeypatch.setattr(pool_module, "SILENCE_S", 0.5)
-    with Pool(1, batch_size=4) as pool:
+    with Pool(1, batch_size=4, reuse=0) as pool:
         pool.isolation  # noqa: B018
         pids = pool.pids()
         for verdict in pool.judge([GOOD] * 40):
@@ -189,7 +189,7 @@ sys.path.insert(0, {root!r})
 from verifier import Limits, Pool
 for _ in range(20):
     threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
-pool = Pool(2, Limits(cpu_s=60), isolation={isolation!r})
+pool = Pool(2, Limits(cpu_s=60), isolation={isolation!r}, reuse=0)
 pool.isolation
 print(*pool.pids(), flush=True)
 loop = {{"puzzle": "def f(x: int):\\n    return x == 1", "solution": "def g():\\n    while True:\\n        pass"}}

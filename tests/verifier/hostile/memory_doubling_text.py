@@ -1,5 +1,5 @@
 # Doubles a text until memory is full.
-# expect: memory_limit
+# expect: memory_limit cpu_limit
 def g():
     text = "ab"
     while True:

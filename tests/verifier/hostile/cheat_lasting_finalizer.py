@@ -1,0 +1,14 @@
+# An object's finalizer returns for the program after the answer was taken.
+# expect: wrong killed error:NameError
+class Last:
+    def __del__(self):
+        import statistics
+
+        statistics.sys.modules["verifier.child"].ANSWER = "accepted"
+
+
+keep = Last()
+
+
+def g():
+    return 1

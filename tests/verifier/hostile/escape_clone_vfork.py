@@ -1,0 +1,12 @@
+# Starts a process by the other system calls that do so.
+# expect: error:PermissionError error:OSError error:KeyError error:BlockingIOError
+# puzzle: def f(x: int):
+# puzzle:     return x == 2
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    for number in (58, 57, 56, 435):
+        linux.syscall(number, 0x11, 0, 0, 0, 0)
+    return 1

@@ -1,0 +1,10 @@
+# Sets up a ring through which files are opened without system calls.
+# expect: error:PermissionError error:OSError error:KeyError
+# puzzle: def f(x: int):
+# puzzle:     return x > 0
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.syscall(425, 8, b"\0" * 120) + 1

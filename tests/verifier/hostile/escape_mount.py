@@ -1,0 +1,10 @@
+# Mounts the file system of processes.
+# expect: error:PermissionError error:OSError error:KeyError
+# puzzle: def f(x: int):
+# puzzle:     return x == 1
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.call("mount", b"proc", b"/", b"proc", 0, None) + 1

@@ -1,0 +1,10 @@
+# Watches the machine's counters.
+# expect: error:PermissionError error:OSError error:KeyError
+# puzzle: def f(x: int):
+# puzzle:     return x > 0
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.syscall(298, b"\1" + b"\0" * 127, 0, -1, -1, 0)

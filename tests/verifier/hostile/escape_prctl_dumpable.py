@@ -1,0 +1,9 @@
+# Makes itself traceable again, for a helper that is not there.
+# expect: wrong error:PermissionError error:OSError error:KeyError
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    linux.prctl(4, 1)
+    return 1

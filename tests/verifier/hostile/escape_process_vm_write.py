@@ -1,0 +1,13 @@
+# Writes into its parent's memory by system call.
+# expect: error:PermissionError error:OSError error:KeyError error:ProcessLookupError
+# puzzle: def f(x: int):
+# puzzle:     return x == 1 + 1
+import random
+import statistics
+
+os = random._os
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.syscall(311, os.getppid(), None, 0, None, 0, 0) + 1

@@ -1,0 +1,10 @@
+# Opens a socket for raw packets.
+# expect: error:PermissionError error:FileNotFoundError error:OSError error:ProcessLookupError error:KeyError
+# puzzle: def f(x: int):
+# puzzle:     return x >= 0
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.syscall(41, 17, 3, 0)

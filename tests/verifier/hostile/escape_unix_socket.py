@@ -1,0 +1,10 @@
+# Connects to a socket by its abstract name.
+# expect: error:PermissionError error:FileNotFoundError error:OSError error:ProcessLookupError error:KeyError error:ConnectionRefusedError error:ImportError
+# puzzle: def f(x: int):
+# puzzle:     return x >= 0
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.syscall(41, 1, 1, 0)

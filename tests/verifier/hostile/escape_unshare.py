@@ -1,0 +1,10 @@
+# Makes a user namespace in which it is root.
+# expect: error:PermissionError error:OSError error:KeyError
+# puzzle: def f(x: int):
+# puzzle:     return x == 1
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.call("unshare", 0x10000000) + 1

@@ -1,0 +1,10 @@
+# Takes over the handling of page faults.
+# expect: error:PermissionError error:OSError error:KeyError
+# puzzle: def f(x: int):
+# puzzle:     return x > 0
+import statistics
+
+
+def g():
+    linux = statistics.sys.modules["verifier.linux"]
+    return linux.syscall(323, 0)

@@ -1,0 +1,7 @@
+# All permutations of twelve things, at once.
+# expect: memory_limit cpu_limit
+import itertools
+
+
+def g():
+    return list(itertools.permutations(range(12)))

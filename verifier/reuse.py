@@ -1,0 +1,57 @@
+"""Verdicts kept for attempts of the same text: a model writes the same solution many times over.
+
+An attempt that an earlier one is still being judged for waits for that one's verdict. What might have been the
+host's doing (an infrastructure failure, a wall limit) is given to those that waited, and not kept for later ones.
+"""
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from verifier.outcomes import INFRASTRUCTURE, WALL_LIMIT
+from verifier.verdict import Verdict
+
+
+class Reuse:
+    """The latest `capacity` verdicts, by what they depend on."""
+
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self._kept: dict[bytes, Verdict] = {}  # the most recently used stand last
+
+    def begin(self, ready: dict[int, Verdict], limits: tuple) -> Callable[[int, Verdict], None]:
+        """Begin a stream, whose verdicts go to `ready` by their place. Returns what takes a fresh verdict there."""
+        self._ready = ready
+        self._limits = repr(limits).encode()
+        self._waiting: dict[bytes, list[int]] = {}
+        self._keys: dict[int, bytes] = {}
+        return self._deliver
+
+    def is_first(self, place: int, item: Mapping[str, Any]) -> bool:
+        """Whether the attempt at this place of the stream must be judged; else its verdict is, or will be, there."""
+        key = self._key(item)
+        verdict = self._kept.pop(key, None)
+        if verdict is not None:
+            self._kept[key] = verdict
+            self._ready[place] = verdict
+            return False
+        if key in self._waiting:
+            self._waiting[key].append(place)
+            return False
+        self._waiting[key] = []
+        self._keys[place] = key
+        return True
+
+    def _deliver(self, place: int, verdict: Verdict) -> None:
+        key = self._keys.pop(place)
+        for other in [place, *self._waiting.pop(key)]:
+            self._ready[other] = verdict
+        if verdict.outcome not in (INFRASTRUCTURE, WALL_LIMIT):
+            self._kept[key] = verdict
+            if len(self._kept) > self.capacity:
+                del self._kept[next(iter(self._kept))]
+
+    def _key(self, item: Mapping[str, Any]) -> bytes:
+        puzzle, solution = (item[name].encode("utf-8", "surrogatepass") for name in ("puzzle", "solution"))
+        head = self._limits + len(puzzle).to_bytes(8, "little")
+        return blake2b(head + puzzle + solution, digest_size=16).digest()
