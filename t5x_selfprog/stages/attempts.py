@@ -106,13 +106,16 @@ def judge_attempts(
                 if shard not in ledger.pending():
                     continue
                 records = list(source.read(shard))
-                verdicts = pool.judge(records)
-                judged = [v.as_record(r) for r, v in zip(records, verdicts, strict=True)]
+                # The same text at the same puzzle is judged once; every attempt keeps its verdict, so that n and c do.
+                distinct = {(record["puzzle"], record["solution"]): record for record in records}
+                verdicts = dict(zip(distinct, pool.judge(distinct.values()), strict=True))
+                judged = [verdicts[r["puzzle"], r["solution"]].as_record(r) for r in records]
                 if generality_trials:
                     _measure_generality(pool, judged, generality_trials)
                 ledger.commit(
                     shard,
                     judged,
+                    distinct=len(distinct),
                     accepted=sum(record["outcome"] == "accepted" for record in judged),
                     infrastructure=sum(record["outcome"] == "infrastructure" for record in judged),
                 )
