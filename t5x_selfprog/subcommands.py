@@ -52,7 +52,7 @@ _ITERATION = Option(
 _INT = {"type": int, "metavar": "N"}
 _FLOATS = ("float32", "bfloat16")
 _BENCH = (
-    Option("job", "what to measure", {"choices": ("sample", "train")}),
+    Option("job", "what to measure", {"choices": ("sample", "train", "attention")}),
     Option(
         "--size", "shape, with random weights: tiny, 11m, 125m, 1p3b, 2p7b (%(default)s)", {"default": "125m"}
     ),
@@ -81,7 +81,7 @@ _BENCH = (
         {**_INT, "default": -1},
     ),
     Option("--remat", "train: none, dots or full (%(default)s)", {"default": "none"}),
-    Option("--attention", "train: plain, splash or cudnn (%(default)s)", {"default": "plain"}),
+    Option("--attention", "train, attention: plain, splash or cudnn (%(default)s)", {"default": "plain"}),
     Option(
         "--loss_chunk",
         "train: positions whose logits exist at one time (%(default)s)",
@@ -184,11 +184,13 @@ COMMANDS = (
     ),
     Command(
         "bench",
-        "measure the sampler or the trainer on this machine",
-        "Prints tokens a second and what they cost. `python -m verifier doctor` looks after the verifier.",
+        "measure the sampler or the trainer on this machine, or check an attention kernel",
+        "Prints tokens a second and what they cost, and shares of the roofline where the device is known. "
+        "`python -m verifier doctor` looks after the verifier.",
         (
             "bench sample --size=125m --prompt=512 --new=64 --attempts=64 --dtype=float32",
             "bench train --size=125m --seq=512 --batch=4 --steps=4 --json | tail -1",
+            "bench attention --attention=plain --dtype=bfloat16",
         ),
         f"{_COMMANDS}:bench",
         run_dir="unused",

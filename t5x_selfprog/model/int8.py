@@ -1,6 +1,6 @@
 """Arrays in int8 with one scale for each run of numbers: a quarter of float32's memory, read by matrix products."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ class Int8(NamedTuple):
     scale: float32, the same with the quantised axes of size 1, so that both are cut, moved and written alike.
     """
 
-    values: jax.Array
-    scale: jax.Array
+    values: Any  # arrays, or their shardings
+    scale: Any
 
 
 Stored = jax.Array | Int8

@@ -130,8 +130,8 @@ def _splash_rows(q, k, v, segment_ids, *, window: int | None, interpret: bool) -
     def one_row(q, k, v, segments):
         return kernel(q, k, v, kernels.SegmentIds(segments, segments))
 
-    by_head = (x.swapaxes(1, 2) for x in (q, k, v))
-    return jax.vmap(one_row)(*by_head, segment_ids).swapaxes(1, 2)
+    out = jax.vmap(one_row)(q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2), segment_ids)
+    return out.swapaxes(1, 2)
 
 
 KERNELS: dict[str, PackedAttention] = {"plain": plain, "splash": splash, "cudnn": cudnn}

@@ -91,8 +91,8 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         "tokens_per_s": count / seconds,
         "model_flops_per_s": flops_per_s,
         "mfu": None if peak is None else flops_per_s / jax.device_count() / peak.flops_per_s,
-        "state_gb": held.argument_size_in_bytes / 2**30,
-        "workspace_gb": held.temp_size_in_bytes / 2**30,
+        "state_gb": held and held.argument_size_in_bytes / 2**30,
+        "workspace_gb": held and held.temp_size_in_bytes / 2**30,
         **machine.memory(),
     }
     print(json.dumps(result), flush=True)
