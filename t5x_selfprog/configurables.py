@@ -10,6 +10,7 @@ from t5x_selfprog.partitioning import MeshConfig
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.rules import PuzzleRules
 from t5x_selfprog.sampling.sampler import SamplingConfig
+from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
@@ -24,6 +25,7 @@ for dataclass in (
     PuzzleRules,
     SolvePrompt,
     Selection,
+    Allocation,
     Limits,
 ):
     gin.external_configurable(dataclass, module="t5x_selfprog")

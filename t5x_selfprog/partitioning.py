@@ -127,6 +127,11 @@ def use(partitioner: Partitioner) -> Iterator[Partitioner]:
         _current.reset(token)
 
 
+def current() -> Partitioner | None:
+    """The partitioner of the innermost `use`."""
+    return _current.get()
+
+
 def constrain(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
     """Pins an activation's layout by the current partitioner; does nothing outside of `use`."""
     partitioner = _current.get()

@@ -51,18 +51,27 @@ _ITERATION = Option(
 )
 
 _INT = {"type": int, "metavar": "N"}
+_FLOATS = ("float32", "bfloat16")
 _BENCH = (
-    Option("job", "what to measure", {"choices": ("sample", "train")}),
+    Option("job", "what to measure", {"choices": ("sample", "train", "attention")}),
     Option(
         "--size", "shape, with random weights: tiny, 11m, 125m, 1p3b, 2p7b (%(default)s)", {"default": "125m"}
     ),
-    Option("--dtype", "float32 or bfloat16 (%(default)s)", {"default": "float32"}),
+    Option(
+        "--model",
+        "the shape of this model instead: a folder, or the name of one that ships",
+        {"metavar": "M"},
+    ),
+    Option("--dtype", "float32 or bfloat16 (%(default)s)", {"choices": _FLOATS, "default": "float32"}),
     Option("--batch", "rows decoded together (all attempts), or rows a step (4)", _INT),
     Option("--prompt", "sample: tokens of a prompt (%(default)s)", {**_INT, "default": 512}),
     Option("--new", "sample: tokens of an attempt (%(default)s)", {**_INT, "default": 64}),
     Option("--attempts", "sample: attempts at each prompt (%(default)s)", {**_INT, "default": 64}),
     Option("--prompts", "sample: prompts, all different (%(default)s)", {**_INT, "default": 1}),
-    Option("--cache_dtype", "sample: of keys and values (as --dtype)", {}),
+    Option("--weights_dtype", "sample: of weights, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}),
+    Option(
+        "--cache_dtype", "sample: of keys and values, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}
+    ),
     Option("--chunk_steps", "sample: steps between looks by the host (%(default)s)", {**_INT, "default": 16}),
     Option("--repeat", "sample: timed runs, the median counts (%(default)s)", {**_INT, "default": 1}),
     Option("--seq", "train: tokens of a row (%(default)s)", {**_INT, "default": 512}),
@@ -72,7 +81,8 @@ _BENCH = (
         "train: layers a step of the loop over depth, -1 for all (%(default)s)",
         {**_INT, "default": -1},
     ),
-    Option("--remat", "train: none or full (%(default)s)", {"default": "none"}),
+    Option("--remat", "train: none, dots or full (%(default)s)", {"default": "none"}),
+    Option("--attention", "train, attention: plain, splash or cudnn (%(default)s)", {"default": "plain"}),
     Option(
         "--loss_chunk",
         "train: positions whose logits exist at one time (%(default)s)",
@@ -217,11 +227,13 @@ COMMANDS = (
     ),
     Command(
         "bench",
-        "measure the sampler or the trainer on this machine",
-        "Prints tokens a second and what they cost. `python -m verifier doctor` looks after the verifier.",
+        "measure the sampler or the trainer on this machine, or check an attention kernel",
+        "Prints tokens a second and what they cost, and shares of the roofline where the device is known. "
+        "`python -m verifier doctor` looks after the verifier.",
         (
             "bench sample --size=125m --prompt=512 --new=64 --attempts=64 --dtype=float32",
             "bench train --size=125m --seq=512 --batch=4 --steps=4 --json | tail -1",
+            "bench attention --attention=plain --dtype=bfloat16",
         ),
         f"{_COMMANDS}:bench",
         run_dir="unused",

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from t5x_selfprog.model.int8 import Int8, Stored
+from t5x_selfprog.model.products import product
+
 MASKED = -1e30  # finite: a row that sees nothing must not become NaN
 
 
@@ -51,27 +54,9 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, scale: flo
     b, lq, h, c = q.shape
     kv = k.shape[2]
     grouped = q.reshape(b, lq, kv, h // kv, c) * jnp.asarray(scale, q.dtype)
-    scores = jnp.einsum("bqkgc,bskc->bkgqs", grouped, k, preferred_element_type=jnp.float32)
+    scores = product("bqkgc,bskc->bkgqs", grouped, k, "float32")
     weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, MASKED), axis=-1)
-    return jnp.einsum("bkgqs,bskc->bqkgc", weights.astype(v.dtype), v).reshape(b, lq, h, c)
-
-
-def attend_causal(
-    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, scale: float, block: int = 128
-) -> jax.Array:
-    """`attend` for rows whose token order is their index order: skips the half that no query may see.
-
-    Queries go in blocks of `block` against the keys up to their own end, so that scores stay in cache on a
-    CPU and half the arithmetic is never done. Same shapes as `attend` with Lq == Lk.
-    """
-    length = q.shape[1]
-    if length <= block:
-        return attend(q, k, v, mask, scale)
-    blocks = [
-        attend(q[:, i:end], k[:, :end], v[:, :end], mask[:, i:end, :end], scale)
-        for i, end in ((i, min(i + block, length)) for i in range(0, length, block))
-    ]
-    return jnp.concatenate(blocks, axis=1)
+    return product("bkgqs,bskc->bqkgc", weights.astype(v.dtype), v).reshape(b, lq, h, c)
 
 
 class Piece(NamedTuple):
@@ -81,13 +66,14 @@ class Piece(NamedTuple):
       piece shared by all groups.
     v: the same with the last two dimensions swapped.
     mask: [G, R, S] bool (G or R may be 1).
+    Keys and values may be Int8, with a scale for every position and head.
 
     Each lies the way its product reads it, heads outside, keys by channel and values by position, so that
     neither product copies a cache: on a CPU that is most of what attention costs a decoding step.
     """
 
-    k: jax.Array
-    v: jax.Array
+    k: Stored
+    v: Stored
     mask: jax.Array
 
     @classmethod
@@ -116,7 +102,7 @@ def attend_pieces(q: jax.Array, pieces: list[Piece], scale: float) -> jax.Array:
       [G, R, H, C] in q's dtype.
     """
     g, r, h, c = q.shape
-    kv = pieces[0].k.shape[1]
+    kv = jax.tree.leaves(pieces[0].k)[0].shape[1]
     grouped = (q * jnp.asarray(scale, q.dtype)).reshape(g, r, kv, h // kv, c).swapaxes(1, 2)
     outs, totals, tops = zip(*(_attend_piece(grouped, piece) for piece in pieces), strict=True)
     # Each piece's softmax was taken about its own maximum: bring them to one (Milakov & Gimelshein 2018).
@@ -138,7 +124,8 @@ def _attend_piece(q: jax.Array, piece: Piece) -> tuple[jax.Array, jax.Array, jax
       [G, K, R, H/K, 1], float32.
     """
     g, kv, r, h, c = q.shape
-    k, v, mask = piece.k.astype(q.dtype), piece.v.astype(q.dtype), piece.mask[:, None, :, None]
+    (k, k_scale), (v, v_scale) = _unscaled(piece.k), _unscaled(piece.v)
+    k, v, mask = k.astype(q.dtype), v.astype(q.dtype), piece.mask[:, None, :, None]
     if k.ndim == 5:  # each row's own: [H/K, C] x [C, S]
         rows, order = q, (0, 1, 2)
     elif k.shape[0] == 1:  # one for all groups: [G*R*H/K, C] x [C, S]
@@ -147,11 +134,24 @@ def _attend_piece(q: jax.Array, piece: Piece) -> tuple[jax.Array, jax.Array, jax
     else:  # one a group: [R*H/K, C] x [C, S]
         rows, order = q.reshape(g, kv, r * h, c), (0, 1, 2)
     shape = tuple((g, kv, r)[i] for i in order) + (h, -1)
+
+    def by_key(scale: jax.Array) -> jax.Array:
+        """A scale as the scores lie: [G, K, (R,) 1, S] in their order."""
+        return scale if k.ndim == 5 else jnp.expand_dims(scale.transpose(*order[:2], 2, 3), 2)
+
     scores = jnp.matmul(rows, k, preferred_element_type=jnp.float32).reshape(shape)
+    if k_scale is not None:
+        scores = scores * by_key(k_scale)
     scores = jnp.where(mask, scores, MASKED)
     top = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - top)
     total = jnp.sum(weights, axis=-1, keepdims=True)
+    if v_scale is not None:
+        weights = weights * by_key(v_scale.swapaxes(-1, -2))
     weights = weights.astype(q.dtype).reshape(*rows.shape[:-1], -1)
     out = jnp.matmul(weights, v, preferred_element_type=jnp.float32).reshape(shape)
     return tuple(x.transpose(*order, 3, 4) for x in (out, total, top))  # type: ignore[return-value]
+
+
+def _unscaled(x: Stored) -> tuple[jax.Array, jax.Array | None]:
+    return (x.values, x.scale) if isinstance(x, Int8) else (x, None)

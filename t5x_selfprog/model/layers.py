@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.products import project
 
 Initializer = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
 
@@ -85,9 +86,7 @@ class Projection(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [..., *inputs] -> [..., *outputs], in x's dtype."""
-        n = self.contracted
-        kernel = self.kernel[...].astype(x.dtype)
-        y = jnp.tensordot(x, kernel, axes=(tuple(range(x.ndim - n, x.ndim)), tuple(range(n))))
+        y = project(x, self.kernel[...], self.contracted)
         if self.biased:
             bias = self.bias[...].astype(x.dtype)
             y = y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)

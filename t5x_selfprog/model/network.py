@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from t5x_selfprog.model.attention import attend_causal, causal_mask
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.layers import MLP, Norm, Projection, normal, param, rotate, zeros
+from t5x_selfprog.model.packed_attention import PackedAttention, plain
 from t5x_selfprog.partitioning import constrain
 
 Params = dict[str, Any]
@@ -172,6 +172,7 @@ def forward(
     segment_ids: jax.Array,
     remat: Callable[[Callable], Callable] = lambda f: f,
     unroll: int = 1,
+    attention: PackedAttention = plain,
 ) -> jax.Array:
     """Packed rows in, hidden states out (logits come from `Decoder.logits`, in chunks where V is large).
 
@@ -186,16 +187,28 @@ def forward(
     model = bind(config, params)
     x = constrain(model.embed(tokens, positions), ("batch", "length", "embed"))
     scale = config.attention_scale or config.head_dim**-0.5
-    spans = config.layer_windows()
-    limited = any(span is not None for span in spans)
-    windows = jnp.asarray([config.context_length if s is None else s for s in spans], jnp.int32)
 
-    def layer(x: jax.Array, scanned: tuple[Params, jax.Array]) -> tuple[jax.Array, None]:
-        weights, window = scanned
-        mask = causal_mask(positions, positions, segment_ids, segment_ids, window if limited else None)
-        mix = lambda q, k, v: (attend_causal(q, k, v, mask, scale), None)  # noqa: E731
+    def layer(x: jax.Array, weights: Params, window: int | None) -> jax.Array:
+        mix = lambda q, k, v: (attention(q, k, v, positions, segment_ids, window, scale), None)  # noqa: E731
         x, _ = bind_block(config, weights)(x, positions, mix)
-        return constrain(x, ("batch", "length", "embed")), None
+        return constrain(x, ("batch", "length", "embed"))
 
-    x, _ = jax.lax.scan(remat(layer), x, (params["blocks"], windows), unroll=unroll)
+    layers = [remat(functools.partial(layer, window=window)) for window in config.windows]
+
+    def apply(x: jax.Array, weights: Params) -> tuple[jax.Array, None]:
+        """One layer of each span, weights stacked on their leading axis."""
+        for i, apply_layer in enumerate(layers[: len(jax.tree.leaves(weights)[0])]):
+            x = apply_layer(x, jax.tree.map(lambda w, i=i: w[i], weights))
+        return x, None
+
+    # A step of the loop is one period of the spans, so that every span is a constant; what is left over follows.
+    period = len(layers)
+    looped = config.num_layers // period * period
+    periods = jax.tree.map(
+        lambda w: w[:looped].reshape(looped // period, period, *w.shape[1:]), params["blocks"]
+    )
+    if looped:
+        x, _ = jax.lax.scan(apply, x, periods, unroll=max(1, unroll // period))
+    if looped < config.num_layers:
+        x, _ = apply(x, jax.tree.map(lambda w: w[looped:], params["blocks"]))
     return model.final_norm(x)

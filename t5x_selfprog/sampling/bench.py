@@ -1,6 +1,4 @@
-"""How fast this machine samples: many attempts at prompts of one length, random weights of a published shape.
-
-  python -m t5x_selfprog.sampling.bench --size 125m --prompt 512 --new 64 --attempts 64
+"""`selfprog bench sample`: many attempts at prompts of one length, random weights of a published shape, timed.
 
 Attempts run to their full length, so tokens are the same for whoever is compared. Time covers prefill,
 decoding and turning tokens into text; compilation is reported apart. Prints one JSON line.
@@ -8,20 +6,27 @@ decoding and turning tokens into text; compilation is reported apart. Prints one
 
 import argparse
 import json
-import resource
+import os
 import time
 from collections.abc import Iterable
 
 import jax
 import numpy as np
 
-from t5x_selfprog.model import network
+from t5x_selfprog import machine
+from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
+from verifier.errors import UserError
+
+SETTINGS = (
+    "size", "model", "prompt", "new", "attempts", "prompts", "batch", "dtype", "weights_dtype", "cache_dtype",
+    "chunk_steps", "repeat",
+)  # fmt: skip
 
 
 def _gpt_neo(vocab: int, width: int, layers: int, heads: int) -> ModelConfig:
-    """Black et al. 2021."""
+    """Black et al. 2021; the vocabulary of 50257 is padded to a multiple of 128, as matrix units want it."""
     return ModelConfig(
         vocab_size=vocab,
         context_length=2048,
@@ -44,20 +49,9 @@ def _gpt_neo(vocab: int, width: int, layers: int, heads: int) -> ModelConfig:
 SIZES = {
     "tiny": _gpt_neo(2048, 256, 4, 4),
     "11m": ModelConfig(4096, 1024, 384, 6, 6, 2, 64, 1024),
-    "125m": _gpt_neo(50257, 768, 12, 12),
-    "1p3b": _gpt_neo(50257, 2048, 24, 16),
-    "2p7b": _gpt_neo(50257, 2560, 32, 20),
-}
-
-# Memory bandwidth in bytes a second, by the beginning of JAX's device_kind; from the makers' data sheets.
-BANDWIDTH = {
-    "NVIDIA H200": 4.8e12,
-    "NVIDIA H100": 3.35e12,
-    "NVIDIA A100": 2.0e12,
-    "TPU v4": 1.2e12,
-    "TPU v5 lite": 8.1e11,
-    "TPU v5": 2.765e12,
-    "TPU v6": 1.64e12,
+    "125m": _gpt_neo(50304, 768, 12, 12),
+    "1p3b": _gpt_neo(50304, 2048, 24, 16),
+    "2p7b": _gpt_neo(50304, 2560, 32, 20),
 }
 
 
@@ -79,22 +73,27 @@ class Numbers:
         return b" %d" % token_id
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", choices=SIZES, default="125m", help="shape (%(default)s)")
-    parser.add_argument("--prompt", type=int, default=512, help="tokens of a prompt (%(default)s)")
-    parser.add_argument("--new", type=int, default=64, help="tokens of an attempt (%(default)s)")
-    parser.add_argument("--attempts", type=int, default=64, help="attempts at each prompt (%(default)s)")
-    parser.add_argument("--prompts", type=int, default=1, help="prompts, all different (%(default)s)")
-    parser.add_argument("--batch", type=int, help="rows decoded together (all attempts at one prompt)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--cache_dtype", choices=["float32", "bfloat16"], help="of keys and values (--dtype)")
-    parser.add_argument("--chunk_steps", type=int, default=16, help="steps between looks (%(default)s)")
-    parser.add_argument("--repeat", type=int, default=1, help="timed runs; the median counts (%(default)s)")
+def shape(args: argparse.Namespace) -> ModelConfig:
+    """The decoder that is measured, always with random weights: speed does not depend on them.
+
+    Raises UserError naming an unknown size, or a folder without a model.
+    """
+    if args.model:
+        path = store.resolve(args.model)
+        with open(os.path.join(path, "model.json")) as file:
+            return ModelConfig.from_json(file.read(), path)
+    if args.size not in SIZES:
+        raise UserError(f"--size={args.size}: choose from {', '.join(SIZES)}, or give --model=DIR.")
+    return SIZES[args.size]
 
 
 def measure(args: argparse.Namespace) -> dict:
     """Times sampling; see the module. Keys are what `command` prints."""
-    model = SIZES[args.size]
+    model = shape(args)
+    if args.prompt + args.new > model.context_length:
+        raise UserError(
+            f"--prompt={args.prompt} and --new={args.new} exceed the model's context of {model.context_length}."
+        )
     rows = min(args.batch or args.attempts, args.attempts)
     config = SamplingConfig(
         prompts_in_flight=1,
@@ -105,7 +104,7 @@ def measure(args: argparse.Namespace) -> dict:
         chunk_steps=min(args.chunk_steps, args.new),
         temperature=0.8,
         stop="none",
-        weights_dtype=args.dtype,
+        weights_dtype=args.weights_dtype or args.dtype,
         cache_dtype=args.cache_dtype or args.dtype,
     )
     params = jax.jit(lambda key: network.init(model, key))(jax.random.key(0))
@@ -127,6 +126,7 @@ def measure(args: argparse.Namespace) -> dict:
     steps = spent["row_steps"] / rows
     return {
         "device": jax.devices()[0].device_kind,
+        "parameters": network.num_params(model),
         "seconds": seconds,
         "new_tokens": tokens,
         "new_tokens_per_s": tokens / seconds,
@@ -137,49 +137,36 @@ def measure(args: argparse.Namespace) -> dict:
         "decode_steps_per_s": steps / spent["decode_s"],
         "row_occupancy": spent["tokens"] / spent["row_steps"],
         "compile_s": sampler.stats()["compile_s"],
-        **_roofline(model, config, steps / spent["decode_s"]),
-        **_memory(),
+        **roofline(model, config, steps / spent["decode_s"]),
+        **machine.memory(),
     }
 
 
-def _roofline(model: ModelConfig, config: SamplingConfig, steps_per_s: float) -> dict:
-    """The share of memory bandwidth that decoding uses: weights and caches are read once a step."""
-    entry = 2 * model.num_kv_heads * model.head_dim * np.dtype(config.cache_dtype).itemsize
-    entries = config.prompt_buckets[-1] + config.rows_per_prompt * config.max_new_tokens
-    weights = network.num_params(model) * np.dtype(config.weights_dtype).itemsize
-    moved = weights + model.num_layers * entry * entries
-    kind = jax.devices()[0].device_kind
-    bandwidth = next((b for name, b in BANDWIDTH.items() if kind.startswith(name)), None)
-    share = None if bandwidth is None else moved * steps_per_s / bandwidth
-    return {"bytes_per_step": moved, "bandwidth_share": share}
+def roofline(model: ModelConfig, config: SamplingConfig, steps_per_s: float) -> dict:
+    """The share of memory bandwidth that decoding uses: what a step must read, once each.
 
-
-def _memory() -> dict:
-    """Peak bytes: of the process, and of the device where it keeps count."""
-    statistics = jax.devices()[0].memory_stats() or {}
+    That is all weights (of a separate embedding only the rows looked up), the prompt's keys and values once for
+    its rows, and the rows' own, of which half of the ring is filled on average.
+    """
+    weight, cached = (np.dtype(d).itemsize for d in (config.weights_dtype, config.cache_dtype))
+    entry = 2 * model.num_kv_heads * (model.head_dim * cached + (4 if config.cache_dtype == "int8" else 0))
+    spans = [model.context_length if window is None else window for window in model.layer_windows()]
+    entries = sum(
+        min(config.prompt_buckets[-1], span)
+        + config.prompts_in_flight * config.rows_per_prompt * min(config.max_new_tokens / 2, span)
+        for span in spans
+    )
+    looked_up = model.vocab_size * model.embed_dim if model.head == "separate" else 0
+    moved = (network.num_params(model) - looked_up) * weight + entry * entries
+    peak = machine.peak()
     return {
-        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "peak_device_gb": statistics.get("peak_bytes_in_use", 0) / 2**30,
+        "bytes_per_step": moved,
+        "bandwidth_share": None if peak is None else moved * steps_per_s / peak.bytes_per_s,
     }
 
 
 def command(args: argparse.Namespace) -> dict:
     """`selfprog bench sample`: prints the settings and what was measured as one JSON line, and returns it."""
-    names = [
-        action.dest for action in _parser()._actions if action.dest != "help" and hasattr(args, action.dest)
-    ]
-    result = {"job": "sample", **{name: getattr(args, name) for name in names}, **measure(args)}
+    result = {"job": "sample", **{name: getattr(args, name) for name in SETTINGS}, **measure(args)}
     print(json.dumps(result), flush=True)
     return result
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(parser)
-    return parser
-
-
-if __name__ == "__main__":
-    command(_parser().parse_args())

@@ -5,6 +5,7 @@ reads what happened, chunk by chunk, and brings new prompts.
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -13,8 +14,9 @@ import jax.numpy as jnp
 from t5x_selfprog.model import network
 from t5x_selfprog.model.attention import MASKED, Piece, attend_pieces, by_channel, by_position
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.int8 import Int8, Stored, quantize
 from t5x_selfprog.sampling import stop
-from t5x_selfprog.sampling.grid import IDLE, Grid
+from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid, slots
 from t5x_selfprog.sampling.prefill import Prefix, prefix_mask
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from t5x_selfprog.sampling.weights import SamplingWeights
@@ -118,11 +120,14 @@ def next_logits(
     Also returns the suffix caches with that token's keys and values written.
     """
     config, length = fixed.config, fixed.max_new_tokens
-    model = network.bind(config, weights.outer)
+    step = grid.step
+    if weights.narrow:  # to be widened where a product reads it, in every step: widened once, it is read wide
+        weights, step = jax.lax.optimization_barrier((weights, step))
+    model = network.bind(config, weights.around(config.dtype))
     position = fixed.prefix_length + grid.prompt_length[:, None] + jnp.maximum(grid.age - 1, 0)
-    slot = grid.step % length
+    slot = step % length
     ring_age = (slot - jnp.arange(length)) % length  # how many tokens ago each slot was written
-    prompt_slot = jnp.arange(grid.prompt_keys[0].shape[-1])
+    prompt_slot = jnp.arange(slots(grid.prompt_keys[0]))
     in_prompt = prompt_slot[None, None] < grid.prompt_length[:, None, None]
     scale = config.attention_scale or config.head_dim**-0.5
 
@@ -138,26 +143,28 @@ def next_logits(
 
         def attend_fn(q, k, v, i=i, window=window):
             in_prompt, in_suffix = masks(window)
-            keys, values = grid.suffix_keys[i], grid.suffix_values[i]
-            k, v = (
-                by_channel(k[:, :, None]).astype(keys.dtype),
-                by_position(v[:, :, None]).astype(values.dtype),
-            )
-            keys = jax.lax.dynamic_update_slice_in_dim(keys, k, slot, axis=4)
-            values = jax.lax.dynamic_update_slice_in_dim(values, v, slot, axis=3)
+            keys = _write(grid.suffix_keys[i], by_channel(k[:, :, None]), slot, 4, KEY_CHANNELS)
+            values = _write(grid.suffix_values[i], by_position(v[:, :, None]), slot, 3, VALUE_CHANNELS)
             pieces = [
                 Piece(grid.prompt_keys[i], grid.prompt_values[i], in_prompt),
                 Piece(keys, values, in_suffix),
             ]
             if prefix is not None:
-                seen = prefix_mask(prefix.keys[i].shape[-1], fixed.prefix_length, position, window)
+                seen = prefix_mask(slots(prefix.keys[i]), fixed.prefix_length, position, window)
                 pieces.append(Piece(prefix.keys[i], prefix.values[i], seen))
             return attend_pieces(q, pieces, scale), (keys, values)
 
-        x, (keys, values) = network.bind_block(config, weights.layers[i])(x, position, attend_fn)
+        x, (keys, values) = network.bind_block(config, weights.block(i, config.dtype))(x, position, attend_fn)
         suffix_keys.append(keys)
         suffix_values.append(values)
     return model.logits(model.final_norm(x)), (tuple(suffix_keys), tuple(suffix_values))
+
+
+def _write(cache: Stored, new: jax.Array, slot: jax.Array, axis: int, channels: int) -> Stored:
+    """The cache with one more position, as it stores them."""
+    stored = quantize(new, channels) if isinstance(cache, Int8) else new.astype(cache.dtype)
+    update = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=axis)
+    return jax.tree.map(update, cache, stored)
 
 
 def uniforms(item_key: jax.Array, sample: jax.Array, index: jax.Array) -> jax.Array:

@@ -18,20 +18,22 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.int8 import Stored, store
 from t5x_selfprog.partitioning import Partitioner
 
 IDLE = -1  # the sample index of a row without an attempt
+KEY_CHANNELS, VALUE_CHANNELS = -2, -1  # where C lies in keys and in values; an Int8 scale spans it
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class Grid:
-    """One leaf a layer in each cache, so that donated buffers are written in place."""
+    """One leaf a layer in each cache (Int8: two), so that donated buffers are written in place."""
 
-    prompt_keys: tuple[jax.Array, ...]  # N x [G, K, C, S]
-    prompt_values: tuple[jax.Array, ...]  # N x [G, K, S, C]
-    suffix_keys: tuple[jax.Array, ...]  # N x [G, K, R, C, T]
-    suffix_values: tuple[jax.Array, ...]  # N x [G, K, R, T, C]
+    prompt_keys: tuple[Stored, ...]  # N x [G, K, C, S]
+    prompt_values: tuple[Stored, ...]  # N x [G, K, S, C]
+    suffix_keys: tuple[Stored, ...]  # N x [G, K, R, C, T]
+    suffix_values: tuple[Stored, ...]  # N x [G, K, R, T, C]
     # Of each group:
     first_logits: jax.Array  # [G, V] float32, after the prompt's last token
     prompt_length: jax.Array  # [G] int32, without the prefix
@@ -53,14 +55,14 @@ def empty_grid(
     """A grid with nothing to do."""
     k, c, n = config.num_kv_heads, config.head_dim, config.num_layers
 
-    def caches(*shape: int) -> tuple[jax.Array, ...]:
-        return tuple(jnp.zeros(shape, cache_dtype) for _ in range(n))
+    def caches(*shape: int, channels: int = KEY_CHANNELS) -> tuple[Stored, ...]:
+        return tuple(store(jnp.zeros(shape), cache_dtype, channels) for _ in range(n))
 
     return Grid(
         prompt_keys=caches(groups, k, c, prompt_slots),
-        prompt_values=caches(groups, k, prompt_slots, c),
+        prompt_values=caches(groups, k, prompt_slots, c, channels=VALUE_CHANNELS),
         suffix_keys=caches(groups, k, rows, c, suffix_slots),
-        suffix_values=caches(groups, k, rows, suffix_slots, c),
+        suffix_values=caches(groups, k, rows, suffix_slots, c, channels=VALUE_CHANNELS),
         first_logits=jnp.zeros((groups, config.vocab_size), jnp.float32),
         prompt_length=jnp.zeros(groups, jnp.int32),
         starts_at_line=jnp.zeros(groups, bool),
@@ -99,8 +101,14 @@ def grid_shardings(partitioner: Partitioner, shapes: Grid) -> Grid:
     }
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(Grid):
-        leaves = getattr(shapes, field.name)
-        shape = (leaves[0] if isinstance(leaves, tuple) else leaves).shape
-        sharding = lay_out(names.get(field.name, ("batch",) * len(shape)), shape)
-        fields[field.name] = (sharding,) * len(leaves) if isinstance(leaves, tuple) else sharding
+        axes = names.get(field.name)
+        fields[field.name] = jax.tree.map(
+            lambda leaf, axes=axes: lay_out(axes or ("batch",) * leaf.ndim, leaf.shape),
+            getattr(shapes, field.name),
+        )
     return Grid(**fields)
+
+
+def slots(keys: Stored) -> int:
+    """How many positions a cache of keys has room for."""
+    return jax.tree.leaves(keys)[0].shape[-1]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.sampling.grid import IDLE, Grid
+from t5x_selfprog.model.int8 import Int8, Stored, quantize
+from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid
 from t5x_selfprog.sampling.prefill import Prefix, prefill
 from t5x_selfprog.sampling.weights import SamplingWeights
 
@@ -40,8 +41,8 @@ def load_prompts(
     prompt_keys, prompt_values = list(grid.prompt_keys), list(grid.prompt_values)
     for b in range(len(placement.group)):
         for i in range(config.num_layers):
-            prompt_keys[i] = _put(prompt_keys[i], placement.group[b], keys[i][b])
-            prompt_values[i] = _put(prompt_values[i], placement.group[b], values[i][b])
+            prompt_keys[i] = _put_cache(prompt_keys[i], placement.group[b], keys[i][b], KEY_CHANNELS)
+            prompt_values[i] = _put_cache(prompt_values[i], placement.group[b], values[i][b], VALUE_CHANNELS)
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return old.at[placement.group].set(new)
@@ -67,8 +68,8 @@ def share_prompt(grid: Grid, source: jax.Array, target: jax.Array, middle: jax.A
 
     return dataclasses.replace(
         grid,
-        prompt_keys=tuple(map(copy, grid.prompt_keys)),
-        prompt_values=tuple(map(copy, grid.prompt_values)),
+        prompt_keys=jax.tree.map(copy, grid.prompt_keys),
+        prompt_values=jax.tree.map(copy, grid.prompt_values),
         first_logits=copy(grid.first_logits),
         prompt_length=copy(grid.prompt_length),
         starts_at_line=copy(grid.starts_at_line),
@@ -103,10 +104,10 @@ def narrow_grid(grid: Grid, moves: Moves) -> Grid:
         return row(x.swapaxes(1, 2)).swapaxes(1, 2)
 
     return Grid(
-        prompt_keys=tuple(map(prompt, grid.prompt_keys)),
-        prompt_values=tuple(map(prompt, grid.prompt_values)),
-        suffix_keys=tuple(map(cache, grid.suffix_keys)),
-        suffix_values=tuple(map(cache, grid.suffix_values)),
+        prompt_keys=jax.tree.map(prompt, grid.prompt_keys),
+        prompt_values=jax.tree.map(prompt, grid.prompt_values),
+        suffix_keys=jax.tree.map(cache, grid.suffix_keys),
+        suffix_values=jax.tree.map(cache, grid.suffix_values),
         first_logits=prompt(grid.first_logits),
         prompt_length=prompt(grid.prompt_length),
         starts_at_line=prompt(grid.starts_at_line),
@@ -127,6 +128,12 @@ def item_key_of(stage_key: jax.Array, item_hash: jax.Array) -> jax.Array:
     for i in range(2):
         key = jax.random.fold_in(key, item_hash[i])
     return jax.random.key_data(key)
+
+
+def _put_cache(cache: Stored, index: jax.Array, new: jax.Array, channels: int) -> Stored:
+    """`_put` of keys or values as the cache stores them."""
+    stored = quantize(new, channels) if isinstance(cache, Int8) else new
+    return jax.tree.map(lambda x, value: _put(x, index, value), cache, stored)
 
 
 def _put(x: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from t5x_selfprog.model import network
 from t5x_selfprog.model.attention import Piece, attend_pieces, by_channel, by_position
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.int8 import Stored, store
+from t5x_selfprog.sampling.grid import KEY_CHANNELS, VALUE_CHANNELS, slots
 from t5x_selfprog.sampling.weights import SamplingWeights
 
 QUERY_BLOCK = 128  # scores of so many queries stay in a CPU's cache
@@ -16,8 +18,8 @@ QUERY_BLOCK = 128  # scores of so many queries stay in a CPU's cache
 class Prefix(NamedTuple):
     """Keys and values of the text before every prompt; local layers keep what their window can reach."""
 
-    keys: tuple[jax.Array, ...]  # N x [1, K, C, P]
-    values: tuple[jax.Array, ...]  # N x [1, K, P, C]
+    keys: tuple[Stored, ...]  # N x [1, K, C, P]
+    values: tuple[Stored, ...]  # N x [1, K, P, C]
 
 
 def prefill(
@@ -37,7 +39,7 @@ def prefill(
       Keys N x [B, K, C, L], values N x [B, K, L, C] (garbage past a prompt's length), and the logits after
       each prompt's last token, [B, V] float32.
     """
-    model = network.bind(config, weights.outer)
+    model = network.bind(config, weights.around(config.dtype))
     positions = prefix_length + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
     x = model.embed(tokens, positions)
     keys, values = [], []
@@ -48,7 +50,7 @@ def prefill(
             k, v = by_channel(k), by_position(v)
             return _attend(config, q, k, v, before, prefix_length, window), (k, v)
 
-        x, (k, v) = network.bind_block(config, weights.layers[i])(x, positions, attend_fn)
+        x, (k, v) = network.bind_block(config, weights.block(i, config.dtype))(x, positions, attend_fn)
         keys.append(k)
         values.append(v)
     last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]
@@ -64,8 +66,8 @@ def compute_prefix(
     # The first position after the prefix sees window - 1 positions back.
     reach = [tokens.shape[0] if w is None else max(1, w - 1) for w in config.layer_windows()]
     return Prefix(
-        tuple(k[..., -r:].astype(cache_dtype) for k, r in zip(keys, reach, strict=True)),
-        tuple(v[..., -r:, :].astype(cache_dtype) for v, r in zip(values, reach, strict=True)),
+        tuple(store(k[..., -r:], cache_dtype, KEY_CHANNELS) for k, r in zip(keys, reach, strict=True)),
+        tuple(store(v[..., -r:, :], cache_dtype, VALUE_CHANNELS) for v, r in zip(values, reach, strict=True)),
     )
 
 
@@ -89,7 +91,7 @@ def _attend(config, q, k, v, before, prefix_length: int, window: int | None) -> 
         pieces = [Piece(k[..., first:end], v[..., first:end, :], seen[None])]
         if before is not None and (window is None or start < window - 1):
             positions = prefix_length + jnp.arange(start, end)[None]
-            mask = prefix_mask(before[0].shape[-1], prefix_length, positions, window)
+            mask = prefix_mask(slots(before[0]), prefix_length, positions, window)
             pieces.append(Piece(before[0], before[1], mask))
         out.append(attend_pieces(q[:, start:end], pieces, scale))
     return jnp.concatenate(out, axis=1)

@@ -70,5 +70,5 @@ class Programs:
                 f"Out of memory in sampling program {name}: {str(error).splitlines()[0]}"
                 + (f" The device has {there_is / 2**30:.1f} GiB." if there_is else "")
                 + " Lower SamplingConfig.prompts_in_flight, rows_per_prompt, prompts_per_load or the largest "
-                "of prompt_buckets, or set cache_dtype or weights_dtype to 'bfloat16'."
+                "of prompt_buckets, or set cache_dtype or weights_dtype to 'bfloat16' or 'int8'."
             ) from error

@@ -11,28 +11,49 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.int8 import Int8, dequantize, quantize, store
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
 
 
 class SamplingWeights(NamedTuple):
+    """Matrices that a decoding step reads whole may be Int8; `block` and `around` give them back as the model's."""
+
     layers: tuple[Params, ...]  # one tree a layer
     outer: Params  # embedding, final norm, head
+
+    @property
+    def narrow(self) -> bool:
+        """Whether any is Int8."""
+        return isinstance(self.outer["head"], Int8)
+
+    def block(self, layer: int, dtype: str) -> Params:
+        """What `network.bind_block` takes."""
+        return _widened(self.layers[layer], dtype)
+
+    def around(self, dtype: str) -> Params:
+        """What `network.bind` takes."""
+        return _widened(self.outer, dtype)
 
 
 def sampling_config(config: ModelConfig, weights_dtype: str) -> ModelConfig:
     """The same model computing in the weights' dtype, with a head of its own (a tied one is transposed)."""
-    return dataclasses.replace(config, head="separate", dtype=weights_dtype)
+    dtype = "bfloat16" if weights_dtype == "int8" else weights_dtype
+    return dataclasses.replace(config, head="separate", dtype=dtype)
 
 
 def prepare(
     config: ModelConfig, params: Params, weights_dtype: str, partitioner: Partitioner | None
 ) -> SamplingWeights:
-    """Matrices in `weights_dtype`, laid out by the partitioner; vectors (norms, biases) stay float32."""
+    """Matrices in `weights_dtype`, laid out by the partitioner; vectors (norms, biases) stay float32.
+
+    In int8 every output of a projection, and every token of the head, has a scale of its own; embeddings, of
+    which a step reads only a row for each token, are bfloat16.
+    """
     if partitioner is None:
         cut = _cut(config, weights_dtype, None)
     else:
-        leaves, tree = jax.tree.flatten(_shardings(config, partitioner))
+        leaves, tree = jax.tree.flatten(_shardings(config, weights_dtype, partitioner))
         cut = _cut(config, weights_dtype, (tuple(leaves), tree))
     return jax.block_until_ready(cut(params))
 
@@ -43,25 +64,64 @@ def _cut(
 ) -> Callable[[Params], SamplingWeights]:
     """The jitted preparation; layout: shardings of the result, flattened, and their tree."""
 
+    dtype = sampling_config(config, weights_dtype).dtype
+    inputs = _layer_inputs(config)
+
     def cast(x: jax.Array) -> jax.Array:
-        return x.astype(weights_dtype) if x.ndim > 1 else x.astype(jnp.float32)
+        return x.astype(dtype) if x.ndim > 1 else x.astype(jnp.float32)
 
     def cut(params: Params) -> SamplingWeights:
         outer = {name: value for name, value in params.items() if name != "blocks"}
         if config.head == "tied":
             outer["head"] = params["embedding"].T
+        head = outer.pop("head")
+        outer = jax.tree.map(cast, outer) | {"head": store(head, weights_dtype, 0)}
         layers = (network.layer_slice(params, layer) for layer in range(config.num_layers))
-        return SamplingWeights(tuple(jax.tree.map(cast, x) for x in layers), jax.tree.map(cast, outer))
+        if weights_dtype == "int8":
+            narrow = lambda axes, x: quantize(x, axes) if axes else cast(x)  # noqa: E731
+            return SamplingWeights(
+                tuple(jax.tree.map(narrow, inputs, layer, is_leaf=_is_axes) for layer in layers), outer
+            )
+        return SamplingWeights(tuple(jax.tree.map(cast, layer) for layer in layers), outer)
 
     out_shardings = None if layout is None else jax.tree.unflatten(layout[1], layout[0])
     return jax.jit(cut, out_shardings=out_shardings)
 
 
-def _shardings(config: ModelConfig, partitioner: Partitioner) -> Any:
+def _layer_inputs(config: ModelConfig) -> Params:
+    """Which dimensions of a layer's weight a projection sums over; none for all that is no projection's kernel."""
+
+    def inputs(path: tuple, axes: tuple[str, ...]) -> tuple[int, ...]:
+        if path[-1].key != "kernel":
+            return ()
+        return tuple(range(len(axes) - 2)) if axes[-1] == "embed" else (0,)  # axes: layers, *inputs, *outputs
+
+    axes = network.logical_axes(config)["blocks"]
+    return jax.tree_util.tree_map_with_path(inputs, axes, is_leaf=_is_axes)
+
+
+def _is_axes(x: Any) -> bool:
+    return isinstance(x, tuple)
+
+
+def _widened(tree: Params, dtype: str) -> Params:
+    is_int8 = lambda x: isinstance(x, Int8)  # noqa: E731
+    return jax.tree.map(lambda x: dequantize(x, dtype) if is_int8(x) else x, tree, is_leaf=is_int8)
+
+
+def _shardings(config: ModelConfig, weights_dtype: str, partitioner: Partitioner) -> Any:
     shardings = partitioner.param_shardings(network.logical_axes(config), network.abstract_params(config))
     if config.head == "tied":
         shardings["head"] = NamedSharding(
             partitioner.mesh, PartitionSpec(*reversed(shardings["embedding"].spec))
         )
     layer = jax.tree.map(lambda s: NamedSharding(s.mesh, PartitionSpec(*s.spec[1:])), shardings.pop("blocks"))
+
+    def with_scale(axes: tuple[int, ...], values: NamedSharding) -> NamedSharding | Int8:
+        spec = [None if i in axes else part for i, part in enumerate(values.spec)]
+        return Int8(values, NamedSharding(values.mesh, PartitionSpec(*spec))) if axes else values
+
+    if weights_dtype == "int8":
+        shardings["head"] = with_scale((0,), shardings["head"])
+        layer = jax.tree.map(with_scale, _layer_inputs(config), layer, is_leaf=_is_axes)
     return SamplingWeights((layer,) * config.num_layers, shardings)

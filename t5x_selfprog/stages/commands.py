@@ -89,10 +89,12 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 def bench(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.sampling.bench import command as sample
     from t5x_selfprog.training.bench import command as train
+    from t5x_selfprog.training.check_attention import command as attention
 
     jobs: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
         "sample": sample,
         "train": train,
+        "attention": attention,
     }
     return jobs[args.job](args)
 

@@ -43,7 +43,8 @@ def run(
       steps: updates to make, instead of `epochs` passes (controls match the verified arm's).
 
     Returns:
-      done.json's content: step, identity, pairs, tokens, too_long (pairs left out because they exceed `length`).
+      done.json's content: step, identity, pairs, tokens, too_long (pairs left out because they exceed `length`),
+      padding (the share of positions that hold no token).
     """
     done_path = os.path.join(output, "done.json")
     if os.path.exists(done_path):
@@ -73,6 +74,7 @@ def run(
         "pairs": len(fits),
         "tokens": sum(len(encoded[i]) for i in fits),
         "too_long": len(encoded) - len(fits),
+        "padding": round(source.padding, 4),
     }
     atomic_write(done_path, json.dumps(done, indent=1) + "\n")
     return done

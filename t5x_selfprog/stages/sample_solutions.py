@@ -9,7 +9,7 @@ Left out: judging, which runs beside it (stage 4).
 import gin
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import SamplingConfig
-from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.attempts import Allocation, sample_attempts
 from t5x_selfprog.stages.context import Context
 
 
@@ -20,8 +20,9 @@ def run(
     sampling: SamplingConfig = gin.REQUIRED,
     prompt: SolvePrompt = SolvePrompt(),
     attempts: int = 100,
+    allocation: Allocation | None = None,
 ) -> None:
-    """Samples `attempts` solutions a puzzle."""
+    """Samples `attempts` solutions a puzzle, or fewer where an allocation says that one has enough."""
     kept = [(record["puzzle_id"], record["source"]) for record in context.run.read(iteration, "kept")]
     sample_attempts(
         context,
@@ -33,4 +34,5 @@ def run(
         sampling=sampling,
         prompt=prompt,
         label=f"{iteration}.3",
+        allocation=allocation,
     )

@@ -1,7 +1,8 @@
 """Training batches as a pure function of the step number, so that resuming needs nothing but the step."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -66,9 +67,11 @@ class TokenStream:
 
 @dataclasses.dataclass(frozen=True)
 class PackedDocuments:
-    """Short documents packed first-fit into rows, reshuffled and repacked every epoch.
+    """Short documents packed into rows; every epoch others share a row, and rows come in another order.
 
-    Every document is trained on once an epoch; the last batch of an epoch is filled up with empty rows.
+    Every document is trained on once an epoch; the last batch of an epoch is filled up with empty rows. Sizes are
+    packed once: an epoch fills that packing with its own draw among documents of equal size, so all epochs have
+    as many rows, and the batch of any step is found without going through those before it.
 
     documents: token ids, each at most `length` + 1 long (the last token is only ever a target).
     doc_weights: the loss weight of each document's tokens.
@@ -88,30 +91,42 @@ class PackedDocuments:
             )
         if not len(self.documents):
             raise UserError("No documents to train on: the dataset stage kept nothing.")
-        object.__setattr__(self, "_epochs", {})
 
-    def _rows(self, epoch: int) -> list[list[int]]:
-        """Which documents share a row in this epoch. Pure, cached for the last epoch asked for."""
-        cache: dict[int, list[list[int]]] = self.__dict__["_epochs"]
-        if epoch not in cache:
-            cache.clear()
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.documents))
-            cache[epoch] = pack_first_fit(
-                [len(self.documents[i]) - 1 for i in order], self.length, order.tolist()
-            )
-        return cache[epoch]
+    @functools.cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.asarray([len(d) - 1 for d in self.documents])
 
-    def steps_in_epoch(self, epoch: int) -> int:
-        return -(-len(self._rows(epoch)) // self.batch_size)
+    @functools.cached_property
+    def _packing(self) -> list[list[int]]:
+        """Rows of ranks: 0 is the longest document."""
+        return pack_best_fit(np.sort(self._sizes)[::-1].tolist(), self.length)
+
+    @functools.cached_property
+    def _rows(self) -> Callable[[int], list[list[int]]]:
+        """Which documents share a row in an epoch; the last epoch asked for is kept."""
+        return functools.lru_cache(maxsize=1)(self._draw)
+
+    def _draw(self, epoch: int) -> list[list[int]]:
+        random = np.random.default_rng((self.seed, epoch))
+        shuffled = random.permutation(len(self.documents))
+        by_rank = shuffled[np.argsort(-self._sizes[shuffled], kind="stable")]
+        return [by_rank[self._packing[row]].tolist() for row in random.permutation(len(self._packing))]
+
+    @property
+    def steps_in_epoch(self) -> int:
+        return -(-len(self._packing) // self.batch_size)
+
+    @property
+    def padding(self) -> float:
+        """The share of positions without a token, the last batch's empty rows not counted."""
+        return 1.0 - float(self._sizes.sum()) / (len(self._packing) * self.length)
 
     def steps(self, epochs: int) -> int:
         """Steps that `epochs` passes over the documents take."""
-        return sum(self.steps_in_epoch(epoch) for epoch in range(epochs))
+        return epochs * self.steps_in_epoch
 
     def batch(self, step: int) -> Batch:
-        epoch = 0
-        while step >= (count := self.steps_in_epoch(epoch)):
-            step, epoch = step - count, epoch + 1
+        epoch, step = divmod(step, self.steps_in_epoch)
         rows = self._rows(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
         shape = (self.batch_size, self.length)
         tokens, targets, segment_ids = (np.zeros(shape, np.int32) for _ in range(3))
@@ -127,26 +142,28 @@ class PackedDocuments:
         return Batch(tokens, targets, _positions(segment_ids), segment_ids, weights)
 
 
-def pack_first_fit(
-    sizes: Sequence[int], capacity: int, names: Sequence[int], open_rows: int = 64
-) -> list[list[int]]:
-    """Puts each size into the first of the `open_rows` newest rows with room for it.
+def pack_best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
+    """Puts each size, in the order given, into the fullest row with room for it; longest first packs best.
 
     Returns:
-      Rows of `names`. Every name stands in exactly one row.
+      Rows of indices into `sizes`. Every index stands in exactly one row.
     """
     rows: list[list[int]] = []
-    room: list[int] = []
-    for size, name in zip(sizes, names, strict=True):
-        first = max(0, len(rows) - open_rows)
-        for r in range(first, len(rows)):
-            if room[r] >= size:
-                rows[r].append(name)
-                room[r] -= size
-                break
+    with_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows by the room they have left
+    rooms = 0  # bit r is set where `with_room[r]` is not empty
+    for index, size in enumerate(sizes):
+        enough = rooms >> size
+        if enough:
+            room = size + (enough & -enough).bit_length() - 1
+            row = with_room[room].pop()
+            if not with_room[room]:
+                rooms ^= 1 << room
         else:
-            rows.append([name])
-            room.append(capacity - size)
+            room, row = capacity, len(rows)
+            rows.append([])
+        rows[row].append(index)
+        with_room[room - size].append(row)
+        rooms |= 1 << (room - size)
     return rows
 
 

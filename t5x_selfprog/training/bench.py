@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import resource
 import time
 from typing import Any
 
@@ -11,16 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from t5x_selfprog import partitioning
+from t5x_selfprog import machine, partitioning
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.sampling.bench import SIZES
+from t5x_selfprog.sampling.bench import shape
 from t5x_selfprog.training.batches import Batch
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, state_shardings
 from t5x_selfprog.training.train_step import TrainState, make_train_step
-from verifier.errors import UserError
 
 
 def train_flops_per_token(config: ModelConfig, length: int) -> float:
@@ -34,25 +32,26 @@ def train_flops_per_token(config: ModelConfig, length: int) -> float:
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
     """Times `args.steps` AdamW steps of `args.batch` x `args.seq` tokens; compilation is timed apart."""
-    if args.size not in SIZES:
-        raise UserError(f"--size={args.size}: choose from {', '.join(SIZES)}.")
-    config = dataclasses.replace(SIZES[args.size], context_length=args.seq, dtype=args.dtype)
+    config = dataclasses.replace(shape(args), context_length=args.seq, dtype=args.dtype)
     batch_size = args.batch or 4
     partitioner = Partitioner(MeshConfig().make())
     optimizer_config = OptimizerConfig("adamw", 5e-6)
     schedule = make_schedule(optimizer_config, args.steps)
     optimizer = make_optimizer(optimizer_config, schedule, network.logical_axes(config))
-    options = LoopConfig(unroll=args.unroll, remat=args.remat).forward_options(config)
+    loop = LoopConfig(unroll=args.unroll, remat=args.remat, attention=args.attention)
     shardings = state_shardings(config, optimizer, partitioner)
     step_fn = jax.jit(
-        make_train_step(config, optimizer, loss_chunk=args.loss_chunk, **options),
+        make_train_step(config, optimizer, loss_chunk=args.loss_chunk, **loop.forward_options(config)),
         in_shardings=(shardings, None),
         out_shardings=(shardings, None),
         donate_argnums=0,
     )
-    params = network.init(config, jax.random.key(0))
-    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-    state = jax.device_put(state, shardings)
+
+    def fresh(key: jax.Array) -> TrainState:
+        params = network.init(config, key)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    state = jax.jit(fresh, out_shardings=shardings)(jax.random.key(0))
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, config.vocab_size, (batch_size, args.seq), dtype=np.int32)
     positions = np.broadcast_to(np.arange(args.seq, dtype=np.int32), tokens.shape)
@@ -69,11 +68,20 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - begun
     count = args.steps * batch_size * args.seq
+    flops_per_s = count / seconds * train_flops_per_token(config, args.seq)
+    peak = machine.peak()
+    held = compiled.memory_analysis()
     result = {
         "job": "train",
         "size": args.size,
+        "model": args.model,
         "dtype": args.dtype,
+        "remat": args.remat,
+        "attention": args.attention,
+        "loss_chunk": args.loss_chunk,
         "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "parameters": network.num_params(config),
         "batch": batch_size,
         "seq": args.seq,
         "steps": args.steps,
@@ -81,8 +89,11 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         "compile_s": compile_s,
         "tokens": count,
         "tokens_per_s": count / seconds,
-        "model_flops_per_s": count / seconds * train_flops_per_token(config, args.seq),
-        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "model_flops_per_s": flops_per_s,
+        "mfu": None if peak is None else flops_per_s / jax.device_count() / peak.flops_per_s,
+        "state_gb": held and held.argument_size_in_bytes / 2**30,
+        "workspace_gb": held and held.temp_size_in_bytes / 2**30,
+        **machine.memory(),
     }
     print(json.dumps(result), flush=True)
     return result

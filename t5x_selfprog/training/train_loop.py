@@ -1,6 +1,7 @@
 """The training loop that fine-tuning and pretraining share."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -9,14 +10,24 @@ import jax
 import jax.numpy as jnp
 
 from t5x_selfprog import partitioning
-from t5x_selfprog.model import network
+from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.products import PROJECTION
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.training.batches import Batch, BatchSource
 from t5x_selfprog.training.checkpoints import Checkpoints, abstract_like
 from t5x_selfprog.training.metrics import MetricsWriter
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
+from verifier.errors import UserError
+
+REMAT: dict[str, Callable[[Callable], Callable]] = {
+    "none": lambda f: f,
+    "dots": functools.partial(
+        jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(PROJECTION)
+    ),
+    "full": jax.checkpoint,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +37,10 @@ class LoopConfig:
     Attributes:
       accumulate: parts a batch is cut into; gradients are summed over them.
       loss_chunk: positions of a row whose logits exist at one time.
-      remat: "none", or "full" (every layer's activations are recomputed on the way back).
+      remat: what is computed again on the way back instead of kept: "none", "dots" (all but the results of
+        projections: most of the memory of "none" is saved for a few percent of the arithmetic), or "full" (all
+        but each layer's input, for a third more arithmetic).
+      attention: "plain", "splash" (TPU) or "cudnn" (NVIDIA GPU, bfloat16); see model/packed_attention.py.
       unroll: layers a step of the loop over depth (-1: all of them).
       checkpoint_every, log_every, eval_every: in steps; 0 turns evaluation off.
       keep: how many checkpoints stay on disk.
@@ -36,15 +50,26 @@ class LoopConfig:
     accumulate: int = 1
     loss_chunk: int = 512
     remat: str = "none"
+    attention: str = "plain"
     unroll: int = 1
     checkpoint_every: int = 200
     log_every: int = 10
     eval_every: int = 0
     keep: int = 1
 
+    def __post_init__(self):
+        for name, choices in (("remat", REMAT), ("attention", packed_attention.KERNELS)):
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"LoopConfig.{name}={getattr(self, name)!r} is unknown: choose {', '.join(choices)}."
+                )
+
     def forward_options(self, config: ModelConfig) -> dict:
-        wraps: dict[str, Callable] = {"none": lambda f: f, "full": jax.checkpoint}
-        return {"remat": wraps[self.remat], "unroll": config.num_layers if self.unroll == -1 else self.unroll}
+        return {
+            "remat": REMAT[self.remat],
+            "unroll": config.num_layers if self.unroll == -1 else self.unroll,
+            "attention": packed_attention.KERNELS[self.attention],
+        }
 
 
 class NonFiniteLoss(RuntimeError):

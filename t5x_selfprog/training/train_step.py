@@ -10,6 +10,7 @@ import optax
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.training.batches import Batch
+from t5x_selfprog.training.cross_entropy import total_loss
 
 
 class TrainState(NamedTuple):
@@ -25,26 +26,13 @@ def loss_sums(
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted sum of next-token negative log-likelihoods (nats) and the sum of the weights.
 
-    Logits exist for `loss_chunk` positions of each row at a time and are recomputed on the way back, so that a
-    large vocabulary does not own the memory. Chunks run along the length, never across the sharded batch.
+    loss_chunk: positions of each row whose logits exist at one time, so that a large vocabulary does not own
+      the memory.
     """
     hidden = network.forward(
         config, params, batch.tokens, batch.positions, batch.segment_ids, **forward_options
     )
-    model = network.bind(config, params)
-
-    def chunk(hidden: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-        logits = model.logits(hidden)
-        picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-        return jnp.sum(weights * (jax.nn.logsumexp(logits, axis=-1) - picked))
-
-    length = hidden.shape[1]
-    step = min(loss_chunk, length)
-    body = chunk if step == length else jax.checkpoint(chunk)
-    total = jnp.zeros((), jnp.float32)
-    for i in range(0, length, step):
-        part = slice(i, i + step)
-        total += body(hidden[:, part], batch.targets[:, part], batch.weights[:, part])
+    total = total_loss(config, params, hidden, batch.targets, batch.weights, loss_chunk)
     return total, jnp.sum(batch.weights)
 
 
@@ -62,10 +50,10 @@ def make_train_step(
     same mean over all weighted tokens as in one part.
     """
 
-    def total_loss(params: network.Params, part: Batch) -> tuple[jax.Array, jax.Array]:
+    def sums(params: network.Params, part: Batch) -> tuple[jax.Array, jax.Array]:
         return loss_sums(config, params, part, loss_chunk, **forward_options)
 
-    grad_fn = jax.value_and_grad(total_loss, has_aux=True)
+    grad_fn = jax.value_and_grad(sums, has_aux=True)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         if accumulate == 1:

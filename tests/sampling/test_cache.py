@@ -61,8 +61,8 @@ def reference_logits(config, params, texts: list[list[int]]) -> np.ndarray:
     return np.asarray(logits(params, tokens))
 
 
-def close(actual: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+def close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,20 @@ def close(actual: np.ndarray, expected: np.ndarray) -> None:
     [*((style, True) for style in STYLES), ("grouped_rotary", False), ("gpt_neo", False)],
 )
 def test_logits_through_the_caches_equal_the_full_pass(style, with_prefix):
+    check(style, with_prefix, "float32", "float32", 1e-4)
+
+
+@pytest.mark.parametrize(
+    "weights_dtype, cache_dtype, tolerance", [("float32", "int8", 0.03), ("int8", "int8", 0.1)]
+)
+def test_int8_stays_near_the_full_pass(weights_dtype, cache_dtype, tolerance):
+    check("gpt_neo", True, weights_dtype, cache_dtype, tolerance)
+
+
+def check(style: str, with_prefix: bool, weights_dtype: str, cache_dtype: str, tolerance: float) -> None:
     config, tokenizer = byte_model.tiny_config(**STYLES[style]), byte_model.ByteTokenizer()
     params = byte_model.random_params(config)
-    weights, fast = prepare(config, params, "float32", None), sampling_config(config, "float32")
+    weights, fast = prepare(config, params, weights_dtype, None), sampling_config(config, weights_dtype)
     before = tokenizer.encode(PREFIX) if with_prefix else []
     fixed = decode.Decoding(fast, TokenChoice(1.0), len(before), tokenizer.vocab_size, tokenizer.eos_id, NEW)
     tables = StopRule().tables(token_texts(tokenizer), config.vocab_size)
@@ -94,8 +105,10 @@ def test_logits_through_the_caches_equal_the_full_pass(style, with_prefix):
 
     @quick_jit
     def run(weights, placement):
-        prefix = compute_prefix(fast, weights, jnp.asarray(before, jnp.int32)) if before else None
-        grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, "float32")
+        prefix = (
+            compute_prefix(fast, weights, jnp.asarray(before, jnp.int32), cache_dtype) if before else None
+        )
+        grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, cache_dtype)
         stage_key = jnp.zeros(2, jnp.uint32)
         grid = load_prompts(fast, len(before), weights, prefix, stage_key, grid, placement)
         # A copied prompt must serve as well.
@@ -125,10 +138,10 @@ def test_logits_through_the_caches_equal_the_full_pass(style, with_prefix):
     expected = reference_logits(config, params, whole)
     for key, age, logits in seen:
         last = len(before) + len(prompt_of_group[key[0]]) + age - 1
-        close(logits, expected[keys.index(key), last])
+        close(logits, expected[keys.index(key), last], tolerance)
     for g, prompt in prompt_of_group.items():
         first = expected[[key[0] for key in keys].index(g), len(before) + len(prompt) - 1]
-        close(first_logits[g], first)
+        close(first_logits[g], first, tolerance)
 
 
 @pytest.mark.parametrize("window", (None, 1, 128, 200))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t5x_selfprog.training.batches import PackedDocuments, TokenStream, pack_first_fit
+from t5x_selfprog.training.batches import PackedDocuments, TokenStream, pack_best_fit
 from verifier.errors import UserError
 
 EOS = 1
@@ -45,7 +45,7 @@ def test_a_stream_too_short_says_what_to_lower():
 
 @given(st.lists(st.integers(1, 20), max_size=60), st.integers(20, 40))
 def test_packing_places_everything_once_and_overfills_nothing(sizes, capacity):
-    rows = pack_first_fit(sizes, capacity, range(len(sizes)))
+    rows = pack_best_fit(sizes, capacity)
     assert Counter(name for row in rows for name in row) == Counter(range(len(sizes)))
     assert all(sum(sizes[name] for name in row) <= capacity for row in rows)
 
@@ -57,7 +57,7 @@ def test_an_epoch_trains_on_each_document_once_with_its_weight():
     for epoch in range(2):
         start = source.steps(epoch)
         found = []
-        for step in range(start, start + source.steps_in_epoch(epoch)):
+        for step in range(start, start + source.steps_in_epoch):
             batch = source.batch(step)
             for row in range(3):
                 for segment in range(1, batch.segment_ids[row].max() + 1):
@@ -77,10 +77,21 @@ def test_epochs_come_in_different_orders_and_steps_do_not_depend_on_history():
     assert (first.tokens != ahead.tokens).any()
 
 
-def test_short_programs_pack_with_little_padding():
-    source = PackedDocuments(documents(3000, longest=120), [1.0] * 3000, 8, 512, seed=0)
-    used = [(source.batch(s).segment_ids > 0).mean() for s in range(source.steps_in_epoch(0) - 1)]
-    assert np.mean(used) > 0.97
+def test_an_epoch_keeps_other_company_than_the_one_before():
+    source = PackedDocuments(documents(200, longest=12), [1.0] * 200, 4, 64, seed=1)
+    rows = [[frozenset(row) for row in source._rows(epoch)] for epoch in range(2)]
+    assert len(rows[0]) == len(rows[1]) and len(set(rows[0]) & set(rows[1])) < len(rows[0]) // 10
+
+
+@pytest.mark.parametrize(("length", "median"), [(512, 60), (1024, 110), (1024, 300)])
+def test_short_programs_pack_with_hardly_any_padding(length, median):
+    """Lengths as pairs of puzzle and solution have them: log-normal with a long tail."""
+    random = np.random.default_rng(0)
+    sizes = np.clip(random.lognormal(np.log(median), 0.6, 2000), 12, length + 1).astype(int)
+    source = PackedDocuments([np.full(n, 7) for n in sizes], [1.0] * 2000, 8, length, seed=0)
+    used = np.concatenate([source.batch(s).segment_ids > 0 for s in range(source.steps_in_epoch)])
+    assert source.padding < 0.03
+    np.testing.assert_allclose(1 - used[: len(source._rows(0))].mean(), source.padding)
 
 
 def test_a_document_longer_than_a_row_is_an_error():

@@ -1,0 +1,47 @@
+"""What the devices we know can do at best, and what memory a measurement took."""
+
+import dataclasses
+import resource
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Peak:
+    """One device by its maker's data sheet.
+
+    Attributes:
+      bytes_per_s: memory bandwidth.
+      flops_per_s: of dense bfloat16 matrix products, multiply and add counted apart.
+    """
+
+    bytes_per_s: float
+    flops_per_s: float
+
+
+# By the beginning of JAX's device_kind; longer names first where one begins another.
+PEAKS = {
+    "NVIDIA H200": Peak(4.8e12, 989e12),
+    "NVIDIA H100 PCIe": Peak(2.0e12, 756e12),
+    "NVIDIA H100": Peak(3.35e12, 989e12),
+    "NVIDIA A100": Peak(2.0e12, 312e12),
+    "TPU v4": Peak(1.228e12, 275e12),
+    "TPU v5 lite": Peak(8.19e11, 197e12),
+    "TPU v5": Peak(2.765e12, 459e12),
+    "TPU v6": Peak(1.64e12, 918e12),
+}
+
+
+def peak(device_kind: str | None = None) -> Peak | None:
+    """The peaks of this kind of device, by default of the first one here; None for those not in the table."""
+    kind = jax.devices()[0].device_kind if device_kind is None else device_kind
+    return next((found for name, found in PEAKS.items() if kind.startswith(name)), None)
+
+
+def memory() -> dict[str, float]:
+    """Peak GiB: of the process, and of the first device where it keeps count."""
+    statistics = jax.devices()[0].memory_stats() or {}
+    return {
+        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_device_gb": statistics.get("peak_bytes_in_use", 0) / 2**30,
+    }

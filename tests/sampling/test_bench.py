@@ -1,0 +1,75 @@
+"""The bench through its door: one JSON line with what it promises, in every dtype, and mistakes named."""
+
+import json
+
+import jax
+import pytest
+
+from t5x_selfprog import machine, main
+from t5x_selfprog.sampling import bench
+from t5x_selfprog.sampling.sampler import SamplingConfig
+from t5x_selfprog.training.bench import train_flops_per_token
+from verifier.errors import UserError
+
+TINY = ["--prompt=16", "--new=4", "--attempts=3", "--seq=32", "--batch=2", "--steps=1", "--json"]
+
+
+def bench_json(capsys, *arguments: str) -> dict:
+    assert main.main(["bench", *arguments]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("dtypes", [[], ["--dtype=bfloat16", "--weights_dtype=int8", "--cache_dtype=int8"]])
+def test_bench_sample(dtypes, capsys):
+    row = bench_json(capsys, "sample", "--size=tiny", *TINY, *dtypes)
+    assert row["new_tokens"] == 12 and row["attempts"] == 3
+    for name in ("new_tokens_per_s", "completions_per_s", "compile_s", "peak_rss_gb", "bytes_per_step"):
+        assert row[name] > 0
+    assert row["bandwidth_share"] is None  # nobody's data sheet says what this CPU can do
+
+
+def test_bench_train_on_a_models_shape(capsys):
+    with jax.numpy_dtype_promotion("standard"):  # optax is not strict
+        row = bench_json(capsys, "train", "--model=base", "--remat=dots", *TINY)
+    assert row["tokens"] == 64 and row["parameters"] > 5e6
+    assert row["mfu"] is None and row["workspace_gb"] > 0 and row["compile_s"] > 0
+
+
+def test_bench_attention(capsys):
+    assert bench_json(capsys, "attention", "--dtype=bfloat16", *TINY)["worst"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["sample", "--size=3t"], "--size=3t"),
+        (["sample", "--size=tiny", "--prompt=2048"], "exceed the model's context of 2048"),
+        (["train", "--size=tiny", "--remat=some"], "remat='some' is unknown"),
+        (["attention", "--attention=sparse"], "--attention=sparse"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(flags, message, capsys):
+    assert main.main(["bench", *flags]) == UserError.EXIT_CODE
+    assert message in capsys.readouterr().err
+
+
+def test_a_step_reads_weights_once_and_caches_by_their_spans():
+    config = SamplingConfig(
+        prompts_in_flight=1, rows_per_prompt=8, max_new_tokens=64, prompt_buckets=(512,),
+        weights_dtype="bfloat16", cache_dtype="bfloat16",
+    )  # fmt: skip
+    model = bench.SIZES["125m"]
+    weights = 2 * 125.2e6
+    entry = 2 * 12 * 64 * 2
+    caches = entry * (6 * (512 + 8 * 32) + 6 * (256 + 8 * 32))
+    moved = bench.roofline(model, config, 1.0)["bytes_per_step"]
+    assert moved == pytest.approx(weights + caches, rel=0.02)
+
+
+def test_peaks_and_flops_are_the_published_ones():
+    assert machine.peak("TPU v5 lite").flops_per_s == 197e12
+    assert machine.peak("TPU v5p").bytes_per_s > 2.7e12
+    assert machine.peak("NVIDIA H200 141GB").bytes_per_s == 4.8e12
+    assert machine.peak("cpu") is None
+    flops = train_flops_per_token(bench.SIZES["125m"], 512)
+    assert flops == pytest.approx(6 * 125.2e6 + 6 * 12 * 768 * 512, rel=0.02)

@@ -1,0 +1,114 @@
+"""Sampling and judging from ledger to ledger, with a model that writes what the test says and a real verifier."""
+
+import contextlib
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.sampling.interface import Completion, SamplingConfig
+from t5x_selfprog.stages.attempts import Allocation, judge_attempts, sample_attempts
+from verifier import Limits, Pool
+from verifier.errors import UserError
+from verifier.shards import Ledger
+
+LIMITS = Limits(cpu_s=1.0)
+EASY = "def f(x: int, a=3):\n    return x > a"
+HARD = "def f(x: int, a=3):\n    return x * x == a"
+LONG = f"def f(x: int):\n    return x == {'1' * 100}"
+PUZZLES = [("easy", EASY), ("long", LONG), ("hard", HARD)]
+
+
+class Writer:
+    """Answers each attempt with its index halved: every solution comes twice, and EASY's are right from 8 on."""
+
+    checkpoint, longest_prompt = "abc", 80
+
+    def __init__(self):
+        self.asked: list[tuple[str, int, int]] = []
+
+    def fits(self, prompt):
+        return len(prompt) <= self.longest_prompt
+
+    def sample(self, requests, key):
+        for r in requests:
+            self.asked.append((r.item_id, r.first_sample, r.attempts))
+            yield [
+                Completion(r.item_id, i, f"\n    return {i // 2}\n", 3, -1.0, "unindented")
+                for i in range(r.first_sample, r.first_sample + r.attempts)
+            ]
+
+
+class OneShard:
+    """What the stages ask of a context."""
+
+    def __init__(self):
+        self.writer = Writer()
+
+    def ledger(self, path, stage, schema):
+        return Ledger(path, stage=stage, schema=schema, shard_count=1, seed=0, fingerprint="f")
+
+    def shard_of(self, items, shard):
+        return items
+
+    def model(self, path):
+        return SimpleNamespace(tokenizer=SimpleNamespace(encode=list))
+
+    def sampler(self, model, sampling, prefix):
+        return self.writer
+
+    @contextlib.contextmanager
+    def pool(self, limits):
+        with Pool(workers=1, limits=limits) as pool:
+            yield pool
+
+
+def sample(path, allocation=None, attempts=40):
+    context = OneShard()
+    sample_attempts(
+        context, PUZZLES, str(path), model="m", key=None, attempts=attempts, sampling=SamplingConfig(),
+        prompt=SolvePrompt("none"), label="0.3", allocation=allocation,
+    )  # fmt: skip
+    return context, list(Ledger.open(str(path))), Ledger.open(str(path)).counters()
+
+
+def of(records, puzzle_id):
+    return [r["sample_index"] for r in records if r["puzzle_id"] == puzzle_id]
+
+
+def test_a_prompt_too_long_is_counted_and_named(tmp_path, capsys):
+    _, records, counters = sample(tmp_path / "3")
+    assert of(records, "easy") == of(records, "hard") == list(range(40)) and not of(records, "long")
+    assert counters["too_long"] == 1 and counters["spared"] == 0
+    assert "1 of 3 puzzles get no attempts, their prompts exceed 80 tokens: long" in capsys.readouterr().err
+
+
+def test_an_allocation_ends_a_puzzle_that_has_enough(tmp_path):
+    context, records, counters = sample(tmp_path / "3", Allocation(needed=4, rounds=4))
+    # Samples 0-9 hold one right answer (4), 10-19 bring five more (5 to 9): enough after the second round.
+    assert of(records, "easy") == list(range(20)) and of(records, "hard") == list(range(40))
+    assert counters["spared"] == 20
+    assert context.writer.asked[:2] == [("easy", 0, 10), ("hard", 0, 10)]
+    _, everything, _ = sample(tmp_path / "all")
+    assert all(record in everything for record in records)
+
+
+def test_rounds_cover_all_attempts_once():
+    for attempts, rounds in itertools.product(range(12), range(1, 9)):
+        spans = Allocation(rounds=rounds).spans(attempts)
+        assert [i for first, n in spans for i in range(first, first + n)] == list(range(attempts))
+    with pytest.raises(UserError, match=r"Allocation.needed=0"):
+        Allocation(needed=0)
+
+
+def test_equal_attempts_are_judged_once_and_all_keep_the_verdict(tmp_path):
+    context, attempts, _ = sample(tmp_path / "3")
+    judge_attempts(context, str(tmp_path / "3"), str(tmp_path / "4"), limits=LIMITS)
+    ledger = Ledger.open(str(tmp_path / "4"))
+    verdicts = list(ledger)
+    assert ledger.counters()["distinct"] == 40 and len(verdicts) == 80
+    assert [v["sample_index"] for v in verdicts] == [a["sample_index"] for a in attempts]
+    right = [v["outcome"] == "accepted" for v in verdicts if v["puzzle_id"] == "easy"]
+    assert right == [i // 2 > 3 for i in range(40)]
+    assert ledger.counters()["accepted"] == sum(right)
