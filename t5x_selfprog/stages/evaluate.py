@@ -86,6 +86,7 @@ def run(
             "arm": arm,
             "iteration": iteration,
             "checkpoint": checkpoint,
+            "seed": context.experiment.seed,
             "seeds": context.experiment.problems,
             "split": split,
             "temperature": sampling.temperature,
