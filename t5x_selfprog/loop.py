@@ -11,6 +11,7 @@ from typing import Any
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.evaluation import markdown_table, table
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
@@ -124,16 +125,18 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
         with open(run.funnel(iteration)) as file:
             funnels.append(json.load(file))
         print(f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnels[-1])}")
-    print("\n" + table(evaluations))
+    notes = held_out.notes(run.root)
+    print("\n" + table(evaluations, notes=notes))
     report = build_report(run.root)
     print(f"\nReport: {report}", file=sys.stderr)
     summary = {
         "evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in evaluations],
         "funnels": funnels,
+        "held_out": held_out.read(run.root),
         "report": report,
     }
     atomic_write(os.path.join(run.root, "summary.json"), json.dumps(summary, indent=1) + "\n")
-    atomic_write(os.path.join(run.root, "table.md"), markdown_table(evaluations) + "\n")
+    atomic_write(os.path.join(run.root, "table.md"), markdown_table(evaluations, notes=notes) + "\n")
     atomic_write(os.path.join(run.root, "operative_config.gin"), gin.operative_config_str())
     return summary
 

@@ -49,11 +49,11 @@ def page(run: Run) -> str:
         gallery(run.iterations) if any(iteration.solved for iteration in run.iterations) else None,
         _about(run),
     ]
-    script = _template("page.js")
+    script = template("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     name = PurePath(run.root).name or run.root
-    return _fill(
-        _template("page.html"),
+    return fill(
+        template("page.html"),
         {
             "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
             "title": escape(f"{name} · t5x_selfprog"),
@@ -61,10 +61,10 @@ def page(run: Run) -> str:
             "setting": escape(_setting(run)),
             "headline": escape(found.headline if found else "Nothing is measured yet."),
             "subline": escape(found.subline if found else "This run has no evaluation so far."),
-            "missing": _missing(run.missing),
-            "navigation": _navigation(body),
+            "missing": missing_note(run.missing),
+            "navigation": navigation(body),
             "sections": join(body),
-            "style": _template("page.css"),
+            "style": template("page.css"),
             "data": _data(run, found),
             "script": script,
         },
@@ -86,7 +86,7 @@ def _setting(run: Run) -> str:
     return " · ".join([*filter(None, parts), plural(len(run.iterations), "iteration")])
 
 
-def _missing(missing: list[str]) -> Markup:
+def missing_note(missing: list[str]) -> Markup:
     if not missing:
         return Markup("")
     return element(
@@ -98,7 +98,7 @@ def _missing(missing: list[str]) -> Markup:
     )
 
 
-def _navigation(body: list[Markup | None]) -> Markup:
+def navigation(body: list[Markup | None]) -> Markup:
     found = [re.match(r'<section id="([^"]+)" aria-label="([^"]+)"', part) for part in body if part]
     return join(element("a", Markup(match[2]), href=f"#{match[1]}") for match in found if match)
 
@@ -140,23 +140,23 @@ def _data(run: Run, found: Findings | None) -> Markup:
             for iteration in run.iterations
         ],
     }
-    text = _script_json(data)
+    text = script_json(data)
     if len(text) > MAX_DATA_BYTES:
         slim = [{k: v for k, v in e.items() if k != "problems"} for e in run.evaluations]
-        text = _script_json(data | {"evaluations": slim, "left_out": "problems of each evaluation"})
+        text = script_json(data | {"evaluations": slim, "left_out": "problems of each evaluation"})
     return Markup(text)
 
 
-def _script_json(data: dict[str, Any]) -> str:
+def script_json(data: dict[str, Any]) -> str:
     """JSON that no HTML parser can take for a tag."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
     return resources.files("t5x_selfprog.report").joinpath(name).read_text("utf-8")
 
 
-def _fill(template: str, values: dict[str, str]) -> str:
+def fill(template: str, values: dict[str, str]) -> str:
     """Replaces every {{name}} once; what is put in is not looked at again."""
     return re.sub(r"\{\{(\w+)\}\}", lambda hole: values[hole[1]], template)

@@ -30,6 +30,7 @@ _STEPS = {
     "well_formed": "well-formed",
     "new": "new",
     "non_trivial": "non-trivial",
+    "distinct": "distinct",
     "solved": "solved",
     "kept": "pairs kept",
 }

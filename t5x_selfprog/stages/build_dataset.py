@@ -10,14 +10,16 @@ Arms choose what goes in, nothing else:
   unverified  as many attempts on the same puzzles, chosen blindly
   human       the train problems with their reference solutions
   seeds_only  the train problems without solutions, and the tutorial pairs
+  any other   pairs from elsewhere, by the name they have in `sources`: the paper's released files, another run
 """
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import gin
+from t5x_selfprog.evaluation.contamination import Protected
 from t5x_selfprog.puzzles.prompts import (
     pair_text,
     puzzle_list,
@@ -27,6 +29,7 @@ from t5x_selfprog.puzzles.prompts import (
 )
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
 from t5x_selfprog.stages.context import Context
+from verifier import files
 from verifier.errors import UserError
 from verifier.records import PAIR
 
@@ -92,26 +95,60 @@ def run_control(
     arm: str,
     iterations: int,
     selection: Selection = Selection(),
+    sources: Mapping[str, str] = {},
 ) -> None:
-    """The pairs of a control arm, matched to `iterations` iterations of the verified arm."""
+    """The pairs of a control arm, matched to `iterations` iterations of the verified arm.
+
+    `sources` names further arms: pairs of another run, or a file such as the paper's 125M_PAPER_1M_iter_2.txt.gz
+    (data/sources.py). Those too like a held-out problem are left out and counted in the dataset's manifest.
+    """
     makers: dict[str, Callable[[Context, int, Selection], Iterable[Pair]]] = {
         "unverified": _unverified,
         "human": _human,
         "seeds_only": _seeds_only,
     }
+    path = context.run.control(arm, "dataset")
+    if arm in sources:
+        if not files.exists(files.join(path, "manifest.json")):  # reading a million pairs takes minutes
+            pairs, contaminated = _external(context, sources[arm])
+            _write(context, path, pairs, selection, contaminated=contaminated)
+        return
     if arm not in makers:
-        raise UserError(f"loop.run.controls: unknown arm {arm!r}; choose from {', '.join(makers)}.")
-    pairs = list(makers[arm](context, iterations, selection))
-    _write(context, context.run.control(arm, "dataset"), pairs, selection)
+        known = ", ".join([*makers, *sources])
+        raise UserError(
+            f"loop.run.controls: unknown arm {arm!r}; choose from {known}, or say where its pairs are in "
+            "control_dataset.run_control.sources."
+        )
+    _write(context, path, list(makers[arm](context, iterations, selection)), selection)
 
 
-def _write(context: Context, path: str, pairs: list[Pair], selection: Selection) -> None:
+def _external(context: Context, source: str) -> tuple[list[Pair], int]:
+    """The pairs of a source without those like a held-out problem, and how many those were."""
+    from t5x_selfprog.data.sources import read_pairs, split_pair
+
+    held_out = Protected(problem for problem in context.problems if problem.split != "train")
+    judged: dict[str, bool] = {}
+    pairs, contaminated = [], 0
+    for pair in read_pairs(source):
+        parts = split_pair(pair["text"])
+        if parts is None:
+            continue
+        if pair["puzzle_id"] not in judged:
+            judged[pair["puzzle_id"]] = held_out.match(parts[0], upto="ngram") is not None
+        if judged[pair["puzzle_id"]]:
+            contaminated += 1
+        else:
+            pairs.append({**pair, "weight": 1.0, "iteration": 0})
+    return pairs, contaminated
+
+
+def _write(context: Context, path: str, pairs: list[Pair], selection: Selection, **counters: int) -> None:
     ledger = context.ledger(path, "dataset", PAIR)
     pairs = sorted(pairs, key=lambda pair: short_hash(pair["text"]))[: selection.max_pairs]
     documents = pairs + list(_lists(pairs, selection))
     for shard in ledger.pending():
         ledger.commit(shard, context.shard_of(documents, shard))
-    ledger.finish()
+    ledger.finish(**counters)
 
 
 def _lists(pairs: list[Pair], selection: Selection) -> Iterator[Pair]:
