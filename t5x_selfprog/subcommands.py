@@ -186,10 +186,13 @@ COMMANDS = (
         "report",
         "write RUN/report/index.html from what a run measured so far",
         "Reads evaluation.json and funnel.json of every iteration; changes nothing else.",
-        ("report --run_dir=runs/quickstart",),
+        ("report --run_dir=runs/quickstart", "report --run_dir=runs/hot --against=runs/quickstart"),
         f"{_COMMANDS}:report",
         run_dir="reads",
         configured_by="",
+        options=(
+            Option("--against", "also a page with this run beside it", {"metavar": "DIR", "default": ""}),
+        ),
     ),
     Command(
         "study",
@@ -198,7 +201,7 @@ COMMANDS = (
         "in common, then writes DIR/table.csv, table.md, fits.json and report/index.html. The same command goes on.",
         (
             "study --gin_file=studies/quick --run_dir=studies/quick",
-            "study --gin_file=studies/quick --run_dir=studies/quick --list      # one command a run, for a machine each",
+            "study --gin_file=studies/quick --run_dir=studies/quick --list  # a command for each machine",
         ),
         "t5x_selfprog.study.launch:command",
         run_dir="reads",

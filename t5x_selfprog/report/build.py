@@ -45,8 +45,14 @@ def page(run: Run) -> str:
         sections.difficulty(run.iterations)
         if any(iteration.attempts_of for iteration in run.iterations)
         else None,
-        sections.variety(run.iterations) if any(iteration.kept for iteration in run.iterations) else None,
-        gallery(run.iterations) if any(iteration.solved for iteration in run.iterations) else None,
+        sections.variety(run.iterations, run.train)
+        if any(iteration.kept for iteration in run.iterations)
+        else None,
+        sections.spent(run.times) if run.times else None,
+        gallery(run.iterations, run.train) if any(iteration.solved for iteration in run.iterations) else None,
+        sections.checkpoints(run.iterations)
+        if any(iteration.solved for iteration in run.iterations)
+        else None,
         _about(run),
     ]
     script = template("page.js")
@@ -119,8 +125,20 @@ def _about(run: Run) -> Markup:
             ". ",
             element("button", "Save the data as JSON", id="save", type="button"),
         ),
+        element("ul", *(element("li", look) for look in _honesty(run))) if run.looks or run.clean else None,
         config if run.config else None,
     )
+
+
+def _honesty(run: Run) -> list[str]:
+    """What the numbers rest on: how often the held-out problems were looked at, and how many are clean."""
+    said = list(run.looks)
+    if run.clean:
+        said.append(
+            f"{run.clean['clean']} of {run.clean['problems']} held-out problems are clean: nothing that any arm "
+            "trained on comes near them."
+        )
+    return said
 
 
 def _data(run: Run, found: Findings | None) -> Markup:

@@ -84,7 +84,15 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{args.run_dir}: no such run directory; make one with `selfprog run`.")
     path = build_report(args.run_dir)
     print(path)
-    return {"report": path}
+    if not args.against:
+        return {"report": path}
+    from t5x_selfprog.report.versus import build_versus
+
+    if not os.path.isdir(args.against):
+        raise UserError(f"--against={args.against}: no such run directory.")
+    beside = build_versus(args.run_dir, args.against)
+    print(beside)
+    return {"report": path, "against": beside}
 
 
 def bench(args: argparse.Namespace) -> dict[str, Any]:

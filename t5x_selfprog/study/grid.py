@@ -50,10 +50,10 @@ def cells(axes: Axes, seeds: Sequence[int], common: Sequence[str] = ()) -> list[
 
     Raises UserError for a name that no folder can carry, an axis without levels, no seeds.
     """
-    for axis, levels in axes.items():
-        if not levels:
+    for axis, labelled in axes.items():
+        if not labelled:
             raise UserError(f"study.run.axes: axis {axis!r} has no levels")
-        for word in (axis, *levels):
+        for word in (axis, *labelled):
             if not re.fullmatch(r"[A-Za-z0-9.]+", str(word)):
                 raise UserError(
                     f"study.run.axes: {word!r} must be letters, digits and dots: it names a folder"
@@ -64,7 +64,7 @@ def cells(axes: Axes, seeds: Sequence[int], common: Sequence[str] = ()) -> list[
         raise UserError("study.run.seeds: there must be at least one")
     found = []
     for number, seed in enumerate(seeds):
-        for chosen in itertools.product(*(list(levels.items()) for levels in axes.values())):
+        for chosen in itertools.product(*(list(labelled.items()) for labelled in axes.values())):
             levels = tuple((axis, str(label)) for axis, (label, _) in zip(axes, chosen, strict=True))
             bindings = [*common, *(b for _, level in chosen for b in level), f"Experiment.seed={seed}"]
             middles = sum(

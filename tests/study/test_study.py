@@ -247,7 +247,7 @@ def test_equal_compute_sets_the_steps(tmp_path, runs):
 
 
 def test_levels_teach_each_other(tmp_path, runs):
-    axes = {"base": {"small": (), "large": ("LoopConfig.log_every=7", "ModelConfig.remat='full'")}}
+    axes = {"base": {"small": (), "large": ("finetune.run.epochs=9",)}}
     study(tmp_path, axes=axes, seeds=(0,), transfer="base")
     taught = [command for command in runs.commands if any("sources" in word for word in command)]
     assert len(runs.commands) == 4 and len(taught) == 2
