@@ -226,6 +226,26 @@ COMMANDS = (
         options=_POWER,
     ),
     Command(
+        "memory",
+        "does a base model remember the test puzzles?",
+        "Compares the likelihood of test puzzles with that of twins by other names, and that difference with the one "
+        "on our own seeds, which no published model has seen.",
+        ("memory --model=base --problems=data/p3",),
+        "t5x_selfprog.stages.memorisation:command",
+        run_dir="unused",
+        configured_by="",
+        options=(
+            Option(
+                "--model",
+                "a model's folder, or the name of one that ships (%(default)s)",
+                {"default": "base"},
+            ),
+            Option("--problems", "a folder in P3's format", {"required": True, "metavar": "DIR"}),
+            Option("--split", "of the problems (%(default)s)", {"default": "test"}),
+            Option("--twins", "a puzzle (%(default)s)", {**_INT, "default": 4}),
+        ),
+    ),
+    Command(
         "export-data",
         "a run's verified pairs as JSON lines and Parquet, with a card",
         "Reads 5_dataset, 4_verdicts and 2_kept of every finished iteration; writes train.jsonl, train.parquet and "

@@ -23,8 +23,14 @@ SOLVE_RATE_EDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 1.0)
 
 
 VENDI_SAMPLE = 800  # puzzles, chosen by their ids: the score costs the cube of their number
-_NODES = (ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.comprehension, ast.For, ast.While, ast.If, ast.IfExp,
-          ast.Lambda, ast.Subscript, ast.Slice)  # fmt: skip
+_WORDS: dict[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
+    ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>", ast.Invert: "~",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.In: "in",
+    ast.NotIn: "not in", ast.Is: "is", ast.IsNot: "is not", ast.And: "and", ast.Or: "or", ast.Not: "not",
+    ast.comprehension: "comprehension", ast.For: "for", ast.While: "while", ast.If: "if", ast.IfExp: "if else",
+    ast.Lambda: "lambda", ast.Subscript: "[]", ast.Slice: "[:]",
+}  # fmt: skip
 _BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("_"))
 
 
@@ -109,13 +115,16 @@ def concepts(source: str) -> frozenset[str]:
     except SourceError:
         return frozenset()
     found = set()
-    for node in ast.walk(tree):
+    body = [
+        node for function in tree.body for part in getattr(function, "body", []) for node in ast.walk(part)
+    ]
+    for node in body:  # the signature says only what the answer's type is
         if isinstance(node, ast.Name) and node.id in _BUILTINS:
             found.add(node.id)
         elif isinstance(node, ast.Attribute):
             found.add(f".{node.attr}")
-        elif isinstance(node, _NODES):
-            found.add(type(node).__name__)
+        elif type(node) in _WORDS:
+            found.add(_WORDS[type(node)])
     return frozenset(found)
 
 

@@ -162,7 +162,7 @@ def _lineage(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
     links = [element("a", puzzle_id[:8], href=f"#p-{puzzle_id}") for puzzle_id in here[:12]]
     parts: list[object] = [element("code", puzzle.puzzle_id)]
     if puzzle.checkpoint:
-        parts += [" written by ", _checkpoint(puzzle.checkpoint)]
+        parts += [" · written by ", _checkpoint(puzzle.checkpoint)]
     if puzzle.prompt_puzzle_ids:
         parts.append(f" after reading {plural(len(puzzle.prompt_puzzle_ids), 'puzzle')}")
     if links:
@@ -171,8 +171,8 @@ def _lineage(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
             *(part for link in links for part in (link, " ")),
         ]
     for solver in sorted(filter(None, puzzle.solvers)):
-        parts += [" solved by ", _checkpoint(solver)]
-    parts += [" records: ", *_records(puzzle)]
+        parts += [" · solved by ", _checkpoint(solver)]
+    parts += [" · records: ", *_records(puzzle)]
     return element("p", *parts, class_="lineage")
 
 
