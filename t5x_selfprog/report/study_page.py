@@ -68,7 +68,12 @@ def page(study_dir: str, study: Study) -> str:
 def _headline(claimed: int, compared: int, k: int) -> str:
     if not compared:
         return "Nothing to compare yet."
-    return f"{claimed or 'None'} of {plural(compared, 'comparison')} with the base shows a difference at Pass@{k}."
+    some = (
+        f"{claimed} of {plural(compared, 'comparison')}"
+        if claimed
+        else f"None of {plural(compared, 'comparison')}"
+    )
+    return f"{some} with the base show{'' if claimed > 1 else 's'} a difference at Pass@{k}."
 
 
 def _claim(line: Line) -> str:
@@ -78,7 +83,12 @@ def _claim(line: Line) -> str:
 
 
 def _nothing(study: Study) -> str:
-    return "Every interval includes zero, or does not survive the correction for the number of comparisons."
+    said = "Every interval there includes zero, or does not survive the correction for the number of comparisons."
+    trained = [line for line in study.lines if line.row.arm not in ("base", ENUMERATOR)]
+    for k in sorted({k for line in trained for k in line.row.claims} - {study.k}):
+        found = sum(line.row.claims.get(k, NO_DIFFERENCE) != NO_DIFFERENCE for line in trained)
+        said += f" At Pass@{k}, {found or 'none'} of them show{'s' if found == 1 else ''} one."
+    return said
 
 
 def _results(study: Study) -> Markup:
@@ -156,7 +166,7 @@ def _fits(study: Study) -> Markup:
         law = fit["law"]
         said = fit["why"] if law is None else _law(law)
         body.append([what, fixed, said])
-        if fit["k"] == study.k:
+        if fit["k"] == study.k or law is not None:
             drawn = [Point(x, y, _style(fit["arm"])) for x, y in fit["points"]]
             panel = scatter_panel(what, drawn, _curve(law, fit["points"]), fit["size"].replace("_", " "))
             panels.append(

@@ -74,3 +74,9 @@ def cells(axes: Axes, seeds: Sequence[int], common: Sequence[str] = ()) -> list[
             found.append((number, middles, Cell(levels, seed, tuple(bindings))))
     # Stable: where these agree, the order of the file holds.
     return [cell for *_, cell in sorted(found, key=lambda item: item[:2])]
+
+
+def in_file_order(grid: Sequence[Cell], axes: Axes) -> list[Cell]:
+    """As people read them: levels in the order of the file, seeds last."""
+    places = {axis: {str(label): i for i, label in enumerate(labelled)} for axis, labelled in axes.items()}
+    return sorted(grid, key=lambda cell: [places[axis][label] for axis, label in cell.levels])

@@ -10,7 +10,7 @@ Left out: any scheduler. `--list` prints what to run, `--cell=NAME` runs one cel
 from __future__ import annotations
 
 import argparse
-import json
+import ast
 import os
 import shlex
 import subprocess
@@ -19,12 +19,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gin
+import t5x_selfprog.loop  # noqa: F401 (declares what the runs' gin files configure)
+from t5x_selfprog import gin_files
 from t5x_selfprog.run_dir import RunDir, open_run
 from t5x_selfprog.study import results
-from t5x_selfprog.study.grid import Axes, Cell, cells
+from t5x_selfprog.study.grid import Axes, Cell, cells, in_file_order
 from t5x_selfprog.study.sharing import take_over
 from verifier.errors import UserError
-from verifier.shards import atomic_write
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def run(
             taught[cell.name] = _with_teachers(cell, grid, transfer, root, configured)
             if not only or cell.name == only:
                 _finish_transfer(taught[cell.name], gin_file, root, configured, train_flops, failed)
-    summary = results.write(study_dir, grid, configured, transfer)
+    summary = results.write(study_dir, in_file_order(grid, axes), configured, transfer)
     if failed:
         logs = ", ".join(os.path.join(root, f"{name}.log") for name in failed[:3])
         raise UserError(
@@ -99,9 +100,6 @@ class Configured:
     """A cell's bindings as gin resolves them, and the command line that gives them."""
 
     def __init__(self, gin_file: str, flags: Sequence[str]) -> None:
-        import t5x_selfprog.loop  # noqa: F401 (declares what the gin file configures)
-        from t5x_selfprog import gin_files
-
         self.flags = list(flags)
         gin_files.load([gin_file], self.flags)
         self.bindings: Mapping[str, str] = gin_files.bindings()
@@ -109,8 +107,6 @@ class Configured:
 
     def value(self, name: str, default: Any = None) -> Any:
         """A literal binding's value."""
-        import ast
-
         return ast.literal_eval(self.bindings[name]) if name in self.bindings else default
 
 
@@ -175,7 +171,3 @@ def _finish_transfer(
     print(f"study: transfer: {cell.name}", file=sys.stderr)
     if not _run(cell, gin_file, root, configured):
         failed.append(cell.name)
-
-
-def write_json(path: str, value: Any) -> None:
-    atomic_write(path, json.dumps(value, indent=1) + "\n")

@@ -93,7 +93,7 @@ def test_lineage_leads_to_everything_it_names(finished):
 def test_what_the_numbers_rest_on_is_said(finished):
     assert "evaluated 2 times in this run, by one configuration" in finished
     assert "117 of 120 held-out problems are clean" in finished
-    assert "device-hours" in finished and re.search(r"7 of \d+ told", finished)
+    assert "device-hours" in finished and re.search(r"\d+ of \d+ told", finished)
 
 
 def test_problems_that_cannot_be_read_are_said(tmp_path):
