@@ -11,7 +11,7 @@ from typing import Any
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
-from t5x_selfprog.evaluation import clean, held_out
+from t5x_selfprog.evaluation import clean, difficulty, held_out
 from t5x_selfprog.evaluation.evaluation import markdown_table, table
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
@@ -77,6 +77,8 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         lambda: sample_solutions.run(context, iteration),
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
     )
+    store = os.path.join(context.run.iteration(iteration), "difficulty.jsonl")
+    difficulty.write(store, difficulty.difficulties(context.run.read(iteration, "verdicts")))
     return filter_puzzles.write_funnel(context, iteration, solved=_solved(context.run, iteration))
 
 

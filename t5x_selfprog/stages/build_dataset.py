@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import gin
 from t5x_selfprog.evaluation.contamination import Protected
+from t5x_selfprog.evaluation.difficulty import learnability
+from t5x_selfprog.evaluation.diversity import concepts
 from t5x_selfprog.puzzles.prompts import (
     pair_text,
     puzzle_list,
@@ -42,11 +44,13 @@ class Selection:
 
     Attributes:
       max_solutions: distinct solutions a puzzle (the paper: 8).
-      prefer: which come first: "short" (the paper), or "general": those that hold on most resampled arguments,
-        short ones first among equals.
+      prefer: which come first: "short" (the paper); "general": those that hold on most resampled arguments, short
+        ones first among equals; "diverse": the shortest, then in turn the one that uses most that none before did.
       max_pairs: of all puzzles together (the paper: 950,511).
       easy_rate: share of attempts accepted above which a puzzle begins to count less ...
       easy_weight: ... down to this weight where every attempt was accepted. 1 leaves all puzzles equal.
+      learnability: exponent of the expected 4 p (1 - p) of a puzzle (evaluation/difficulty.py), by which its pairs
+        are weighted as well; 0 leaves it out.
       tutorial: whose five tutorial pairs the `seeds_only` arm adds.
       lists: documents that list puzzles as the prompts of stage 1 do, as a share of the number of pairs. A small
         model that learns pairs alone forgets how to write puzzles: of ours, well-formed fell from 40% to 16%.
@@ -54,20 +58,22 @@ class Selection:
     """
 
     max_solutions: int = 8
-    prefer: Literal["short", "general"] = "short"
+    prefer: Literal["short", "general", "diverse"] = "short"
     max_pairs: int = 950_511
     easy_rate: float = 0.5
     easy_weight: float = 0.25
+    learnability: float = 0.0
     tutorial: str = "seeds"
     lists: float = 0.0
     list_puzzles: int = 8
 
     def weight(self, accepted: int, judged: int) -> float:
-        """1 up to `easy_rate`, then falling on a line to `easy_weight`."""
+        """1 up to `easy_rate`, then falling on a line to `easy_weight`; times what is learnable, if that counts."""
         rate = accepted / max(1, judged)
+        learnable = learnability(accepted, judged) ** self.learnability
         if rate <= self.easy_rate or self.easy_rate >= 1:
-            return 1.0
-        return 1.0 - (1.0 - self.easy_weight) * (rate - self.easy_rate) / (1.0 - self.easy_rate)
+            return learnable
+        return learnable * (1.0 - (1.0 - self.easy_weight) * (rate - self.easy_rate) / (1.0 - self.easy_rate))
 
 
 @gin.configurable(module="build_dataset")
@@ -186,6 +192,18 @@ def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(best.values())
 
 
+def by_novelty(ranked: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]]:
+    """At most `wanted`: the first, then always the one with most concepts that none before has; ties by order."""
+    left, chosen, seen = list(ranked), [], set[str]()
+    while left and len(chosen) < wanted:
+        best = max(left, key=lambda v: len(concepts(v["solution"]) - seen))
+        best = left[0] if not chosen else best
+        left.remove(best)
+        chosen.append(best)
+        seen |= concepts(best["solution"])
+    return chosen
+
+
 def _verified(context: Context, iteration: int, selection: Selection) -> Iterator[Pair]:
     for verdicts in _by_puzzle(context, iteration):
         judged = [v for v in verdicts if v["outcome"] != "infrastructure"]
@@ -194,6 +212,8 @@ def _verified(context: Context, iteration: int, selection: Selection) -> Iterato
         ranked = distinct(accepted)
         if selection.prefer == "general":
             ranked.sort(key=lambda v: -(v["generality"] if v["generality"] is not None else 1.0))
+        elif selection.prefer == "diverse":
+            ranked = by_novelty(ranked, selection.max_solutions)
         for verdict in ranked[: selection.max_solutions]:
             yield _pair(verdict["puzzle"], verdict["solution"], weight, iteration)
 

@@ -25,24 +25,18 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: `levels` are (axis, label) without the seed; `bindings` as after `--gin.`."""
+    """One run: `levels` are (axis, label) without the seed; `bindings` as after `--gin.`; `suffix` ends its name."""
 
     levels: tuple[tuple[str, str], ...]
     seed: int
     bindings: tuple[str, ...]
+    suffix: str = ""
 
     @property
     def name(self) -> str:
         """A folder's name, such as base-small_data-all_seed-0."""
-        return "_".join(f"{axis}-{label}" for axis, label in (*self.levels, (SEED, str(self.seed))))
-
-    @property
-    def config(self) -> str:
-        """What the seeds of one configuration share, for people: "base small, data all"."""
-        return ", ".join(f"{axis} {label}" for axis, label in self.levels)
-
-    def with_bindings(self, *more: str) -> Cell:
-        return Cell(self.levels, self.seed, (*self.bindings, *more))
+        words = [f"{axis}-{label}" for axis, label in (*self.levels, (SEED, str(self.seed)))]
+        return "_".join(words) + self.suffix
 
 
 def cells(axes: Axes, seeds: Sequence[int], common: Sequence[str] = ()) -> list[Cell]:

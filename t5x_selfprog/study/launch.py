@@ -74,12 +74,15 @@ def run(
             print(f"study: {number} of {len(grid)}: {cell.name}", file=sys.stderr)
             if not _run(cell, gin_file, root, configured):
                 failed.append(cell.name)
-    taught = {}
-    if transfer and not failed:
-        for cell in grid:
-            taught[cell.name] = _with_teachers(cell, grid, transfer, root, configured)
-            if not only or cell.name == only:
-                _finish_transfer(taught[cell.name], gin_file, root, configured, train_flops, failed)
+    plain = [cell.name for cell in grid]
+    for cell in grid if transfer else ():
+        taught = _with_teachers(cell, grid, transfer, root, configured)
+        configured[taught.name] = Configured(gin_file, taught.bindings)
+        # Everybody's pairs must be there; on several machines, the last one to finish starts this part.
+        if only in ("", cell.name) and all(_is_finished(root, name) for name in plain):
+            print(f"study: transfer: {taught.name}", file=sys.stderr)
+            if not _run(taught, gin_file, root, configured):
+                failed.append(taught.name)
     summary = results.write(study_dir, in_file_order(grid, axes), configured, transfer)
     if failed:
         logs = ", ".join(os.path.join(root, f"{name}.log") for name in failed[:3])
@@ -122,7 +125,7 @@ def _run(cell: Cell, gin_file: str, root: str, configured: Mapping[str, Configur
     """One run to its end in a process of its own; whether it succeeded."""
     mine, path = configured[cell.name], os.path.join(root, cell.name)
     run = open_run(path, mine.bindings, mine.text)
-    if os.path.exists(os.path.join(path, "summary.json")):
+    if _is_finished(root, cell.name):
         return True
     others = [(RunDir(os.path.join(root, name)), other.bindings) for name, other in configured.items()]
     for line in take_over(run, mine.bindings, others):
@@ -134,6 +137,10 @@ def _run(cell: Cell, gin_file: str, root: str, configured: Mapping[str, Configur
             [*command_line, f"--run_dir={path}", "--quiet"], stdout=log, stderr=log, check=False
         )
     return done.returncode == 0
+
+
+def _is_finished(root: str, name: str) -> bool:
+    return os.path.exists(os.path.join(root, name, "summary.json"))
 
 
 def _with_teachers(
@@ -149,25 +156,12 @@ def _with_teachers(
     }  # fmt: skip
     controls = tuple(configured[cell.name].value("loop.run.controls", ()))
     return Cell(
-        (*cell.levels, ("taught", "yes")),
+        cell.levels,
         cell.seed,
         (
             *configured[cell.name].flags,
             f"loop.run.controls={(*controls, *teachers)!r}",
             f"control_dataset.run_control.sources={teachers!r}",
         ),
+        results.TAUGHT,
     )
-
-
-def _finish_transfer(
-    cell: Cell,
-    gin_file: str,
-    root: str,
-    configured: dict[str, Configured],
-    train_flops: float | None,
-    failed: list[str],
-) -> None:
-    configured[cell.name] = Configured(gin_file, cell.bindings)
-    print(f"study: transfer: {cell.name}", file=sys.stderr)
-    if not _run(cell, gin_file, root, configured):
-        failed.append(cell.name)

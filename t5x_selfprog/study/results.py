@@ -25,6 +25,7 @@ from verifier.shards import atomic_write
 if TYPE_CHECKING:
     from t5x_selfprog.study.launch import Configured
 
+TAUGHT = "_taught"  # ends the name of a run that also learned from the others
 SIZES = ("parameters", "pairs", "train_flops")
 
 
@@ -97,7 +98,7 @@ def collect(
     missing, looks = [], []
     for cell in grid:
         # A run that was taught holds all that its plain self holds, and more.
-        names = [name for name in configured if name.startswith(f"{cell.name}_taught") or name == cell.name]
+        names = [name for name in (cell.name, cell.name + TAUGHT) if name in configured]
         finished = [n for n in names if os.path.exists(os.path.join(study_dir, "runs", n, "summary.json"))]
         if not finished:
             missing.append(cell.name)
