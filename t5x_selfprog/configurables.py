@@ -7,6 +7,8 @@ Stage `run` functions declare themselves; what they are handed is declared here,
 import gin
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig
+from t5x_selfprog.puzzles.archive import Archive
+from t5x_selfprog.puzzles.behaviour import BehaviourCheck
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.rules import PuzzleRules
 from t5x_selfprog.sampling.sampler import SamplingConfig
@@ -23,6 +25,8 @@ for dataclass in (
     OptimizerConfig,
     LoopConfig,
     PuzzleRules,
+    Archive,
+    BehaviourCheck,
     SolvePrompt,
     Selection,
     Allocation,

@@ -11,6 +11,7 @@ from typing import Any
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog.evaluation import clean, difficulty, held_out
 from t5x_selfprog.evaluation.evaluation import markdown_table, table
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
@@ -25,6 +26,7 @@ from t5x_selfprog.stages import (
     sample_solutions,
 )
 from t5x_selfprog.stages.attempts import overlapped
+from t5x_selfprog.stages.clock import timed
 from t5x_selfprog.stages.context import Context, Experiment
 from verifier.shards import atomic_write
 
@@ -42,17 +44,23 @@ def run(
     """
     context = Context(RunDir(run_dir), Experiment())
     run, experiment = context.run, context.experiment
-    base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
+    with timed(run, "base: evaluation"):
+        base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
     evaluations = [base]
     for iteration in range(iterations):
-        write_puzzles(context, iteration)
-        solve(context, iteration)
-        learn(context, iteration)
-        evaluations.append(measure(context, iteration, base))
+        with timed(run, f"iteration {iteration}: puzzles"):
+            write_puzzles(context, iteration)
+        with timed(run, f"iteration {iteration}: solutions and verdicts"):
+            solve(context, iteration)
+        with timed(run, f"iteration {iteration}: training"):
+            learn(context, iteration)
+        with timed(run, f"iteration {iteration}: evaluation"):
+            evaluations.append(measure(context, iteration, base))
     if iterations:
         steps = _done(run.stage(iterations - 1, "checkpoints"))["step"]
         for arm in controls:
-            evaluations.append(control(context, arm, iterations, steps, base))
+            with timed(run, f"{arm}: training and evaluation"):
+                evaluations.append(control(context, arm, iterations, steps, base))
     evaluations.append(evaluate.run_enumerator(context, os.path.join(run.root, "enumerator", "7_eval")))
     return _conclude(context, evaluations, iterations)
 
@@ -69,6 +77,8 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         lambda: sample_solutions.run(context, iteration),
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
     )
+    store = os.path.join(context.run.iteration(iteration), "difficulty.jsonl")
+    difficulty.write(store, difficulty.difficulties(context.run.read(iteration, "verdicts")))
     return filter_puzzles.write_funnel(context, iteration, solved=_solved(context.run, iteration))
 
 
@@ -124,16 +134,20 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
         with open(run.funnel(iteration)) as file:
             funnels.append(json.load(file))
         print(f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnels[-1])}")
-    print("\n" + table(evaluations))
+    cleanliness = clean.write(run.root, context.eval_problems)
+    notes = [*held_out.notes(run.root), clean.note(cleanliness, evaluations)]
+    print("\n" + table(evaluations, notes=notes))
     report = build_report(run.root)
     print(f"\nReport: {report}", file=sys.stderr)
     summary = {
         "evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in evaluations],
         "funnels": funnels,
+        "held_out": held_out.read(run.root),
+        "clean": cleanliness,
         "report": report,
     }
     atomic_write(os.path.join(run.root, "summary.json"), json.dumps(summary, indent=1) + "\n")
-    atomic_write(os.path.join(run.root, "table.md"), markdown_table(evaluations) + "\n")
+    atomic_write(os.path.join(run.root, "table.md"), markdown_table(evaluations, notes=notes) + "\n")
     atomic_write(os.path.join(run.root, "operative_config.gin"), gin.operative_config_str())
     return summary
 

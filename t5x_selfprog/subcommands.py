@@ -90,6 +90,25 @@ _BENCH = (
     ),
 )
 
+_POWER = (
+    Option("--gain", "of Pass@k, as a share: 0.03 is three points", {"type": float, "required": True}),
+    Option("--k", "of the Pass@k compared (%(default)s)", {**_INT, "default": 10}),
+    Option("--problems", "held-out problems (%(default)s)", {**_INT, "default": 228}),
+    Option("--attempts", "a problem (%(default)s)", {**_INT, "default": 100}),
+    Option("--seeds", "training seeds (%(default)s)", {**_INT, "default": 3}),
+    Option("--arms", "compared with the base, for the correction (%(default)s)", {**_INT, "default": 4}),
+    Option("--base", "Pass@k of the base without a pilot (%(default)s)", {"type": float, "default": 0.1}),
+    Option(
+        "--per_problem",
+        "how unevenly an arm gains, in log odds (%(default)s)",
+        {"type": float, "default": 2.0},
+    ),
+    Option("--per_seed", "how much training seeds differ (%(default)s)", {"type": float, "default": 0.1}),
+    Option("--pilot", "evaluation.json of the base", {"metavar": "F", "default": ""}),
+    Option("--find", "the smallest of these that gives 80%%", {"choices": ("problems", "attempts", "seeds")}),
+    Option("--trials", "simulated experiments (%(default)s)", {**_INT, "default": 200}),
+)
+
 COMMANDS = (
     Command(
         "run",
@@ -220,10 +239,78 @@ COMMANDS = (
         "report",
         "write RUN/report/index.html from what a run measured so far",
         "Reads evaluation.json and funnel.json of every iteration; changes nothing else.",
-        ("report --run_dir=runs/quickstart",),
+        ("report --run_dir=runs/quickstart", "report --run_dir=runs/hot --against=runs/quickstart"),
         f"{_COMMANDS}:report",
         run_dir="reads",
         configured_by="",
+        options=(
+            Option("--against", "also a page with this run beside it", {"metavar": "DIR", "default": ""}),
+        ),
+    ),
+    Command(
+        "study",
+        "a grid of runs: tables, transfer matrix, scaling fits, a page",
+        "Runs every combination of the axes in a study's gin file that is not finished yet, sharing what runs have "
+        "in common, then writes DIR/table.csv, table.md, fits.json and report/index.html. The same command goes on.",
+        (
+            "study --gin_file=studies/quick --run_dir=studies/quick",
+            "study --gin_file=studies/quick --run_dir=studies/quick --list  # a command for each machine",
+        ),
+        "t5x_selfprog.study.launch:command",
+        run_dir="reads",
+        configured_by="t5x_selfprog.study.launch",
+        options=(
+            Option("--cell", "run only this one", {"metavar": "NAME", "default": ""}),
+            Option("--list", "print the commands of single runs, run nothing", {"action": "store_true"}),
+        ),
+    ),
+    Command(
+        "power",
+        "how many problems, attempts and seeds it takes to see a gain",
+        "Simulates experiments of the given size and judges them as `evaluate` would; with --pilot, problems are as "
+        "hard as a base evaluation found them.",
+        (
+            "power --gain=0.05 --k=10 --problems=228 --attempts=100 --seeds=3",
+            "power --gain=0.05 --k=100 --pilot=runs/quickstart/base/7_eval/evaluation.json --find=seeds",
+        ),
+        "t5x_selfprog.evaluation.power:command",
+        run_dir="unused",
+        configured_by="",
+        options=_POWER,
+    ),
+    Command(
+        "memory",
+        "does a base model remember the test puzzles?",
+        "Compares the likelihood of test puzzles with that of twins by other names, and that difference with the one "
+        "on our own seeds, which no published model has seen.",
+        ("memory --model=base --problems=data/p3",),
+        "t5x_selfprog.stages.memorisation:command",
+        run_dir="unused",
+        configured_by="",
+        options=(
+            Option(
+                "--model",
+                "a model's folder, or the name of one that ships (%(default)s)",
+                {"default": "base"},
+            ),
+            Option("--problems", "a folder in P3's format", {"required": True, "metavar": "DIR"}),
+            Option("--split", "of the problems (%(default)s)", {"default": "test"}),
+            Option("--twins", "a puzzle (%(default)s)", {**_INT, "default": 4}),
+        ),
+    ),
+    Command(
+        "export-data",
+        "a run's verified pairs as JSON lines and Parquet, with a card",
+        "Reads 5_dataset, 4_verdicts and 2_kept of every finished iteration; writes train.jsonl, train.parquet and "
+        "README.md. For seqio and TFDS see t5x_selfprog/data/tasks.py and tfds_builders.py.",
+        ("export-data --run_dir=runs/quickstart --output=pairs",),
+        "t5x_selfprog.data.export:command",
+        run_dir="reads",
+        configured_by="",
+        options=(
+            Option("--output", "a folder (RUN/export)", {"metavar": "DIR"}),
+            Option("--formats", "jsonl, parquet or both (%(default)s)", {"default": "jsonl,parquet"}),
+        ),
     ),
     Command(
         "bench",

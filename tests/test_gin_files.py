@@ -14,7 +14,7 @@ from t5x_selfprog import gin_files
 from t5x_selfprog.subcommands import COMMANDS
 
 FILES = sorted(gin_files.GIN_FOLDER.rglob("*.gin"))
-DECLARING = ("t5x_selfprog.loop", "t5x_selfprog.stages.pretrain")
+DECLARING = ("t5x_selfprog.loop", "t5x_selfprog.stages.pretrain", "t5x_selfprog.study.launch")
 
 
 @pytest.fixture(autouse=True)

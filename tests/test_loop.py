@@ -106,9 +106,10 @@ def test_the_loop_ends_in_a_table_and_a_report(unbroken):
 def test_the_funnel_only_narrows_and_accounts_for_every_puzzle(unbroken):
     funnel = json.loads((unbroken / "iter_000" / "funnel.json").read_text())
     counts = {stage["name"]: stage["count"] for stage in funnel["stages"]}
-    steps = [counts[name] for name in ("sampled", "parsed", "well_formed", "new", "non_trivial", "solved")]
+    names = ("sampled", "parsed", "well_formed", "new", "non_trivial", "distinct", "solved")
+    steps = [counts[name] for name in names]
     assert steps == sorted(steps, reverse=True) and steps[-1] > 0
-    assert counts["sampled"] == counts["non_trivial"] + sum(funnel["rejections"].values()) == 6 * 32
+    assert counts["sampled"] == counts["distinct"] + sum(funnel["rejections"].values()) == 6 * 32
 
 
 def test_the_dataset_holds_the_pairs_and_half_as_many_lists_of_their_puzzles(unbroken):

@@ -55,8 +55,12 @@ def problem_values(problems: Sequence[Mapping[str, Any]], k: int, group: str = A
 
 
 def value_table(evaluations: Sequence[Evaluation], k: int, group: str = ALL) -> dict[str, list[float]]:
-    """Pass@k of several seeds of one arm, [seeds] by puzzle id, on the problems that all of them have."""
-    per_seed = [problem_values(evaluation["problems"], k, group) for evaluation in evaluations]
+    """Pass@k of several seeds of one arm, [seeds] by puzzle id, on the problems that all of them have.
+
+    Seeds stand in their order, whatever that of the files: two arms of the same seeds are paired.
+    """
+    ordered = sorted(evaluations, key=lambda evaluation: evaluation.get("seed") or 0)
+    per_seed = [problem_values(evaluation["problems"], k, group) for evaluation in ordered]
     return {
         puzzle_id: [values[puzzle_id] for values in per_seed]
         for puzzle_id in per_seed[0]
@@ -86,7 +90,7 @@ def compare(
     arms, bases = _seeds_first(arm_values, shared), _seeds_first(base_values, shared)
     difference = statistics.difference_interval(arms, bases, seed=seed)
     ratio = statistics.ratio_interval(arms, bases, seed=seed)
-    p_value = statistics.sign_flip_test(arms, bases, seed=seed)
+    p_value = statistics.paired_test(arms, bases, seed=seed)
     return Comparison(difference, ratio, p_value, statistics.claim(difference, ratio), len(shared))
 
 

@@ -2,44 +2,82 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from t5x_selfprog.puzzles.shape import shape_id
-from t5x_selfprog.puzzles.source import SourceError
+from t5x_selfprog.puzzles.source import SourceError, parse, short_hash
 
 SOLVE_RATE_EDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 1.0)
 """Bins of the solve rate: never solved is a bin of its own, then (0, 1%], (1%, 3%] ... (90%, 100%]."""
 
 
+VENDI_SAMPLE = 800  # puzzles, chosen by their ids: the score costs the cube of their number
+_WORDS: dict[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
+    ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>", ast.Invert: "~",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.In: "in",
+    ast.NotIn: "not in", ast.Is: "is", ast.IsNot: "is not", ast.And: "and", ast.Or: "or", ast.Not: "not",
+    ast.comprehension: "comprehension", ast.For: "for", ast.While: "while", ast.If: "if", ast.IfExp: "if else",
+    ast.Lambda: "lambda", ast.Subscript: "[]", ast.Slice: "[:]",
+}  # fmt: skip
+_BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("_"))
+
+
 @dataclass(frozen=True)
 class Diversity:
-    """Counts over one set of puzzles."""
+    """Counts over one set of puzzles.
+
+    Attributes:
+      shapes, largest_shape: distinct syntax trees with names and constants abstracted, over distinct puzzles; how
+        many of those share the commonest one.
+      behaviours, told: distinct behaviours (puzzles/behaviour.py), and how many puzzles have one that tells.
+      concepts: builtins, methods, operators and statements that puzzles use, by the number of puzzles.
+      vendi: the effective number of different puzzles by what they use (Friedman and Dieng 2023, "The Vendi
+        Score", arXiv:2210.02410): 1 where all are alike, their number where none share anything. On a sample.
+      new_shapes: how many of the shapes are in no earlier puzzle and no seed; None without those.
+      distance: 1 less the mean likeness (cosine over concepts) to the nearest of those; None without.
+    """
 
     puzzles: int
     distinct: int
     shapes: int
     largest_shape: int
     answer_types: Mapping[str, int]
+    behaviours: int = 0
+    told: int = 0
+    concepts: Mapping[str, int] = field(default_factory=dict)
+    vendi: float = 0.0
+    new_shapes: int | None = None
+    distance: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "puzzles": self.puzzles,
-            "distinct": self.distinct,
-            "shapes": self.shapes,
-            "largest_shape": self.largest_shape,
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {
             "answer_types": dict(self.answer_types),
+            "concepts": dict(self.concepts),
         }
 
 
-def diversity(puzzles: Iterable[Mapping[str, Any]]) -> Diversity:
+def diversity(
+    puzzles: Iterable[Mapping[str, Any]],
+    behaviours: Mapping[str, str] = MappingProxyType({}),
+    before: Sequence[str] = (),
+) -> Diversity:
     """Of puzzle records (puzzle_id, source, answer_type).
 
-    `shapes` counts distinct syntax trees with names and constants abstracted, over distinct puzzles;
-    `largest_shape` is how many of those share the commonest one.
+    Args:
+      behaviours: by puzzle id, those that tell.
+      before: sources of the seeds and of earlier iterations' puzzles, for novelty.
     """
     total = 0
     by_id: dict[str, Mapping[str, Any]] = {}
@@ -49,7 +87,73 @@ def diversity(puzzles: Iterable[Mapping[str, Any]]) -> Diversity:
     shapes = Counter(shape(puzzle_id, puzzle["source"]) for puzzle_id, puzzle in by_id.items())
     types = Counter(puzzle["answer_type"] for puzzle in by_id.values())
     ordered = dict(sorted(types.items(), key=lambda item: (-item[1], item[0])))
-    return Diversity(total, len(by_id), len(shapes), max(shapes.values(), default=0), ordered)
+    told = {(by_id[i]["answer_type"], text): None for i, text in behaviours.items() if i in by_id}
+    used = {puzzle_id: concepts(by_id[puzzle_id]["source"]) for puzzle_id in sorted(by_id, key=short_hash)}
+    counts = Counter(name for names in used.values() for name in names)
+    sample = list(used.values())[:VENDI_SAMPLE]
+    seen = {shape("", source) for source in before}
+    return Diversity(
+        total,
+        len(by_id),
+        len(shapes),
+        max(shapes.values(), default=0),
+        ordered,
+        behaviours=len(told),
+        told=sum(puzzle_id in by_id for puzzle_id in behaviours),
+        concepts=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        vendi=vendi_score(sample),
+        new_shapes=len(set(shapes) - seen) if before else None,
+        distance=_distance(sample, [concepts(source) for source in before]) if before and sample else None,
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def concepts(source: str) -> frozenset[str]:
+    """What a puzzle is made of: builtins it names, methods it calls, operators and statements. Not its variables."""
+    try:
+        tree = parse(source)
+    except SourceError:
+        return frozenset()
+    found = set()
+    body = [
+        node for function in tree.body for part in getattr(function, "body", []) for node in ast.walk(part)
+    ]
+    for node in body:  # the signature says only what the answer's type is
+        if isinstance(node, ast.Name) and node.id in _BUILTINS:
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(f".{node.attr}")
+        elif type(node) in _WORDS:
+            found.add(_WORDS[type(node)])
+    return frozenset(found)
+
+
+def vendi_score(used: Sequence[frozenset[str]]) -> float:
+    """The exponential of the entropy of the likeness matrix's eigenvalues; 0 of nothing."""
+    if not used:
+        return 0.0
+    features = _unit_rows(used, used)
+    # The eigenvalues of K / n are those of the features' singular values: the smaller side is decomposed.
+    values = np.linalg.svd(features / np.sqrt(len(used)), compute_uv=False) ** 2
+    values = values[values > 1e-12]
+    return float(np.exp(-np.sum(values * np.log(values))))
+
+
+def _distance(used: Sequence[frozenset[str]], before: Sequence[frozenset[str]]) -> float:
+    universe = [*used, *before]
+    likeness = _unit_rows(used, universe) @ _unit_rows(before, universe).T
+    return float(1 - likeness.max(1).mean())
+
+
+def _unit_rows(used: Sequence[frozenset[str]], universe: Sequence[frozenset[str]]) -> NDArray[np.float64]:
+    """[puzzles, concepts], each row of length 1; one that uses nothing has a column of its own."""
+    names = {name: i for i, name in enumerate(sorted(set().union(*universe)))}
+    rows = np.zeros((len(used), len(names) + 1))
+    for row, found in zip(rows, used, strict=True):
+        row[[names[name] for name in found]] = 1.0
+        if not found:
+            row[-1] = 1.0
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def shape(puzzle_id: str, source: str) -> str:

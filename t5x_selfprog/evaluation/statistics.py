@@ -2,8 +2,12 @@
 
 The unit is the problem: attempts at one problem resemble each other, so problems are what gets resampled. A
 table of values is [problems], or [seeds, problems] for one recipe trained with several seeds on the same
-problems; then seeds are resampled as well (Owen 2007, "The pigeonhole bootstrap", arXiv:0712.1111), S - 1
-draws out of S, which makes the variance between seeds come out right instead of (S - 1) / S of it.
+problems. Seeds vary too, and there are few of them: a bootstrap that redraws 3 seeds knows no value beyond
+the 3 (its 95% holds in 75% of trials where training varies more than the problems do). So a resampling draws
+problems, and then moves the mean over seeds by a Student variate of S - 1 degrees of freedom times its
+standard error between the seeds, which is exact where seeds dominate and vanishes where they agree. Two arms
+with equally many seeds are paired by seed, in order: they share the variate, which keeps what the runs of one
+seed have in common. tests/evaluation simulates both ends.
 
 Which bootstrap? Percentile, over the problems and two imagined ones. Held-out scores of small models are
 mostly zeros, and a bootstrap can not draw what it has not seen: four problems won and none lost would
@@ -31,7 +35,6 @@ from numpy.typing import ArrayLike, NDArray
 Table = NDArray[np.float64]  # [seeds, problems]
 
 _EXACT_FLIPS = 14  # differences up to which all 2^m sign patterns are enumerated
-_FLIPS = 20_000
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ def mean_interval(values: ArrayLike, *, seed: int, level: float = 0.95, resample
     if largest == 0 or smallest == 1:
         bound = _all_zero_bound(table.shape[1], level)
         return Interval(0.0, 0.0, bound) if largest == 0 else Interval(1.0, 1.0 - bound, 1.0)
-    (means,) = _resampled_means([_extend(table, 0.0, largest)], seed, resamples)
-    return _around(estimate, means, level)
+    (means,) = resampled_means([_extend(table, 0.0, largest)], seed, resamples)
+    return _around(estimate, np.clip(means, 0.0, 1.0), level)
 
 
 def difference_interval(
@@ -76,9 +79,16 @@ def difference_interval(
     if largest == 0:
         bound = _all_zero_bound(arm_table.shape[1], level)
         return Interval(0.0, -bound, bound)
-    tables = [_extend(arm_table, largest, 0.0), _extend(base_table, 0.0, largest)]
-    arm_means, base_means = _resampled_means(tables, seed, resamples)
-    return _around(estimate, arm_means - base_means, level)
+    return _around(estimate, _resampled_differences(arm_table, base_table, largest, seed, resamples), level)
+
+
+def _resampled_differences(
+    arm: Table, base: Table, largest: float, seed: int, resamples: int
+) -> NDArray[np.float64]:
+    """[resamples], each in [-1, 1]."""
+    tables = [_extend(arm, largest, 0.0), _extend(base, 0.0, largest)]
+    arm_means, base_means = resampled_means(tables, seed, resamples)
+    return np.clip(arm_means - base_means, -1.0, 1.0)
 
 
 def ratio_interval(
@@ -90,17 +100,17 @@ def ratio_interval(
     if largest == 0:
         return Interval(math.nan, 0.0, math.inf)
     tables = [_extend(arm_table, largest, 0.0), _extend(base_table, 0.0, largest)]
-    arm_means, base_means = _resampled_means(tables, seed, resamples)
+    arm_means, base_means = (np.clip(means, 0, 1) for means in resampled_means(tables, seed, resamples))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where((arm_means == 0) & (base_means == 0), 1.0, arm_means / base_means)
         estimate = float(np.float64(arm_table.mean()) / base_table.mean())
     return _around(estimate, ratios, level)
 
 
-def sign_flip_test(arm: ArrayLike, base: ArrayLike, *, seed: int) -> float:
+def sign_flip_test(arm: ArrayLike, base: ArrayLike, *, seed: int, flips: int = 20_000) -> float:
     """Two-sided p-value for "arm and base could be exchanged within each problem" (seeds averaged).
 
-    Exact by enumeration for up to 14 problems that differ, else from 20,000 random sign patterns, the
+    Exact by enumeration for up to 14 problems that differ, else from `flips` random sign patterns, the
     observed one counted among them (Phipson and Smyth 2010): never zero.
     """
     arm_table, base_table = _pair(arm, base)
@@ -114,9 +124,26 @@ def sign_flip_test(arm: ArrayLike, base: ArrayLike, *, seed: int) -> float:
     if len(differences) <= _EXACT_FLIPS:
         patterns = np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ differences) >= observed))
-    signs = _signs(seed, len(differences))
+    signs = _signs(seed, len(differences), flips)
     extreme = np.count_nonzero(np.abs(signs @ differences) >= observed)
-    return (extreme + 1) / (_FLIPS + 1)
+    return (extreme + 1) / (flips + 1)
+
+
+def paired_test(arm: ArrayLike, base: ArrayLike, *, seed: int, resamples: int = 10_000) -> float:
+    """Two-sided p-value for "no difference", over problems and, where there are several, over seeds.
+
+    With one seed each it is `sign_flip_test`. That test takes the trained models as given; with several seeds
+    the share of resampled differences (those of `difference_interval`) beyond zero speaks for training them
+    again, and the larger of the two counts: an interval that includes zero never goes with a small p-value.
+    """
+    arm_table, base_table = _pair(arm, base)
+    over_problems = sign_flip_test(arm_table, base_table, seed=seed, flips=2 * resamples)
+    largest = np.abs(arm_table.mean(0) - base_table.mean(0)).max()
+    if max(len(arm_table), len(base_table)) == 1 or largest == 0:
+        return over_problems
+    drawn = np.round(_resampled_differences(arm_table, base_table, largest, seed, resamples), 12)
+    tail = 1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
+    return max(over_problems, min(1.0, 2 * tail / (resamples + 1)))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -164,23 +191,34 @@ def _extend(table: Table, *imagined: float) -> Table:
     return np.concatenate([table, np.broadcast_to(imagined, (len(table), len(imagined)))], axis=1)
 
 
-def _resampled_means(tables: Sequence[Table], seed: int, resamples: int) -> list[NDArray[np.float64]]:
-    """The mean of each table in each resampling, [resamples] a table.
+def resampled_means(tables: Sequence[Table], seed: int, resamples: int) -> list[NDArray[np.float64]]:
+    """The mean of each table in each resampling, [resamples] a table; with several seeds it may leave [0, 1].
 
-    Tables share the drawn problems (they are paired); each draws seeds of its own.
+    Tables share the drawn problems (they are paired), and those with equally many seeds share the variates.
     """
     weights = _weights(seed, tables[0].shape[1], resamples)
-    rng = np.random.default_rng([seed, 2])
+    variates = {len(table): _seed_variates(seed, len(table), resamples) for table in tables}
+    if len(variates) > 1:  # Nothing pairs them: each arm varies by itself.
+        variates = {
+            seeds: _seed_variates(seed + place, seeds, resamples) for place, seeds in enumerate(variates)
+        }
     means = []
     for table in tables:
         per_seed = weights @ table.T  # [resamples, seeds]
-        seeds = len(table)
-        if seeds > 1:
-            draws = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=resamples) / (seeds - 1)
-            means.append((per_seed * draws).sum(1))
-        else:
-            means.append(per_seed[:, 0])
+        mean = per_seed.mean(1)
+        if len(table) > 1:
+            mean = mean + ((per_seed - mean[:, None]) * variates[len(table)]).sum(1)
+        means.append(mean)
     return means
+
+
+@functools.lru_cache(maxsize=4)
+def _seed_variates(seed: int, seeds: int, resamples: int) -> NDArray[np.float64]:
+    """[resamples, seeds]; times the seeds' deviations and summed: Student's t times the mean's standard error."""
+    rng = np.random.default_rng([seed, 2])
+    freedom = max(1, seeds - 1)
+    stretch = np.sqrt(freedom / rng.chisquare(freedom, resamples) / (seeds * freedom))
+    return rng.standard_normal((resamples, seeds)) * stretch[:, None]
 
 
 @functools.lru_cache(maxsize=4)
@@ -191,10 +229,10 @@ def _weights(seed: int, problems: int, resamples: int) -> NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=4)
-def _signs(seed: int, problems: int) -> NDArray[np.float64]:
+def _signs(seed: int, problems: int, flips: int) -> NDArray[np.float64]:
     """[flips, problems] of +1 and -1."""
     rng = np.random.default_rng([seed, 1])
-    return rng.choice(np.array([-1.0, 1.0]), (_FLIPS, problems))
+    return rng.choice(np.array([-1.0, 1.0]), (flips, problems))
 
 
 def _around(estimate: float, resampled: NDArray[np.float64], level: float) -> Interval:

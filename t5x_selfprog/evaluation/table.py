@@ -70,19 +70,22 @@ def label(evaluations: Sequence[Evaluation]) -> str:
     return text if len(evaluations) == 1 else f"{text} x{len(evaluations)}"
 
 
-def table(evaluations: Sequence[Evaluation], group: str = ALL) -> str:
-    """Plain text, at most 120 columns: Pass@k in per cent with 95% intervals, solved, against the base."""
+def table(evaluations: Sequence[Evaluation], group: str = ALL, notes: Sequence[str] = ()) -> str:
+    """Plain text, at most 120 columns: Pass@k in per cent with 95% intervals, solved, against the base.
+
+    `notes` are added to its own.
+    """
     found, ks = rows(evaluations, group), _ks(evaluations, group)
     grid = _grid(found, ks, group)
     widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in grid]
     rule = "-" * max(len(line.rstrip()) for line in lines)
     body = [line.rstrip() for line in [lines[0], rule, *lines[1:]]]
-    notes = [line for note in _notes(found, ks, group) for line in textwrap.wrap(note, WIDTH)]
-    return "\n".join([_title(found, group), "", *body, "", *notes]) + "\n"
+    said = [line for note in [*_notes(found, ks, group), *notes] for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join([_title(found, group), "", *body, "", *said]) + "\n"
 
 
-def markdown_table(evaluations: Sequence[Evaluation], group: str = ALL) -> str:
+def markdown_table(evaluations: Sequence[Evaluation], group: str = ALL, notes: Sequence[str] = ()) -> str:
     """The same as a Markdown table."""
     found, ks = rows(evaluations, group), _ks(evaluations, group)
     head, *body = _grid(found, ks, group)
@@ -90,7 +93,7 @@ def markdown_table(evaluations: Sequence[Evaluation], group: str = ALL) -> str:
     grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return (
         f"{_title(found, group)}\n\n{grid}\n\n"
-        + "\n".join(f"{note}  " for note in _notes(found, ks, group))
+        + "\n".join(f"{note}  " for note in [*_notes(found, ks, group), *notes])
         + "\n"
     )
 

@@ -45,15 +45,21 @@ def page(run: Run) -> str:
         sections.difficulty(run.iterations)
         if any(iteration.attempts_of for iteration in run.iterations)
         else None,
-        sections.variety(run.iterations) if any(iteration.kept for iteration in run.iterations) else None,
-        gallery(run.iterations) if any(iteration.solved for iteration in run.iterations) else None,
+        sections.variety(run.iterations, run.train)
+        if any(iteration.kept for iteration in run.iterations)
+        else None,
+        sections.spent(run.times) if run.times else None,
+        gallery(run.iterations, run.train) if any(iteration.solved for iteration in run.iterations) else None,
+        sections.checkpoints(run.iterations)
+        if any(iteration.solved for iteration in run.iterations)
+        else None,
         _about(run),
     ]
-    script = _template("page.js")
+    script = template("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     name = PurePath(run.root).name or run.root
-    return _fill(
-        _template("page.html"),
+    return fill(
+        template("page.html"),
         {
             "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
             "title": escape(f"{name} · t5x_selfprog"),
@@ -61,10 +67,10 @@ def page(run: Run) -> str:
             "setting": escape(_setting(run)),
             "headline": escape(found.headline if found else "Nothing is measured yet."),
             "subline": escape(found.subline if found else "This run has no evaluation so far."),
-            "missing": _missing(run.missing),
-            "navigation": _navigation(body),
+            "missing": missing_note(run.missing),
+            "navigation": navigation(body),
             "sections": join(body),
-            "style": _template("page.css"),
+            "style": template("page.css"),
             "data": _data(run, found),
             "script": script,
         },
@@ -86,7 +92,7 @@ def _setting(run: Run) -> str:
     return " · ".join([*filter(None, parts), plural(len(run.iterations), "iteration")])
 
 
-def _missing(missing: list[str]) -> Markup:
+def missing_note(missing: list[str]) -> Markup:
     if not missing:
         return Markup("")
     return element(
@@ -98,7 +104,7 @@ def _missing(missing: list[str]) -> Markup:
     )
 
 
-def _navigation(body: list[Markup | None]) -> Markup:
+def navigation(body: list[Markup | None]) -> Markup:
     found = [re.match(r'<section id="([^"]+)" aria-label="([^"]+)"', part) for part in body if part]
     return join(element("a", Markup(match[2]), href=f"#{match[1]}") for match in found if match)
 
@@ -119,8 +125,20 @@ def _about(run: Run) -> Markup:
             ". ",
             element("button", "Save the data as JSON", id="save", type="button"),
         ),
+        element("ul", *(element("li", look) for look in _honesty(run))) if run.looks or run.clean else None,
         config if run.config else None,
     )
+
+
+def _honesty(run: Run) -> list[str]:
+    """What the numbers rest on: how often the held-out problems were looked at, and how many are clean."""
+    said = list(run.looks)
+    if run.clean:
+        said.append(
+            f"{run.clean['clean']} of {run.clean['problems']} held-out problems are clean: nothing that any arm "
+            "trained on comes near them."
+        )
+    return said
 
 
 def _data(run: Run, found: Findings | None) -> Markup:
@@ -140,23 +158,23 @@ def _data(run: Run, found: Findings | None) -> Markup:
             for iteration in run.iterations
         ],
     }
-    text = _script_json(data)
+    text = script_json(data)
     if len(text) > MAX_DATA_BYTES:
         slim = [{k: v for k, v in e.items() if k != "problems"} for e in run.evaluations]
-        text = _script_json(data | {"evaluations": slim, "left_out": "problems of each evaluation"})
+        text = script_json(data | {"evaluations": slim, "left_out": "problems of each evaluation"})
     return Markup(text)
 
 
-def _script_json(data: dict[str, Any]) -> str:
+def script_json(data: dict[str, Any]) -> str:
     """JSON that no HTML parser can take for a tag."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _template(name: str) -> str:
+def template(name: str) -> str:
     return resources.files("t5x_selfprog.report").joinpath(name).read_text("utf-8")
 
 
-def _fill(template: str, values: dict[str, str]) -> str:
+def fill(template: str, values: dict[str, str]) -> str:
     """Replaces every {{name}} once; what is put in is not looked at again."""
     return re.sub(r"\{\{(\w+)\}\}", lambda hole: values[hole[1]], template)

@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.table import ENUMERATOR
+from t5x_selfprog.puzzles.behaviour import is_telling
+from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.run_dir import RunDir
 from verifier import files
+from verifier.errors import UserError
 from verifier.records import RecordError
-from verifier.shards import MissingStage
+from verifier.shards import Ledger, MissingStage
 from verifier.tfrecord import CorruptRecordError
 
 SOLUTIONS_SHOWN = 3  # a puzzle
@@ -31,8 +35,11 @@ class SolvedPuzzle:
     answer_type: str = ""
     checkpoint: str = ""
     prompt_puzzle_ids: tuple[str, ...] = ()
+    origin: str = ""
     solutions: list[tuple[str, str | None, float | None]] = field(default_factory=list)
     """The shortest different ones: source, answer, share of resampled arguments on which it holds too."""
+    solvers: set[str] = field(default_factory=set)
+    """Identities of the weights that wrote accepted solutions."""
 
 
 @dataclass
@@ -47,6 +54,19 @@ class Iteration:
     solved: list[SolvedPuzzle] = field(default_factory=list)
     kept: list[dict[str, Any]] = field(default_factory=list)
     """Records of the puzzles that passed the filter."""
+    behaviours: dict[str, str] = field(default_factory=dict)
+    """Telling behaviours by puzzle id."""
+    training: dict[str, Any] | None = None
+    """What done.json says of the fine-tuning: step, identity, start, pairs, tokens."""
+
+
+@dataclass(frozen=True)
+class SourceProblem:
+    """A train problem that stood in prompts."""
+
+    puzzle_id: str
+    name: str
+    source: str
 
 
 @dataclass
@@ -58,6 +78,13 @@ class Run:
     iterations: list[Iteration]
     missing: list[str]
     config: str
+    looks: list[str] = field(default_factory=list)
+    """How often each split was evaluated, in words."""
+    times: list[dict[str, Any]] = field(default_factory=list)
+    """Stretches of work: stage, seconds, devices."""
+    train: dict[str, SourceProblem] = field(default_factory=dict)
+    """The run's train problems by puzzle id, where they can be read."""
+    clean: dict[str, Any] | None = None
 
 
 def collect(root: str) -> Run:
@@ -75,7 +102,37 @@ def collect(root: str) -> Run:
         elif not files.exists(path):
             missing.append(f"{what} is not evaluated yet ({_relative(root, path)})")
     config = files.read_bytes(run.config).decode("utf-8", "replace") if files.exists(run.config) else ""
-    return Run(root, evaluations, iterations, missing, config)
+    return Run(
+        root,
+        evaluations,
+        iterations,
+        missing,
+        config,
+        held_out.notes(root),
+        [
+            _read_json(files.join(root, "times", name), missing) or {}
+            for name in files.listdir(files.join(root, "times"))
+        ],
+        _train_problems(config, missing),
+        _read_json(files.join(root, "clean.json"), missing),
+    )
+
+
+def _train_problems(config: str, missing: list[str]) -> dict[str, SourceProblem]:
+    """The train problems that the configuration names; without them, lineage ends in their ids."""
+    named = re.search(r"""^Experiment\.problems\s*=\s*(['"])(.+?)\1""", config, re.MULTILINE)
+    if named is None:
+        return {}
+    try:
+        problems = load_problems(named[2])
+    except UserError as error:
+        missing.append(f"the train problems cannot be shown: {error}")
+        return {}
+    return {
+        problem.puzzle_id: SourceProblem(problem.puzzle_id, problem.name, problem.source)
+        for problem in problems
+        if problem.split == "train"
+    }
 
 
 def _numbers(root: str) -> list[int]:
@@ -100,6 +157,11 @@ def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
         missing.append(f"iteration {number} has no funnel yet ({_relative(run.root, run.funnel(number))})")
     iteration.kept = list(_records(run, number, "kept", missing))
     puzzles = {record["puzzle_id"]: record for record in iteration.kept}
+    screened = files.join(run.iteration(number), "2_screened")
+    if files.exists(files.join(screened, "manifest.json")):
+        told = {row["puzzle_id"]: row["behaviour"] for row in Ledger.open(screened)}
+        iteration.behaviours = {i: told[i] for i in puzzles if is_telling(told.get(i))}
+    iteration.training = _read_json(files.join(run.stage(number, "checkpoints"), "done.json"), missing)
     tally: dict[str, SolvedPuzzle] = {}
     for verdict in _records(run, number, "verdicts", missing):
         count = verdict.get("count") or 1
@@ -111,6 +173,7 @@ def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
             tally[puzzle_id].tried += count
         if verdict["outcome"] == "accepted":
             tally[puzzle_id].accepted += count
+            tally[puzzle_id].solvers.add(verdict.get("checkpoint") or "")
             _keep_short(tally[puzzle_id].solutions, verdict)
     iteration.attempts_of = [(puzzle.accepted, puzzle.tried) for puzzle in tally.values()]
     iteration.solved = [puzzle for puzzle in tally.values() if puzzle.accepted]
@@ -124,6 +187,7 @@ def _puzzle(puzzle_id: str, verdict: dict[str, Any], record: dict[str, Any], ite
         iteration,
         answer_type=record.get("answer_type") or "",
         checkpoint=record.get("checkpoint") or "",
+        origin=record.get("origin") or "",
         prompt_puzzle_ids=tuple(record.get("prompt_puzzle_ids") or ()),
     )
 

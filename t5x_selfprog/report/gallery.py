@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from t5x_selfprog.evaluation.diversity import shape
 from t5x_selfprog.report.code import highlight
-from t5x_selfprog.report.collect import Iteration, SolvedPuzzle
+from t5x_selfprog.report.collect import Iteration, SolvedPuzzle, SourceProblem
 from t5x_selfprog.report.markup import Markup, count, element, join, percent, plural
 from t5x_selfprog.report.sections import section
 
 MAX_CARDS = 400
 MAX_BYTES = 2_500_000
+MAX_SOURCE_BYTES = 500_000
 _SOURCE_SHOWN = 2_000  # characters; a puzzle may hold a very long constant
 _ANSWER_SHOWN = 200
 
 
-def gallery(iterations: Sequence[Iteration]) -> Markup:
+def gallery(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] = {}) -> Markup:
+    """Cards of solved puzzles; `train` are the problems that prompts may have shown, by puzzle id."""
     solved = [puzzle for iteration in iterations for puzzle in iteration.solved]
     cards, shown, size = [], [], 0
     chosen = choose(solved, MAX_CARDS)
-    known = {puzzle.puzzle_id for puzzle in chosen}
+    known = {puzzle.puzzle_id for puzzle in chosen} | train.keys()
     for puzzle in chosen:
         card = _card(puzzle, known)
         size += len(card.encode())
@@ -67,7 +69,36 @@ def gallery(iterations: Sequence[Iteration]) -> Markup:
             role="search",
         ),
         element("div", *cards, class_="cards", id="cards"),
+        _sources(shown, train),
     )  # fmt: skip
+
+
+def _sources(shown: Sequence[SolvedPuzzle], train: Mapping[str, SourceProblem]) -> Markup | None:
+    """The train problems that the shown puzzles' writer had read, folded away until a link opens them."""
+    read = dict.fromkeys(i for puzzle in shown for i in puzzle.prompt_puzzle_ids if i in train)
+    cards, size = [], 0
+    for puzzle_id in sorted(read, key=lambda i: train[i].name):
+        problem = train[puzzle_id]
+        card = element(
+            "article",
+            element(
+                "p",
+                element("span", element("b", problem.name)),
+                element("span", "train problem"),
+                class_="facts",
+            ),
+            highlight(_bounded(problem.source, _SOURCE_SHOWN)),
+            id=f"p-{puzzle_id}",
+            tabindex=-1,
+        )
+        size += len(card.encode())
+        if size > MAX_SOURCE_BYTES:
+            break
+        cards.append(card)
+    if not cards:
+        return None
+    summary = element("summary", f"The {plural(len(cards), 'train problem')} that stood in their prompts")
+    return element("details", summary, element("div", *cards, class_="cards"), id="sources")
 
 
 def choose(puzzles: Sequence[SolvedPuzzle], limit: int) -> list[SolvedPuzzle]:
@@ -131,12 +162,32 @@ def _lineage(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
     links = [element("a", puzzle_id[:8], href=f"#p-{puzzle_id}") for puzzle_id in here[:12]]
     parts: list[object] = [element("code", puzzle.puzzle_id)]
     if puzzle.checkpoint:
-        parts.append(f" written by {puzzle.checkpoint}")
+        parts += [" · written by ", _checkpoint(puzzle.checkpoint)]
     if puzzle.prompt_puzzle_ids:
         parts.append(f" after reading {plural(len(puzzle.prompt_puzzle_ids), 'puzzle')}")
     if links:
-        parts += [", among them ", *(part for link in links for part in (link, " "))]
+        parts += [
+            ", among them " if len(links) < len(others) else ": ",
+            *(part for link in links for part in (link, " ")),
+        ]
+    for solver in sorted(filter(None, puzzle.solvers)):
+        parts += [" · solved by ", _checkpoint(solver)]
+    parts += [" · records: ", *_records(puzzle)]
     return element("p", *parts, class_="lineage")
+
+
+def _checkpoint(identity: str) -> Markup:
+    """A link to the table of checkpoints, in which every identity that wrote something has a row."""
+    return element("a", identity, href=f"#c-{identity}")
+
+
+def _records(puzzle: SolvedPuzzle) -> list[object]:
+    """Links to the folders of raw records, from RUN/report."""
+    parts: list[object] = []
+    for stage in ("2_kept", "4_verdicts"):
+        folder = f"iter_{puzzle.iteration:03d}/{stage}"
+        parts += [element("a", folder, href=f"../{folder}/"), " "]
+    return parts[:-1]
 
 
 def _choice(name: str, everything: str, options: Sequence[tuple[str, str]]) -> Markup:

@@ -1,4 +1,4 @@
-// The gallery's search, the keys, the data as a file. Everything on the page is there without this script.
+// The gallery's search, the keys, plots and data as files. Everything on the page is there without this script.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
@@ -30,7 +30,13 @@ function sort() {
 // A link to a puzzle that the filters hide clears them first.
 function reveal() {
   const target = byId(decodeURIComponent(location.hash.slice(1)));
-  if (!target || !target.hidden) return;
+  if (!target) return;
+  const folded = target.closest("details:not([open])");
+  if (folded) {
+    folded.open = true;
+    target.scrollIntoView();
+  }
+  if (!target.hidden) return;
   for (const control of [search, iteration, type]) control.value = "";
   filter();
   target.scrollIntoView();
@@ -49,6 +55,7 @@ if (search) {
   order.addEventListener("input", sort);
   search.form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", reveal);
+  reveal();
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target === search && event.key === "Escape") {
@@ -66,10 +73,82 @@ if (search) {
   });
 }
 
-byId("save").addEventListener("click", () => {
+// Files. Everything is made here, in the page; nothing is fetched.
+function offer(name, type, content) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([byId("data").textContent], { type: "application/json" }));
-  link.download = "report.json";
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
   link.click();
   URL.revokeObjectURL(link.href);
+}
+
+const slug = (words) => words.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+
+// A copy of a plot that carries its own colours and fonts, since the page's style sheet stays behind.
+function alone(svg) {
+  const copy = svg.cloneNode(true);
+  const style = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font", "text-anchor"];
+  const from = [svg, ...svg.querySelectorAll("*")], to = [copy, ...copy.querySelectorAll("*")];
+  from.forEach((element, i) => {
+    const seen = getComputedStyle(element);
+    to[i].setAttribute("style", style.map((name) => `${name}:${seen.getPropertyValue(name)}`).join(";"));
+  });
+  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  for (const [name, value] of [["width", "100%"], ["height", "100%"]]) paper.setAttribute(name, value);
+  paper.setAttribute("fill", getComputedStyle(document.body).backgroundColor);
+  copy.prepend(paper);
+  return new XMLSerializer().serializeToString(copy);
+}
+
+function asPng(svg, scale = 2) {
+  return new Promise((done, failed) => {
+    const image = new Image();
+    image.onload = () => {
+      const canvas = document.createElement("canvas");
+      canvas.width = scale * svg.viewBox.baseVal.width;
+      canvas.height = scale * svg.viewBox.baseVal.height;
+      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob(done, "image/png");
+    };
+    image.onerror = () => failed(new Error("the plot could not be drawn"));
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(alone(svg))}`;
+  });
+}
+
+const asCsv = (table) => [...table.rows]
+  .map((row) => [...row.cells].map((cell) => `"${cell.textContent.trim().replaceAll('"', '""')}"`).join(","))
+  .join("\n");
+
+function button(words, label, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = words;
+  made.setAttribute("aria-label", label);
+  made.addEventListener("click", act);
+  return made;
+}
+
+for (const svg of document.querySelectorAll("figure > svg, .wide > svg")) {
+  const title = svg.getAttribute("aria-label");
+  const tools = document.createElement("p");
+  tools.className = "tools";
+  tools.append(
+    button("SVG", `Save as SVG: ${title}`, () => offer(`${slug(title)}.svg`, "image/svg+xml", alone(svg))),
+    button("PNG", `Save as PNG: ${title}`, async () => offer(`${slug(title)}.png`, "image/png", await asPng(svg))),
+  );
+  svg.after(tools);
+}
+
+for (const table of document.querySelectorAll("details > .wide > table")) {
+  const name = table.closest("section").getAttribute("aria-label");
+  const save = button("CSV", `Save as CSV: ${name}`, () => offer(`${slug(name)}.csv`, "text/csv", asCsv(table)));
+  const tools = document.createElement("p");
+  tools.className = "tools";
+  tools.append(save);
+  table.before(tools);
+}
+
+byId("save").addEventListener("click", () => {
+  offer("report.json", "application/json", byId("data").textContent);
 });

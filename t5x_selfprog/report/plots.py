@@ -49,6 +49,15 @@ class Curve:
     band: Sequence[Interval] = ()
 
 
+@dataclass(frozen=True)
+class Point:
+    """One measurement: a size and a share."""
+
+    x: float
+    y: float
+    style: str
+
+
 def interval_panel(
     title: str, rows: Sequence[IntervalRow], references: Sequence[tuple[str, float]]
 ) -> Markup:
@@ -191,6 +200,39 @@ def curve_plot(title: str, curves: Sequence[Curve]) -> Markup:
             )
         )  # fmt: skip
     return _figure(title, height, parts, width=width)
+
+
+def scatter_panel(
+    title: str, drawn: Sequence[Point], curve: Sequence[tuple[float, float]], axis: str
+) -> Markup:
+    """Shares against sizes on a logarithmic axis, with a curve where there is one; `axis` names the size."""
+    left, right, top, bottom = 40, WIDTH - 14, 10, 170
+    xs = [point.x for point in drawn]
+    low, high = min(xs), max(xs)
+    wide = math.log(high / low) or 1.0
+    ticks = nice_ticks(max([point.y for point in drawn] + [y for _, y in curve] + [0.01]), 4)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        along = math.log(x / low) / wide if high > low else 0.5
+        return left + 8 + (right - left - 16) * along, bottom - (bottom - top) * y / ticks[-1]
+
+    parts: list[object] = []
+    for tick in ticks:
+        _, y = place(low, tick)
+        parts.append(element("line", x1=left, x2=right, y1=y, y2=y, class_="grid" if tick else "axis"))
+        parts.append(element("text", _tick(tick, ticks), x=left - 6, y=y + 4, class_="tick end"))
+    for x, anchor in ((low, "tick"), (high, "tick end")):
+        parts.append(element("text", f"{x:.3g}", x=place(x, 0)[0], y=bottom + 17, class_=anchor))
+    parts.append(element("text", axis, x=(left + right) / 2, y=bottom + 34, class_="quiet middle"))
+    if curve:
+        parts.append(
+            element("path", d=_path([place(x, y) for x, y in curve]), class_=f"curve {drawn[0].style}")
+        )
+    for point in drawn:
+        x, y = place(point.x, point.y)
+        spoken = element("title", f"{point.x:g}: {percent(point.y)}")
+        parts.append(element("g", spoken, marker(point.style, x, y), class_=f"row {point.style}"))
+    return _figure(title, bottom + 44, parts)
 
 
 def marker(style: str, x: float, y: float) -> Markup:

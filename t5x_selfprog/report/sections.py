@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from t5x_selfprog.evaluation.compare import estimate, value_table
 from t5x_selfprog.evaluation.diversity import Diversity, diversity, solve_rate_histogram
 from t5x_selfprog.evaluation.statistics import Interval
 from t5x_selfprog.evaluation.table import NO_DIFFERENCE, Row
-from t5x_selfprog.report.collect import Iteration
+from t5x_selfprog.report.collect import Iteration, SourceProblem
 from t5x_selfprog.report.findings import Contrast, Findings
-from t5x_selfprog.report.markup import MINUS, Markup, count, element, join, percent, plural, points
+from t5x_selfprog.report.markup import EN_DASH, MINUS, Markup, count, element, join, percent, plural, points
 from t5x_selfprog.report.plots import (
     Bar,
     Curve,
@@ -30,6 +31,7 @@ _STEPS = {
     "well_formed": "well-formed",
     "new": "new",
     "non_trivial": "non-trivial",
+    "distinct": "distinct",
     "solved": "solved",
     "kept": "pairs kept",
 }
@@ -282,23 +284,123 @@ def difficulty(iterations: Sequence[Iteration]) -> Markup:
     )
 
 
-def variety(iterations: Sequence[Iteration]) -> Markup:
-    found = [(iteration, diversity(iteration.kept)) for iteration in iterations if iteration.kept]
-    types = list(dict.fromkeys(name for _, measured in found for name in measured.answer_types))
-    head = ["iteration", "puzzles", "syntax shapes", "in the largest shape", *types[:6]]
-    body = [[iteration.number, *_variety_cells(measured, types[:6])] for iteration, measured in found]
+def variety(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] = {}) -> Markup:
+    """`train` are what novelty is measured against, with the puzzles of earlier iterations."""
+    before = [problem.source for problem in train.values()]
+    found: list[tuple[Iteration, Diversity]] = []
+    for iteration in iterations:
+        if iteration.kept:
+            found.append((iteration, diversity(iteration.kept, iteration.behaviours, before)))
+            before = before + [record["source"] for record in iteration.kept]
+    head = [
+        "iteration", "puzzles", "syntax shapes", "in the largest shape", "new shapes", "behaviours",
+        "effective number (Vendi)", "distance to the nearest before",
+    ]  # fmt: skip
+    body = [[iteration.number, *_variety_cells(measured)] for iteration, measured in found]
+    panels = []
+    for iteration, measured in found:
+        name = f"Iteration {iteration.number}"
+        types = [Bar(kind, n, count(n)) for kind, n in list(measured.answer_types.items())[:8]]
+        used = [
+            Bar(word, n, count(n), percent(n / measured.distinct, 0))
+            for word, n in list(measured.concepts.items())[:12]
+        ]
+        panels.append(
+            element(
+                "div",
+                _captioned(f"{name}: answer types", bar_panel(f"{name}: answer types", types, "verified")),
+                _captioned(f"{name}: what puzzles use", bar_panel(f"{name}: concepts", used, "outcome")),
+            )
+        )
+    kinds = list(dict.fromkeys(kind for _, measured in found for kind in measured.answer_types))
+    numbers = [[i.number, *(count(m.answer_types.get(kind, 0)) for kind in kinds)] for i, m in found]
     return section(
         "variety",
         "Variety",
-        "Puzzles that passed the filter. Two puzzles share a shape if they differ only in names and constants: "
-        "a run that collapses shows here first.",
+        "Puzzles that passed the filter. Two puzzles share a shape if they differ only in names and constants, and a "
+        "behaviour if they accept the same answers of a common list: a run that collapses shows here first.",
         element("div", table(head, body), class_="wide", tabindex=0),
+        element("div", *panels, class_="panels"),
+        fallback("Numbers", table(["iteration", *kinds], numbers)),
     )
 
 
-def _variety_cells(measured: Diversity, types: Sequence[str]) -> list[str]:
+def _variety_cells(measured: Diversity) -> list[str]:
+    told = f"{count(measured.behaviours)} of {count(measured.told)} told" if measured.told else EN_DASH
+    new = EN_DASH if measured.new_shapes is None else count(measured.new_shapes)
+    distance = EN_DASH if measured.distance is None else f"{measured.distance:.2f}"
     counts = [measured.distinct, measured.shapes, measured.largest_shape]
-    return [*map(count, counts), *(count(measured.answer_types.get(name, 0)) for name in types)]
+    return [*map(count, counts), new, told, f"{measured.vendi:.1f}", distance]
+
+
+def spent(times: Sequence[Mapping[str, Any]]) -> Markup:
+    """Seconds by stage, in the order in which they were first worked on."""
+    seconds: dict[str, float] = {}
+    chip_hours = 0.0
+    for entry in times:
+        if "stage" in entry:
+            seconds[entry["stage"]] = seconds.get(entry["stage"], 0.0) + entry["seconds"]
+            chip_hours += entry["seconds"] * entry["devices"] / 3600
+    total = sum(seconds.values()) or 1.0
+    bars = [Bar(stage, s, _duration(s), percent(s / total, 0)) for stage, s in seconds.items()]
+    devices = next((f"{e['devices']} {e['platform']}" for e in times if "stage" in e), "")
+    return section(
+        "time",
+        "Time",
+        f"{_duration(total)} on {devices} device(s), {chip_hours:.2f} device-hours, measured on the first host; "
+        "compilation is in it, waiting between interrupted runs is not.",
+        _captioned("Where it went", bar_panel("Time by stage", bars, "outcome", label_width=180)),
+        fallback(
+            "Numbers", table(["stage", "seconds"], [[stage, f"{s:.1f}"] for stage, s in seconds.items()])
+        ),
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def checkpoints(iterations: Sequence[Iteration]) -> Markup:
+    """Every set of weights that wrote something on this page: its identity, what made it, what it learned from."""
+    rows: dict[str, list[object]] = {}
+    for iteration in iterations:
+        done = iteration.training
+        if done is not None:
+            what = f"iteration {iteration.number}, {count(done['step'])} steps on {plural(done['pairs'], 'pair')}"
+            start = element("a", done["start"], href=f"#c-{done['start']}")
+            rows[done["identity"]] = [what, start]
+    for iteration in iterations:
+        used = {puzzle.checkpoint for puzzle in iteration.solved}.union(
+            *(p.solvers for p in iteration.solved)
+        )
+        starts = {iteration.training["start"]} if iteration.training else set()
+        for identity in sorted(used | starts):
+            if identity and identity not in rows:
+                rows[identity] = ["the base, or a model from outside this run", ""]
+    body = [
+        element(
+            "tr",
+            element("th", element("code", identity), scope="row"),
+            *(element("td", cell) for cell in cells),
+            id=f"c-{identity}",
+            tabindex=-1,
+        )
+        for identity, cells in rows.items()
+    ]
+    head = element("tr", *(element("th", word, scope="col") for word in ("weights", "made by", "from")))
+    return section(
+        "checkpoints",
+        "Checkpoints",
+        "Who wrote what: identities are digests of the weights and stand in every record.",
+        element(
+            "div",
+            element("table", element("thead", head), element("tbody", *body)),
+            class_="wide",
+            tabindex=0,
+        ),
+    )
 
 
 def table(head: Sequence[object], body: Sequence[Sequence[object]]) -> Markup:

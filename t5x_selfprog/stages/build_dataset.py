@@ -10,14 +10,18 @@ Arms choose what goes in, nothing else:
   unverified  as many attempts on the same puzzles, chosen blindly
   human       the train problems with their reference solutions
   seeds_only  the train problems without solutions, and the tutorial pairs
+  any other   pairs from elsewhere, by the name they have in `sources`: the paper's released files, another run
 """
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import gin
+from t5x_selfprog.evaluation.contamination import Protected
+from t5x_selfprog.evaluation.difficulty import learnability
+from t5x_selfprog.evaluation.diversity import concepts
 from t5x_selfprog.puzzles.prompts import (
     pair_text,
     puzzle_list,
@@ -27,6 +31,7 @@ from t5x_selfprog.puzzles.prompts import (
 )
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
 from t5x_selfprog.stages.context import Context
+from verifier import files
 from verifier.errors import UserError
 from verifier.records import PAIR
 
@@ -39,11 +44,13 @@ class Selection:
 
     Attributes:
       max_solutions: distinct solutions a puzzle (the paper: 8).
-      prefer: which come first: "short" (the paper), or "general": those that hold on most resampled arguments,
-        short ones first among equals.
+      prefer: which come first: "short" (the paper); "general": those that hold on most resampled arguments, short
+        ones first among equals; "diverse": the shortest, then in turn the one that uses most that none before did.
       max_pairs: of all puzzles together (the paper: 950,511).
       easy_rate: share of attempts accepted above which a puzzle begins to count less ...
       easy_weight: ... down to this weight where every attempt was accepted. 1 leaves all puzzles equal.
+      learnability: exponent of the expected 4 p (1 - p) of a puzzle (evaluation/difficulty.py), by which its pairs
+        are weighted as well; 0 leaves it out.
       tutorial: whose five tutorial pairs the `seeds_only` arm adds.
       lists: documents that list puzzles as the prompts of stage 1 do, as a share of the number of pairs. A small
         model that learns pairs alone forgets how to write puzzles: of ours, well-formed fell from 40% to 16%.
@@ -51,20 +58,22 @@ class Selection:
     """
 
     max_solutions: int = 8
-    prefer: Literal["short", "general"] = "short"
+    prefer: Literal["short", "general", "diverse"] = "short"
     max_pairs: int = 950_511
     easy_rate: float = 0.5
     easy_weight: float = 0.25
+    learnability: float = 0.0
     tutorial: str = "seeds"
     lists: float = 0.0
     list_puzzles: int = 8
 
     def weight(self, accepted: int, judged: int) -> float:
-        """1 up to `easy_rate`, then falling on a line to `easy_weight`."""
+        """1 up to `easy_rate`, then falling on a line to `easy_weight`; times what is learnable, if that counts."""
         rate = accepted / max(1, judged)
+        learnable = learnability(accepted, judged) ** self.learnability
         if rate <= self.easy_rate or self.easy_rate >= 1:
-            return 1.0
-        return 1.0 - (1.0 - self.easy_weight) * (rate - self.easy_rate) / (1.0 - self.easy_rate)
+            return learnable
+        return learnable * (1.0 - (1.0 - self.easy_weight) * (rate - self.easy_rate) / (1.0 - self.easy_rate))
 
 
 @gin.configurable(module="build_dataset")
@@ -92,26 +101,60 @@ def run_control(
     arm: str,
     iterations: int,
     selection: Selection = Selection(),
+    sources: Mapping[str, str] = {},
 ) -> None:
-    """The pairs of a control arm, matched to `iterations` iterations of the verified arm."""
+    """The pairs of a control arm, matched to `iterations` iterations of the verified arm.
+
+    `sources` names further arms: pairs of another run, or a file such as the paper's 125M_PAPER_1M_iter_2.txt.gz
+    (data/sources.py). Those too like a held-out problem are left out and counted in the dataset's manifest.
+    """
     makers: dict[str, Callable[[Context, int, Selection], Iterable[Pair]]] = {
         "unverified": _unverified,
         "human": _human,
         "seeds_only": _seeds_only,
     }
+    path = context.run.control(arm, "dataset")
+    if arm in sources:
+        if not files.exists(files.join(path, "manifest.json")):  # reading a million pairs takes minutes
+            pairs, contaminated = _external(context, sources[arm])
+            _write(context, path, pairs, selection, contaminated=contaminated)
+        return
     if arm not in makers:
-        raise UserError(f"loop.run.controls: unknown arm {arm!r}; choose from {', '.join(makers)}.")
-    pairs = list(makers[arm](context, iterations, selection))
-    _write(context, context.run.control(arm, "dataset"), pairs, selection)
+        known = ", ".join([*makers, *sources])
+        raise UserError(
+            f"loop.run.controls: unknown arm {arm!r}; choose from {known}, or say where its pairs are in "
+            "control_dataset.run_control.sources."
+        )
+    _write(context, path, list(makers[arm](context, iterations, selection)), selection)
 
 
-def _write(context: Context, path: str, pairs: list[Pair], selection: Selection) -> None:
+def _external(context: Context, source: str) -> tuple[list[Pair], int]:
+    """The pairs of a source without those like a held-out problem, and how many those were."""
+    from t5x_selfprog.data.sources import read_pairs, split_pair
+
+    held_out = Protected(problem for problem in context.problems if problem.split != "train")
+    judged: dict[str, bool] = {}
+    pairs, contaminated = [], 0
+    for pair in read_pairs(source):
+        parts = split_pair(pair["text"])
+        if parts is None:
+            continue
+        if pair["puzzle_id"] not in judged:
+            judged[pair["puzzle_id"]] = held_out.match(parts[0], upto="ngram") is not None
+        if judged[pair["puzzle_id"]]:
+            contaminated += 1
+        else:
+            pairs.append({**pair, "weight": 1.0, "iteration": 0})
+    return pairs, contaminated
+
+
+def _write(context: Context, path: str, pairs: list[Pair], selection: Selection, **counters: int) -> None:
     ledger = context.ledger(path, "dataset", PAIR)
     pairs = sorted(pairs, key=lambda pair: short_hash(pair["text"]))[: selection.max_pairs]
     documents = pairs + list(_lists(pairs, selection))
     for shard in ledger.pending():
         ledger.commit(shard, context.shard_of(documents, shard))
-    ledger.finish()
+    ledger.finish(**counters)
 
 
 def _lists(pairs: list[Pair], selection: Selection) -> Iterator[Pair]:
@@ -149,6 +192,18 @@ def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(best.values())
 
 
+def by_novelty(ranked: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]]:
+    """At most `wanted`: the first, then always the one with most concepts that none before has; ties by order."""
+    left, chosen, seen = list(ranked), [], set[str]()
+    while left and len(chosen) < wanted:
+        best = max(left, key=lambda v: len(concepts(v["solution"]) - seen))
+        best = left[0] if not chosen else best
+        left.remove(best)
+        chosen.append(best)
+        seen |= concepts(best["solution"])
+    return chosen
+
+
 def _verified(context: Context, iteration: int, selection: Selection) -> Iterator[Pair]:
     for verdicts in _by_puzzle(context, iteration):
         judged = [v for v in verdicts if v["outcome"] != "infrastructure"]
@@ -157,6 +212,8 @@ def _verified(context: Context, iteration: int, selection: Selection) -> Iterato
         ranked = distinct(accepted)
         if selection.prefer == "general":
             ranked.sort(key=lambda v: -(v["generality"] if v["generality"] is not None else 1.0))
+        elif selection.prefer == "diverse":
+            ranked = by_novelty(ranked, selection.max_solutions)
         for verdict in ranked[: selection.max_solutions]:
             yield _pair(verdict["puzzle"], verdict["solution"], weight, iteration)
 

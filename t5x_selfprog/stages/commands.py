@@ -49,6 +49,7 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog import loop
+    from t5x_selfprog.evaluation import held_out
     from t5x_selfprog.evaluation.evaluation import table
     from t5x_selfprog.stages import evaluate
 
@@ -60,7 +61,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     else:
         base = evaluate.run(context, base_model, run.base_eval, "base", None)
         found = [base, loop.measure(context, iteration, base)]
-    print(table(found))
+    print(table(found, notes=held_out.notes(run.root)))
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
 
 
@@ -83,7 +84,15 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{args.run_dir}: no such run directory; make one with `selfprog run`.")
     path = build_report(args.run_dir)
     print(path)
-    return {"report": path}
+    if not args.against:
+        return {"report": path}
+    from t5x_selfprog.report.versus import build_versus
+
+    if not os.path.isdir(args.against):
+        raise UserError(f"--against={args.against}: no such run directory.")
+    beside = build_versus(args.run_dir, args.against)
+    print(beside)
+    return {"report": path, "against": beside}
 
 
 def bench(args: argparse.Namespace) -> dict[str, Any]:

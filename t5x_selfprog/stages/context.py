@@ -31,6 +31,7 @@ class Experiment:
     Attributes:
       base: the model everything starts from: a directory, or the name of one that ships.
       problems: a folder in P3's format, or "seeds" for our own set; its train split feeds the prompts.
+      docstrings: whether reference solutions "keep" the statement that P3 puts at their head, or "drop" it.
       eval_split: what evaluation measures on: "dev" for every choice one makes, "test" for final figures.
       max_eval_problems: measure on so many problems of that split, chosen by a hash of their names; None is all.
       start: what fine-tuning starts from: "base" on all pairs so far (the paper's way), or the "previous"
@@ -42,6 +43,7 @@ class Experiment:
 
     base: str = "base"
     problems: str = "seeds"
+    docstrings: Literal["keep", "drop"] = "drop"
     eval_split: str = "test"
     max_eval_problems: int | None = None
     start: Literal["base", "previous"] = "base"
@@ -66,7 +68,7 @@ class Context:
 
     @functools.cached_property
     def problems(self) -> list[Problem]:
-        return load_problems(self.experiment.problems)
+        return load_problems(self.experiment.problems, docstrings=self.experiment.docstrings)
 
     @property
     def train_problems(self) -> list[Problem]:

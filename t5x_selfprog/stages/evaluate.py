@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gin
+from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.enumerator import guesses
 from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.prompts import SolvePrompt
-from t5x_selfprog.puzzles.source import lenient_python
+from t5x_selfprog.puzzles.source import lenient_python, short_hash
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import judge_attempts, overlapped, sample_attempts
 from t5x_selfprog.stages.context import Context
@@ -50,6 +51,22 @@ def run(
         return done
     problems = context.eval_problems if problems is None else problems
     split = split or context.experiment.eval_split
+    held_out.record(
+        context.run.root,
+        {
+            "split": split,
+            "arm": arm,
+            "iteration": iteration,
+            "model": model,
+            "output": os.path.relpath(output, context.run.root),
+            "problems": len(problems),
+            "problem_set": short_hash("".join(sorted(problem.puzzle_id for problem in problems))),
+            "attempts": attempts,
+            "temperature": sampling.temperature,
+            "seed": context.experiment.seed,
+            "config": context.run.fingerprint,
+        },
+    )
     attempts_path, verdicts_path = os.path.join(output, "attempts"), os.path.join(output, "verdicts")
     label = f"eval {arm}" + ("" if iteration is None else f" {iteration}")
 
@@ -86,6 +103,7 @@ def run(
             "arm": arm,
             "iteration": iteration,
             "checkpoint": checkpoint,
+            "seed": context.experiment.seed,
             "seeds": context.experiment.problems,
             "split": split,
             "temperature": sampling.temperature,

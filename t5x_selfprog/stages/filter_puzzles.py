@@ -1,26 +1,48 @@
 """Stage 2: which puzzles are worth solving.
 
 Reads:    1_puzzles; train and held-out problems; the puzzles kept in earlier iterations.
-Writes:   2_kept (puzzles), 2_rejected (puzzles with a reason), funnel.json's first half.
-Restart:  the shard of survivors; the rules that run nothing are applied again, in order, every time.
+Writes:   2_screened (what running a puzzle showed), 2_kept (puzzles), 2_rejected (puzzles with a reason),
+          funnel.json's first half, RUN/probes.json.
+Restart:  the shard of survivors; the rules that run nothing are applied again, in order, every time, and so is
+          the last look, which compares behaviours in order.
 Left out: nothing is ranked here; weights are the dataset's business.
 """
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import gin
 from t5x_selfprog.progress import progress_bar
+from t5x_selfprog.puzzles.behaviour import (
+    BehaviourCheck,
+    KnownBehaviours,
+    Probes,
+    behaviours,
+    make_probes,
+    of_problems,
+)
 from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules
+from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.stages.context import Context
-from verifier import Limits
+from verifier import Limits, files
 from verifier.errors import UserError
-from verifier.records import PUZZLE, REJECTION
+from verifier.records import PUZZLE, REJECTION, Kind, Schema
 from verifier.shards import Ledger, atomic_write
 
 # Rejection reasons by the step of the funnel that they fall under.
 UNPARSED = ("no_parse",)
 DUPLICATES = ("duplicate", "contaminated")
+BEHAVIOUR = ("same_behaviour", "contaminated")  # where running the puzzle found it
+
+
+SCREENED: Schema = {
+    "puzzle_id": Kind.TEXT,
+    "ok": Kind.INT,
+    "reason": Kind.TEXT,
+    "detail": Kind.TEXT,
+    "behaviour": Kind.TEXT,
+}
 
 
 @gin.configurable(module="filter_puzzles")
@@ -29,34 +51,35 @@ def run(
     iteration: int,
     rules: PuzzleRules = PuzzleRules(),
     limits: Limits = Limits(cpu_s=0.5),
+    behaviour: BehaviourCheck | None = BehaviourCheck(),
+    trivial_rate: float = 1.0,
     min_kept: int = 1,
 ) -> None:
-    """Raises UserError, after printing the funnel, if fewer than `min_kept` puzzles survive."""
+    """Raises UserError, after printing the funnel, if fewer than `min_kept` puzzles survive.
+
+    Without `behaviour`, puzzles are compared on the page alone. `trivial_rate` is the share of the puzzles that
+    trivial answers solve which are refused for it (the paper: 0.95); which ones, their identity decides.
+    """
     kept_ledger = context.ledger(context.run.stage(iteration, "kept"), "kept", PUZZLE)
-    # The last shard holds what the static rules refused, the others what the trivial answers solved.
+    # The last shard holds what the static rules refused, the others what running them did.
     rejected_ledger = context.ledger(
         context.run.stage(iteration, "rejected"), "rejected", REJECTION, context.experiment.shards + 1
     )
     if kept_ledger.pending() or rejected_ledger.pending():
         survivors, refused = _apply_rules(context, iteration, rules)
         rejected_ledger.commit(context.experiment.shards, refused)
-        bar = progress_bar(total=len(survivors), desc=f"{iteration}.2 try trivial answers", unit="puzzle")
-        with context.pool(limits) as pool, bar:
-            for shard in range(context.experiment.shards):
-                records = context.shard_of(survivors, shard)
-                if shard in kept_ledger.pending() or shard in rejected_ledger.pending():
-                    kept, refused = [], []
-                    reports = pool.screen_puzzles([record["source"] for record in records])
-                    for record, report in zip(records, reports, strict=True):
-                        bar.update()
-                        if report.ok:
-                            kept.append(record)
-                        else:
-                            refused.append(record | {"reason": report.reason, "detail": report.detail})
-                    rejected_ledger.commit(shard, refused)
-                    kept_ledger.commit(shard, kept)
+        screened = _screen(context, iteration, survivors, limits, behaviour, trivial_rate)
+        same = _SameBehaviour(context, iteration, behaviour)
+        for shard in range(context.experiment.shards):
+            kept, refused = [], []
+            for record, shown in zip(context.shard_of(survivors, shard), screened.read(shard), strict=True):
+                fault = (shown["reason"], shown["detail"]) if not shown["ok"] else same.fault(record, shown)
+                if fault is None:
+                    kept.append(record)
                 else:
-                    bar.update(len(records))
+                    refused.append(record | {"reason": fault[0], "detail": fault[1]})
+            rejected_ledger.commit(shard, refused)
+            kept_ledger.commit(shard, kept)
     kept_ledger.finish()
     rejected_ledger.finish()
     funnel = write_funnel(context, iteration)
@@ -66,6 +89,121 @@ def run(
             + format_funnel(funnel)
             + "\nSample more (sample_puzzles.run.prompts), or relax the rule that refuses most."
         )
+
+
+def screened_path(context: Context, iteration: int) -> str:
+    return files.join(context.run.iteration(iteration), "2_screened")
+
+
+def _screen(
+    context: Context,
+    iteration: int,
+    survivors: list[dict],
+    limits: Limits,
+    behaviour: BehaviourCheck | None,
+    trivial_rate: float,
+) -> Ledger:
+    """Runs every survivor: against trivial answers, and what those cannot solve against the probes."""
+    ledger = context.ledger(screened_path(context, iteration), "screened", SCREENED)
+    if ledger.pending():
+        probes = _probes(context, behaviour) if behaviour else None
+        bar = progress_bar(total=len(survivors), desc=f"{iteration}.2 try trivial answers", unit="puzzle")
+        with context.pool(limits) as pool, bar:
+            for shard in range(context.experiment.shards):
+                records = context.shard_of(survivors, shard)
+                if shard not in ledger.pending():
+                    bar.update(len(records))
+                    continue
+                reports = []
+                screening = pool.screen_puzzles([record["source"] for record in records])
+                for record, report in zip(records, screening, strict=True):
+                    bar.update()
+                    if report.reason == "trivial" and not _is_among(record["puzzle_id"], trivial_rate):
+                        report = replace(report, ok=True, reason="", detail=f"trivial: {report.detail}")
+                    reports.append(report)
+                passed = [r for r, report in zip(records, reports, strict=True) if report.ok]
+                shown: dict[str, str | None] = {}
+                if behaviour and probes and passed:
+                    with context.pool(replace(limits, cpu_s=behaviour.cpu_s)) as tight:
+                        found = behaviours(tight, [(r["source"], r["answer_type"]) for r in passed], probes)
+                    shown = {r["puzzle_id"]: text for r, text in zip(passed, found, strict=True)}
+                ledger.commit(
+                    shard,
+                    [
+                        {
+                            "puzzle_id": record["puzzle_id"],
+                            "ok": int(report.ok),
+                            "reason": report.reason,
+                            "detail": report.detail,
+                            "behaviour": shown.get(record["puzzle_id"]),
+                        }
+                        for record, report in zip(records, reports, strict=True)
+                    ],
+                )
+    ledger.finish()
+    return ledger
+
+
+def _is_among(puzzle_id: str, share: float) -> bool:
+    """Whether a puzzle is in a share of all, by its identity alone."""
+    return int(short_hash(f"trivial {puzzle_id}"), 16) < share * 16**16
+
+
+class _SameBehaviour:
+    """Who behaved like a puzzle before: held-out problems, train problems, puzzles kept earlier, in that order."""
+
+    def __init__(self, context: Context, iteration: int, check: BehaviourCheck | None) -> None:
+        self._against = check.against if check else ()
+        self._problems, self._train, self._earlier = KnownBehaviours(), KnownBehaviours(), KnownBehaviours()
+        if check is None:
+            return
+        for problem in _read_probes(context)["problems"]:
+            side = self._train if problem["split"] == "train" else self._problems
+            side.add(problem["answer_type"], problem["behaviour"], problem["name"])
+        for earlier in range(iteration):
+            types = {r["puzzle_id"]: r["answer_type"] for r in context.run.read(earlier, "kept")}
+            for shown in Ledger.open(screened_path(context, earlier)):
+                if shown["puzzle_id"] in types:
+                    self._earlier.add(types[shown["puzzle_id"]], shown["behaviour"], shown["puzzle_id"])
+
+    def fault(self, record: dict, shown: dict) -> tuple[str, str] | None:
+        """Reason and detail of a rejection; a puzzle without fault is remembered."""
+        answer_type, behaviour = record["answer_type"], shown["behaviour"]
+        for known, whose in ((self._problems, "held-out"), (self._train, "train")):
+            if whose in self._against and (name := known.match(answer_type, behaviour)):
+                return "contaminated", f"behaviour match with {name} ({whose})"
+        if "earlier" in self._against and (name := self._earlier.match(answer_type, behaviour)):
+            return "same_behaviour", f"as puzzle {name}"
+        self._earlier.add(answer_type, behaviour, record["puzzle_id"])
+        return None
+
+
+def _probes(context: Context, check: BehaviourCheck) -> Probes:
+    """The run's probes, made once and kept with the behaviour of every known problem."""
+    if not files.exists(_probes_path(context)):
+        with context.pool(Limits(cpu_s=1.0)) as pool:
+            probes = make_probes(context.problems, pool, check.probes)
+        with context.pool(Limits(cpu_s=check.cpu_s)) as pool:
+            known = [
+                {
+                    "name": problem.name,
+                    "split": problem.split,
+                    "answer_type": problem.answer_type,
+                    "behaviour": behaviour,
+                }
+                for problem, behaviour in of_problems(pool, context.problems, probes)
+            ]
+        content = {"identity": probes.identity, "probes": probes.by_type, "problems": known}
+        atomic_write(_probes_path(context), json.dumps(content, indent=1) + "\n")
+    return Probes({name: tuple(literals) for name, literals in _read_probes(context)["probes"].items()})
+
+
+def _read_probes(context: Context) -> dict:
+    return json.loads(files.read_bytes(_probes_path(context)))
+
+
+def _probes_path(context: Context) -> str:
+    return files.join(context.run.root, "probes.json")
 
 
 def _apply_rules(context: Context, iteration: int, rules: PuzzleRules) -> tuple[list[dict], list[dict]]:
@@ -94,12 +232,14 @@ def write_funnel(context: Context, iteration: int, **later: int) -> dict:
     unparsed = sum(refused_by_rules[reason] for reason in UNPARSED)
     doubled = sum(refused_by_rules[reason] for reason in DUPLICATES)
     malformed = refused_by_rules.total() - unparsed - doubled
+    by_behaviour = sum(reasons[reason] - refused_by_rules[reason] for reason in BEHAVIOUR)
     steps = {
         "sampled": sampled,
         "parsed": sampled - unparsed,
         "well_formed": sampled - unparsed - malformed,
         "new": sampled - unparsed - malformed - doubled,
-        "non_trivial": kept,
+        "non_trivial": kept + by_behaviour,
+        "distinct": kept,
     } | later
     funnel = {
         "stages": [{"name": name, "count": count} for name, count in steps.items()],

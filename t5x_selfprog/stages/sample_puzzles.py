@@ -1,14 +1,17 @@
 """Stage 1: the model writes puzzles.
 
-Reads:    train problems, the newest checkpoint before this iteration (or the base, by Experiment.writer).
+Reads:    train problems, the newest checkpoint before this iteration (or the base, by Experiment.writer); with an
+          archive, the verdicts of earlier iterations.
 Writes:   RUN/iter_NNN/1_puzzles, one record a completion, whatever it is worth; stage 2 judges.
 Restart:  the shard; prompt i is a function of (seed, iteration, i), and so are its completions.
 Left out: any filter.
 """
 
 import gin
+from t5x_selfprog.evaluation.difficulty import difficulties
 from t5x_selfprog.progress import progress_bar
-from t5x_selfprog.puzzles.prompts import PuzzlePrompts, examples_of, puzzle_from_completion
+from t5x_selfprog.puzzles.archive import Archive
+from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, examples_of, puzzle_from_completion
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.sampler import Request, SamplingConfig
 from t5x_selfprog.stages.context import Context
@@ -23,8 +26,12 @@ def run(
     prompts: int = 64,
     attempts: int = 64,
     prompt_tokens: int = 384,
+    archive: Archive | None = None,
 ) -> None:
-    """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each."""
+    """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each.
+
+    With an `archive`, prompts show puzzles of the model's own beside train problems from the second iteration on.
+    """
     ledger = context.ledger(context.run.stage(iteration, "puzzles"), "puzzles", PUZZLE)
     pending = ledger.pending()
     if pending:
@@ -34,7 +41,7 @@ def run(
         sampler = context.sampler(writer, sampling)
         tokenizer = context.model(writer).tokenizer
         drawer = PuzzlePrompts(
-            examples_of(context.train_problems),
+            _examples(context, iteration, archive),
             budget_tokens=prompt_tokens,
             count_tokens=lambda text: len(tokenizer.encode(text)),
         )
@@ -71,3 +78,14 @@ def run(
             ledger.commit(shard, records, tokens=tokens)
         bar.close()
     ledger.finish()
+
+
+def _examples(context: Context, iteration: int, archive: Archive | None) -> list[Example]:
+    train = examples_of(context.train_problems)
+    if archive is None:
+        return train
+    known, types = [], {}
+    for earlier in range(iteration):
+        known += difficulties(context.run.read(earlier, "verdicts"))
+        types |= {record["puzzle_id"]: record["answer_type"] for record in context.run.read(earlier, "kept")}
+    return archive.examples(known, types, train)

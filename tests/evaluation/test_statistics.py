@@ -14,6 +14,7 @@ from t5x_selfprog.evaluation.statistics import (
     difference_interval,
     holm,
     mean_interval,
+    paired_test,
     ratio_interval,
     sign_flip_test,
 )
@@ -138,6 +139,59 @@ def test_variance_between_seeds_is_in_the_interval():
     averaged = mean_interval(table.mean(0), seed=0)
     between = scipy.stats.sem(table.mean(1))
     assert crossed.high - crossed.low > 2 * 1.8 * between > 2 * (averaged.high - averaged.low)
+
+
+def trained(rng, seeds: int, problems: int, between: float) -> np.ndarray:
+    """[seeds, problems] of models that differ by seed on all problems alike."""
+    level = 0.5 + rng.normal(0, between, (seeds, 1))
+    return np.clip(level + rng.normal(0, 0.01, (seeds, problems)), 0, 1)
+
+
+def test_where_seeds_dominate_the_interval_is_students():
+    tables = [trained(np.random.default_rng(i), 3, 4000, 0.05) for i in range(2)]
+    means = np.subtract(*tables).mean(1)
+    theirs = scipy.stats.t.interval(0.95, 2, means.mean(), scipy.stats.sem(means))
+    ours = difference_interval(*tables, seed=0)
+    np.testing.assert_allclose([ours.low, ours.high], theirs, atol=0.1 * (theirs[1] - theirs[0]))
+
+
+def test_three_seeds_that_vary_are_covered():
+    """Two arms of three seeds without difference: redrawing the seeds would claim one in a quarter of trials."""
+    rng = np.random.default_rng(0)
+    hits, claims = 0, 0
+    for trial in range(200):
+        arm, base = trained(rng, 3, 40, 0.05), trained(rng, 3, 40, 0.05)
+        interval = difference_interval(arm, base, seed=trial % 3, resamples=2000)
+        hits += interval.low <= 0 <= interval.high
+        claims += paired_test(arm, base, seed=trial % 3, resamples=500) < 0.05
+    assert hits / 200 >= 0.92 and claims / 200 <= 0.08
+
+
+def test_what_the_runs_of_a_seed_share_cancels():
+    base = trained(np.random.default_rng(0), 3, 200, 0.1)
+    paired, crossed = (
+        difference_interval(base[order] + 0.02, base, seed=0) for order in ([0, 1, 2], [1, 2, 0])
+    )
+    assert 0 < paired.low <= paired.high < 0.05 and crossed.low < 0 < crossed.high
+
+
+def test_seeds_against_one_model():
+    """Several runs against a base that was measured once: its own level is taken as it is."""
+    base = np.full(400, 0.3)
+    arm = np.repeat([[0.5], [0.52], [0.54]], 400, axis=1)
+    interval = difference_interval(arm, base, seed=0)
+    theirs = scipy.stats.t.interval(0.95, 2, 0.22, scipy.stats.sem([0.2, 0.22, 0.24]))
+    np.testing.assert_allclose([interval.low, interval.high], theirs, atol=0.015)
+
+
+def test_a_difference_that_one_seed_made_is_no_difference():
+    base = np.zeros((3, 200))
+    arm = base.copy()
+    arm[0, :60] = 1
+    assert sign_flip_test(arm, base, seed=0) < 1e-3
+    assert paired_test(arm, base, seed=0) > 0.05
+    assert verdict(arm, base) == "no difference shown"
+    assert paired_test(arm[0], base[0], seed=0) == sign_flip_test(arm[0], base[0], seed=0)
 
 
 # Tests and corrections.

@@ -12,13 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
+from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
+from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.source import puzzle_id
 from t5x_selfprog.run_dir import RunDir
-from verifier.records import PUZZLE, VERDICT
+from verifier.records import PUZZLE, VERDICT, Kind
 from verifier.shards import Ledger, atomic_write
 
 PROBLEMS, ATTEMPTS = 120, 100
+SCREENED = {
+    "puzzle_id": Kind.TEXT, "ok": Kind.INT, "reason": Kind.TEXT, "detail": Kind.TEXT, "behaviour": Kind.TEXT,
+}  # fmt: skip
 HOSTILE = (
     '</script><script>window.hacked = "script"</script>',
     "<img src=x onerror=\"window.hacked = 'img'\">",
@@ -56,10 +61,22 @@ def make_run(
     rng = np.random.default_rng(0)
     run = RunDir(str(root))
     difficulty = rng.beta(0.08, 2.0, PROBLEMS)
-    atomic_write(run.config, "# made up\nevaluate.attempts = 100\n")
+    atomic_write(run.config, "# made up\nevaluate.attempts = 100\nExperiment.problems = 'seeds'\n")
+    train = [problem.puzzle_id for problem in in_split(load_problems("seeds"), "train")[:30]]
+    for number in range(iterations):
+        look = {"split": "test", "arm": "verified", "iteration": number, "config": "made-up"}
+        held_out.record(run.root, look)
+        entry = {
+            "stage": f"iteration {number}: puzzles",
+            "seconds": 40.0 + number,
+            "devices": 2,
+            "platform": "cpu",
+        }
+        atomic_write(f"{run.root}/times/{number:05d}.json", json.dumps(entry))
+    atomic_write(f"{run.root}/clean.json", json.dumps({"problems": PROBLEMS, "clean": 117, "soiled": {}}))
     base = _evaluate(run.base_eval, "base", None, difficulty, rng, None)
     for number in range(iterations):
-        _iteration(run, number, puzzles, rng, stop_after)
+        _iteration(run, number, puzzles, rng, stop_after, train)
         if stop_after in ("puzzles", "half_verdicts"):
             return root
         _evaluate(
@@ -123,11 +140,17 @@ def _write(folder: str, evaluation: dict) -> None:
     atomic_write(f"{folder}/evaluation.json", json.dumps(evaluation))
 
 
-def _iteration(run: RunDir, number: int, puzzles: int, rng: np.random.Generator, stop_after: str) -> None:
+def _iteration(
+    run: RunDir, number: int, puzzles: int, rng: np.random.Generator, stop_after: str, train: list[str]
+) -> None:
     made = [_puzzle(number, i, rng) for i in range(puzzles)]
-    ids = [record["puzzle_id"] for record, _ in made]
     for record, _ in made:
-        record["prompt_puzzle_ids"] = [str(name) for name in rng.choice(ids, 8)]
+        record["prompt_puzzle_ids"] = [str(name) for name in rng.choice(train, 8)]
+    screened = [
+        {"puzzle_id": record["puzzle_id"], "ok": 1, "reason": "", "detail": "", "behaviour": f"0{i % 7:03b}1"}
+        for i, (record, _) in enumerate(made)
+    ]
+    _ledger(f"{run.iteration(number)}/2_screened", "screened", SCREENED, screened)
     _ledger(run.stage(number, "kept"), "kept", PUZZLE, [record for record, _ in made])
     sampled = puzzles * 11
     stages = {
@@ -150,6 +173,8 @@ def _iteration(run: RunDir, number: int, puzzles: int, rng: np.random.Generator,
         _ledger(
             run.stage(number, "verdicts"), "verdicts", VERDICT, verdicts, half=stop_after == "half_verdicts"
         )
+        done = {"step": 40, "identity": f"base@{number + 1}", "start": "base@0", "pairs": 90, "tokens": 4000}
+        atomic_write(f"{run.stage(number, 'checkpoints')}/done.json", json.dumps(done))
         solved = {verdict["puzzle_id"] for verdict in verdicts if verdict["outcome"] == "accepted"}
         stages |= {"solved": len(solved), "kept": 3 * len(solved)}
     funnel = {

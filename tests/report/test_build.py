@@ -27,7 +27,8 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         for name, value in attributes:
-            remote = name in ("src", "href", "action") and not (value or "").startswith(("#", "data:,"))
+            local = ("#", "data:,", "../iter_")  # the last: folders of raw records beside the report
+            remote = name in ("src", "href", "action") and not (value or "").startswith(local)
             if name.startswith("on") or remote:
                 self.unsafe.append((tag, name, value))
 
@@ -51,7 +52,9 @@ def finished(tmp_path_factory) -> str:
 
 def test_a_finished_run_has_every_section_and_misses_nothing(finished):
     sections = re.findall(r'<section id="(\w+)"', finished)
-    assert sections == ["results", "yield", "outcomes", "difficulty", "variety", "gallery", "about"]
+    assert sections == [
+        "results", "yield", "outcomes", "difficulty", "variety", "time", "gallery", "checkpoints", "about",
+    ]  # fmt: skip
     assert "Still missing" not in finished
     assert "{{" not in re.sub(r"\{\{script\}\}", "", finished)  # that one is a puzzle's
 
@@ -72,9 +75,39 @@ def test_only_the_pages_own_script_may_run(finished):
 
 def test_every_plot_has_its_numbers(finished):
     assert finished.count("<svg") >= 10
-    for name in ("results", "yield", "outcomes", "difficulty"):
+    for name in ("results", "yield", "outcomes", "difficulty", "variety", "time"):
         section = finished.split(f'<section id="{name}"')[1].split("</section>")[0]
         assert "<svg" in section and "<table" in section
+
+
+def test_lineage_leads_to_everything_it_names(finished):
+    """Every link inside the page has its target: prompt problems, weights that wrote, other puzzles."""
+    targets = set(re.findall(r' id="([^"]+)"', finished))
+    links = set(re.findall(r'href="#([^"]+)"', finished))
+    assert links <= targets
+    kinds = {link.split("-")[0] for link in links}
+    assert {"p", "c"} <= kinds and "train problem" in finished
+    assert "../iter_001/4_verdicts/" in finished
+
+
+def test_what_the_numbers_rest_on_is_said(finished):
+    assert "evaluated 2 times in this run, by one configuration" in finished
+    assert "117 of 120 held-out problems are clean" in finished
+    assert "device-hours" in finished and re.search(r"\d+ of \d+ told", finished)
+
+
+def test_problems_that_cannot_be_read_are_said(tmp_path):
+    root = make_run(tmp_path / "run", iterations=1, puzzles=8)
+    atomic_write(RunDir(str(root)).config, "Experiment.problems = 'nowhere/p3'\n")
+    page = build(root)
+    assert "the train problems cannot be shown: nowhere/p3" in page and 'id="sources"' not in page
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_attempts_stay_under_five_megabytes(tmp_path):
+    root = make_run(tmp_path / "run", puzzles=1600)  # two iterations, 32 attempts a puzzle
+    page = build(root)
+    assert "51,200 attempts" in page and len(page.encode()) < 5_000_000
 
 
 def test_data_is_embedded_whole(finished):

@@ -124,6 +124,35 @@ def test_text_is_readable_in_both_schemes(page, report):
         assert low == {}
 
 
+def test_click_through_the_lineage(page):
+    """A card leads to a problem of its prompt, folded away until then, and to the weights that wrote it."""
+    first = "document.querySelector('#cards .lineage a[href^=\"#p-\"]')"
+    target = page.run(f"{first}.hash.slice(1)")
+    assert page.run("!document.getElementById('sources').open")
+    page.run(f"{first}.click()")
+    page.run("new Promise(done => setTimeout(done, 100))")
+    assert page.run("document.getElementById('sources').open")
+    assert page.run(f"document.getElementById('{target}').getBoundingClientRect().height") > 20
+    page.run("document.querySelector('#cards .lineage a[href^=\"#c-\"]').click()")
+    page.run("new Promise(done => setTimeout(done, 100))")
+    assert page.run("document.querySelector('tr:target').textContent").startswith("base@")
+
+
+def test_plots_are_files_too(page):
+    """SVG that stands alone, a PNG that is drawn, numbers as CSV."""
+    page.run("window.made = []; URL.createObjectURL = (blob) => { made.push(blob); return 'blob:x'; }; 1")
+    page.run("HTMLAnchorElement.prototype.click = () => {}; 1")
+    tools = "document.querySelector('figure .tools')"
+    page.run(f"{tools}.children[0].click()")
+    text = page.run("made[0].text()")
+    assert text.startswith("<svg") and "font:" in text and "var(--" not in text
+    page.run(f"{tools}.children[1].click()")
+    page.run("new Promise(done => setTimeout(done, 500))")
+    assert page.run("made[1].type") == "image/png" and page.run("made[1].size") > 2000
+    page.run("document.querySelector('details .tools button').click()")
+    assert page.run("made[2].text()").startswith('"arm","Pass@1"')
+
+
 def test_data_can_be_saved(page):
     assert page.run("JSON.parse(document.getElementById('data').textContent).evaluations.length") == 7
     page.run("document.getElementById('save').click()")

@@ -1,0 +1,125 @@
+"""Pairs from elsewhere: the paper's released text files, another run, any ledger of pairs, our own exports.
+
+The paper's files (`125M_PAPER_1M_iter_2.txt.gz` and their kin, in the folder ICLR2023/data of P3's repository,
+arXiv:2207.14502) are pairs one after another, each ending in the line `assert f(g())`. Nothing was taken out of
+them that resembles the test problems; whoever trains on them should (`stages/build_dataset` does).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from t5x_selfprog.puzzles.prompts import pair_text, puzzle_of_pair
+from t5x_selfprog.puzzles.source import SourceError, puzzle_id, short_hash
+from t5x_selfprog.run_dir import RunDir
+from verifier import files
+from verifier.errors import UserError
+from verifier.shards import Ledger
+
+CHECK = "assert f(g())"
+_SPLIT = "\n\ndef g("
+_LEDGER = "ledger.json"
+
+Pair = dict[str, Any]
+
+
+def read_pairs(source: str) -> Iterator[Pair]:
+    """Pair records of a source: a run directory (all its iterations), a folder of pair records, or a file
+    `.txt`, `.txt.gz` (the paper's) or `.jsonl` (our export).
+
+    Raises UserError where it is none of these, or where a file holds what is no pair, naming the place.
+    """
+    if source.endswith((".txt", ".txt.gz")):
+        return _from_text(source)
+    if source.endswith(".jsonl"):
+        return _from_json_lines(source)
+    if files.exists(files.join(source, _LEDGER)):
+        return iter(Ledger.open(source))
+    datasets = run_datasets(source)
+    if not datasets:
+        raise UserError(
+            f"{source}: no pairs here; give a run directory with a finished 5_dataset, a folder of pair records, "
+            "or a file .txt, .txt.gz (the paper's) or .jsonl (made by `selfprog export-data`)"
+        )
+    return (pair for ledger in datasets.values() for pair in ledger)
+
+
+def run_datasets(run_dir: str) -> dict[int, Ledger]:
+    """The finished datasets of a run's iterations, by iteration."""
+    run = RunDir(run_dir)
+    found = {}
+    for name in files.listdir(run_dir):
+        number = name.removeprefix("iter_")
+        if number != name and number.isdecimal():
+            path = run.stage(int(number), "dataset")
+            if files.exists(files.join(path, "manifest.json")):
+                found[int(number)] = Ledger.open(path)
+    return found
+
+
+def split_pair(text: str) -> tuple[str, str] | None:
+    """Puzzle and solution of a pair's text; None for a document of another kind (a list of puzzles, say)."""
+    puzzle = puzzle_of_pair(text)
+    if puzzle is None:
+        return None
+    return puzzle, text[len(puzzle) : -len(CHECK)].strip("\n")
+
+
+def pair_record(puzzle: str, solution: str, iteration: int = 0) -> Pair:
+    try:
+        identity = puzzle_id(puzzle)
+    except SourceError:  # the paper's judge ran on an older Python
+        identity = short_hash(puzzle)
+    text = pair_text(puzzle, solution)
+    return {"puzzle_id": identity, "text": text, "weight": 1.0, "iteration": iteration}
+
+
+def _from_text(path: str) -> Iterator[Pair]:
+    number = 0
+    for first_line, document in _documents(_lines(path)):
+        puzzle, found, solution = document.partition(_SPLIT)
+        if not found:
+            raise UserError(
+                f"{path}, line {first_line}: {document[:60]!r}... is no pair of `def f` and `def g`"
+            )
+        number += 1
+        yield pair_record(puzzle, f"def g({solution}")
+    if not number:
+        raise UserError(f"{path}: holds no line {CHECK!r}, so it holds no pairs")
+
+
+def _documents(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """(number of its first line, text) of what stands before each line `assert f(g())`."""
+    kept: list[str] = []
+    first = 1
+    for number, line in enumerate(lines, start=1):
+        if line.rstrip() == CHECK:
+            yield first, "\n".join(kept).strip("\n")
+            kept, first = [], number + 1
+        else:
+            kept.append(line.removesuffix("\n"))
+
+
+def _lines(path: str) -> Iterator[str]:
+    try:
+        with files.open_read(path) as raw:
+            stream = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+            # A carriage return or a form feed inside a string is not the end of a line.
+            yield from io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="\n")  # type: ignore[arg-type]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
+
+
+def _from_json_lines(path: str) -> Iterator[Pair]:
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            row = json.loads(line)
+            yield pair_record(row["puzzle"], row["solution"], int(row.get("iteration", 0)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}, line {number}: needs a puzzle and a solution ({error!r})") from error

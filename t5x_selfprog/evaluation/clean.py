@@ -1,0 +1,106 @@
+"""Pass@k where nothing that a run trained on resembles the question.
+
+The firewall of stage 2 keeps look-alikes out of what the model writes; the train problems that stand in its prompts
+and in the `human` arm went through no firewall, nor do pairs from elsewhere. A held-out problem is clean if no
+puzzle that any arm of the run trained on comes within `contamination`'s levels of it, 13 tokens in a row included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from t5x_selfprog.data.sources import run_datasets, split_pair
+from t5x_selfprog.evaluation.compare import Evaluation
+from t5x_selfprog.evaluation.contamination import LEVELS, Protected
+from t5x_selfprog.evaluation.table import ENUMERATOR, percent, rows
+from t5x_selfprog.puzzles.p3 import Problem
+from t5x_selfprog.puzzles.source import SourceError, body_tokens
+from t5x_selfprog.run_dir import RunDir
+from verifier.shards import Ledger, atomic_write
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A training puzzle as `Protected` indexes problems."""
+
+    instances: tuple[str]
+    name: str = ""
+
+
+def soiled(problems: Sequence[Problem], trained_on: Iterable[str]) -> dict[str, str]:
+    """The held-out problems (by name) that a source of `trained_on` comes near, each with the level of likeness."""
+    index = Protected(_Trained((source,)) for source in sorted(trained_on) if _is_python(source))  # type: ignore[misc]
+    found: dict[str, str] = {}
+    for problem in problems:
+        matches = [match for source in problem.instances if (match := index.match(source)) is not None]
+        if matches:
+            found[problem.name] = min((match.level for match in matches), key=LEVELS.index)
+    return found
+
+
+def _is_python(source: str) -> bool:
+    try:
+        body_tokens(source)
+    except SourceError:
+        return False
+    return True
+
+
+def puzzles_trained_on(run_root: str) -> set[str]:
+    """Sources of all puzzles in all datasets of a run, controls included."""
+    run = RunDir(run_root)
+    ledgers = list(run_datasets(run_root).values())
+    controls = os.path.join(run_root, "controls")
+    for arm in sorted(os.listdir(controls)) if os.path.isdir(controls) else []:
+        path = run.control(arm, "dataset")
+        if os.path.exists(os.path.join(path, "manifest.json")):
+            ledgers.append(Ledger.open(path))
+    sources = set()
+    for ledger in ledgers:
+        for pair in ledger:
+            parts = split_pair(pair["text"])
+            sources.add(parts[0] if parts else pair["text"])
+    return sources
+
+
+def restrict(evaluation: Evaluation, names: set[str]) -> dict[str, Any]:
+    """An evaluation on some of its problems (by name), for `compare` and `table`."""
+    return {
+        **evaluation,
+        "problems": [problem for problem in evaluation["problems"] if problem["name"] in names],
+    }
+
+
+def note(content: dict[str, Any], evaluations: Sequence[Evaluation]) -> str:
+    """One sentence for the table: Pass@k of each model on the clean problems alone."""
+    dirty = set(content["soiled"])
+    names = {problem["name"] for evaluation in evaluations for problem in evaluation["problems"]} - dirty
+    said = (
+        f"{content['clean']} of {content['problems']} problems are clean: no training puzzle comes near them"
+    )
+    if not names or not dirty:
+        return f"{said}."
+    found = [row for row in rows([restrict(e, names) for e in evaluations]) if row.arm != ENUMERATOR]
+    k = max((k for row in found for k in row.estimates), default=0)
+    parts = [
+        f"{row.label} {percent(i.estimate)} [{percent(i.low)}–{percent(i.high)}]"
+        for row in found
+        if (i := row.estimates.get(k)) is not None
+    ]
+    return f"{said}. Pass@{k} there: {', '.join(parts)}."
+
+
+def write(run_root: str, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Writes RUN/clean.json: how many of the evaluated problems are clean, and which are not."""
+    dirty = soiled(problems, puzzles_trained_on(run_root))
+    content = {
+        "problems": len(problems),
+        "clean": len(problems) - len(dirty),
+        "soiled": dirty,
+    }
+    atomic_write(os.path.join(run_root, "clean.json"), json.dumps(content, indent=1) + "\n")
+    return content

@@ -1,0 +1,61 @@
+"""How often the held-out problems were looked at, by which configuration: kept in the run directory, shown in its
+table and report.
+
+Every evaluation leaves a file in RUN/held_out before its first attempt is sampled, so that a look which was
+killed half way counts too. The name is a hash of what was asked: the same evaluation, resumed or repeated, is one
+look. The enumerator is not recorded: it has no model and no settings that could be chosen by looking.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from verifier import files
+from verifier.shards import atomic_write
+
+FOLDER = "held_out"
+CHOICES = "dev"  # the split that is there to be looked at
+
+
+def record(run_root: str, entry: Mapping[str, Any]) -> None:
+    """Notes one evaluation: "split", "arm", "iteration", "output", "config" and what else tells it from others."""
+    from t5x_selfprog.puzzles.source import short_hash
+
+    text = json.dumps(dict(entry), sort_keys=True, indent=1) + "\n"
+    path = files.join(run_root, FOLDER, f"{short_hash(text)}.json")
+    if not files.exists(path):
+        files.makedirs(files.join(run_root, FOLDER))
+        atomic_write(path, text)
+
+
+def read(run_root: str) -> list[dict[str, Any]]:
+    """The looks so far, in an order that does not depend on when they were made."""
+    folder = files.join(run_root, FOLDER)
+    names = [name for name in files.listdir(folder) if name.endswith(".json")]
+    entries = [json.loads(files.read_bytes(files.join(folder, name))) for name in names]
+    return sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True))
+
+
+def notes(run_root: str) -> list[str]:
+    """One sentence a split, for the table: how many evaluations, of what, by how many configurations."""
+    return [_sentence(split, looks) for split, looks in sorted(by_split(run_root).items())]
+
+
+def by_split(run_root: str) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in read(run_root):
+        found.setdefault(entry["split"], []).append(entry)
+    return found
+
+
+def _sentence(split: str, looks: list[dict[str, Any]]) -> str:
+    arms = Counter(look["arm"] for look in looks)
+    said = ", ".join(f"{arm} {count}" for arm, count in sorted(arms.items()))
+    configs = len({look["config"] for look in looks})
+    what = "for choices" if split == CHOICES else "held out"
+    times = "once" if len(looks) == 1 else f"{len(looks)} times"
+    by = "one configuration" if configs == 1 else f"{configs} configurations"
+    return f"Split {split} ({what}) was evaluated {times} in this run, by {by}: {said}."

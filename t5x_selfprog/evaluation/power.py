@@ -1,0 +1,219 @@
+"""How many problems, attempts and seeds it takes to see a gain: the experiment simulated, judged as ours are.
+
+A trial draws problems with their base difficulty, an arm that differs from the base by a shift in log odds (the
+shift that gives the wanted gain in Pass@k on average), attempts of both, and then asks `statistics` for the
+word. Power is the share of trials in which the word is "improves" (or better) and the p-value holds after
+Holm's correction for `arms` comparisons.
+
+Two nuisances decide more than the gain does, and both are assumptions unless a pilot says otherwise:
+`per_problem` is how much an arm's log odds vary from problem to problem beyond the common shift (training helps
+here and hurts there), `per_seed` how much they vary between training seeds on all problems alike. The default of
+`per_problem` gives the interval widths that results/quickstart has at Pass@1 and Pass@10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t5x_selfprog.evaluation import statistics
+from t5x_selfprog.evaluation.pass_at_k import pass_at_k
+from verifier import files
+from verifier.errors import UserError
+
+_POPULATION = 20_000  # problems drawn to find the shift
+_RESAMPLES = 1000
+CLAIMED = ("improves", "more than doubles")
+
+
+@dataclass(frozen=True)
+class Design:
+    """An experiment to be planned.
+
+    Attributes:
+      gain: of Pass@k, as a share: 0.03 is three percentage points.
+      k: of the Pass@k that is compared.
+      problems, attempts, seeds: its size. The base is measured once, the arm once a seed.
+      base: Pass@k of the base, used without a pilot.
+      spread: first parameter of the Beta distribution of difficulties without a pilot; small means that most
+        problems are nearly impossible and a few easy. 0.1 resembles small models on P3.
+      per_problem, per_seed: standard deviations of log odds, see above.
+      arms: how many arms are compared with the base, for the correction.
+    """
+
+    gain: float
+    k: int = 10
+    problems: int = 228
+    attempts: int = 100
+    seeds: int = 3
+    base: float = 0.1
+    spread: float = 0.1
+    per_problem: float = 2.0
+    per_seed: float = 0.1
+    arms: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("k", "problems", "attempts", "seeds", "arms"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.k > self.attempts:
+            raise ValueError(f"Pass@{self.k} needs at least {self.k} attempts a problem, got {self.attempts}")
+        if not 0 < self.base < 1 or not 0 < self.base + self.gain < 1:
+            raise ValueError(f"base and base + gain must lie in (0, 1), got {self.base} and {self.gain:+}")
+
+
+def power(
+    design: Design, *, pilot: Sequence[Mapping[str, Any]] = (), trials: int = 200, seed: int = 0
+) -> float:
+    """The chance that `design` ends in the claim that its gain deserves.
+
+    Args:
+      pilot: problems of a base evaluation ("n" attempts, "c" accepted), from which difficulties are drawn.
+    """
+    rng = np.random.default_rng([seed, 0])
+    population = _log_odds(_difficulties(design, pilot, _POPULATION, rng))
+    noise = rng.normal(0, design.per_problem, _POPULATION)
+    shift = _shift(population, noise, design)
+    claims = 0
+    for trial in range(trials):
+        claims += _claims(population, shift, design, np.random.default_rng([seed, 1, trial]))
+    return float(claims / trials)
+
+
+def smallest(
+    design: Design,
+    field: str,
+    sizes: Sequence[int],
+    *,
+    wanted: float = 0.8,
+    pilot: Sequence[Mapping[str, Any]] = (),
+    trials: int = 200,
+) -> tuple[int | None, dict[int, float]]:
+    """The smallest of `sizes` of one field ("problems", "attempts" or "seeds") with the wanted power, or None;
+    and the power of each size up to it."""
+    found: dict[int, float] = {}
+    for size in sorted(sizes):
+        found[size] = power(replace(design, **{field: size}), pilot=pilot, trials=trials)
+        if found[size] >= wanted:
+            return size, found
+    return None, found
+
+
+SIZES = {
+    "problems": (20, 40, 76, 150, 228, 400, 800, 1600),
+    "attempts": (10, 20, 50, 100, 200, 500, 1000),
+    "seeds": (1, 2, 3, 5, 8, 12, 20),
+}
+
+
+def command(args: argparse.Namespace) -> dict[str, Any]:
+    """`selfprog power --gain=G ...`: the power of one design, or with --find the smallest that has 80%."""
+    pilot: list[dict[str, Any]] = []
+    if args.pilot:
+        try:
+            pilot = json.loads(files.read_bytes(args.pilot))["problems"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"--pilot={args.pilot}: not an evaluation.json ({error!r})") from error
+    names = ("gain", "k", "problems", "attempts", "seeds", "base", "per_problem", "per_seed", "arms")
+    try:
+        design = Design(**{name: getattr(args, name) for name in names})
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not args.find:
+        found = power(design, pilot=pilot, trials=args.trials)
+        print(
+            f"{design.problems} problems, {design.attempts} attempts, {design.seeds} seeds: a gain of "
+            f"{100 * design.gain:g} points in Pass@{design.k} is shown in {100 * found:.0f}% of experiments"
+        )
+        return {"power": found, "design": asdict(design)}
+    sizes = [size for size in SIZES[args.find] if args.find != "attempts" or size >= design.k]
+    size, by_size = smallest(design, args.find, sizes, pilot=pilot, trials=args.trials)
+    for tried, found in by_size.items():
+        print(f"  {tried:>6} {args.find}: {100 * found:3.0f}%")
+    print(f"{size} {args.find} give 80%" if size else f"none of up to {sizes[-1]} {args.find} gives 80%")
+    return {args.find: size, "power": {str(tried): found for tried, found in by_size.items()}}
+
+
+def _difficulties(
+    design: Design, pilot: Sequence[Mapping[str, Any]], count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Chances that one attempt of the base solves a problem."""
+    if pilot:
+        n, c = (np.array([problem[key] for problem in pilot], np.float64) for key in ("n", "c"))
+        a, b = _beta_of(
+            n, c
+        )  # none of 100 is not impossible: each problem's posterior under the pilot's own prior
+        drawn = rng.integers(len(n), size=count)
+        return rng.beta(c[drawn] + a, n[drawn] - c[drawn] + b)
+    uniform = rng.random(count)
+
+    def at(other: float) -> NDArray[np.float64]:
+        from scipy.special import betaincinv
+
+        return betaincinv(design.spread, other, uniform)
+
+    low, high = 1e-3, 1e4  # the second parameter; Pass@k falls as it grows
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        if _expected(at(middle), design.k) > design.base:
+            low = middle
+        else:
+            high = middle
+    return at(low)
+
+
+def _beta_of(n: NDArray[np.float64], c: NDArray[np.float64]) -> tuple[float, float]:
+    """The Beta distribution of the observed mean that makes the counts likeliest (beta-binomial)."""
+    from scipy.special import betaln
+
+    mean = min(max(c.sum() / n.sum(), 1e-4), 1 - 1e-4)
+    candidates = [(a, a * (1 - mean) / mean) for a in np.geomspace(0.003, 30, 80)]
+    return max(candidates, key=lambda ab: np.sum(betaln(c + ab[0], n - c + ab[1]) - betaln(*ab)))
+
+
+def _expected(chances: NDArray[np.float64], k: int) -> float:
+    return float(np.mean(-np.expm1(k * np.log1p(-np.minimum(chances, 1 - 1e-12)))))
+
+
+def _shift(population: NDArray[np.float64], noise: NDArray[np.float64], design: Design) -> float:
+    """What to add to all log odds for the wanted gain."""
+    wanted = _expected(_chances(population), design.k) + design.gain
+    low, high = -20.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _expected(_chances(population + noise + middle), design.k) < wanted:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _claims(population: NDArray[np.float64], shift: float, design: Design, rng: np.random.Generator) -> bool:
+    base_odds = rng.choice(population, design.problems)
+    own = shift + rng.normal(0, design.per_problem, design.problems)
+    arm_odds = base_odds + own + rng.normal(0, design.per_seed, (design.seeds, 1))
+    n = design.attempts
+    base = pass_at_k(n, rng.binomial(n, _chances(base_odds)), design.k)
+    arm = pass_at_k(n, rng.binomial(n, _chances(arm_odds)), design.k)
+    # One seed of the bootstrap for all trials: its draws are cached.
+    difference = statistics.difference_interval(arm, base, seed=0, resamples=_RESAMPLES)
+    if difference.low <= 0:
+        return False
+    p_value = statistics.paired_test(arm, base, seed=0, resamples=_RESAMPLES)
+    # Holm's first step, as if this arm stood alone among its peers.
+    return p_value * design.arms < 0.05
+
+
+def _log_odds(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    chances = np.clip(chances, 1e-12, 1 - 1e-12)
+    return np.log(chances) - np.log1p(-chances)
+
+
+def _chances(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-np.clip(log_odds, -50, 50)))

@@ -1,0 +1,231 @@
+"""RUN/report/versus-OTHER.html: two runs side by side, arm by arm, with the differences that intervals support."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from t5x_selfprog.evaluation.compare import Comparison, compare
+from t5x_selfprog.evaluation.diversity import diversity
+from t5x_selfprog.evaluation.statistics import holm
+from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE, Row, rows
+from t5x_selfprog.report.build import fill, navigation, script_json, template
+from t5x_selfprog.report.collect import Run, collect
+from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, points
+from t5x_selfprog.report.plots import IntervalRow, interval_panel
+from t5x_selfprog.report.sections import section, table
+from verifier.shards import atomic_write
+
+Pair = tuple[Row, Row]
+
+
+def build_versus(run_dir: str, other_dir: str) -> str:
+    """Writes the page; returns its path."""
+    path = os.path.join(run_dir, "report", f"versus-{_name(other_dir)}.html")
+    atomic_write(path, page(collect(run_dir), collect(other_dir)))
+    return path
+
+
+def page(left: Run, right: Run) -> str:
+    pairs = _pairs(left, right)
+    names = _names(left, right)
+    compared = [(mine, theirs, _compare(mine, theirs)) for mine, theirs in pairs]
+    claims = _claims(compared)
+    body = [
+        _results(compared, claims, names),
+        _yield(left, right, names),
+        _variety(left, right, names),
+        _settings(left, right, names),
+    ]
+    script = template("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    headline, subline = _headline(compared, claims, names)
+    data = {
+        "left": left.root,
+        "right": right.root,
+        "evaluations": {names[0]: len(left.evaluations), names[1]: len(right.evaluations)},
+    }
+    return fill(
+        template("page.html"),
+        {
+            "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
+            "title": escape(f"{names[0]} and {names[1]} · t5x_selfprog"),
+            "name": escape(f"{names[0]} and {names[1]}"),
+            "setting": "",
+            "headline": escape(headline),
+            "subline": escape(subline),
+            "missing": "",
+            "navigation": navigation(body),
+            "sections": join(body),
+            "style": template("page.css"),
+            "data": Markup(script_json(data)),
+            "script": script,
+        },
+    )
+
+
+def _name(root: str) -> str:
+    return PurePath(os.path.normpath(root)).name
+
+
+def _names(left: Run, right: Run) -> tuple[str, str]:
+    """The folders' names; where they are alike, with the folder above."""
+    names = [_name(run.root) for run in (left, right)]
+    if names[0] == names[1]:
+        names = ["/".join(PurePath(os.path.normpath(run.root)).parts[-2:]) for run in (left, right)]
+    return names[0], names[1]
+
+
+def _pairs(left: Run, right: Run) -> list[Pair]:
+    """Arms that both runs have at the same iteration, in the order of the table."""
+    theirs = {row.label: row for row in (rows(right.evaluations) if right.evaluations else [])}
+    mine = rows(left.evaluations) if left.evaluations else []
+    return [(row, theirs[row.label]) for row in mine if row.label in theirs]
+
+
+def _compare(mine: Row, theirs: Row) -> dict[int, Comparison]:
+    """By k; empty where the two were measured on different problems."""
+    try:
+        found = {k: compare(mine.evaluations, theirs.evaluations, k) for k in mine.estimates}
+    except ValueError:
+        return {}
+    return {k: comparison for k, comparison in found.items() if comparison is not None}
+
+
+def _claims(compared: Sequence[tuple[Row, Row, dict[int, Comparison]]]) -> dict[tuple[str, int], str]:
+    """What may be said of the left run's arm beside the right's; corrected over the arms, for each k."""
+    said: dict[tuple[str, int], str] = {}
+    words = {"more than doubles": "more than twice", "improves": "higher", "worsens": "lower"}
+    for k in {k for *_, at in compared for k in at}:
+        trained = [(mine.label, at[k]) for mine, _, at in compared if k in at and mine.arm != ENUMERATOR]
+        for name, adjusted in holm({name: comparison.p_value for name, comparison in trained}).items():
+            claim = dict(trained)[name].claim
+            said[name, k] = words.get(claim, NO_DIFFERENCE) if adjusted < 0.05 else NO_DIFFERENCE
+    return said
+
+
+def _headline(
+    compared: Sequence[tuple[Row, Row, dict[int, Comparison]]],
+    claims: dict[tuple[str, int], str],
+    names: tuple[str, str],
+) -> tuple[str, str]:
+    last = next((item for item in reversed(compared) if item[0].arm == "verified" and item[2]), None)
+    if last is None:
+        return "Nothing to compare.", "The two runs share no arm that was measured on the same problems."
+    k = max(last[2])
+    difference, word = last[2][k].difference, claims[last[0].label, k]
+    sentence = {
+        NO_DIFFERENCE: f"No difference shown between {names[0]} and {names[1]} at Pass@{k}.",
+        "lower": f"{names[0]} is lower than {names[1]} at Pass@{k}.",
+        "higher": f"{names[0]} is higher than {names[1]} at Pass@{k}.",
+        "more than twice": f"{names[0]} is at more than twice {names[1]}’s Pass@{k}.",
+    }[word]
+    return sentence, (
+        f"{last[0].label}: a difference of {points(difference.estimate)} percentage points (95% interval "
+        f"{points(difference.low)} to {points(difference.high)}), paired by problem."
+    )
+
+
+def _results(
+    compared: Sequence[tuple[Row, Row, dict[int, Comparison]]],
+    claims: dict[tuple[str, int], str],
+    names: tuple[str, str],
+) -> Markup:
+    panels, body = [], []
+    for k in sorted({k for mine, *_ in compared for k in mine.estimates}):
+        drawn = [
+            IntervalRow(f"{row.label} {side}", row.arm, row.estimates[k])
+            for mine, theirs, _ in compared
+            for side, row in (("A", mine), ("B", theirs))
+            if k in row.estimates
+        ]
+        panels.append(
+            element(
+                "figure",
+                element("figcaption", f"Pass@{k}"),
+                interval_panel(f"Pass@{k} of both runs", drawn, []),
+            )
+        )
+        for mine, theirs, at in compared:
+            cells: list[object] = [_share(mine, k), _share(theirs, k)]
+            difference = at[k].difference if k in at else None
+            between = (
+                f"{points(difference.estimate)} ({points(difference.low)} to {points(difference.high)})"
+                if difference
+                else EN_DASH
+            )
+            body.append([f"{mine.label}, Pass@{k}", *cells, between, claims.get((mine.label, k), "")])
+    return section(
+        "results",
+        "Results",
+        f"A is {names[0]}, B is {names[1]}. Differences are A − B, paired by problem; a word stands only where the "
+        "interval excludes zero and the comparison survives Holm’s correction over the arms.",
+        element("div", *panels, class_="panels"),
+        element("div", table(["", names[0], names[1], "A − B", ""], body), class_="wide", tabindex=0),
+    )
+
+
+def _share(row: Row, k: int) -> str:
+    if k not in row.estimates:
+        return EN_DASH
+    interval = row.estimates[k]
+    return f"{percent(interval.estimate)} ({percent(interval.low)} to {percent(interval.high)})"
+
+
+def _yield(left: Run, right: Run, names: tuple[str, str]) -> Markup | None:
+    body = []
+    for mine, theirs in zip(left.iterations, right.iterations, strict=False):
+        counts = [
+            {step["name"]: step["count"] for step in (i.funnel or {}).get("stages", [])}
+            for i in (mine, theirs)
+        ]
+        for name in dict.fromkeys([*counts[0], *counts[1]]):
+            cells = [count(side[name]) if name in side else EN_DASH for side in counts]
+            body.append([f"iteration {mine.number}: {name.replace('_', ' ')}", *cells])
+    head = ["", *names]
+    content = element("div", table(head, body), class_="wide", tabindex=0)
+    return section("yield", "Yield", "Puzzles that survive each step.", content) if body else None
+
+
+def _variety(left: Run, right: Run, names: tuple[str, str]) -> Markup | None:
+    body = []
+    for mine, theirs in zip(left.iterations, right.iterations, strict=False):
+        if mine.kept and theirs.kept:
+            both = [diversity(i.kept, i.behaviours) for i in (mine, theirs)]
+            body += [
+                [f"iteration {mine.number}: syntax shapes", *(count(d.shapes) for d in both)],
+                [f"iteration {mine.number}: in the largest shape", *(count(d.largest_shape) for d in both)],
+                [f"iteration {mine.number}: behaviours told apart", *(count(d.behaviours) for d in both)],
+                [f"iteration {mine.number}: effective number (Vendi)", *(f"{d.vendi:.1f}" for d in both)],
+            ]
+    content = element("div", table(["", *names], body), class_="wide", tabindex=0)
+    return section("variety", "Variety", "Puzzles that passed the filter.", content) if body else None
+
+
+def _settings(left: Run, right: Run, names: tuple[str, str]) -> Markup:
+    """Lines of the two configurations that differ, and the data as a file."""
+    sides = [_bindings(run.config) for run in (left, right)]
+    differing = [
+        name for name in sorted(sides[0].keys() | sides[1].keys()) if sides[0].get(name) != sides[1].get(name)
+    ]
+    body = [[name, *(side.get(name, "not set") for side in sides)] for name in differing]
+    content = (
+        element("div", table(["", *names], body), class_="wide", tabindex=0)
+        if body
+        else "The configurations are alike."
+    )
+    save = element("p", element("button", "Save the data as JSON", id="save", type="button"))
+    return section("about", "What was set differently", "", content, save)
+
+
+def _bindings(config: str) -> dict[str, str]:
+    """Lines `name = value` of a saved configuration; a value over several lines by its first."""
+    found = {}
+    for line in config.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith(("#", " ")):
+            found[name.strip()] = value.strip()
+    return found

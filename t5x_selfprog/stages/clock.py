@@ -1,0 +1,42 @@
+"""Where the time went: each stage leaves its seconds and its devices under RUN/times, for the report.
+
+Measured on this host's clock, compilation included. A run that was interrupted has several entries for a stage;
+they add up. Only what took a while is written: looking at a finished stage is not work.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import jax
+
+from t5x_selfprog.run_dir import RunDir
+from verifier import files
+from verifier.shards import atomic_write
+
+FOLDER = "times"
+_LEAST_S = 0.5
+
+
+@contextlib.contextmanager
+def timed(run: RunDir, stage: str) -> Iterator[None]:
+    """Times the block as one stretch of work on `stage`, a name such as "iteration 0: puzzles"."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:  # an interrupted stretch was spent too
+        seconds = time.monotonic() - started
+        if seconds >= _LEAST_S and jax.process_index() == 0:
+            folder = files.join(run.root, FOLDER)
+            entry = {
+                "stage": stage,
+                "seconds": round(seconds, 1),
+                "devices": jax.device_count(),
+                "platform": jax.default_backend(),
+                "cores": os.cpu_count(),
+            }
+            files.makedirs(folder)
+            name = f"{len(files.listdir(folder)):05d}.json"
+            atomic_write(files.join(folder, name), json.dumps(entry) + "\n")

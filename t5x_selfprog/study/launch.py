@@ -1,0 +1,167 @@
+"""`selfprog study`: runs a grid of runs, one after another or one a machine, then tables, fits and a page.
+
+Reads:    a study's gin file (gin/studies/), finished parts of its own runs.
+Writes:   STUDY/runs/<cell> (run directories), STUDY/runs/<cell>.log, STUDY/{table.csv,table.md,transfer.md,fits.json,
+          study.json} and STUDY/report/index.html.
+Restart:  the cell, and inside it the shard; the same command goes on. A study may grow: more seeds, more levels.
+Left out: any scheduler. `--list` prints what to run, `--cell=NAME` runs one cell, for a machine or slice each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+import t5x_selfprog.loop  # noqa: F401 (declares what the runs' gin files configure)
+from t5x_selfprog import gin_files
+from t5x_selfprog.run_dir import RunDir, open_run
+from t5x_selfprog.study import results
+from t5x_selfprog.study.grid import Axes, Cell, cells, in_file_order
+from t5x_selfprog.study.sharing import take_over
+from verifier.errors import UserError
+
+
+def command(args: argparse.Namespace) -> dict[str, Any]:
+    return run(study_dir=args.run_dir, only=args.cell, list_only=args.list)
+
+
+@gin.configurable(module="study")
+def run(
+    study_dir: str,
+    gin_file: str = gin.REQUIRED,
+    axes: Axes = {},  # noqa: B006 (never changed)
+    seeds: Sequence[int] = (0, 1, 2),
+    bindings: Sequence[str] = (),
+    transfer: str = "",
+    train_flops: float | None = None,
+    only: str = "",
+    list_only: bool = False,
+) -> dict[str, Any]:
+    """Runs what is not finished, then writes the results of what is.
+
+    Args:
+      gin_file: the configuration all runs start from, by name as `selfprog run` takes it.
+      axes: see `study.grid`.
+      bindings: on top of the gin file, for all runs.
+      transfer: an axis whose levels teach each other: every level's run is also trained on the pairs of each
+        other level's, at its own number of steps. Empty for none.
+      train_flops: fine-tune every base for so many FLOPs an iteration (6 per weight and token) instead of epochs.
+      only, list_only: see the module's head.
+
+    Raises UserError at the end if runs failed; the others' results are written all the same.
+    """
+    if transfer and transfer not in axes:
+        raise UserError(f"study.run.transfer: {transfer!r} is no axis; there are {', '.join(axes) or 'none'}")
+    grid = cells(axes, seeds, bindings)
+    if only and only not in {cell.name for cell in grid}:
+        raise UserError(f"--cell={only}: no such run; `--list` shows {len(grid)}, such as {grid[0].name}")
+    if list_only:
+        for cell in grid:
+            print(f"selfprog study {_flags()} --run_dir={shlex.quote(study_dir)} --cell={cell.name}")
+        return {"cells": [cell.name for cell in grid]}
+    root = os.path.join(study_dir, "runs")
+    configured = {cell.name: _configure(cell, gin_file, train_flops) for cell in grid}
+    failed = []
+    for number, cell in enumerate(grid, start=1):
+        if not only or cell.name == only:
+            print(f"study: {number} of {len(grid)}: {cell.name}", file=sys.stderr)
+            if not _run(cell, gin_file, root, configured):
+                failed.append(cell.name)
+    plain = [cell.name for cell in grid]
+    for cell in grid if transfer else ():
+        taught = _with_teachers(cell, grid, transfer, root, configured)
+        configured[taught.name] = Configured(gin_file, taught.bindings)
+        # Everybody's pairs must be there; on several machines, the last one to finish starts this part.
+        if only in ("", cell.name) and all(_is_finished(root, name) for name in plain):
+            print(f"study: transfer: {taught.name}", file=sys.stderr)
+            if not _run(taught, gin_file, root, configured):
+                failed.append(taught.name)
+    summary = results.write(study_dir, in_file_order(grid, axes), configured, transfer)
+    if failed:
+        logs = ", ".join(os.path.join(root, f"{name}.log") for name in failed[:3])
+        raise UserError(
+            f"{len(failed)} of {len(grid)} runs failed; see {logs}. The same command tries them again."
+        )
+    return summary
+
+
+def _flags() -> str:
+    return (
+        " ".join(word for word in sys.argv[1:] if word.startswith(("--gin_file", "--gin.")))
+        or "--gin_file=..."
+    )
+
+
+class Configured:
+    """A cell's bindings as gin resolves them, and the command line that gives them."""
+
+    def __init__(self, gin_file: str, flags: Sequence[str]) -> None:
+        self.flags = list(flags)
+        gin_files.load([gin_file], self.flags)
+        self.bindings: Mapping[str, str] = gin_files.bindings()
+        self.text = gin_files.config_text()
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """A literal binding's value."""
+        return ast.literal_eval(self.bindings[name]) if name in self.bindings else default
+
+
+def _configure(cell: Cell, gin_file: str, train_flops: float | None) -> Configured:
+    configured = Configured(gin_file, cell.bindings)
+    if train_flops is not None:
+        steps = max(1, round(train_flops / results.flops_of_step(configured)))
+        configured = Configured(gin_file, [*cell.bindings, f"finetune.run.steps={steps}"])
+    return configured
+
+
+def _run(cell: Cell, gin_file: str, root: str, configured: Mapping[str, Configured]) -> bool:
+    """One run to its end in a process of its own; whether it succeeded."""
+    mine, path = configured[cell.name], os.path.join(root, cell.name)
+    run = open_run(path, mine.bindings, mine.text)
+    if _is_finished(root, cell.name):
+        return True
+    others = [(RunDir(os.path.join(root, name)), other.bindings) for name, other in configured.items()]
+    for line in take_over(run, mine.bindings, others):
+        print(f"  took over {line}", file=sys.stderr)
+    flags = [f"--gin.{flag}" for flag in mine.flags]
+    command_line = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={gin_file}", *flags]
+    with open(f"{path}.log", "a") as log:
+        done = subprocess.run(
+            [*command_line, f"--run_dir={path}", "--quiet"], stdout=log, stderr=log, check=False
+        )
+    return done.returncode == 0
+
+
+def _is_finished(root: str, name: str) -> bool:
+    return os.path.exists(os.path.join(root, name, "summary.json"))
+
+
+def _with_teachers(
+    cell: Cell, grid: Sequence[Cell], axis: str, root: str, configured: Mapping[str, Configured]
+) -> Cell:
+    """The cell with an arm `from_<label>` for every other level of the axis, all else and the seed equal."""
+    mine = dict(cell.levels)
+    teachers = {
+        f"from_{dict(other.levels)[axis]}": os.path.join(root, other.name)
+        for other in grid
+        if other.seed == cell.seed and other.name != cell.name
+        and {**dict(other.levels), axis: ""} == {**mine, axis: ""}
+    }  # fmt: skip
+    controls = tuple(configured[cell.name].value("loop.run.controls", ()))
+    return Cell(
+        cell.levels,
+        cell.seed,
+        (
+            *configured[cell.name].flags,
+            f"loop.run.controls={(*controls, *teachers)!r}",
+            f"control_dataset.run_control.sources={teachers!r}",
+        ),
+        results.TAUGHT,
+    )

@@ -1,0 +1,148 @@
+"""What two runs of a study have in common is computed once: finished stages are taken over from another run.
+
+A part of a run (`PARTS`) depends on some of the configuration only. Two runs that agree on everything but what
+is listed as having no bearing on the part would write it byte for byte alike, so its files are linked (or copied,
+across file systems), and only the fingerprint in the ledgers' heads is the new run's own. The list names what a
+part does NOT depend on: a parameter that nobody thought of counts, and costs a computation, not a result.
+
+Written down in RUN/taken_over.json. Works on local folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from t5x_selfprog.run_dir import RunDir, is_free
+from verifier.shards import atomic_write
+
+_HEADS = ("ledger.json", "manifest.json")
+_TRAINING = (
+    "loop.run.", "build_dataset.", "Selection.", "control_dataset.", "finetune.", "LoopConfig.", "OptimizerConfig.",
+    "best_control.", "Experiment.start",
+)  # fmt: skip
+_EVALUATION = (
+    "evaluate.", "evaluation/", "enumerate.", "Experiment.eval_split", "Experiment.max_eval_problems",
+)  # fmt: skip
+_PLAY = (
+    "sample_puzzles.", "puzzles/", "filter_puzzles.", "filter/", "PuzzleRules.", "BehaviourCheck.",
+    "sample_solutions.", "solutions/", "judge_solutions.", "judge/", "Experiment.writer",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a run's files. `marks` exist when it is finished; `blind_to` are beginnings of binding names."""
+
+    name: str
+    paths: tuple[str, ...]
+    marks: tuple[str, ...]
+    blind_to: tuple[str, ...]
+
+    def key(self, bindings: Mapping[str, str]) -> str:
+        """Equal for configurations that write this part alike."""
+        counted = sorted(
+            (name, value)
+            for name, value in bindings.items()
+            if not is_free(name) and not name.startswith(self.blind_to)
+        )
+        return hashlib.sha256(json.dumps([self.name, counted]).encode()).hexdigest()[:16]
+
+
+# The widest first: what it brings need not be looked for again.
+PARTS = (
+    Part(
+        "everything",
+        ("base", "enumerator", "probes.json", "iter_*", "controls"),
+        ("summary.json",),
+        ("loop.run.controls", "control_dataset.run_control.sources"),
+    ),
+    Part(
+        "first puzzles and verdicts",
+        ("probes.json", *(f"iter_000/{name}" for name in ("1_puzzles", "2_screened", "2_kept", "2_rejected"))),
+        ("iter_000/2_kept/manifest.json", "iter_000/2_rejected/manifest.json"),
+        _TRAINING + _EVALUATION + ("sample_solutions.", "solutions/", "judge_solutions.", "judge/"),
+    ),
+    Part(
+        "first solutions",
+        ("iter_000/3_solutions", "iter_000/4_verdicts"),
+        ("iter_000/4_verdicts/manifest.json",),
+        _TRAINING + _EVALUATION,
+    ),
+    Part(
+        "base evaluation",
+        ("base", "enumerator"),
+        ("base/7_eval/evaluation.json", "enumerator/7_eval/evaluation.json"),
+        _TRAINING + _PLAY,
+    ),
+)  # fmt: skip
+
+
+def take_over(
+    run: RunDir, bindings: Mapping[str, str], others: Sequence[tuple[RunDir, Mapping[str, str]]]
+) -> list[str]:
+    """Links finished parts of `others` (run, its bindings) that `run` would compute alike; returns what, from whom.
+
+    Parts of which `run` has anything itself stay its own.
+    """
+    taken = []
+    for part in PARTS:
+        if any(True for _ in _matching(run.root, part.paths)):
+            continue
+        for other, its_bindings in others:
+            if other.root == run.root or part.key(bindings) != part.key(its_bindings):
+                continue
+            if all(os.path.exists(os.path.join(other.root, mark)) for mark in part.marks):
+                for path in _matching(other.root, part.paths):
+                    _link(os.path.join(other.root, path), os.path.join(run.root, path), run.fingerprint)
+                taken.append(f"{part.name} from {os.path.basename(other.root)}")
+                break
+    if taken:
+        path = os.path.join(run.root, "taken_over.json")
+        before = json.load(open(path)) if os.path.exists(path) else []  # noqa: SIM115
+        atomic_write(path, json.dumps(before + taken, indent=1) + "\n")
+    return taken
+
+
+def _matching(root: str, paths: Sequence[str]) -> Iterator[str]:
+    """Paths that are there; a star stands for any end of a name at the root."""
+    for path in paths:
+        if path.endswith("*"):
+            names = os.listdir(root) if os.path.isdir(root) else []
+            yield from sorted(name for name in names if name.startswith(path[:-1]))
+        elif os.path.exists(os.path.join(root, path)):
+            yield path
+
+
+def _link(source: str, target: str, fingerprint: str) -> None:
+    """A folder or file under another name, whole or not at all: a kill half way leaves only a temporary name."""
+    temporary = f"{target}.taking"
+    shutil.rmtree(temporary, ignore_errors=True)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.isfile(source):
+        shutil.copyfile(source, temporary)
+    else:
+        shutil.copytree(source, temporary, copy_function=_link_file)
+        for folder, _, names in os.walk(temporary):
+            for name in set(names) & set(_HEADS):
+                _refingerprint(os.path.join(folder, name), fingerprint)
+    os.replace(temporary, target)
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def _refingerprint(path: str, fingerprint: str) -> None:
+    with open(path) as file:
+        head = json.load(file)
+    if "fingerprint" in head:
+        # A new file: the old one is linked, and not ours to change.
+        atomic_write(path, json.dumps(head | {"fingerprint": fingerprint}, sort_keys=True, indent=1) + "\n")

@@ -1,0 +1,75 @@
+"""Pairs from elsewhere: the paper's file format, other runs, exports; and what is none of them."""
+
+import gzip
+import json
+
+import pytest
+
+from t5x_selfprog.data.sources import read_pairs, split_pair
+from t5x_selfprog.puzzles.source import puzzle_id
+from tests.data.pairs_run import make_pairs_run
+from verifier.errors import UserError
+
+F = "def f(s: str, n=3):\n    t = 'assert f(g())'\n\n    return s.count('a') == n and t"
+G = "def g(n=3):\n    return 'a' * n"
+OTHER = ("def f(x: int):\n    return x > 10", "def g():\n    def g(y):\n        return y\n    return g(11)")
+
+
+def paper_file(*pairs: tuple[str, str]) -> str:
+    """As the paper's preprocess.py writes them."""
+    return "".join(f"{f}\n\n{g}\n\nassert f(g())\n\n" for f, g in pairs)
+
+
+@pytest.mark.parametrize("name", ["125M_PAPER_25K_iter_0.txt", "125M_PAPER_25K_iter_0.txt.gz"])
+def test_the_papers_files_load_as_they_are(tmp_path, name):
+    path = tmp_path / name
+    data = paper_file((F, G), OTHER).encode()
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found = list(read_pairs(str(path)))
+    assert [split_pair(pair["text"]) for pair in found] == [(F, G), OTHER]
+    assert found[0]["puzzle_id"] == puzzle_id(F) and found[0]["weight"] == 1.0
+
+
+def test_puzzles_of_an_older_python_are_kept(tmp_path):
+    path = tmp_path / "old.txt"
+    path.write_text(paper_file(("def f(x: int):\n    print x", G)))
+    assert len(list(read_pairs(str(path)))) == 1
+
+
+def test_a_run_gives_the_pairs_of_all_iterations(tmp_path):
+    run = make_pairs_run(tmp_path / "run", (3, 4))
+    pairs = [pair for pair in read_pairs(str(run)) if split_pair(pair["text"])]
+    assert [pair["iteration"] for pair in pairs].count(1) == 8 and len(pairs) == 14
+    one = list(read_pairs(str(run / "iter_001" / "5_dataset")))
+    assert len(one) == 9
+
+
+def test_rows_of_an_export(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"puzzle": F, "solution": G, "iteration": 2}) + "\n")
+    (pair,) = read_pairs(str(path))
+    assert split_pair(pair["text"]) == (F, G) and pair["iteration"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.txt", b"def f(x: int):\n    return x\n\nassert f(g())\n", "line 1: 'def f"),
+        ("a.txt", b"nothing of the kind\n", "holds no line"),
+        ("a.txt.gz", b"not gzip", "not a whole gzip file"),
+        ("a.txt.gz", gzip.compress(paper_file((F, G)).encode())[:-9], "not a whole gzip file"),
+        ("a.jsonl", b'{"puzzle": "def f"}\n', "line 1: needs a puzzle and a solution"),
+        ("a.jsonl", b"{half", "line 1"),
+    ],
+)
+def test_what_is_no_pair_is_named(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        list(read_pairs(str(tmp_path / name)))
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="no pairs here"):
+        read_pairs(str(tmp_path))
+    with pytest.raises(UserError, match="no such file"):
+        list(read_pairs(str(tmp_path / "a.txt")))

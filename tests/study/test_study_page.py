@@ -1,0 +1,45 @@
+"""The page of a study in a real browser: it renders, fits, says nothing in the console, fetches nothing."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from t5x_selfprog.study import launch
+from tests.report import chromium
+from tests.study.test_study import FakeRuns
+
+pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def page_path(tmp_path_factory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch.subprocess, "run", FakeRuns())
+        data = {"data": {str(n): (f"Selection.max_pairs={n}",) for n in (25, 50, 100, 200, 400)}}
+        root = tmp_path_factory.mktemp("studies") / "by data"
+        launch.run(study_dir=str(root), gin_file="quickstart", axes=data, seeds=(0, 1, 2))
+    return root / "report" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    try:
+        with chromium.page(tmp_path_factory.mktemp("profile")) as page:
+            yield page
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        pytest.skip(f"Chromium does not start here: {error}")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)])
+def test_it_renders_and_fits(browser, page_path, width, dark):
+    browser.problems.clear()
+    browser.open(page_path, width=width, dark=dark)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    heights = browser.run("[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().height)")
+    assert len(heights) >= 15 + 4 and min(heights) > 50
+    assert browser.run("document.querySelectorAll('#fits .curve').length") >= 1
+    assert "comparisons with the base" in browser.run("document.querySelector('h1').textContent")
+    assert browser.run("JSON.parse(document.getElementById('data').textContent).lines.length") == 15
+    assert browser.problems == []
+    assert all(url.startswith(("file://", "data:")) for url in browser.requests)
