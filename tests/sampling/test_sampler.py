@@ -180,6 +180,20 @@ def test_prompts_that_do_not_fit_are_named_and_counted(sampler):
         make(prefix="p" * 150)
 
 
+def test_out_of_memory_says_what_was_asked_and_what_to_lower(monkeypatch):
+    from t5x_selfprog.sampling import programs
+
+    def exhausted(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12 bytes.\nmuch more")
+
+    hungry = make()
+    monkeypatch.setattr(programs.Programs, "get", lambda *_, **__: exhausted)
+    with pytest.raises(UserError, match=r"weights .* GiB, caches .* GiB for 3 prompts x 4 rows") as caught:
+        hungry.warm_up()
+    assert "allocating 12 bytes." in str(caught.value) and "much more" not in str(caught.value)
+    assert "SamplingConfig.prompts_in_flight" in str(caught.value)
+
+
 def test_weights_without_an_identity_are_refused():
     with pytest.raises(UserError, match="checkpoint"):
         Sampler(MODEL, random_params(MODEL), ByteTokenizer(), SamplingConfig(**BASE), checkpoint="")
