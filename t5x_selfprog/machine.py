@@ -1,9 +1,13 @@
 """What the devices we know can do at best, and what memory a measurement took."""
 
+import contextlib
 import dataclasses
 import resource
+from collections.abc import Iterator
 
 import jax
+
+from verifier.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,3 +49,25 @@ def memory() -> dict[str, float]:
         "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "peak_device_gb": statistics.get("peak_bytes_in_use", 0) / 2**30,
     }
+
+
+@contextlib.contextmanager
+def naming_memory(what: str, remedy: str) -> Iterator[None]:
+    """Turns a device's out-of-memory error into a UserError: what was asked, what there is, which setting to lower.
+
+    what: the program and what it must hold. remedy: a sentence naming settings.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+        there_is = f" Each device has {gib(limit)}." if limit else ""
+        raise UserError(
+            f"Out of memory in {what}: {str(error).splitlines()[0]}{there_is} {remedy}"
+        ) from error
+
+
+def gib(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB"

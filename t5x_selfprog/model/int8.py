@@ -36,3 +36,12 @@ def dequantize(x: Stored, dtype: str) -> jax.Array:
 def store(x: jax.Array, dtype: str, axes: int | tuple[int, ...]) -> Stored:
     """x as `dtype` keeps it; only "int8" uses the axes."""
     return quantize(x, axes) if dtype == "int8" else x.astype(dtype)
+
+
+def empty(shape: tuple[int, ...], dtype: str, axis: int) -> Stored:
+    """Zeros as `dtype` keeps them."""
+    if dtype != "int8":
+        return jnp.zeros(shape, dtype)
+    narrow = list(shape)
+    narrow[axis] = 1
+    return Int8(jnp.zeros(shape, jnp.int8), jnp.zeros(narrow, jnp.float32))

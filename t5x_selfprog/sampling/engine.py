@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from t5x_selfprog import machine
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
@@ -21,7 +22,7 @@ from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.placing import Placement, load_prompts, narrow_grid, share_prompt
 from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
-from t5x_selfprog.sampling.programs import Programs
+from t5x_selfprog.sampling.programs import REMEDY, Programs
 from t5x_selfprog.sampling.scheduler import Job, Narrowing, Share
 from t5x_selfprog.sampling.stop import StopTables
 from t5x_selfprog.sampling.weights import prepare, sampling_config
@@ -57,8 +58,14 @@ class Engine:
             eos_id=eos_id,
             max_new_tokens=config.max_new_tokens,
         )
-        self.programs = Programs((self._fixed, config, buckets), partitioner)
-        self._weights = prepare(model, params, config.weights_dtype, partitioner)
+        with machine.naming_memory(f"casting weights to {config.weights_dtype}", REMEDY):
+            self._weights = prepare(model, params, config.weights_dtype, partitioner)
+        caches = jax.eval_shape(functools.partial(self._empty, config.prompts_in_flight))
+        holds = (
+            f"weights {machine.gib(_bytes(self._weights))}, caches {machine.gib(_bytes(caches))} for "
+            f"{config.prompts_in_flight} prompts x {config.rows_per_prompt} rows, on all devices together"
+        )
+        self.programs = Programs((self._fixed, config, buckets), partitioner, holds)
         self._tables = self._put(tables)
         self._prefix: Prefix | None = None
         if prefix_tokens:
@@ -142,6 +149,10 @@ class Engine:
     def _put(self, tree: Any) -> Any:
         """Host arrays to the device, whole on each."""
         return jax.device_put(tree, None if self._partitioner is None else self._partitioner.replicated)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _item_hash(item_id: str) -> np.ndarray:

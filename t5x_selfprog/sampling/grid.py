@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.model.int8 import Stored, store
+from t5x_selfprog.model.int8 import Stored, empty
 from t5x_selfprog.partitioning import Partitioner
 
 IDLE = -1  # the sample index of a row without an attempt
@@ -56,7 +56,7 @@ def empty_grid(
     k, c, n = config.num_kv_heads, config.head_dim, config.num_layers
 
     def caches(*shape: int, channels: int = KEY_CHANNELS) -> tuple[Stored, ...]:
-        return tuple(store(jnp.zeros(shape), cache_dtype, channels) for _ in range(n))
+        return tuple(empty(shape, cache_dtype, channels) for _ in range(n))
 
     return Grid(
         prompt_keys=caches(groups, k, c, prompt_slots),

@@ -12,10 +12,13 @@ from typing import Any
 
 import jax
 
-from t5x_selfprog import partitioning
+from t5x_selfprog import machine, partitioning
 from t5x_selfprog.partitioning import Partitioner
-from verifier.errors import UserError
 
+REMEDY = (
+    "Lower SamplingConfig.prompts_in_flight, rows_per_prompt, prompts_per_load, max_new_tokens or the largest of "
+    "prompt_buckets, or set cache_dtype or weights_dtype to 'bfloat16' or 'int8'."
+)
 CAPACITY = 64
 _compiled: collections.OrderedDict[Hashable, Callable] = collections.OrderedDict()
 
@@ -27,11 +30,14 @@ class Programs:
       compilations, compile_s: how many this sampler had to compile, and how long that took.
     """
 
-    def __init__(self, shapes: Hashable, partitioner: Partitioner | None):
-        """shapes: everything that a program's name leaves open, so that equal keys mean equal programs."""
+    def __init__(self, shapes: Hashable, partitioner: Partitioner | None, holds: str = ""):
+        """Args:
+        shapes: everything that a program's name leaves open, so that equal keys mean equal programs.
+        holds: what stays in memory beside them, for messages.
+        """
         layout = None if partitioner is None else (partitioner.mesh, tuple(sorted(partitioner.rules.items())))
         self._key = (shapes, layout)
-        self._partitioner = partitioner
+        self._partitioner, self._holds = partitioner, holds
         self.compilations, self.compile_s = 0, 0.0
 
     def get(
@@ -60,15 +66,5 @@ class Programs:
 
     def call(self, name: Hashable, function: Callable, *arguments: Any, **options: Any) -> Any:
         """Raises UserError where the device's memory does not suffice."""
-        try:
+        with machine.naming_memory(f"sampling program {name} ({self._holds})", REMEDY):
             return self.get(name, function, arguments, **options)(*arguments)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            there_is = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
-            raise UserError(
-                f"Out of memory in sampling program {name}: {str(error).splitlines()[0]}"
-                + (f" The device has {there_is / 2**30:.1f} GiB." if there_is else "")
-                + " Lower SamplingConfig.prompts_in_flight, rows_per_prompt, prompts_per_load or the largest "
-                "of prompt_buckets, or set cache_dtype or weights_dtype to 'bfloat16' or 'int8'."
-            ) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from t5x_selfprog import partitioning
+from t5x_selfprog import machine, partitioning
 from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.products import PROJECTION
@@ -72,6 +72,12 @@ class LoopConfig:
         }
 
 
+REMEDY = (
+    "Lower batch_size or length, raise LoopConfig.accumulate, lower LoopConfig.loss_chunk, set LoopConfig.remat to "
+    "'dots' or 'full', or split the weights over more devices (MeshConfig.fsdp)."
+)
+
+
 class NonFiniteLoss(RuntimeError):
     """Training diverged; nothing after the last checkpoint is kept."""
 
@@ -128,6 +134,8 @@ def train(
             out_shardings=(shardings, None),
             donate_argnums=0,
         )
+        held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+        holds = f"weights and optimizer {machine.gib(held)}, on all devices together"
         eval_fn = jax.jit(lambda p, b: loss_sums(config, p, b, loop.loss_chunk, **options))
 
         # ---- loop ------------------------------------------------------------------------------------------
@@ -136,7 +144,8 @@ def train(
             seen, clock = 0, time.monotonic()
             for step in range(first, num_steps):
                 batch = source.batch(step)
-                state, scalars = step_fn(state, jax.device_put(batch, batch_shardings))
+                with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
+                    state, scalars = step_fn(state, jax.device_put(batch, batch_shardings))
                 seen += int((batch.segment_ids > 0).sum())
                 bar.update()
                 done = step + 1

@@ -6,11 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 
 from t5x_selfprog import partitioning
-from t5x_selfprog.model import packed_attention
+from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.attention import attend, causal_mask
+from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.training.batches import Batch
+from t5x_selfprog.training.train_loop import LoopConfig
+from t5x_selfprog.training.train_step import loss_sums
 from verifier.errors import UserError
 
 BATCH, HEADS, KV, SCALE = 2, 4, 2, 0.3
@@ -99,3 +104,19 @@ def test_what_a_kernel_cannot_do_is_named():
         packed_attention.splash(*rows(37), None, SCALE)
     with pytest.raises(UserError, match=r"bfloat16, not float32"):
         packed_attention.cudnn(*rows(37), None, SCALE)
+
+
+@pytest.mark.parametrize(("kernel", "platform"), [("splash", "tpu"), ("cudnn", "cuda")])
+def test_a_train_step_with_the_kernel_lowers_for_its_machine(kernel, platform, monkeypatch):
+    """No such machine is needed to find out that shapes, masks and layouts are accepted."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(fused_attention_stablehlo, "check_compute_capability", lambda _: True)
+    config = ModelConfig(101, 512, 128, 2, 2, 2, 64, 128, windows=(None, 256), dtype="bfloat16")
+    row = jax.ShapeDtypeStruct((2, 512), jnp.int32)
+    batch = Batch(row, row, row, row, jax.ShapeDtypeStruct(row.shape, jnp.float32))
+    options = LoopConfig(attention=kernel, remat="dots").forward_options(config)
+    grad = jax.jit(jax.grad(lambda params, batch: loss_sums(config, params, batch, 256, **options)[0]))
+    with jax.numpy_dtype_promotion("standard"):  # the kernels are not strict
+        lowered = grad.trace(network.abstract_params(config), batch).lower(lowering_platforms=(platform,))
+    text = lowered.as_text()
+    assert text.count({"splash": "tpu_custom_call", "cudnn": "__cudnn$fmha"}[kernel]) >= 4

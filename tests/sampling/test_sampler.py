@@ -107,20 +107,29 @@ def test_a_mesh_changes_nothing(expected, mesh):
     assert outcome(make(partitioner=partitioner, prompts_in_flight=8, **FEW_PROGRAMS)) == expected
 
 
-@pytest.mark.parametrize("weights", ("float32", "bfloat16"))
-def test_half_precision_samples_nearly_the_same(sampler, weights):
+@pytest.mark.parametrize(
+    "weights, cache, mesh, tolerance",
+    [
+        ("float32", "bfloat16", None, 0.02),
+        ("bfloat16", "bfloat16", None, 0.02),
+        ("int8", "int8", MeshConfig(2, 2, 2), 0.1),
+    ],
+    ids=str,
+)
+def test_narrow_numbers_sample_nearly_the_same(sampler, weights, cache, mesh, tolerance):
     """Most attempts come out alike, and then with nearly the same log-probability."""
-    half = make(weights_dtype=weights, cache_dtype="bfloat16", **FEW_PROGRAMS)
+    partitioner = mesh and Partitioner(mesh.make())
+    narrow = make(weights_dtype=weights, cache_dtype=cache, partitioner=partitioner, **FEW_PROGRAMS)
     exact, rough = (
         [completion for completions in s.sample(REQUESTS, KEY) for completion in completions]
-        for s in (sampler, half)
+        for s in (sampler, narrow)
     )
     alike = [(a, b) for a, b in zip(exact, rough, strict=True) if a.text == b.text]
     assert len(alike) > 0.5 * len(exact)
     written_out = [(a, b) for a, b in alike if a.text and a.stop_reason != "unindented"]
     assert len(written_out) > 5
     for a, b in written_out:
-        assert abs(a.logprob - b.logprob) < 0.02 * abs(a.logprob) + 0.02
+        assert abs(a.logprob - b.logprob) < tolerance * abs(a.logprob) + tolerance
 
 
 def test_key_item_and_index_change_everything(sampler, expected):
@@ -178,6 +187,20 @@ def test_prompts_that_do_not_fit_are_named_and_counted(sampler):
     assert tight.longest_prompt == MODEL.context_length - 130 - 12
     with pytest.raises(UserError, match=r"prefix takes 150"):
         make(prefix="p" * 150)
+
+
+def test_out_of_memory_says_what_was_asked_and_what_to_lower(monkeypatch):
+    from t5x_selfprog.sampling import programs
+
+    def exhausted(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12 bytes.\nmuch more")
+
+    hungry = make()
+    monkeypatch.setattr(programs.Programs, "get", lambda *_, **__: exhausted)
+    with pytest.raises(UserError, match=r"weights .* GiB, caches .* GiB for 3 prompts x 4 rows") as caught:
+        hungry.warm_up()
+    assert "allocating 12 bytes." in str(caught.value) and "much more" not in str(caught.value)
+    assert "SamplingConfig.prompts_in_flight" in str(caught.value)
 
 
 def test_weights_without_an_identity_are_refused():

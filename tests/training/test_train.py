@@ -10,6 +10,7 @@ import pytest
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.training import train_loop
 from t5x_selfprog.training.batches import Batch, PackedDocuments
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, NonFiniteLoss, train
@@ -110,6 +111,21 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     poisoned = jax.tree.map(lambda x: x * jnp.nan, fresh())
     with pytest.raises(NonFiniteLoss, match="step 2"):
         train(settings(), CONFIG, poisoned, source(), 4, str(tmp_path), one_device())
+
+
+def test_out_of_memory_names_what_to_lower(tmp_path, monkeypatch):
+    def exhausted(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12 bytes.")
+
+    monkeypatch.setattr(train_loop, "make_train_step", lambda *_, **__: exhausted)
+    with pytest.raises(UserError, match=r"weights and optimizer .* 12 bytes.*LoopConfig.accumulate"):
+        train(settings(), CONFIG, fresh, source(), 4, str(tmp_path), one_device())
+
+
+@pytest.mark.parametrize("choice", [{"remat": "some"}, {"attention": "sparse"}])
+def test_unknown_ways_to_run_are_named(choice):
+    with pytest.raises(UserError, match=f"LoopConfig.{next(iter(choice))}={next(iter(choice.values()))!r}"):
+        LoopConfig(**choice)
 
 
 def test_wsd_is_flat_then_falls_to_zero():
