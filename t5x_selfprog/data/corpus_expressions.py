@@ -357,7 +357,9 @@ def documents(
     draw = random.Random(0)
     draw.shuffle(values)
     known = Values(values)
-    for write in (puzzle_list, *(partial(pair_list, known, variant=i) for i in range(variants))):
+    pairs = [partial(pair_list, known, variant=i) for i in range(variants)]
+    writers: list[Callable[[list[Expression]], str]] = [puzzle_list, *pairs]
+    for write in writers:
         draw.shuffle(puzzles)
         for i in range(0, len(puzzles) - group + 1, group):
             yield write(puzzles[i : i + group]) + "\n"
