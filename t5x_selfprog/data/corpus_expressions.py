@@ -10,9 +10,10 @@ expression, cut out with its free names turned into arguments, is a function:
     total = price * count              ->    def g(price=7, count=3):
                                                  return price * count
 
-Predicates and expressions come from unrelated places and are never paired, run or checked: the view teaches the
-form of puzzles and solutions, self-play has to find out which solution solves what. Types are guessed from use,
-defaults drawn by a hash of the source, so the view is a function of the corpus.
+Predicates and expressions come from unrelated places, and no pair is ever run or checked: where the two stand together
+as a puzzle and its solution, the expression only takes the puzzle's arguments and, as far as one can tell, gives the
+type it asks for. The view teaches the form of puzzles and solutions; self-play has to find out which solution solves
+what. Types are guessed from use, defaults drawn by a hash of the source, so the view is a function of the corpus.
 """
 
 import ast
@@ -20,9 +21,12 @@ import builtins
 import hashlib
 import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+
+from t5x_selfprog.puzzles.prompts import BLANK_LINE, pair_text
 
 CALLS = frozenset(
     "abs all any bool chr divmod enumerate float int len list map max min ord pow range reversed round set sorted "
@@ -39,6 +43,15 @@ ALLOWED = (
     ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.IfExp,
 )  # fmt: skip
 MOST_NODES, MOST_CHARS, MOST_ARGUMENTS = 30, 70, 4
+MOST_LOOKS = 3  # expressions looked at for one solution
+RESULTS = {
+    **dict.fromkeys(("abs", "int", "len", "max", "min", "ord", "pow", "round", "sum"), "int"),
+    **dict.fromkeys(("all", "any", "bool"), "bool"),
+    **dict.fromkeys(("chr", "str"), "str"),
+    **dict.fromkeys(("divmod", "enumerate", "map", "range", "reversed", "set", "tuple", "zip"), "other"),
+    "float": "float",
+}  # of CALLS, where the name tells
+METHOD_RESULTS = {"split": "List[str]", "find": "int", "index": "int", "count": "int"}
 WORDS = "apple river stone green paper hello world table light north cloud bread seven mouse garden".split()
 
 
@@ -69,6 +82,10 @@ def read(node: ast.expr) -> Expression | None:
     nodes = list(ast.walk(node))
     if not 3 <= len(nodes) <= MOST_NODES or not all(isinstance(n, ALLOWED) for n in nodes):
         return None
+    # What stands between brackets is no expression by itself: `:n`, `:, 0`.
+    tuples = [n for n in nodes if isinstance(n, ast.Tuple)]
+    if isinstance(node, ast.Slice) or any(isinstance(part, ast.Slice) for n in tuples for part in n.elts):
+        return None
     bound = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     called: set[int] = set()
     for n in nodes:
@@ -81,10 +98,11 @@ def read(node: ast.expr) -> Expression | None:
                 return None
         if isinstance(n, ast.Constant) and not _plain(n.value):
             return None
-        if (
-            isinstance(n, ast.Subscript)
-            and isinstance(n.slice, ast.Constant)
-            and not isinstance(n.slice.value, int)
+        # A list of numbers has one index, and that a number: no table, no array, no dictionary.
+        if isinstance(n, ast.Subscript) and (
+            isinstance(n.slice, ast.List | ast.Tuple)
+            or (isinstance(n.slice, ast.Constant) and not isinstance(n.slice.value, int))
+            or (isinstance(n.value, ast.Subscript) and not isinstance(n.value.slice, ast.Slice))
         ):
             return None
         if isinstance(n, ast.Compare) and (len(n.ops) > 1 or isinstance(n.ops[0], ast.Is | ast.IsNot)):
@@ -188,37 +206,138 @@ def _default(kind: str, draw: random.Random) -> str:
     return repr([draw.randint(0, 40) for _ in range(draw.randint(3, 5))])
 
 
+def _draw(expression: Expression, variant: int) -> random.Random:
+    return random.Random(f"{variant} {expression.source}")
+
+
 def _arguments(types: Iterable[tuple[str, str]], draw: random.Random) -> list[str]:
     return [f"{name}={_default(kind, draw)}" for name, kind in types]
 
 
-def predicate(expression: Expression, name: str = "f") -> str:
-    """The expression as a puzzle: its first name is the answer."""
-    draw = random.Random(expression.source)
+def predicate(expression: Expression, name: str = "f", variant: int = 0) -> str:
+    """The expression as a puzzle: its first name is the answer. Variants differ in the defaults of the others."""
+    draw = _draw(expression, variant)
     (answer, kind), *rest = expression.types
     arguments = ", ".join([f"{answer}: {kind}", *_arguments(rest, draw)])
     return f"def {name}({arguments}):\n    return {expression.source}"
 
 
-def value(expression: Expression) -> str:
-    """The expression as a solution: a function of arguments with defaults."""
-    draw = random.Random(expression.source)
-    return f"def g({', '.join(_arguments(expression.types, draw))}):\n    return {expression.source}"
+class Values:
+    """Expressions by what they take and give, to be put to use as solutions of puzzles they know nothing of."""
+
+    def __init__(self, values: Iterable[Expression]):
+        self._known: dict[tuple[tuple[str, ...], str | None], list[Expression]] = defaultdict(list)
+        self._taken: Counter[tuple[tuple[str, ...], str | None]] = Counter()
+        for expression in values:
+            gives = result_type(ast.parse(expression.source, mode="eval").body, dict(expression.types))
+            self._known[_sorted_types(expression.types), gives].append(expression)
+
+    def solution(self, puzzle: Expression, variant: int = 0) -> str:
+        """`g` with the puzzle's other arguments: an expression over all of them if there is one, else over fewer, else
+        a literal of the answer's type."""
+        draw = _draw(puzzle, variant)
+        (_, wanted), *rest = puzzle.types
+        header = (
+            f"def g({', '.join(_arguments(rest, draw))}):"  # drawn as `predicate` draws: the same defaults
+        )
+        body = self._over(rest, wanted)
+        while body is None and rest:
+            rest.pop(draw.randrange(len(rest)))
+            body = self._over(rest, wanted)
+        return f"{header}\n    return {body or _default(wanted, draw)}"
+
+    def _over(self, arguments: list[tuple[str, str]], wanted: str) -> str | None:
+        """The next expression over names of these types, in these arguments' names; None if none fits."""
+        for gives in (wanted, None):  # None: the form does not tell
+            key = _sorted_types(arguments), gives
+            known = self._known.get(key, [])
+            for _ in range(min(len(known), MOST_LOOKS)):
+                expression = known[self._taken[key] % len(known)]
+                self._taken[key] += 1
+                renamed = _renamed(expression, arguments)
+                if renamed is not None:
+                    return renamed
+        return None
+
+
+def _sorted_types(types: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted(kind for _, kind in types))
+
+
+def _renamed(expression: Expression, arguments: Iterable[tuple[str, str]]) -> str | None:
+    """The expression with its names replaced by arguments of the same types; None where a loop takes one of them."""
+    tree = ast.parse(expression.source, mode="eval")
+    by_type = lambda item: item[1]  # noqa: E731
+    pairs = zip(sorted(expression.types, key=by_type), sorted(arguments, key=by_type), strict=True)
+    new = {old: name for (old, _), (name, _) in pairs}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    if any(isinstance(node.ctx, ast.Store) and node.id in new.values() for node in names):
+        return None
+    for node in names:
+        node.id = new.get(node.id, node.id)
+    return ast.unparse(tree)
+
+
+def result_type(node: ast.expr, types: Mapping[str, str]) -> str | None:
+    """The type an expression over names of these types gives, where its form tells; "other" for none of ours."""
+    of = partial(result_type, types=types)
+    match node:
+        case ast.Name():
+            return types.get(node.id)
+        case ast.Constant():
+            return type(node.value).__name__
+        case ast.Compare() | ast.UnaryOp(op=ast.Not()):
+            return "bool"
+        case ast.BoolOp():
+            return of(node.values[0])
+        case ast.UnaryOp():
+            return of(node.operand)
+        case ast.IfExp():
+            return of(node.body) or of(node.orelse)
+        case ast.List() | ast.ListComp():
+            items = [node.elt] if isinstance(node, ast.ListComp) else node.elts
+            inner = (of(items[0]) if items else None) or "int"
+            return f"List[{inner}]" if inner in ("int", "str", "float", "bool") else "other"
+        case ast.Subscript():
+            kind = of(node.value) or ""
+            return kind if isinstance(node.slice, ast.Slice) or kind == "str" else kind[5:-1] or None
+        case ast.BinOp():
+            return _sum_type(of(node.left), of(node.right), node.op)
+        case ast.Call(func=ast.Name(id=name)):
+            return RESULTS.get(name)
+        case ast.Call(func=ast.Attribute(attr=method)):
+            return METHOD_RESULTS.get(
+                method, "bool" if method.startswith(("is", "starts", "ends")) else "str"
+            )
+    return "other"
+
+
+def _sum_type(left: str | None, right: str | None, operation: ast.operator) -> str | None:
+    """What adding, multiplying and the like gives; a list or a text times a number stays what it is."""
+    sides = {left, right}
+    if isinstance(operation, ast.Div):
+        return "float"
+    for kind in sides:
+        if kind == "str" or (kind or "").startswith("List"):
+            return kind
+    return "float" if "float" in sides else "int" if sides == {"int"} else None
 
 
 def documents(
     texts: Iterable[str],
     *,
-    per_shape: int = 40,
+    per_shape: int = 100,
     group: int = 6,
+    variants: int = 3,
     refuse: Callable[[str], bool] = lambda predicate: False,
 ) -> Iterator[str]:
-    """Documents of the view: numbered lists of predicates as in a puzzle prompt, and lists of both kinds.
+    """Documents of the view: numbered lists of predicates as in a puzzle prompt, and lists of pairs as in training.
 
     Args:
       texts: source files.
       per_shape: expressions that differ in names and constants only, at most so many.
-      group: functions a document.
+      group: functions or pairs a document.
+      variants: how often each predicate stands in a pair, with other defaults and another expression each time.
       refuse: says which predicates must not appear (held-out puzzles).
     """
     shapes: Counter[str] = Counter()
@@ -236,14 +355,21 @@ def documents(
             elif not refuse(predicate(expression)):
                 puzzles.append(expression)
     draw = random.Random(0)
-    draw.shuffle(puzzles)
     draw.shuffle(values)
-    while len(puzzles) >= group and len(values) >= group:
-        some, others = puzzles[-group:], values[-group:]
-        del puzzles[-group:], values[-group:]
-        yield "\n\n".join(predicate(e, f"f{i}") for i, e in enumerate(some, start=1)) + "\n"
-        mixed = [text for pair in zip(map(predicate, some), map(value, others), strict=True) for text in pair]
-        yield "\n\n".join(mixed) + "\n"
-    for rest, write in ((puzzles, predicate), (values, value)):
-        for i in range(0, len(rest) - group + 1, 2 * group):
-            yield "\n\n".join(write(e) for e in rest[i : i + 2 * group]) + "\n"
+    known = Values(values)
+    for write in (puzzle_list, *(partial(pair_list, known, variant=i) for i in range(variants))):
+        draw.shuffle(puzzles)
+        for i in range(0, len(puzzles) - group + 1, group):
+            yield write(puzzles[i : i + group]) + "\n"
+
+
+def puzzle_list(puzzles: Iterable[Expression]) -> str:
+    """Predicates as a puzzle prompt lists them."""
+    return BLANK_LINE.join(predicate(e, f"f{i}") for i, e in enumerate(puzzles, start=1))
+
+
+def pair_list(values: Values, puzzles: Iterable[Expression], variant: int) -> str:
+    """Predicates as puzzles, each with an expression as its supposed solution, as a solve prompt lists them."""
+    return BLANK_LINE.join(
+        pair_text(predicate(puzzle, variant=variant), values.solution(puzzle, variant)) for puzzle in puzzles
+    )
