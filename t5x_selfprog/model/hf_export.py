@@ -48,7 +48,7 @@ def export_model(model: str, output: str, dtype: str | None = None) -> dict[str,
         }
         written = {key: value for key, value in written.items() if key != "dtype"}
         _write_json(os.path.join(partial, "config.json"), {**written, "torch_dtype": str(specs[0].dtype)})
-        names = _write_files(partial, _cut(specs, SHARD_BYTES))
+        names = write_files(partial, cut(specs, SHARD_BYTES))
     return {
         "family": family.model_type,
         "parameters": network.num_params(config),
@@ -97,7 +97,7 @@ def _their_tensors(
             yield TensorSpec(name, weight.shape(shapes), dtype or leaves[weight.ours[0]].dtype, parts)
 
 
-def _cut(specs: list[TensorSpec], limit: int) -> list[list[TensorSpec]]:
+def cut(specs: list[TensorSpec], limit: int) -> list[list[TensorSpec]]:
     """Tensors in order, in files of at most `limit` bytes (a larger tensor has its own)."""
     files: list[list[TensorSpec]] = [[]]
     for spec in specs:
@@ -107,7 +107,7 @@ def _cut(specs: list[TensorSpec], limit: int) -> list[list[TensorSpec]]:
     return files
 
 
-def _write_files(folder: str, files: list[list[TensorSpec]]) -> list[str]:
+def write_files(folder: str, files: list[list[TensorSpec]]) -> list[str]:
     """Safetensors as transformers names them, with an index where there are several."""
     pattern = "model-{:05}-of-{:05}.safetensors"
     names = (

@@ -30,8 +30,8 @@ def import_model(folder: str, output: str, dtype: str | None = None) -> dict[str
     published = hf.open_published(folder)
     config = published.config
     _check_tokenizer(folder, config, published.said)
-    as_stored = None if dtype is None else dtype_named(dtype)
-    specs = list(_our_tensors(published, as_stored))
+    rounded = None if dtype is None else dtype_named(dtype)
+    specs = list(_our_tensors(published, rounded))
     with new_folder(output, sum(spec.num_bytes for spec in specs)) as partial:
         store.describe(partial, config, folder)
         identity = store.write_weights(partial, specs)

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from t5x_selfprog.main import main
-from t5x_selfprog.model import hf, hf_export, hf_import, network, store
+from t5x_selfprog.model import hf, hf_export, hf_import, network, store, tensor_files
 from t5x_selfprog.model.tensor_files import read_safetensors
 from t5x_selfprog.model.torch_files import read_torch_file
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -278,3 +278,12 @@ def test_weights_saved_in_pieces_are_the_weights(tmp_path):
     again = store.load(str(tmp_path))
     assert again.identity == model.identity and again.config == config
     assert network.num_params(config) == sum(x.size for x in store.flatten(again.params).values())
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2), (2, 1, 0), (0, 2, 1)])
+def test_chunks_in_any_direction_are_the_array(axes, monkeypatch):
+    monkeypatch.setattr(tensor_files, "CHUNK_BYTES", 40_000)
+    array = np.random.default_rng(0).normal(size=(150, 3, 131)).astype(np.float32).transpose(axes)
+    chunks = list(tensor_files.in_chunks(array, np.dtype(np.float16)))
+    assert len(chunks) > 1 and all(chunk.flags.c_contiguous for chunk in chunks)
+    np.testing.assert_array_equal(np.concatenate(chunks), array.astype(np.float16))
