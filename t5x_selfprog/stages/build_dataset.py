@@ -194,7 +194,8 @@ def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def by_novelty(ranked: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]]:
     """At most `wanted`: the first, then always the one with most concepts that none before has; ties by order."""
-    left, chosen, seen = list(ranked), [], set[str]()
+    left, seen = list(ranked), set[str]()
+    chosen: list[dict[str, Any]] = []
     while left and len(chosen) < wanted:
         best = max(left, key=lambda v: len(concepts(v["solution"]) - seen))
         best = left[0] if not chosen else best

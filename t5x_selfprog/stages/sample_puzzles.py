@@ -8,7 +8,7 @@ Left out: any filter.
 """
 
 import gin
-from t5x_selfprog.evaluation.difficulty import difficulties
+from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.archive import Archive
 from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, examples_of, puzzle_from_completion
@@ -84,7 +84,8 @@ def _examples(context: Context, iteration: int, archive: Archive | None) -> list
     train = examples_of(context.train_problems)
     if archive is None:
         return train
-    known, types = [], {}
+    known: list[Difficulty] = []
+    types: dict[str, str] = {}
     for earlier in range(iteration):
         known += difficulties(context.run.read(earlier, "verdicts"))
         types |= {record["puzzle_id"]: record["answer_type"] for record in context.run.read(earlier, "kept")}

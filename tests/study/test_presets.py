@@ -5,19 +5,12 @@ import shlex
 
 import pytest
 
-import gin
 from t5x_selfprog import gin_files
 from t5x_selfprog.study import launch
 
 PAPER = gin_files.GIN_FOLDER / "runs" / "paper_gpt_neo_125m.gin"
 VARIANTS = re.findall(r"^#   \S.*?(--gin\..*)$", PAPER.read_text(), flags=re.MULTILINE)
 STUDIES = sorted((gin_files.GIN_FOLDER / "studies").glob("*.gin"))
-
-
-@pytest.fixture(autouse=True)
-def _cleared():
-    yield
-    gin.clear_config()
 
 
 def test_the_paper_is_there_with_its_variants():

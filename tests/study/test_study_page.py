@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import gin
 from t5x_selfprog.study import launch
 from tests.report import chromium
 from tests.study.test_study import FakeRuns
@@ -19,6 +20,7 @@ def page_path(tmp_path_factory) -> Path:
         data = {"data": {str(n): (f"Selection.max_pairs={n}",) for n in (25, 50, 100, 200, 400)}}
         root = tmp_path_factory.mktemp("studies") / "by data"
         launch.run(study_dir=str(root), gin_file="quickstart", axes=data, seeds=(0, 1, 2))
+    gin.clear_config()
     return root / "report" / "index.html"
 
 
