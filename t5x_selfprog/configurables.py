@@ -13,7 +13,7 @@ from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
-from verifier import Limits
+from verifier import Limits, Tiers
 
 for dataclass in (
     ModelConfig,
@@ -25,5 +25,6 @@ for dataclass in (
     SolvePrompt,
     Selection,
     Limits,
+    Tiers,
 ):
     gin.external_configurable(dataclass, module="t5x_selfprog")

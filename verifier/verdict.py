@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE, VERSION
 from verifier.tiers import Tiers
 
@@ -39,6 +40,14 @@ class Limits:
             raise ValueError(
                 f"output_bytes must be from 1024 to half of memory_mb ({self.memory_mb << 19}), "
                 f"got {self.output_bytes!r}"
+            )
+
+    def require_exact(self, what: str) -> None:
+        """Raise UserError where tiers would leave attempts unjudged that the full limit might accept."""
+        if self.tiers is not None:
+            raise UserError(
+                f"{what} takes every attempt to its full limit, but Limits.tiers is {self.tiers}; "
+                "set tiers for judge/Limits only."
             )
 
     @property
