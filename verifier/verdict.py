@@ -15,7 +15,7 @@ class Limits:
 
     cpu_s: CPU seconds of the solution and of the puzzle's check together, compilation included.
     wall_s: seconds on the clock for either in which it does not use the CPU; None is 30 times cpu_s, at least 10 s.
-        Ten times as many end even what is busy: it is starved beyond hope.
+        Four times as many, on the clock, end what is busy too.
     memory_mb: address space of a process, interpreter included.
     output_bytes: of the encoded answer; text printed may be as long.
     tiers: a shorter limit for most attempts (tiers.py), for generating data; None judges every attempt exactly.
