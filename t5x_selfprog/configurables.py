@@ -16,7 +16,7 @@ from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
-from verifier import Limits
+from verifier import Limits, Tiers
 
 for dataclass in (
     ModelConfig,
@@ -31,5 +31,6 @@ for dataclass in (
     Selection,
     Allocation,
     Limits,
+    Tiers,
 ):
     gin.external_configurable(dataclass, module="t5x_selfprog")

@@ -188,7 +188,7 @@ class Twins:
     def first(self, attempt: Attempt, code: CodeType) -> int:
         """The item that had this code first."""
         # nearly all differ in this already, and it costs next to nothing
-        rough = attempt.group, *(c.co_code for c in code.co_consts if type(c) is CodeType)
+        rough = attempt.group, not attempt.quoted, *(c.co_code for c in code.co_consts if type(c) is CodeType)
         alike = self._alike.setdefault(rough, [])
         for other, item in alike:
             if identity(other) == identity(code):

@@ -36,9 +36,9 @@ _OBSTACLES = {
 _GENERAL = {
     "seccomp": ["the kernel needs CONFIG_SECCOMP_FILTER, and the machine a table in verifier/seccomp.py"],
     "landlock": [
-        "ENOSYS (function not implemented): Linux 5.13 or newer is needed, Container-Optimized OS 101 or newer",
+        "ENOSYS (function not implemented): Linux 5.13 or newer is needed",
         "EOPNOTSUPP (not supported): boot with landlock in the list lsm=...",
-        "EPERM in a container: its seccomp profile must allow landlock_create_ruleset (Docker 23, containerd 1.7)",
+        "EPERM in a container: its seccomp profile must allow landlock_create_ruleset (Docker 23+ does)",
     ],
     "namespaces": [],
 }
@@ -48,7 +48,7 @@ _PLACES = {
     "kubernetes": [
         "GKE, in the pod's container:",
         "  securityContext: {seccompProfile: {type: Unconfined}, appArmorProfile: {type: Unconfined}}",
-        "  (privileged: true is not needed, nor is SYS_ADMIN; Autopilot does not allow this: its pods keep landlock)",
+        "  (privileged: true is not needed, nor is SYS_ADMIN; where policy forbids this, pods keep landlock)",
         "or GKE Sandbox, runtimeClassName: gvisor, inside which namespaces work as they are",
     ],
     "tpu-vm": [
@@ -60,7 +60,7 @@ _PLACES = {
         "Docker, Podman: run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
         "  (or the default profile with unshare, mount, umount2 and pivot_root allowed)",
     ],
-    "gvisor": ["gVisor: namespaces work as they are; if not, the sandbox is older than release-20220222"],
+    "gvisor": ["gVisor: namespaces work as they are; if not, update it (runsc)"],
     "wsl": ["WSL 2: `wsl --update`; WSL 1 has none of these layers"],
     "host": ["a laptop, a VM or a server: only the settings above can be in the way"],
 }

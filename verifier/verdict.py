@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE, VERSION
 from verifier.tiers import Tiers
 
@@ -14,7 +15,7 @@ class Limits:
 
     cpu_s: CPU seconds of the solution and of the puzzle's check together, compilation included.
     wall_s: seconds on the clock for either in which it does not use the CPU; None is 30 times cpu_s, at least 10 s.
-        Ten times as many end even what is busy: it is starved beyond hope.
+        Four times as many, on the clock, end what is busy too.
     memory_mb: address space of a process, interpreter included.
     output_bytes: of the encoded answer; text printed may be as long.
     tiers: a shorter limit for most attempts (tiers.py), for generating data; None judges every attempt exactly.
@@ -39,6 +40,14 @@ class Limits:
             raise ValueError(
                 f"output_bytes must be from 1024 to half of memory_mb ({self.memory_mb << 19}), "
                 f"got {self.output_bytes!r}"
+            )
+
+    def require_exact(self, what: str) -> None:
+        """Raise UserError where tiers would leave attempts unjudged that the full limit might accept."""
+        if self.tiers is not None:
+            raise UserError(
+                f"{what} takes every attempt to its full limit, but Limits.tiers is {self.tiers}; "
+                "set tiers for judge/Limits only."
             )
 
     @property

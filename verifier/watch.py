@@ -18,7 +18,7 @@ from verifier.area import Area
 HEARTBEAT_S = 1.0
 LOOK_S = 0.5  # how long a child is watched before it counts as asleep,
 ASLEEP = 0.002  # and the share of a CPU below which it does; a starved one still gets more
-WALL_ENDS = 10  # wall limits after which even a busy child ends
+WALL_ENDS = 4  # wall limits after which a child ends though it is busy: it may only pretend to be
 
 
 class Ended(NamedTuple):

@@ -46,6 +46,7 @@ def run(
 
     `base` is the base model's evaluation on the same problems, for paired differences.
     """
+    limits.require_exact("evaluate")
     done = read(output)
     if done is not None:
         return done

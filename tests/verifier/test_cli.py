@@ -200,3 +200,50 @@ def test_zygote_is_lean():
     }
     assert not modules & heavy
     assert not {"verifier.pool", "verifier.records", "verifier.verdict"} & modules
+
+
+def test_tiers_certificate_and_generality(tmp_path):
+    loop = {"puzzle": GOOD["puzzle"], "solution": "def g(n=3):\n    while True:\n        n += 1"}
+    lucky = {
+        "puzzle": "def f(s: str):\n    return True",
+        "solution": "def g():\n    return str(list({'alpha', 'beta', 'gamma', 'delta', 'epsilon', 'zeta'}))",
+    }
+    checked = {
+        "puzzle": "def f(s: str):\n    return s == str(list({'alpha', 'beta', 'gamma', 'delta', 'epsilon', 'zeta'}))",
+        "solution": "def g():\n    return {answer!r}",
+    }
+    once = write_lines(tmp_path / "once.jsonl", lucky)
+    run("judge", "--input", once, "--output", tmp_path / "seen.jsonl", "--workers", 1)
+    answer = json.loads((tmp_path / "seen.jsonl").read_text())["answer"]
+    checked["solution"] = f"def g():\n    return {answer}"
+    source = write_lines(tmp_path / "in.jsonl", GOOD, loop, checked, GOOD)
+    options = [
+        "--first_tier_s",
+        0.1,
+        "--candidates",
+        1,
+        "--certify",
+        "--generality",
+        2,
+        "--no_reuse",
+        "--json",
+    ]
+    done = run(
+        "judge",
+        "--input",
+        source,
+        "--output",
+        tmp_path / "out.jsonl",
+        "--workers",
+        1,
+        "--timeout_s",
+        5,
+        *options,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["outcome"] for row in rows] == ["accepted", "cpu_limit", "unstable", "accepted"]
+    assert rows[0]["generality"] == 1.0 and "generality" not in rows[1]
+    assert rows[1]["cpu_s"] < 1 and "first tier" in rows[1]["detail"]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["calibration_cpu_s"] > 0 and "same_text" not in figures

@@ -3,6 +3,7 @@
 import pytest
 
 from verifier import Limits, Pool, Tiers
+from verifier.errors import UserError
 
 PUZZLE = "def f(x: int, n={}):\n    return x == n"
 LOOP = "def g(n=0):\n    while n >= 0:\n        n += {}"
@@ -60,3 +61,9 @@ def test_full_limit_below_the_first_tier_is_the_limit():
 def test_nonsense_is_refused(fields):
     with pytest.raises(ValueError, match="must be"):
         Tiers(**fields)
+
+
+def test_what_needs_exact_limits_refuses_tiers():
+    Limits().require_exact("evaluate")
+    with pytest.raises(UserError, match="evaluate takes every attempt to its full limit"):
+        Limits(tiers=Tiers()).require_exact("evaluate")

@@ -1,7 +1,5 @@
 # Loads a program into the kernel.
 # expect: error:PermissionError error:OSError error:KeyError
-# puzzle: def f(x: int):
-# puzzle:     return x > 0
 import statistics
 
 

@@ -1,7 +1,5 @@
 # Starts a process by the other system calls that do so.
 # expect: error:PermissionError error:OSError error:KeyError error:BlockingIOError
-# puzzle: def f(x: int):
-# puzzle:     return x == 2
 import statistics
 
 

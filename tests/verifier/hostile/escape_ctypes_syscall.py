@@ -1,7 +1,5 @@
 # Makes raw system calls through the C library the sandbox itself has open.
 # expect: wrong error:AttributeError error:KeyError error:PermissionError error:OSError
-# puzzle: def f(x: int):
-# puzzle:     return x >= 0
 import statistics
 
 

@@ -1,7 +1,5 @@
 # Sets up a ring through which files are opened without system calls.
 # expect: error:PermissionError error:OSError error:KeyError
-# puzzle: def f(x: int):
-# puzzle:     return x > 0
 import statistics
 
 

@@ -1,7 +1,5 @@
 # Looks for keys in the kernel's ring.
 # expect: error:PermissionError error:OSError error:KeyError
-# puzzle: def f(x: int):
-# puzzle:     return x > 0
 import statistics
 
 

@@ -1,7 +1,5 @@
 # Mounts the file system of processes.
 # expect: error:PermissionError error:OSError error:KeyError
-# puzzle: def f(x: int):
-# puzzle:     return x == 1
 import statistics
 
 

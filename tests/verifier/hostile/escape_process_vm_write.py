@@ -1,7 +1,5 @@
 # Writes into its parent's memory by system call.
 # expect: error:PermissionError error:OSError error:KeyError error:ProcessLookupError
-# puzzle: def f(x: int):
-# puzzle:     return x == 1 + 1
 import random
 import statistics
 

@@ -1,7 +1,5 @@
 # Attaches to its parent as a debugger does.
 # expect: wrong error:PermissionError error:KeyError error:AttributeError
-# puzzle: def f(x: int):
-# puzzle:     return x == 1
 import random
 import statistics
 

@@ -1,7 +1,5 @@
 # Opens a socket for raw packets.
 # expect: error:PermissionError error:FileNotFoundError error:OSError error:ProcessLookupError error:KeyError
-# puzzle: def f(x: int):
-# puzzle:     return x >= 0
 import statistics
 
 

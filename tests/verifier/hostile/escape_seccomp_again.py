@@ -1,7 +1,5 @@
 # Asks for a filter that allows everything.
 # expect: wrong error:PermissionError error:OSError error:KeyError error:AttributeError
-# puzzle: def f(x: int):
-# puzzle:     return x > 1
 import statistics
 
 

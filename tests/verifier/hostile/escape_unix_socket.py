@@ -1,7 +1,5 @@
 # Connects to a socket by its abstract name.
 # expect: error:PermissionError error:FileNotFoundError error:OSError error:ProcessLookupError error:KeyError error:ConnectionRefusedError error:ImportError
-# puzzle: def f(x: int):
-# puzzle:     return x >= 0
 import statistics
 
 

@@ -1,7 +1,5 @@
 # Makes a user namespace in which it is root.
 # expect: error:PermissionError error:OSError error:KeyError
-# puzzle: def f(x: int):
-# puzzle:     return x == 1
 import statistics
 
 

@@ -1,7 +1,5 @@
 # Takes over the handling of page faults.
 # expect: error:PermissionError error:OSError error:KeyError
-# puzzle: def f(x: int):
-# puzzle:     return x > 0
 import statistics
 
 

@@ -1,0 +1,72 @@
+"""Every example of the verifier's README runs."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from verifier.records import ATTEMPT, VERDICT, read_tfrecord, write_tfrecord
+from verifier.service import COMPLETE
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "verifier" / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+COMMANDS = [
+    line.partition("   #")[0].split()[1:]
+    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
+ROW = {"puzzle": "def f(x: int, n=3):\n    return x == n", "solution": "def g(n=3):\n    return n"}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with the files that the examples name."""
+    (tmp_path / "attempts.jsonl").write_text(json.dumps(ROW) + "\n")
+    (tmp_path / "puzzles.jsonl").write_text(json.dumps({"puzzle": ROW["puzzle"]}) + "\n")
+    write_tfrecord(tmp_path / "attempts.tfrecord", [ROW], ATTEMPT)
+    write_tfrecord(tmp_path / "attempts" / "a.tfrecord", [ROW], ATTEMPT)
+    (tmp_path / "attempts" / COMPLETE).touch()
+    return tmp_path
+
+
+def run(place, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=place, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_python(place, number):
+    block = BLOCKS[number]
+    if "apache_beam" in block and importlib.util.find_spec("apache_beam") is None:
+        pytest.skip("Apache Beam is not installed")
+    said = run(place, "-c", block if "import" in block else f"from verifier import Pool\n{block}")
+    assert "print" not in block or said
+    if "False trivial 6" in block:
+        assert said == "False trivial 6\n"
+    if "verdicts.tfrecord" in block:
+        assert [row["outcome"] for row in read_tfrecord(place / "verdicts.tfrecord", VERDICT)] == ["accepted"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[2])
+def test_command(place, command):
+    said = run(place, *command)
+    if command[2] == "serve":
+        assert list(read_tfrecord(place / "verdicts" / "a.tfrecord", VERDICT))
+        assert "verifier_verdicts_total" in (place / "verifier.prom").read_text()
+    if command[2] == "doctor":
+        assert "isolation" in said
+
+
+def test_every_command_is_shown():
+    assert {command[2] for command in COMMANDS} == {"judge", "filter", "serve", "doctor"}
+    assert len(BLOCKS) == 4
