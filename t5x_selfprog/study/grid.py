@@ -1,9 +1,10 @@
 """The runs of a study: every combination of its axes' levels, named, and in order of what they tell.
 
-An axis is a name with labelled levels, each a list of gin bindings on top of the study's gin file:
+An axis is a name with labelled levels, each a list of gin bindings on top of the study's gin file. In gin they are
+pairs, because gin sorts the keys of a mapping when it writes one, and the order of levels matters:
 
-    {"base": {"small": ["Experiment.base='base'"], "large": ["Experiment.base='runs/base/model'"]},
-     "data": {"all": [], "300": ["Selection.max_pairs=300"]}}
+    (("base", (("small", ()), ("large", ("Experiment.base='runs/base/model'",)))),
+     ("data", (("all", ()), ("300", ("Selection.max_pairs=300",)))))
 
 Seeds are an axis of their own. One seed of everything comes before a second seed of anything, and within a seed
 the ends of the axes before their middles: a study that is stopped early is a smaller study, not half of one.
@@ -13,14 +14,28 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from verifier.errors import UserError
 
 Axes = Mapping[str, Mapping[str, Sequence[str]]]
 
 SEED = "seed"
+
+
+def axes_of(pairs: Axes | Iterable[tuple[str, Any]]) -> dict[str, dict[str, Sequence[str]]]:
+    """Axes from pairs, or from mappings. Raises UserError for what is neither."""
+    try:
+        return {
+            axis: {str(label): tuple(level) for label, level in dict(labelled).items()}
+            for axis, labelled in dict(pairs).items()
+        }
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"study.run.axes: must be pairs of a name and its labelled levels ({error})"
+        ) from error
 
 
 @dataclass(frozen=True)

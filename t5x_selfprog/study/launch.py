@@ -23,7 +23,7 @@ import t5x_selfprog.loop  # noqa: F401 (declares what the runs' gin files config
 from t5x_selfprog import gin_files
 from t5x_selfprog.run_dir import RunDir, open_run
 from t5x_selfprog.study import results
-from t5x_selfprog.study.grid import Axes, Cell, cells, in_file_order
+from t5x_selfprog.study.grid import Axes, Cell, axes_of, cells, in_file_order
 from t5x_selfprog.study.sharing import take_over
 from verifier.errors import UserError
 
@@ -36,7 +36,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
 def run(
     study_dir: str,
     gin_file: str = gin.REQUIRED,
-    axes: Axes = {},  # noqa: B006 (never changed)
+    axes: Axes | Sequence[tuple[str, Any]] = (),
     seeds: Sequence[int] = (0, 1, 2),
     bindings: Sequence[str] = (),
     transfer: str = "",
@@ -57,9 +57,12 @@ def run(
 
     Raises UserError at the end if runs failed; the others' results are written all the same.
     """
-    if transfer and transfer not in axes:
-        raise UserError(f"study.run.transfer: {transfer!r} is no axis; there are {', '.join(axes) or 'none'}")
-    grid = cells(axes, seeds, bindings)
+    levels = axes_of(axes)
+    if transfer and transfer not in levels:
+        raise UserError(
+            f"study.run.transfer: {transfer!r} is no axis; there are {', '.join(levels) or 'none'}"
+        )
+    grid = cells(levels, seeds, bindings)
     if only and only not in {cell.name for cell in grid}:
         raise UserError(f"--cell={only}: no such run; `--list` shows {len(grid)}, such as {grid[0].name}")
     if list_only:
@@ -83,7 +86,7 @@ def run(
             print(f"study: transfer: {taught.name}", file=sys.stderr)
             if not _run(taught, gin_file, root, configured):
                 failed.append(taught.name)
-    summary = results.write(study_dir, in_file_order(grid, axes), configured, transfer)
+    summary = results.write(study_dir, in_file_order(grid, levels), configured, transfer)
     if failed:
         logs = ", ".join(os.path.join(root, f"{name}.log") for name in failed[:3])
         raise UserError(

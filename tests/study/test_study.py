@@ -13,7 +13,7 @@ from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
 from t5x_selfprog.run_dir import RunDir, open_run
 from t5x_selfprog.study import launch
-from t5x_selfprog.study.grid import cells
+from t5x_selfprog.study.grid import axes_of, cells
 from t5x_selfprog.study.sharing import take_over
 from verifier.errors import UserError
 from verifier.records import PUZZLE
@@ -46,6 +46,13 @@ def test_one_seed_of_everything_comes_first_and_ends_before_middles():
 def test_what_is_no_grid_is_refused(axes, seeds, words):
     with pytest.raises(UserError, match=words):
         cells(axes, seeds)
+
+
+def test_axes_are_written_as_pairs_or_mappings():
+    pairs = (("data", (("all", ()), ("50", ("Selection.max_pairs=50",)))),)
+    assert axes_of(pairs) == axes_of(dict(pairs)) == {"data": {"all": (), "50": ("Selection.max_pairs=50",)}}
+    with pytest.raises(UserError, match="must be pairs"):
+        axes_of(("data", "all"))
 
 
 # Sharing.
