@@ -62,7 +62,7 @@ PARTS = (
         ("loop.run.controls", "control_dataset.run_control.sources"),
     ),
     Part(
-        "first puzzles and verdicts",
+        "first puzzles",
         ("probes.json", *(f"iter_000/{name}" for name in ("1_puzzles", "2_screened", "2_kept", "2_rejected"))),
         ("iter_000/2_kept/manifest.json", "iter_000/2_rejected/manifest.json"),
         _TRAINING + _EVALUATION + ("sample_solutions.", "solutions/", "judge_solutions.", "judge/"),
