@@ -32,7 +32,7 @@ class Tiers:
     window: attempts looked at together; a puzzle's attempts should fall into one window, or few.
     """
 
-    first_s: float = 0.1
+    first_s: float = 0.05
     candidates: int = 4
     window: int = 8192
 
