@@ -12,7 +12,8 @@ from typing import Any
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
 from t5x_selfprog.evaluation import clean, difficulty, held_out
-from t5x_selfprog.evaluation.evaluation import markdown_table, table
+from t5x_selfprog.evaluation.compare import ALL
+from t5x_selfprog.evaluation.table import groups_shown, markdown_table, table
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.stages import (
@@ -136,7 +137,9 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
         print(f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnels[-1])}")
     cleanliness = clean.write(run.root, context.eval_problems)
     notes = [*held_out.notes(run.root), clean.note(cleanliness, evaluations)]
-    print("\n" + table(evaluations, notes=notes))
+    shown = [(group, notes if group == ALL else ()) for group in groups_shown(evaluations)]
+    for group, about in shown:
+        print("\n" + table(evaluations, group, about))
     report = build_report(run.root)
     print(f"\nReport: {report}", file=sys.stderr)
     summary = {
@@ -147,7 +150,8 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
         "report": report,
     }
     atomic_write(os.path.join(run.root, "summary.json"), json.dumps(summary, indent=1) + "\n")
-    atomic_write(os.path.join(run.root, "table.md"), markdown_table(evaluations, notes=notes) + "\n")
+    markdown = "\n".join(markdown_table(evaluations, group, about) for group, about in shown)
+    atomic_write(os.path.join(run.root, "table.md"), markdown + "\n")
     atomic_write(os.path.join(run.root, "operative_config.gin"), gin.operative_config_str())
     return summary
 

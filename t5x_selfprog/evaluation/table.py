@@ -13,6 +13,10 @@ ARM_ORDER = ("base", "verified", "unverified", "human", "seeds_only")
 ENUMERATOR = "enumerator"
 WIDTH = 118  # columns of the notes
 NO_DIFFERENCE = "no difference shown"
+P3_PARTS = (
+    "human_eval",
+    "rest",
+)  # 150 of P3's 228 test problems come from HumanEval, none of its 155 train problems
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,12 @@ def label(evaluations: Sequence[Evaluation]) -> str:
     iteration = evaluations[0].get("iteration")
     text = f"{evaluations[0]['arm']}" + ("" if iteration is None else f" {iteration}")
     return text if len(evaluations) == 1 else f"{text} x{len(evaluations)}"
+
+
+def groups_shown(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
+    """All problems together, and P3's two parts where they are P3's."""
+    measured = evaluations[0]["pass_at_k"]
+    return (ALL, *P3_PARTS) if set(P3_PARTS) <= set(measured) else (ALL,)
 
 
 def table(evaluations: Sequence[Evaluation], group: str = ALL, notes: Sequence[str] = ()) -> str:

@@ -50,7 +50,8 @@ def finetune(args: argparse.Namespace) -> dict[str, Any]:
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog import loop
     from t5x_selfprog.evaluation import held_out
-    from t5x_selfprog.evaluation.evaluation import table
+    from t5x_selfprog.evaluation.compare import ALL
+    from t5x_selfprog.evaluation.table import groups_shown, table
     from t5x_selfprog.stages import evaluate
 
     context, iteration = _open(args, "eval", "evaluation.json")
@@ -61,7 +62,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     else:
         base = evaluate.run(context, base_model, run.base_eval, "base", None)
         found = [base, loop.measure(context, iteration, base)]
-    print(table(found, notes=held_out.notes(run.root)))
+    for group in groups_shown(found):
+        print(table(found, group, held_out.notes(run.root) if group == ALL else ()))
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
 
 

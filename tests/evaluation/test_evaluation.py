@@ -12,6 +12,7 @@ from t5x_selfprog.evaluation.evaluation import (
     summarise,
     table,
 )
+from t5x_selfprog.evaluation.table import groups_shown
 
 
 def counts(solved: dict[int, int], problems: int = 40, n: int = 100) -> list[ProblemCount]:
@@ -161,6 +162,12 @@ def test_table_says_what_cannot_be_compared():
 def test_one_group_alone():
     text = table([BASE, BETTER], group="human_eval")
     assert "20 problems (human_eval)" in text and "8/20" in text
+
+
+def test_p3_is_shown_whole_and_in_its_two_parts_and_nothing_else_is():
+    assert groups_shown([BASE, BETTER]) == ("all", "human_eval", "rest")
+    ours = BASE | {"pass_at_k": {"all": BASE["pass_at_k"]["all"], "ints": BASE["pass_at_k"]["rest"]}}
+    assert groups_shown([ours]) == ("all",)
 
 
 def test_markdown_has_the_same_cells():
