@@ -183,8 +183,10 @@ def test_flat_descriptors_and_memory():
             assert resident_kb(process) < kb + 24_000
 
 
+# A suite started in the background of a shell ignores Ctrl-C, and so would what it starts.
 PARENT = """
-import sys, threading, time
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {root!r})
 from verifier import Limits, Pool
 for _ in range(20):
@@ -216,13 +218,17 @@ def test_nothing_outlives_the_parent(isolation, number, on_interrupt):
     parent = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    workers = [int(word) for word in parent.stdout.readline().split()]
-    assert len(workers) == 2
-    assert wait_until(lambda: len(set.union(*map(family, workers))) >= 6)
-    processes = set.union(*map(family, workers))
-    parent.send_signal(number)
-    parent.wait(20)
-    parent.stdout.close()
+    try:
+        workers = [int(word) for word in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        assert wait_until(lambda: len(set.union(*map(family, workers))) >= 6)
+        processes = set.union(*map(family, workers))
+        parent.send_signal(number)
+        parent.wait(20)
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
     assert wait_until(lambda: not any(map(is_alive, processes)), 15)
 
 
