@@ -3,7 +3,11 @@
 import statistics
 
 
+def address(thing):  # what `id` would give
+    return int(object.__repr__(thing).split()[-1][:-1], 16)
+
+
 def g():
     ctypes = statistics.sys.modules["ctypes"]
-    ctypes.memmove(id(False), id(True), 32)
+    ctypes.memmove(address(False), address(True), 32)
     return 1

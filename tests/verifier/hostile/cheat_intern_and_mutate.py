@@ -3,6 +3,10 @@
 import ctypes
 
 
+def address(thing):  # what `id` would give
+    return int(object.__repr__(thing).split()[-1][:-1], 16)
+
+
 def g():
-    ctypes.memset(id(False), 1, 24)
+    ctypes.memset(address(False), 1, 24)
     return 1
