@@ -42,7 +42,12 @@ PRE_TOKENS = "|".join(
 
 
 class Tokenizer:
-    """A loaded tokenizer. The names of special tokens in a text are plain text to `encode`, never ids."""
+    """A loaded tokenizer. The names of special tokens in a text are plain text to `encode`, never ids.
+
+    Attributes:
+      start_id: what stands before every document in training, so before every prompt: the token that the
+        tokenizer itself puts there (Llama's and Gemma's `<s>`, `<bos>`), otherwise the end of the text before.
+    """
 
     def __init__(
         self,
@@ -50,12 +55,14 @@ class Tokenizer:
         eos_id: int,
         pad_id: int,
         spell: Callable[[str], bytes],
+        start_id: int | None = None,
     ) -> None:
         """spell: the bytes that a token of the vocabulary, as the backend names it, stands for."""
         backend.encode_special_tokens = True
         self._backend, self._spell = backend, spell
         self._special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
-        self._special |= {eos_id, pad_id}
+        self.start_id = eos_id if start_id is None else start_id
+        self._special |= {eos_id, pad_id, self.start_id}
         self._added = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
         self.eos_id = eos_id
         self.pad_id = pad_id
@@ -94,7 +101,7 @@ class Tokenizer:
             )
         pad_id = backend.token_to_id(names["pad_token"]) if names.get("pad_token") else None
         # GPT-2 and its kin have no padding token; end of text serves, as padded positions are masked anyway.
-        return cls(backend, eos_id, eos_id if pad_id is None else pad_id, spell)
+        return cls(backend, eos_id, eos_id if pad_id is None else pad_id, spell, _start_id(backend, names))
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without special tokens. A lone surrogate (no UTF-8 holds one) becomes U+FFFD."""
@@ -176,12 +183,25 @@ def _special_names(directory: Path) -> dict[str, str]:
             raise UserError(
                 f"{directory / name}: not JSON ({error}); copy it again from its model"
             ) from error
-        for key in ("eos_token", "pad_token"):
+        for key in ("bos_token", "eos_token", "pad_token"):
             value = config.get(key)
             value = value.get("content") if isinstance(value, dict) else value
             if value:
                 names[key] = value
+        if config.get("add_bos_token"):
+            names["added"] = "bos_token"
     return names
+
+
+def _start_id(backend: tokenizers.Tokenizer, names: dict[str, str]) -> int | None:
+    """The token that the tokenizer puts before a text; None where it puts none.
+
+    Its post-processor does, or (older files) transformers does by `add_bos_token`.
+    """
+    put = backend.encode("", add_special_tokens=True).ids
+    if put:
+        return put[0]
+    return backend.token_to_id(names.get("bos_token", "")) if "added" in names else None
 
 
 def _through_transformers(directory: Path) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
@@ -189,7 +209,8 @@ def _through_transformers(directory: Path) -> tuple[tokenizers.Tokenizer, dict[s
 
     loaded = AutoTokenizer.from_pretrained(str(directory), use_fast=True)
     backend = tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    return backend, {"eos_token": loaded.eos_token or "", "pad_token": loaded.pad_token or ""}
+    names = {name: getattr(loaded, name) or "" for name in ("bos_token", "eos_token", "pad_token")}
+    return backend, names
 
 
 def _over_bytes(

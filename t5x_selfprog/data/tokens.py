@@ -82,12 +82,12 @@ class ShiftedVocabulary(seqio.Vocabulary):
 
 
 def write_tokens(texts: Iterable[str], tokenizer: Tokenizer, output: str, shards: int = 1) -> Ledger:
-    """Writes each text between two ends of text, as the trainer sees it, in the tokenizer's own ids.
+    """Writes each text between its start and the end of text, as the trainer sees it, in the tokenizer's own ids.
 
     Ids, not the shifted ones: the records serve other readers too. A folder that holds the ids of the same texts
     is left as it is; of others it raises LedgerMismatch.
     """
-    encoded = [[tokenizer.eos_id, *ids, tokenizer.eos_id] for ids in tokenizer.encode_batch(texts)]
+    encoded = [[tokenizer.start_id, *ids, tokenizer.eos_id] for ids in tokenizer.encode_batch(texts)]
     digest = hashlib.sha256(repr(encoded).encode()).hexdigest()[:16]
     ledger = Ledger(output, stage="tokens", schema=TOKENS, shard_count=shards, seed=0, fingerprint=digest)
     for shard in ledger.pending():

@@ -42,7 +42,7 @@ def export_model(model: str, output: str, dtype: str | None = None) -> dict[str,
         _copy(path, partial, store.TOKENIZER_FILES if said is None else store.COMPANIONS)
         written = said or {
             **family.published(config),
-            "bos_token_id": tokenizer.eos_id,  # stands before every document in training, too
+            "bos_token_id": tokenizer.start_id,
             "eos_token_id": tokenizer.eos_id,
             "pad_token_id": tokenizer.pad_id,
         }

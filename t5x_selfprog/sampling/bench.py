@@ -58,7 +58,7 @@ SIZES = {
 class Numbers:
     """A vocabulary whose texts are token ids in decimal: enough to time a sampler without a tokenizer."""
 
-    eos_id = -1  # never sampled
+    eos_id, start_id = -1, None  # -1 is never sampled
 
     def __init__(self, vocab_size: int):
         self.vocab_size = vocab_size

@@ -24,6 +24,7 @@ class SamplingConfig:
         as they fit (what it saves grows with the cost of a row, so: on CPUs); 0 keeps the large grid.
       temperature, top_k, top_p: see TokenChoice.
       stop: "unindented" or "none", see StopRule.
+      document_start: prompts begin with the token that begins a document in training (`Tokenizer.start_id`).
       weights_dtype, cache_dtype: of matrices and activations, and of keys and values: "float32", "bfloat16", or
         "int8" with a scale for every output, or position and head (activations are bfloat16 then). What int8
         costs in quality: results/speed/int8.json.
@@ -40,6 +41,7 @@ class SamplingConfig:
     top_k: int = 0
     top_p: float = 1.0
     stop: str = "unindented"
+    document_start: bool = True
     weights_dtype: str = "float32"
     cache_dtype: str = "float32"
 

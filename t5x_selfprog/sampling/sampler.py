@@ -30,7 +30,7 @@ class Sampler:
 
     Attributes:
       checkpoint: the identity of the weights, for records.
-      longest_prompt: the most tokens a prompt may have.
+      longest_prompt: the most tokens a prompt may have, the start of the document included.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class Sampler:
         self._tokenizer, self._config = tokenizer, config
         self._texts = stop.token_texts(tokenizer)
         self._stop = StopRule(config.stop)  # type: ignore[arg-type]  # checked by SamplingConfig
-        prefix_tokens = tokenizer.encode(prefix) if prefix else []
+        start = [tokenizer.start_id] if config.document_start and tokenizer.start_id is not None else []
+        prefix_tokens = [*start, *tokenizer.encode(prefix)] if prefix else []
+        self._start = [] if prefix else start  # of every prompt
         room = model_config.context_length - len(prefix_tokens) - config.max_new_tokens
         self._limits = (
             f"largest prompt bucket {config.prompt_buckets[-1]}; context {model_config.context_length}, of "
@@ -88,12 +90,12 @@ class Sampler:
         self._seconds = dict.fromkeys(("prefill_s", "decode_s", "host_s"), 0.0)
 
     def prompt_tokens(self, prompt: str) -> int:
-        """Length of a prompt in tokens, the prefix not counted."""
-        return len(self._tokenizer.encode(prompt))
+        """Length of a prompt in tokens, the start of the document included, the prefix not."""
+        return len(self._start) + len(self._tokenizer.encode(prompt))
 
     def fits(self, prompt: str) -> bool:
         """Whether `sample` takes this prompt."""
-        return 1 <= self.prompt_tokens(prompt) <= self.longest_prompt
+        return bool(prompt) and self.prompt_tokens(prompt) <= self.longest_prompt
 
     def sample(self, requests: Iterable[Request], key: jax.Array) -> Iterator[list[Completion]]:
         """Samples all attempts of all requests, which are drawn as groups become free.
@@ -173,18 +175,17 @@ class Sampler:
                 yield from done
 
     def _job(self, number: int, request: Request) -> Job:
-        tokens = self._tokenizer.encode(request.prompt)
-        if not 1 <= len(tokens) <= self.longest_prompt:
+        if not self.fits(request.prompt):
             raise UserError(
-                f"The prompt of {request.item_id} has {len(tokens)} tokens; it must have 1 to "
-                f"{self.longest_prompt} ({self._limits})."
+                f"The prompt of {request.item_id} has {self.prompt_tokens(request.prompt)} tokens; it must be text "
+                f"of at most {self.longest_prompt} ({self._limits})."
             )
         if request.attempts < 0 or request.first_sample < 0:
             raise UserError(f"{request.item_id}: negative attempts or first_sample in {request}.")
         return Job(
             number=number,
             item_id=request.item_id,
-            tokens=tokens,
+            tokens=[*self._start, *self._tokenizer.encode(request.prompt)],
             at_line_start=request.prompt.endswith("\n"),
             first_sample=request.first_sample,
             end_sample=request.first_sample + request.attempts,

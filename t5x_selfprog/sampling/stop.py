@@ -23,6 +23,7 @@ class Vocabulary(Protocol):
 
     vocab_size: int
     eos_id: int
+    start_id: int | None  # begins every document; None for none
 
     def encode(self, text: str) -> list[int]: ...
 

@@ -81,5 +81,5 @@ def run(
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """A document as the model saw them in pretraining: between two ends of text."""
-    return np.asarray([tokenizer.eos_id, *tokenizer.encode(text), tokenizer.eos_id], np.int32)
+    """A document as the model saw them in pretraining: from its start to the end of text."""
+    return np.asarray([tokenizer.start_id, *tokenizer.encode(text), tokenizer.eos_id], np.int32)

@@ -44,7 +44,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def log_likelihoods(model: store.LoadedModel, texts: Sequence[str]) -> list[float]:
-    """Log-likelihood of each text after an end of text, in nats; NaN where it exceeds the context."""
+    """Log-likelihood of each text as a document's beginning, in nats; NaN where it exceeds the context."""
 
     @jax.jit
     def total(params: Any, batch: Batch) -> jax.Array:
@@ -59,7 +59,7 @@ def log_likelihoods(model: store.LoadedModel, texts: Sequence[str]) -> list[floa
             continue
         room = min(room, model.config.context_length)
         row = np.zeros((4, 1, room), np.int32)  # tokens, targets, positions, segments
-        row[0, 0, :length] = [model.tokenizer.eos_id, *ids[:-1]]
+        row[0, 0, :length] = [model.tokenizer.start_id, *ids[:-1]]
         row[1, 0, :length] = ids
         row[2, 0, :length] = np.arange(length)
         row[3, 0, :length] = 1

@@ -14,7 +14,7 @@ class ByteTokenizer:
     """Ids 0 (padding), 1 (end of text), one a byte, and a few longer tokens that only decoding meets."""
 
     LONGER = (b"\n    ", b"\n\n", b"\nx", b"  \n", b"\n\ndef", b"ab", b" a", b"return")
-    pad_id, eos_id = 0, 1
+    pad_id, eos_id, start_id = 0, 1, None
 
     def __init__(self):
         self._bytes = [b"<pad>", b"<eos>", *(bytes([i]) for i in range(256)), *self.LONGER]

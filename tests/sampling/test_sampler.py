@@ -181,12 +181,30 @@ def test_log_probabilities_are_the_models_own(sampler):
 
 def test_prompts_that_do_not_fit_are_named_and_counted(sampler):
     assert sampler.fits("a" * 24) and not sampler.fits("a" * 25) and not sampler.fits("")
-    with pytest.raises(UserError, match=r"item 9 has 25 tokens.*1 to 24"):
+    with pytest.raises(UserError, match=r"item 9 has 25 tokens.*at most 24"):
         list(sampler.sample([Request("fine", "a", 1), Request("item 9", "a" * 25, 1)], KEY))
     tight = make(prefix="p" * 130, prompt_buckets=(8, 64))
     assert tight.longest_prompt == MODEL.context_length - 130 - 12
     with pytest.raises(UserError, match=r"prefix takes 150"):
         make(prefix="p" * 150)
+
+
+@pytest.mark.parametrize("prefix", ["", "xy\n\n"])
+def test_every_prompt_begins_with_the_token_that_begins_a_document(prefix):
+    """As in training. Spelled out in the prompt, the same token gives the same attempts."""
+
+    class Starting(ByteTokenizer):
+        start_id = ord("S") + 2
+
+    def texts(tokenizer, text, **changes):
+        config = SamplingConfig(**BASE | FEW_PROGRAMS | changes)
+        before, prompt = (text[: -len("ab")], "ab") if prefix else ("", text)
+        sampler = Sampler(MODEL, random_params(MODEL), tokenizer, config, checkpoint="abc", prefix=before)
+        return [c.text for cs in sampler.sample([Request("x", prompt, 4)], KEY) for c in cs]
+
+    plain, spelled = f"{prefix}ab", f"S{prefix}ab"
+    assert texts(Starting(), plain) == texts(ByteTokenizer(), spelled) != texts(ByteTokenizer(), plain)
+    assert texts(Starting(), plain, document_start=False) == texts(ByteTokenizer(), plain)
 
 
 def test_out_of_memory_says_what_was_asked_and_what_to_lower(monkeypatch):
