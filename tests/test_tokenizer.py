@@ -215,7 +215,9 @@ def test_a_tokenizer_of_llamas_kind_encodes_texts_as_they_are(tmp_path, metaspac
 
 
 def test_documents_start_as_the_tokenizer_starts_them(tmp_path, shipped):
-    assert shipped.start_id == shipped.eos_id  # ours puts nothing before a text: it follows the end of another
+    assert (
+        shipped.start_id == shipped.eos_id
+    )  # ours puts nothing before a text: it follows the end of another
     llama = sentencepiece_like(tmp_path, metaspace=True)
     assert llama.start_id == llama.eos_id
     config = {"eos_token": "</s>", "bos_token": {"content": "<s>"}, "add_bos_token": True}
@@ -223,7 +225,9 @@ def test_documents_start_as_the_tokenizer_starts_them(tmp_path, shipped):
     assert Tokenizer.load(tmp_path).start_id == 1 != llama.eos_id
     # What tokenizer.json itself says stands above it.
     backend = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    backend.post_processor = tokenizers.processors.TemplateProcessing("<unk> $A", special_tokens=[("<unk>", 0)])
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        "<unk> $A", special_tokens=[("<unk>", 0)]
+    )
     backend.save(str(tmp_path / "tokenizer.json"))
     loaded = Tokenizer.load(tmp_path)
     assert loaded.start_id == 0 and loaded.encode("def") == llama.encode("def")

@@ -9,7 +9,6 @@ import contextlib
 import mmap
 import os
 import struct
-from array import array
 from collections.abc import Iterator
 
 # bytes of records written, item in progress (-1: none), CPU seconds of the child when it began that item
@@ -47,21 +46,20 @@ class Area:
     def has_room(self, size: int) -> bool:
         return self._used + _RECORD.size + size <= self.capacity
 
-    def append(self, item: int, *parts: "bytes | array") -> None:
+    def append(self, item: int, *parts: bytes) -> None:
         """Write a record, its parts one after another; the item is thereby no longer in progress.
 
         Raises ValueError where there is no room; nothing is written then.
         """
-        views = [memoryview(part).cast("B") for part in parts]
-        size = sum(view.nbytes for view in views)
+        size = sum(map(len, parts))
         if not self.has_room(size):
             raise ValueError(f"no room for {size} bytes")
         at = _HEADER.size + self._used
         _RECORD.pack_into(self._map, at, item, size)
         at += _RECORD.size
-        for view in views:
-            self._view[at : at + view.nbytes] = view
-            at += view.nbytes
+        for part in parts:
+            self._view[at : at + len(part)] = part
+            at += len(part)
         self._used = at - _HEADER.size
         _HEADER.pack_into(self._map, 0, self._used, -1, 0.0)
 

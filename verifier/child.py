@@ -153,7 +153,7 @@ def run_solutions(
             status, detail, answer = solve(code, attempt, runtime, limits.output_bytes, plain=plain)
         if printed.count > printed.limit:
             status, detail, answer = "output_limit", "printed too much", []
-        if answer and not area.has_room(sum(memoryview(part).nbytes for part in answer) + REPORT_BYTES):
+        if answer and not area.has_room(sum(map(len, answer)) + REPORT_BYTES):
             area.append(item, pack_report(FULL, "", 0.0, 0))
             return
         if answer:
@@ -183,18 +183,24 @@ class Twins:
     """Programs of one puzzle that compile to the same code: as syntax trees they are equal."""
 
     def __init__(self) -> None:
-        self._alike: dict[tuple, list[tuple[CodeType, int]]] = {}
+        # by what is cheap to compare: the first item, and once there is a second, items by their identity
+        self._first: dict[tuple, tuple[CodeType, int]] = {}
+        self._same: dict[tuple, dict[bytes, int]] = {}
 
     def first(self, attempt: Attempt, code: CodeType) -> int:
         """The item that had this code first."""
-        # nearly all differ in this already, and it costs next to nothing
-        rough = attempt.group, not attempt.quoted, *(c.co_code for c in code.co_consts if type(c) is CodeType)
-        alike = self._alike.setdefault(rough, [])
-        for other, item in alike:
-            if identity(other) == identity(code):
-                return item
-        alike.append((code, attempt.item))
-        return attempt.item
+        # nearly all differ in this already, and it costs a tenth of an identity
+        rough: list[Any] = [attempt.group, not attempt.quoted]
+        for part in code.co_consts:
+            if type(part) is CodeType:
+                rough += [part.co_code, *(x for x in part.co_consts if type(x) is not CodeType)]
+        key = tuple(rough)
+        other, item = self._first.setdefault(key, (code, attempt.item))
+        if other is code:
+            return item
+        if key not in self._same:
+            self._same[key] = {identity(other): item}
+        return self._same[key].setdefault(identity(code), attempt.item)
 
 
 def identity(code: CodeType) -> bytes:

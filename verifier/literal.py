@@ -14,15 +14,15 @@ Layout: one tag byte, then for lists of one scalar type a packed array, else the
 """
 
 import struct
-from array import array
 from collections.abc import Callable
+from itertools import accumulate
 from operator import countOf
 from typing import Any
 
 MAX_DEPTH = 64  # containers within containers
-MAX_WIDTH = 64  # bytes of an integer in a packed list
+MAX_WIDTH = 64  # bytes of an integer in a list whose integers all take as many
 
-Part = bytes | array
+Part = bytes
 Buffer = bytes | memoryview
 
 _COUNT = struct.Struct("<I")
@@ -129,36 +129,40 @@ def _encode_list(value: list, parts: list[Part], room: int, depth: int) -> int:
         elif kind is str:
             packed = _pack_texts(value, count)
         elif kind is float:
-            packed = [_HEAD.pack(b"D", count), array("d", value)]
+            packed = [_HEAD.pack(b"D", count), struct.pack(f"<{count}d", *value)]
     if packed is None:
         return _encode_items(b"l", value, count, parts, room, depth)
-    room -= sum(memoryview(part).nbytes for part in packed)
+    room -= sum(map(len, packed))
     if room < 0:
         raise LiteralTooBig("the value exceeds the size limit")
     parts += packed
     return room
 
 
-def _pack_ints(value: list[int], count: int) -> list[Part] | None:
-    """32 bits each if that is enough, or 64; else all as wide as the widest, unless that is wasteful (None)."""
-    if count < 8:  # the plain way is quicker for few
-        try:
-            return [_HEAD.pack(b"I", count) + struct.pack(f"<{count}q", *value)]
-        except struct.error:
-            return None
+# struct does in half the time what array and memoryview do
+
+
+def _pack_ints(value: list[int], count: int) -> list[Part]:
+    """32 bits each if that is enough, or 64; else all as wide as the widest, or each as wide as it is."""
     for tag, letter in ((b"J", "i"), (b"I", "q")):
         try:
-            return [_HEAD.pack(tag, count), array(letter, value)]
-        except OverflowError:
+            return [_HEAD.pack(tag, count) + struct.pack(f"<{count}{letter}", *value)]
+        except struct.error:
             continue
-    width = max(map(int.bit_length, value)) // 8 + 1
-    if width > MAX_WIDTH:
-        return None
-    data = b"".join([number.to_bytes(width, "little", signed=True) for number in value])
-    return [_HEAD.pack(b"W", count), _COUNT.pack(width), data]
+    widths = [bits // 8 + 1 for bits in map(int.bit_length, value)]
+    width = max(widths)
+    if width <= MAX_WIDTH:
+        data = b"".join([number.to_bytes(width, "little", signed=True) for number in value])
+        return [_HEAD.pack(b"W", count), _COUNT.pack(width), data]
+    numbers = zip(value, widths, strict=True)
+    data = b"".join([number.to_bytes(size, "little", signed=True) for number, size in numbers])
+    return [_HEAD.pack(b"V", count) + struct.pack(f"<{count}I", *widths), data]
 
 
 def _pack_texts(value: list[str], count: int) -> list[Part]:
+    text = "".join(value)
+    if text.isascii():
+        return [_HEAD.pack(b"S", count) + struct.pack(f"<{count}I", *map(len, value)), text.encode()]
     texts = [text.encode("utf-8", "surrogatepass") for text in value]
     return [_HEAD.pack(b"S", count) + struct.pack(f"<{count}I", *map(len, texts)), *texts]
 
@@ -247,15 +251,13 @@ def _decode_str(data: Buffer, at: int) -> tuple[str, int]:
     return str(part, "utf-8", "surrogatepass"), at
 
 
-def _decode_array(letter: Any, size: int) -> Callable[[Buffer, int], tuple[list, int]]:
+def _decode_array(letter: str, size: int) -> Callable[[Buffer, int], tuple[list, int]]:
     def decoder(data: Buffer, at: int) -> tuple[list, int]:
         count, at = _read_count(data, at)
         end = at + count * size
         if end > len(data):
             raise CorruptLiteral(f"{count} numbers announced, {len(data) - at} bytes left")
-        numbers = array(letter)
-        numbers.frombytes(data[at:end])
-        return numbers.tolist(), end
+        return list(struct.unpack_from(f"<{count}{letter}", data, at)), end
 
     return decoder
 
@@ -269,19 +271,31 @@ def _decode_wide_ints(data: Buffer, at: int) -> tuple[list[int], int]:
     end = at + count * width
     if not 0 < width <= MAX_WIDTH or end > len(data):
         raise CorruptLiteral(f"{count} numbers of {width} bytes announced, {len(data) - at} bytes left")
-    starts = range(at, end, width)
-    return [int.from_bytes(data[start : start + width], "little", signed=True) for start in starts], end
+    numbers = struct.iter_unpack(f"{width}s", data[at:end])
+    return [int.from_bytes(number, "little", signed=True) for (number,) in numbers], end
+
+
+def _decode_pieces(data: Buffer, at: int) -> tuple[bytes, list[slice], int]:
+    """What is packed as a list of lengths and all the pieces; where each piece lies in it; and its end."""
+    lengths, at = _decode_lengths(data, at)
+    end = at + sum(lengths)
+    if end > len(data):
+        raise CorruptLiteral(f"{sum(lengths)} bytes announced, {len(data) - at} left")
+    ends = list(accumulate(lengths, initial=0))
+    return bytes(data[at:end]), list(map(slice, ends, ends[1:])), end
+
+
+def _decode_long_ints(data: Buffer, at: int) -> tuple[list[int], int]:
+    data, pieces, end = _decode_pieces(data, at)
+    return [int.from_bytes(data[piece], "little", signed=True) for piece in pieces], end
 
 
 def _decode_texts(data: Buffer, at: int) -> tuple[list[str], int]:
-    lengths, at = _decode_lengths(data, at)
-    if sum(lengths) > len(data) - at:
-        raise CorruptLiteral(f"{sum(lengths)} bytes of text announced, {len(data) - at} left")
-    texts = []
-    for length in lengths:
-        texts.append(str(data[at : at + length], "utf-8", "surrogatepass"))
-        at += length
-    return texts, at
+    data, pieces, end = _decode_pieces(data, at)
+    if data.isascii():
+        text = str(data, "ascii")
+        return [text[piece] for piece in pieces], end
+    return [str(data[piece], "utf-8", "surrogatepass") for piece in pieces], end
 
 
 _DECODERS: dict[int, Callable[[Buffer, int], tuple[Any, int]]] = {
@@ -299,6 +313,7 @@ _DECODERS: dict[int, Callable[[Buffer, int], tuple[Any, int]]] = {
     ord("D"): _decode_array("d", 8),
     ord("S"): _decode_texts,
     ord("W"): _decode_wide_ints,
+    ord("V"): _decode_long_ints,
 }
 
 
@@ -320,7 +335,7 @@ PROOFS: dict[str, bytes] = {
     "int": b"qi",
     "float": b"d",
     "str": b"s",
-    "List[int]": b"IJW",
+    "List[int]": b"IJWV",
     "List[float]": b"D",
     "List[str]": b"S",
 }

@@ -23,7 +23,10 @@ class Vocabulary(Protocol):
 
     vocab_size: int
     eos_id: int
-    start_id: int | None  # begins every document; None for none
+
+    @property
+    def start_id(self) -> int | None:
+        """Begins every document; None for none."""
 
     def encode(self, text: str) -> list[int]: ...
 
