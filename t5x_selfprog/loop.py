@@ -11,6 +11,7 @@ from typing import Any
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog import hosts
 from t5x_selfprog.evaluation import clean, difficulty, held_out
 from t5x_selfprog.evaluation.compare import ALL
 from t5x_selfprog.evaluation.table import groups_shown, markdown_table, table
@@ -78,8 +79,10 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         lambda: sample_solutions.run(context, iteration),
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
     )
+    judge_solutions.finish(context, iteration)
     store = os.path.join(context.run.iteration(iteration), "difficulty.jsonl")
-    difficulty.write(store, difficulty.difficulties(context.run.read(iteration, "verdicts")))
+    if hosts.is_first():
+        difficulty.write(store, difficulty.difficulties(context.run.read(iteration, "verdicts")))
     return filter_puzzles.write_funnel(context, iteration, solved=_solved(context.run, iteration))
 
 
@@ -127,6 +130,8 @@ def control(context: Context, arm: str, iterations: int, steps: int, base: dict[
 
 
 def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: int) -> dict[str, Any]:
+    if not hosts.is_first():
+        return {}
     from t5x_selfprog.report.build import build_report
 
     run = context.run

@@ -87,6 +87,13 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
     function = resolve(command.target)
     from t5x_selfprog import gin_errors
 
+    if getattr(parsed, "hosts", None):
+        from t5x_selfprog import hosts
+
+        hosts.connect(parsed.hosts)
+        if not hosts.is_first():
+            os.environ["SELFPROG_QUIET"] = "1"
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (host 0 speaks, until the process ends)
     gin_paths = _configure(command, parsed)
     with gin_errors.explain_calls(gin_paths):
         if command.name == "run":
@@ -114,6 +121,10 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
             )
         named = [saved]
     paths = gin_files.load(named, parsed.gin_bindings)
+    if getattr(parsed, "hosts", None):
+        from t5x_selfprog import hosts, versions
+
+        hosts.require_same(versions.versions() | gin_files.bindings())
     if command.run_dir == "writes":
         run_dir.open_run(parsed.run_dir, gin_files.bindings(), gin_files.config_text())
     return paths
@@ -162,6 +173,13 @@ def _add_common(parser: argparse.ArgumentParser, command: Command) -> None:
         parser.set_defaults(run_dir=None)
     else:
         parser.add_argument("--run_dir", metavar="DIR", help="where the run keeps everything it makes")
+    if command.run_dir == "writes":
+        parser.add_argument(
+            "--hosts",
+            metavar="H",
+            help="several processes as one run: auto (Cloud TPU, SLURM, GKE) or ADDRESS:PORT,COUNT,INDEX; started "
+            "alike on each, with a --run_dir that all see",
+        )
     if command.configured_by:
         parser.add_argument(
             "--gin_file",

@@ -35,16 +35,22 @@ DEFAULT_RULES: dict[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """A mesh by axis name and size; one size may be -1 (whatever devices are left)."""
+    """A mesh by axis name and size; one of the three sizes may be -1 (whatever devices are left).
+
+    sampling_tensor: how many devices share a copy of the weights while sampling, where every copy takes prompts of
+      its own; None is `tensor`. More only where a copy and its caches do not fit: decoding then waits for the
+      devices to exchange activations in every layer.
+    """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    sampling_tensor: int | None = None
 
     def make(self, devices: list[jax.Device] | None = None) -> Mesh:
         """Raises UserError where the sizes do not multiply to the number of devices."""
         devices = list(jax.devices() if devices is None else devices)
-        sizes = dataclasses.asdict(self)
+        sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
         known = math.prod(size for size in sizes.values() if size != -1)
         free = [name for name, size in sizes.items() if size == -1]
         if len(free) > 1 or len(devices) % known or (not free and known != len(devices)):
@@ -108,6 +114,23 @@ class Partitioner:
             return NamedSharding(self.mesh, PartitionSpec(*parts))
 
         return jax.tree.map(one, axes_tree, shapes, is_leaf=lambda x: isinstance(x, tuple))
+
+    def for_sampling(self, tensor: int | None = None) -> "Partitioner":
+        """The same devices in the layout of sampling: `tensor` neighbours hold a copy of the weights together.
+
+        No weight is split along `embed`, which would be gathered in every decoding step. None: as many as here.
+        Raises UserError where groups of so many do not make up the mesh.
+        """
+        tensor = tensor or self.mesh.shape["tensor"]
+        if self.mesh.size % tensor:
+            ways = [n for n in range(1, self.mesh.size + 1) if self.mesh.size % n == 0]
+            raise UserError(
+                f"MeshConfig.sampling_tensor={tensor} does not divide the mesh's {self.mesh.size} devices: "
+                f"choose one of {', '.join(map(str, ways))}."
+            )
+        grid = self.mesh.devices.reshape(-1, 1, tensor)
+        mesh = Mesh(grid, self.mesh.axis_names, axis_types=(AxisType.Auto,) * grid.ndim)
+        return Partitioner(mesh, {**self.rules, "embed": ()})
 
     @property
     def replicated(self) -> NamedSharding:

@@ -74,6 +74,11 @@ _BENCH = (
     ),
     Option("--chunk_steps", "sample: steps between looks by the host (%(default)s)", {**_INT, "default": 16}),
     Option("--repeat", "sample: timed runs, the median counts (%(default)s)", {**_INT, "default": 1}),
+    Option(
+        "--profile",
+        "one more run under JAX's profiler: its trace goes here, operations by time into the result",
+        {"metavar": "DIR", "default": ""},
+    ),
     Option("--seq", "train: tokens of a row (%(default)s)", {**_INT, "default": 512}),
     Option("--steps", "train: timed steps (%(default)s)", {**_INT, "default": 4}),
     Option(
@@ -310,6 +315,48 @@ COMMANDS = (
         options=(
             Option("--output", "a folder (RUN/export)", {"metavar": "DIR"}),
             Option("--formats", "jsonl, parquet or both (%(default)s)", {"default": "jsonl,parquet"}),
+        ),
+    ),
+    Command(
+        "plan",
+        "does a run fit a TPU slice, how long will it take, what will it cost?",
+        "Compiles the train step, prefill and decoding of a run for slices that are not here, with the TPU compiler "
+        "(pip install 't5x_selfprog[plan]'; no TPU needed), and says what fits, estimated tokens a second, MFU, "
+        "chip-hours, dollars, and the verifier's cores. Two minutes a slice.",
+        (
+            "plan --gin_file=paper_gpt_neo_2p7b --slice=v5e_64",
+            "plan --gin_file=paper_gpt_neo_125m --slice=all --save=plans.json",
+            "plan --gin_file=paper_gpt_neo_125m --model=qwen2p5_coder_1p5b --slice=v5e_8,v6e_64",
+        ),
+        "t5x_selfprog.plan.command:command",
+        run_dir="unused",
+        configured_by=_LOOP,
+        options=(
+            Option(
+                "--slice", "v4_8, v5e_64, ... (gin/slices), several with commas, or all", {"required": True}
+            ),
+            Option(
+                "--model", "its shape: a folder, or a file of gin/models (Experiment.base)", {"metavar": "M"}
+            ),
+            Option("--batch", "rows of a training step (finetune.run.batch_size)", _INT),
+            Option(
+                "--largest_batch",
+                "find the most rows that fit: one more compilation",
+                {"action": "store_true"},
+            ),
+            Option("--price", "dollars for a chip-hour (list price)", {"type": float, "metavar": "USD"}),
+            Option(
+                "--simulate",
+                "the run as events: waiting for verdicts, preemptions, stragglers",
+                {"action": "store_true"},
+            ),
+            Option(
+                "--preemptions_per_hour",
+                "of the whole slice, to simulate (%(default)s)",
+                {"type": float, "default": 0.0, "metavar": "R"},
+            ),
+            Option("--pilot", "a finished run whose yields to assume", {"metavar": "RUN"}),
+            Option("--save", "write the plan here, as JSON", {"metavar": "F"}),
         ),
     ),
     Command(

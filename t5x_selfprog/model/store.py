@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from t5x_selfprog import hosts
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.tensor_files import (
@@ -87,10 +88,10 @@ class Identity:
 
 
 def weights_identity(params: network.Params) -> str:
-    """The identity of weights in memory."""
+    """The identity of weights in memory; collective where they lie on several hosts."""
     identity = Identity()
     for path, value in sorted(flatten(params).items()):
-        array = np.asarray(jax.device_get(value))
+        array = hosts.whole(value)
         identity.begin(path, array.shape)
         identity.add(array)
     return identity.hex()

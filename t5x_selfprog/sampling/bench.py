@@ -13,12 +13,13 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from t5x_selfprog import machine
+from t5x_selfprog import machine, profile
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
 from verifier.errors import UserError
 
+SHOWN = 12  # operations of a profile in the result
 SETTINGS = (
     "size", "model", "prompt", "new", "attempts", "prompts", "batch", "dtype", "weights_dtype", "cache_dtype",
     "chunk_steps", "repeat",
@@ -122,6 +123,9 @@ def measure(args: argparse.Namespace) -> dict:
         tokens = sum(c.n_tokens for done in sampler.sample(requests, jax.random.key(repeat)) for c in done)
         seconds, after = time.perf_counter() - start, sampler.stats()
         runs.append((seconds, {name: after[name] - before[name] for name in after}))
+    if args.profile:
+        with profile.capture(args.profile):
+            list(sampler.sample(requests, jax.random.key(args.repeat)))
     seconds, spent = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
     steps = spent["row_steps"] / rows
     return {
@@ -138,6 +142,7 @@ def measure(args: argparse.Namespace) -> dict:
         "row_occupancy": spent["tokens"] / spent["row_steps"],
         "compile_s": sampler.stats()["compile_s"],
         **roofline(model, config, steps / spent["decode_s"]),
+        **({"profile": profile.by_operation(args.profile)[:SHOWN]} if args.profile else {}),
         **machine.memory(),
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from t5x_selfprog import machine
+from t5x_selfprog import hosts, machine
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
@@ -148,7 +148,9 @@ class Engine:
 
     def _put(self, tree: Any) -> Any:
         """Host arrays to the device, whole on each."""
-        return jax.device_put(tree, None if self._partitioner is None else self._partitioner.replicated)
+        if self._partitioner is None:
+            return jax.device_put(tree)
+        return hosts.place(tree, self._partitioner.replicated)
 
 
 def _bytes(tree: Any) -> int:

@@ -58,6 +58,13 @@ def prepare(
     return jax.block_until_ready(cut(params))
 
 
+def abstract_weights(config: ModelConfig, weights_dtype: str, partitioner: Partitioner) -> SamplingWeights:
+    """Shapes and shardings of what `prepare` makes; nothing is allocated."""
+    shapes = jax.eval_shape(_cut(config, weights_dtype, None), network.abstract_params(config))
+    shardings = _shardings(config, weights_dtype, partitioner)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
 @functools.lru_cache(maxsize=8)
 def _cut(
     config: ModelConfig, weights_dtype: str, layout: tuple[tuple, Any] | None

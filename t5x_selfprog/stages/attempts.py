@@ -4,7 +4,10 @@ Both work from ledger to ledger, shard by shard; judging follows the sampling of
 runs, on the host's own cores, so that the accelerator never waits for a verdict.
 """
 
+import collections
+import contextlib
 import dataclasses
+import functools
 import itertools
 import sys
 import threading
@@ -13,6 +16,7 @@ from typing import Any
 
 import jax
 
+from t5x_selfprog import hosts
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.prompts import (
     BLANK_LINE,
@@ -25,13 +29,15 @@ from t5x_selfprog.puzzles.prompts import (
 )
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
 from t5x_selfprog.stages.context import Context
-from verifier import Limits, Pool
+from verifier import Limits, Pool, Verdict
+from verifier.certify import judge_and_certify
 from verifier.errors import UserError
 from verifier.generality import measure_generality
 from verifier.records import ATTEMPT, VERDICT
 
 POLL_S = 0.2
 NAMED = 5  # puzzles that a message lists
+COUNTED = ("accepted", "unstable", "infrastructure")  # outcomes, in the ledger of verdicts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +92,7 @@ def sample_attempts(
     named on standard error.
     """
     ledger = context.ledger(path, "solutions", ATTEMPT)
-    pending = ledger.pending()
+    pending = context.pending(ledger)
     if pending:
         loaded = context.model(model)
         blocks = tutorial_blocks(prompt.tutorial)
@@ -111,7 +117,8 @@ def sample_attempts(
                 with context.pool(allocation.limits) as pool:
                     records = _sample_in_rounds(sampler, pool, fitting, key, attempts, allocation)
                 bar.update(len(fitting) * attempts)
-            ledger.commit(
+            context.commit(
+                ledger,
                 shard,
                 records,
                 tokens=sum(r["n_tokens"] for r in records),
@@ -125,7 +132,7 @@ def sample_attempts(
                 f"{sampler.longest_prompt} tokens: {', '.join(too_long[:NAMED])}{' ...' * (len(too_long) > NAMED)}",
                 file=sys.stderr,
             )
-    ledger.finish()
+    context.finish(ledger)
 
 
 def _sample(
@@ -176,8 +183,12 @@ def _sample_in_rounds(
                         judged.append(i)
                         yield record
 
-        for number, verdict in enumerate(pool.judge(candidates())):
-            accepted[judged[number]] += verdict.accepted
+        if hosts.is_first():
+            for number, verdict in enumerate(pool.judge(candidates())):
+                accepted[judged[number]] += verdict.accepted
+        else:
+            collections.deque(candidates(), maxlen=0)  # sampling is everybody's, judging is not
+        accepted = hosts.agree(accepted)
     return [record for found in records for record in found]
 
 
@@ -188,33 +199,47 @@ def judge_attempts(
     *,
     limits: Limits,
     generality_trials: int = 0,
+    certify_seed: int | None = None,
     writer_alive: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Judges the attempts in one ledger into another, following it shard by shard as it grows.
+    """Judges the attempts in one ledger into another, following it shard by shard as it grows: this host's shards.
+
+    The ledger is complete after `finish_verdicts`, which may not run in a thread beside device work.
 
     With `generality_trials`, every accepted solution runs again on that many resampled arguments of its puzzle,
-    and the share that passes is stored as `generality` (absent where there is nothing to resample).
+    and the share that passes is stored as `generality` (absent where there is nothing to resample). With
+    `certify_seed`, it runs again under that hash seed, and is `unstable` if it does not pass.
     """
     ledger = context.ledger(path, "verdicts", VERDICT)
-    if ledger.pending():
+    mine = [shard for shard in ledger.pending() if hosts.is_mine(shard)]
+    if mine:
         source = context.ledger(attempts_path, "solutions", ATTEMPT)
-        with context.pool(limits) as pool:
+        with contextlib.ExitStack() as pools:
+            pool = pools.enter_context(context.pool(limits))
+            judge: Callable[[list[dict[str, Any]]], Iterator[Verdict]] = pool.judge
+            if certify_seed is not None:
+                exact = dataclasses.replace(limits, tiers=None)
+                other = pools.enter_context(context.pool(exact, certify_seed))
+                judge = functools.partial(judge_and_certify, pool=pool, other=other)
             for shard in source.follow(POLL_S, writer_alive):
-                if shard not in ledger.pending():
+                if shard not in mine:
                     continue
                 records = list(source.read(shard))
                 # The pool judges the same text at the same puzzle once; every attempt keeps its verdict, so n and c do.
-                judged = [v.as_record(r) for r, v in zip(records, pool.judge(records), strict=True)]
+                judged = [v.as_record(r) for r, v in zip(records, judge(records), strict=True)]
                 if generality_trials:
                     _measure_generality(pool, judged, generality_trials)
                 ledger.commit(
                     shard,
                     judged,
                     distinct=len({(record["puzzle"], record["solution"]) for record in records}),
-                    accepted=sum(record["outcome"] == "accepted" for record in judged),
-                    infrastructure=sum(record["outcome"] == "infrastructure" for record in judged),
+                    **{name: sum(record["outcome"] == name for record in judged) for name in COUNTED},
                 )
-    ledger.finish()
+
+
+def finish_verdicts(context: Context, path: str) -> None:
+    """Completes a ledger of verdicts once all hosts have judged their shards. Collective."""
+    context.finish(context.ledger(path, "verdicts", VERDICT))
 
 
 def _measure_generality(pool: Pool, judged: list[dict[str, Any]], trials: int) -> None:

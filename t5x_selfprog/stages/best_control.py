@@ -15,6 +15,7 @@ import os
 from typing import Any
 
 import gin
+from t5x_selfprog import hosts
 from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.stages import evaluate, finetune
 from t5x_selfprog.stages.context import Context
@@ -58,7 +59,8 @@ def run(
             {"steps": count, "checkpoints": checkpoints, "dev": evaluation["pass_at_k"]["all"][str(k)]}
         )
     best = max(found, key=lambda item: item["dev"]["estimate"])
-    atomic_write(os.path.join(root, "choice.json"), json.dumps({"k": k, "tried": found}, indent=1) + "\n")
+    if hosts.is_first():
+        atomic_write(os.path.join(root, "choice.json"), json.dumps({"k": k, "tried": found}, indent=1) + "\n")
     output = context.run.control(f"{arm}_best", "eval")
     return evaluate.run(context, best["checkpoints"], output, f"{arm}_best", iterations - 1, base)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import gin
+from t5x_selfprog import hosts
 from t5x_selfprog.evaluation.contamination import Protected
 from t5x_selfprog.evaluation.difficulty import learnability
 from t5x_selfprog.evaluation.diversity import concepts
@@ -76,6 +77,7 @@ class Selection:
         return learnable * (1.0 - (1.0 - self.easy_weight) * (rate - self.easy_rate) / (1.0 - self.easy_rate))
 
 
+@hosts.first_alone("dataset built")
 @gin.configurable(module="build_dataset")
 def run(
     context: Context,
@@ -95,6 +97,7 @@ def run(
     _write(context, context.run.stage(iteration, "dataset"), pairs, selection)
 
 
+@hosts.first_alone("control dataset built")
 @gin.configurable(module="control_dataset")
 def run_control(
     context: Context,

@@ -34,6 +34,7 @@ def verify(args: argparse.Namespace) -> dict[str, Any]:
 
     context, iteration = _open(args, "verdicts")
     judge_solutions.run(context, iteration)
+    judge_solutions.finish(context, iteration)
     outcomes = histogram(record["outcome"] for record in context.run.read(iteration, "verdicts"))
     for outcome, count in outcomes.items():
         print(f"  {outcome:<24} {count:>9,}")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 
 import gin
+from t5x_selfprog import hosts
 from t5x_selfprog.compilation import keep_compiled
 from t5x_selfprog.model import store
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -67,6 +68,10 @@ class Context:
         return Partitioner(self.experiment.mesh.make())
 
     @functools.cached_property
+    def sampling_partitioner(self) -> Partitioner:
+        return self.partitioner.for_sampling(self.experiment.mesh.sampling_tensor)
+
+    @functools.cached_property
     def problems(self) -> list[Problem]:
         return load_problems(self.experiment.problems, docstrings=self.experiment.docstrings)
 
@@ -94,6 +99,22 @@ class Context:
             fingerprint=self.run.fingerprint,
         )
 
+    def pending(self, ledger: Ledger) -> list[int]:
+        """Shards that are not committed, as host 0 sees it. Collective."""
+        return hosts.agree(ledger.pending())
+
+    def commit(self, ledger: Ledger, shard: int, records: Any, **counters: int | float) -> None:
+        """Writes a shard, on the host whose it is. All hosts hold the records."""
+        if hosts.is_mine(shard):
+            ledger.commit(shard, records, **counters)
+
+    def finish(self, ledger: Ledger, **counters: int | float) -> None:
+        """Completes a ledger once every host has written its shards. Collective."""
+        hosts.barrier(f"{ledger.path} written")
+        if hosts.is_first():
+            ledger.finish(**counters)
+        hosts.barrier(f"{ledger.path} finished")
+
     def shard_of(self, items: list[Any], shard: int) -> list[Any]:
         """The `shard`-th of as many nearly equal runs of `items` as there are shards."""
         count = self.experiment.shards
@@ -112,7 +133,7 @@ class Context:
         model = self.model(path)
         return Sampler(
             model.config, model.params, model.tokenizer, sampling,
-            checkpoint=model.identity, prefix=prefix, partitioner=self.partitioner,
+            checkpoint=model.identity, prefix=prefix, partitioner=self.sampling_partitioner,
         )  # fmt: skip
 
     def key(self, iteration: int, stage: str) -> jax.Array:
@@ -121,6 +142,6 @@ class Context:
         return jax.random.fold_in(key, zlib.crc32(stage.encode()) & 0x7FFFFFFF)
 
     @contextlib.contextmanager
-    def pool(self, limits: Limits) -> Iterator[Pool]:
-        with Pool(workers=self.experiment.workers, limits=limits) as pool:
+    def pool(self, limits: Limits, hash_seed: int = 0) -> Iterator[Pool]:
+        with Pool(workers=self.experiment.workers, limits=limits, hash_seed=hash_seed) as pool:
             yield pool

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gin
+from t5x_selfprog import hosts
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.enumerator import guesses
 from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
@@ -21,7 +22,7 @@ from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.source import lenient_python, short_hash
 from t5x_selfprog.sampling.sampler import SamplingConfig
-from t5x_selfprog.stages.attempts import judge_attempts, overlapped, sample_attempts
+from t5x_selfprog.stages.attempts import finish_verdicts, judge_attempts, overlapped, sample_attempts
 from t5x_selfprog.stages.context import Context
 from verifier import Limits, parse_puzzle
 from verifier.shards import Ledger, atomic_write
@@ -47,27 +48,26 @@ def run(
     `base` is the base model's evaluation on the same problems, for paired differences.
     """
     limits.require_exact("evaluate")
-    done = read(output)
+    done = hosts.agree(read(output))
     if done is not None:
         return done
     problems = context.eval_problems if problems is None else problems
     split = split or context.experiment.eval_split
-    held_out.record(
-        context.run.root,
-        {
-            "split": split,
-            "arm": arm,
-            "iteration": iteration,
-            "model": model,
-            "output": os.path.relpath(output, context.run.root),
-            "problems": len(problems),
-            "problem_set": short_hash("".join(sorted(problem.puzzle_id for problem in problems))),
-            "attempts": attempts,
-            "temperature": sampling.temperature,
-            "seed": context.experiment.seed,
-            "config": context.run.fingerprint,
-        },
-    )
+    look = {
+        "split": split,
+        "arm": arm,
+        "iteration": iteration,
+        "model": model,
+        "output": os.path.relpath(output, context.run.root),
+        "problems": len(problems),
+        "problem_set": short_hash("".join(sorted(problem.puzzle_id for problem in problems))),
+        "attempts": attempts,
+        "temperature": sampling.temperature,
+        "seed": context.experiment.seed,
+        "config": context.run.fingerprint,
+    }
+    if hosts.is_first():
+        held_out.record(context.run.root, look)
     attempts_path, verdicts_path = os.path.join(output, "attempts"), os.path.join(output, "verdicts")
     label = f"eval {arm}" + ("" if iteration is None else f" {iteration}")
 
@@ -85,6 +85,7 @@ def run(
             context, attempts_path, verdicts_path, limits=limits, writer_alive=alive
         ),
     )
+    finish_verdicts(context, verdicts_path)
     judged, accepted, outcomes = Counter[str](), Counter[str](), Counter[str]()
     checkpoint = ""
     for verdict in Ledger.open(verdicts_path):
@@ -120,7 +121,8 @@ def run_enumerator(
     limits: Limits = Limits(cpu_s=1.0),
 ) -> dict[str, Any]:
     """Evaluates the no-model baseline: an ordered list of typed guesses for every problem."""
-    done = read(output)
+    limits.require_exact("the enumerator")
+    done = hosts.agree(read(output))
     if done is not None:
         return done
     items, rows = [], []
@@ -161,6 +163,8 @@ def read(output: str) -> dict[str, Any] | None:
 
 
 def _write(output: str, evaluation: dict[str, Any]) -> dict[str, Any]:
-    os.makedirs(output, exist_ok=True)
-    atomic_write(os.path.join(output, "evaluation.json"), json.dumps(evaluation, indent=1) + "\n")
+    if hosts.is_first():
+        os.makedirs(output, exist_ok=True)
+        atomic_write(os.path.join(output, "evaluation.json"), json.dumps(evaluation, indent=1) + "\n")
+    hosts.barrier(f"{output} written")
     return evaluation

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 
 import gin
+from t5x_selfprog import hosts
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.behaviour import (
     BehaviourCheck,
@@ -45,6 +46,7 @@ SCREENED: Schema = {
 }
 
 
+@hosts.first_alone("puzzles filtered")
 @gin.configurable(module="filter_puzzles")
 def run(
     context: Context,
@@ -245,7 +247,8 @@ def write_funnel(context: Context, iteration: int, **later: int) -> dict:
         "stages": [{"name": name, "count": count} for name, count in steps.items()],
         "rejections": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     }
-    atomic_write(context.run.funnel(iteration), json.dumps(funnel, indent=1) + "\n")
+    if hosts.is_first():
+        atomic_write(context.run.funnel(iteration), json.dumps(funnel, indent=1) + "\n")
     return funnel
 
 

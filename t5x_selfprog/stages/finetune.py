@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 import gin
+from t5x_selfprog import hosts
 from t5x_selfprog.model import store
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.tokenizer import Tokenizer
@@ -47,9 +48,9 @@ def run(
       padding (the share of positions that hold no token).
     """
     done_path = os.path.join(output, "done.json")
-    if os.path.exists(done_path):
-        with open(done_path) as file:
-            return json.load(file)
+    done = hosts.agree(_read(done_path))
+    if done is not None:
+        return done
     model = context.model(start)
     pairs = [pair for path in datasets for pair in Ledger.open(path)]
     encoded = [_encode(model.tokenizer, pair["text"]) for pair in pairs]
@@ -64,7 +65,8 @@ def run(
         loop, model.config, model.params, source, num_steps, output, context.partitioner, label=label
     )
     assert state is not None  # no time limit was given
-    store.describe(output, model.config, model.path)
+    if hosts.is_first():
+        store.describe(output, model.config, model.path)
     with Checkpoints(output) as checkpoints:
         checkpoints.save_final(num_steps, state.params)
     done = {
@@ -76,8 +78,17 @@ def run(
         "too_long": len(encoded) - len(fits),
         "padding": round(source.padding, 4),
     }
-    atomic_write(done_path, json.dumps(done, indent=1) + "\n")
+    if hosts.is_first():
+        atomic_write(done_path, json.dumps(done, indent=1) + "\n")
+    hosts.barrier(f"{output} finished")
     return done
+
+
+def _read(path: str) -> dict | None:
+    if not os.path.exists(path):
+        return None
+    with open(path) as file:
+        return json.load(file)
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> np.ndarray:

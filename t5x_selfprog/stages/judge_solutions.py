@@ -9,7 +9,7 @@ Left out: choosing among what was accepted (stage 5).
 from collections.abc import Callable
 
 import gin
-from t5x_selfprog.stages.attempts import judge_attempts
+from t5x_selfprog.stages.attempts import finish_verdicts, judge_attempts
 from t5x_selfprog.stages.context import Context
 from verifier import Limits
 
@@ -20,14 +20,25 @@ def run(
     iteration: int,
     limits: Limits = Limits(cpu_s=1.0),
     generality_trials: int = 4,
+    certify_seed: int | None = None,
     writer_alive: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Judges until the last shard of attempts is done; gives up when `writer_alive` says no more will come."""
+    """Judges until the last shard of attempts is done; gives up when `writer_alive` says no more will come.
+
+    With a `certify_seed`, what was accepted runs again in other processes under that hash seed; what does not pass
+    again is `unstable`: it depends on the order of a set, or worse.
+    """
     judge_attempts(
         context,
         context.run.stage(iteration, "solutions"),
         context.run.stage(iteration, "verdicts"),
         limits=limits,
         generality_trials=generality_trials,
+        certify_seed=certify_seed,
         writer_alive=writer_alive,
     )
+
+
+def finish(context: Context, iteration: int) -> None:
+    """Completes the stage, after `run` on every host. Collective."""
+    finish_verdicts(context, context.run.stage(iteration, "verdicts"))

@@ -33,7 +33,7 @@ def run(
     With an `archive`, prompts show puzzles of the model's own beside train problems from the second iteration on.
     """
     ledger = context.ledger(context.run.stage(iteration, "puzzles"), "puzzles", PUZZLE)
-    pending = ledger.pending()
+    pending = context.pending(ledger)
     if pending:
         experiment = context.experiment
         newest = context.run.sampled_from(iteration, experiment.base)
@@ -75,9 +75,9 @@ def run(
                             "checkpoint": sampler.checkpoint,
                         }
                     )
-            ledger.commit(shard, records, tokens=tokens)
+            context.commit(ledger, shard, records, tokens=tokens)
         bar.close()
-    ledger.finish()
+    context.finish(ledger)
 
 
 def _examples(context: Context, iteration: int, archive: Archive | None) -> list[Example]:

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from t5x_selfprog import machine, partitioning
+from t5x_selfprog import machine, partitioning, profile
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.sampling.bench import shape
+from t5x_selfprog.sampling.bench import SHOWN, shape
 from t5x_selfprog.training.batches import Batch
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, state_shardings
@@ -67,6 +67,9 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         state, metrics = compiled(state, batch)
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - begun
+    if args.profile:
+        with profile.capture(args.profile):
+            jax.block_until_ready(compiled(state, batch))
     count = args.steps * batch_size * args.seq
     flops_per_s = count / seconds * train_flops_per_token(config, args.seq)
     peak = machine.peak()
@@ -94,6 +97,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         "state_gb": held and held.argument_size_in_bytes / 2**30,
         "workspace_gb": held and held.temp_size_in_bytes / 2**30,
         **machine.memory(),
+        **({"profile": profile.by_operation(args.profile)[:SHOWN]} if args.profile else {}),
     }
     print(json.dumps(result), flush=True)
     return result

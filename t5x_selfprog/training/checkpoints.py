@@ -38,6 +38,10 @@ class Checkpoints:
         )
         self._manager.save(int(state.step), args=args)
 
+    def wait(self) -> None:
+        """Returns once all that was saved is on disk."""
+        self._manager.wait_until_finished()
+
     def save_final(self, step: int, params: Any) -> None:
         """Writes the weights alone and waits until they are on disk."""
         if self._manager.latest_step() == step:  # killed between this and the marker: write it again, slimmer

@@ -1,15 +1,17 @@
 """The training loop that fine-tuning and pretraining share."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from t5x_selfprog import machine, partitioning
+from t5x_selfprog import hosts, machine, partitioning, preemption
 from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.products import PROJECTION
@@ -40,6 +42,8 @@ class LoopConfig:
       remat: what is computed again on the way back instead of kept: "none", "dots" (all but the results of
         projections: most of the memory of "none" is saved for a few percent of the arithmetic), or "full" (all
         but each layer's input, for a third more arithmetic).
+      dtype: what activations and gradients are computed in, "float32" or "bfloat16"; weights, their updates and the
+        loss stay float32. None: as the model's config says.
       attention: "plain", "splash" (TPU) or "cudnn" (NVIDIA GPU, bfloat16); see model/packed_attention.py.
       unroll: layers a step of the loop over depth (-1: all of them).
       checkpoint_every, log_every, eval_every: in steps; 0 turns evaluation off.
@@ -50,6 +54,7 @@ class LoopConfig:
     accumulate: int = 1
     loss_chunk: int = 512
     remat: str = "none"
+    dtype: str | None = None
     attention: str = "plain"
     unroll: int = 1
     checkpoint_every: int = 200
@@ -58,11 +63,20 @@ class LoopConfig:
     keep: int = 1
 
     def __post_init__(self):
-        for name, choices in (("remat", REMAT), ("attention", packed_attention.KERNELS)):
-            if getattr(self, name) not in choices:
+        choices: dict[str, Collection[str | None]] = {
+            "remat": REMAT,
+            "dtype": (None, "float32", "bfloat16"),
+            "attention": packed_attention.KERNELS,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
                 raise UserError(
-                    f"LoopConfig.{name}={getattr(self, name)!r} is unknown: choose {', '.join(choices)}."
+                    f"LoopConfig.{name}={getattr(self, name)!r} is unknown: choose {', '.join(map(str, known))}."
                 )
+
+    def computing(self, config: ModelConfig) -> ModelConfig:
+        """The model as it is trained: computing in this loop's dtype."""
+        return config if self.dtype is None else dataclasses.replace(config, dtype=self.dtype)
 
     def forward_options(self, config: ModelConfig) -> dict:
         return {
@@ -103,7 +117,9 @@ def train(
 
     Raises:
       NonFiniteLoss: the loss is not a number at a logging step.
+      Preempted: told to go (SIGTERM); the state is saved.
     """
+    config = loop.computing(config)
     axes = network.logical_axes(config)
     optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, num_steps), axes)
     options = loop.forward_options(config)
@@ -117,11 +133,15 @@ def train(
         shardings = state_shardings(config, optimizer, partitioner)
         if checkpoints.latest_step() is None:
             initial = params() if callable(params) else params
-            initial = jax.device_put(jax.tree.map(jnp.copy, initial), shardings.params)
+            copy = lambda x: jax.tree.map(jnp.copy, x)  # noqa: E731 (the step consumes what it is given)
+            if hosts.count() == 1:
+                initial = jax.device_put(copy(initial), shardings.params)
+            else:
+                initial = jax.jit(copy, out_shardings=shardings.params)(initial)
             opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(initial)
-            state = TrainState(jax.device_put(jnp.zeros((), jnp.int32), shardings.step), initial, opt_state)
+            state = TrainState(hosts.place(np.zeros((), np.int32), shardings.step), initial, opt_state)
         else:
-            abstract = jax.eval_shape(lambda: _fresh(config, optimizer))
+            abstract = jax.eval_shape(lambda: fresh_state(config, optimizer))
             state = checkpoints.restore(abstract_like(abstract, shardings))
         first = int(state.step)
 
@@ -140,12 +160,12 @@ def train(
 
         # ---- loop ------------------------------------------------------------------------------------------
         bar = progress_bar(total=num_steps, initial=first, desc=label, unit="step")
-        with MetricsWriter(directory, first) as metrics, bar:
+        with open_metrics(directory, first) as metrics, bar, preemption.notice() as notice:
             seen, clock = 0, time.monotonic()
             for step in range(first, num_steps):
                 batch = source.batch(step)
                 with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
-                    state, scalars = step_fn(state, jax.device_put(batch, batch_shardings))
+                    state, scalars = step_fn(state, hosts.place(batch, batch_shardings))
                 seen += int((batch.segment_ids > 0).sum())
                 bar.update()
                 done = step + 1
@@ -161,15 +181,26 @@ def train(
                     if heldout and loop.eval_every and done % loop.eval_every == 0:
                         line["heldout_loss"] = mean_loss(eval_fn, state.params, heldout)
                         clock = time.monotonic()
-                    metrics.write(done, line)
+                    if metrics is not None:
+                        metrics.write(done, line)
                     bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}")
                 if done % loop.checkpoint_every == 0 and done < num_steps:
                     checkpoints.save(state)
+                if done < num_steps and notice.reached(done):
+                    if done % loop.checkpoint_every:
+                        checkpoints.save(state)
+                    checkpoints.wait()
+                    raise preemption.Preempted
                 if time.monotonic() - began > stop_after_s and done < num_steps:
                     if done % loop.checkpoint_every:
                         checkpoints.save(state)
                     return None
     return state
+
+
+def open_metrics(directory: str, first: int) -> contextlib.AbstractContextManager[MetricsWriter | None]:
+    """Host 0 keeps the record."""
+    return MetricsWriter(directory, first) if hosts.is_first() else contextlib.nullcontext()
 
 
 def mean_loss(eval_fn: Callable, params: network.Params, batches: list[Batch]) -> float:
@@ -178,7 +209,8 @@ def mean_loss(eval_fn: Callable, params: network.Params, batches: list[Batch]) -
     return float(sum(loss for loss, _ in sums) / sum(weight for _, weight in sums))
 
 
-def _fresh(config: ModelConfig, optimizer) -> TrainState:
+def fresh_state(config: ModelConfig, optimizer) -> TrainState:
+    """Initial weights and nothing learnt."""
     params = network.init(config, jax.random.key(0))
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
@@ -201,6 +233,6 @@ def state_shardings(config: ModelConfig, optimizer, partitioner: partitioning.Pa
                 return sharding
         return partitioner.replicated
 
-    opt_state = jax.eval_shape(lambda: _fresh(config, optimizer).opt_state)
+    opt_state = jax.eval_shape(lambda: fresh_state(config, optimizer).opt_state)
     opt_shardings = jax.tree_util.tree_map_with_path(like_weight, opt_state)
     return TrainState(partitioner.replicated, params, opt_shardings)

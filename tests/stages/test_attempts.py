@@ -8,9 +8,11 @@ import pytest
 
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import Completion, SamplingConfig
-from t5x_selfprog.stages.attempts import Allocation, judge_attempts, sample_attempts
+from t5x_selfprog.stages.attempts import Allocation, finish_verdicts, judge_attempts, sample_attempts
+from t5x_selfprog.stages.context import Context
 from verifier import Limits, Pool
 from verifier.errors import UserError
+from verifier.records import ATTEMPT
 from verifier.shards import Ledger
 
 LIMITS = Limits(cpu_s=1.0)
@@ -43,6 +45,8 @@ class Writer:
 class OneShard:
     """What the stages ask of a context."""
 
+    pending, commit, finish = Context.pending, Context.commit, Context.finish
+
     def __init__(self):
         self.writer = Writer()
 
@@ -59,8 +63,8 @@ class OneShard:
         return self.writer
 
     @contextlib.contextmanager
-    def pool(self, limits):
-        with Pool(workers=1, limits=limits) as pool:
+    def pool(self, limits, hash_seed=0):
+        with Pool(workers=1, limits=limits, hash_seed=hash_seed) as pool:
             yield pool
 
 
@@ -105,6 +109,7 @@ def test_rounds_cover_all_attempts_once():
 def test_equal_attempts_are_judged_once_and_all_keep_the_verdict(tmp_path):
     context, attempts, _ = sample(tmp_path / "3")
     judge_attempts(context, str(tmp_path / "3"), str(tmp_path / "4"), limits=LIMITS)
+    finish_verdicts(context, str(tmp_path / "4"))
     ledger = Ledger.open(str(tmp_path / "4"))
     verdicts = list(ledger)
     assert ledger.counters()["distinct"] == 40 and len(verdicts) == 80
@@ -112,3 +117,24 @@ def test_equal_attempts_are_judged_once_and_all_keep_the_verdict(tmp_path):
     right = [v["outcome"] == "accepted" for v in verdicts if v["puzzle_id"] == "easy"]
     assert right == [i // 2 > 3 for i in range(40)]
     assert ledger.counters()["accepted"] == sum(right)
+
+
+def test_what_depends_on_the_hash_seed_is_not_certified(tmp_path):
+    first_of_set = "def g(words=['alpha', 'beta', 'gamma', 'delta']):\n    return next(iter(set(words)))\n"
+    with Pool(workers=1, limits=LIMITS) as pool:
+        (seen,) = pool.judge([{"puzzle": "def f(s: str):\n    return True", "solution": first_of_set}])
+    puzzle = f"def f(s: str, words=['alpha', 'beta', 'gamma', 'delta']):\n    return s == {seen.answer}"
+    honest = first_of_set.replace("next(iter(set(words)))", seen.answer)
+    attempts = [
+        {"puzzle_id": "p", "puzzle": puzzle, "solution": text, "sample_index": i, "logprob": 0.0, "n_tokens": 1,
+         "stop_reason": "eos", "checkpoint": "c"}
+        for i, text in enumerate((first_of_set, honest))
+    ]  # fmt: skip
+    context = OneShard()
+    context.ledger(str(tmp_path / "3"), "solutions", ATTEMPT).commit(0, attempts)
+    judge_attempts(
+        context, str(tmp_path / "3"), str(tmp_path / "4"), limits=LIMITS, generality_trials=2, certify_seed=1
+    )
+    ledger = Ledger.open(str(tmp_path / "4"))
+    assert [verdict["outcome"] for verdict in ledger] == ["unstable", "accepted"]
+    assert ledger.counters()["unstable"] == ledger.counters()["accepted"] == 1

@@ -1,6 +1,8 @@
 """The optimizer step and the loop: exact resumption, layouts that change nothing, loss that falls."""
 
 import json
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,10 @@ import pytest
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.preemption import Preempted
 from t5x_selfprog.training import train_loop
 from t5x_selfprog.training.batches import Batch, PackedDocuments
+from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, NonFiniteLoss, train
 from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
@@ -79,6 +83,35 @@ def test_a_run_moves_to_another_mesh_halfway(tmp_path):
     assert train(settings(), CONFIG, fresh, source(), 6, directory, mesh, stop_after_s=0) is None
     moved = train(settings(), CONFIG, fresh, source(), 6, directory, Partitioner(MeshConfig(1, 4, 2).make()))
     assert_equal_trees(alone.params, moved.params, rtol=2e-3, atol=2e-4)
+
+
+def test_a_run_told_to_go_saves_and_goes_on_where_it_was(tmp_path):
+    class Telling:
+        def batch(self, step):
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return source().batch(step)
+
+    before = signal.getsignal(signal.SIGTERM)
+    alone = train(settings(), CONFIG, fresh, source(), 7, str(tmp_path / "a"), one_device())
+    with pytest.raises(Preempted) as caught:
+        train(settings(), CONFIG, fresh, Telling(), 7, str(tmp_path / "b"), one_device())
+    assert caught.value.code == 143 and signal.getsignal(signal.SIGTERM) == before
+    with Checkpoints(str(tmp_path / "b")) as checkpoints:
+        assert checkpoints.latest_step() == 3
+    state = train(settings(), CONFIG, fresh, source(), 7, str(tmp_path / "b"), one_device())
+    assert_equal_trees(alone.params, state.params)
+
+
+def test_bfloat16_arithmetic_leaves_weights_in_float32(tmp_path):
+    plain = train(settings(), CONFIG, fresh, source(), 6, str(tmp_path / "a"), one_device())
+    coarse = train(settings(dtype="bfloat16"), CONFIG, fresh, source(), 6, str(tmp_path / "b"), one_device())
+    for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(coarse.params), strict=True):
+        assert y.dtype == jnp.float32
+        np.testing.assert_allclose(x, y, atol=2e-2)
+    assert any(
+        (x != y).any() for x, y in zip(*map(jax.tree.leaves, (plain.params, coarse.params)), strict=True)
+    )
 
 
 def test_accumulated_parts_make_the_same_update():

@@ -1,0 +1,58 @@
+# What the scripts of this folder share: who, where, and how a command is run. Sourced, not run.
+#
+#   NAME      of the slice (selfprog)              PROJECT   of Google Cloud (gcloud's own)
+#   SLICE     v4_8, v5e_64, ... as in gin/slices   ZONE      of the slice (gcloud's own)
+#   RUN_DIR   a folder that all workers see        DRY_RUN=1 prints every command and runs none
+#             (Filestore, or a bucket mounted by gcsfuse)
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(cd "$here/../.." && pwd)"
+NAME="${NAME:-selfprog}"
+SLICE="${SLICE:-v5e_64}"
+place=(${PROJECT:+--project="$PROJECT"} ${ZONE:+--zone="$ZONE"})
+
+say() { echo "tpu: $*" >&2; }
+
+# Prints a command as one could type it, then runs it.
+run() {
+  printf '+' >&2
+  printf ' %q' "$@" >&2
+  printf '\n' >&2
+  [[ -n "${DRY_RUN:-}" ]] || "$@"
+}
+
+# on WORKER COMMAND: runs a shell command on one worker of the slice, or on `all`.
+on() {
+  run gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker="$1" --command="$2"
+}
+
+# The accelerator type and the software version of a slice.
+accelerator() {
+  case "$SLICE" in
+    v4_*) echo "v4-${SLICE#v4_}" tpu-ubuntu2204-base ;;
+    v5e_*) echo "v5litepod-${SLICE#v5e_}" v2-alpha-tpuv5-lite ;;
+    v5p_*) echo "v5p-${SLICE#v5p_}" v2-alpha-tpuv5 ;;
+    v6e_*) echo "v6e-${SLICE#v6e_}" v2-alpha-tpuv6e ;;
+    *)
+      say "error: SLICE=$SLICE: no such slice; there are: $(cd "$root/gin/slices" && echo v*.gin | sed 's/\.gin//g')"
+      exit 2
+      ;;
+  esac
+}
+
+needs_gcloud() {
+  [[ -n "${DRY_RUN:-}" ]] || command -v gcloud >/dev/null || {
+    say "error: gcloud is not installed; see https://cloud.google.com/sdk/docs/install, or DRY_RUN=1 to see the commands"
+    exit 2
+  }
+}
+needs_gcloud
+
+usage() {
+  sed -n '2,/^set /p' "$0" | sed '/^set /d; s/^# \{0,1\}//'
+}
+if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then
+  usage
+  exit 0
+fi

@@ -1,0 +1,119 @@
+"""Several processes as one run: how they find each other, who decides, who writes.
+
+Every process runs the same stages in the same order, and the same device programs on one mesh. Host 0 looks at the run
+directory and tells the others what is left to do, so that nobody acts on what he saw a moment earlier or later; each
+host writes and judges its own shards (number modulo hosts). With one process all of this costs nothing.
+
+`agree`, `barrier` and `gather` are collective: every process calls them, in the same order, from its main thread.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from verifier.errors import UserError
+
+T = TypeVar("T")
+
+
+def connect(spec: str) -> None:
+    """Joins the other processes. Before anything touches a device.
+
+    Args:
+      spec: "auto" where the machine says who takes part (Cloud TPU, SLURM, GKE), or ADDRESS:PORT,COUNT,INDEX.
+
+    Raises UserError for a spec of another form.
+    """
+    if spec == "auto":
+        jax.distributed.initialize()
+        return
+    parts = spec.split(",")
+    if len(parts) != 3 or ":" not in parts[0] or not (parts[1] + parts[2]).isdigit():
+        raise UserError(f"--hosts={spec}: give auto, or ADDRESS:PORT,COUNT,INDEX such as 10.0.0.2:8476,4,0.")
+    jax.distributed.initialize(parts[0], num_processes=int(parts[1]), process_id=int(parts[2]))
+
+
+def require_same(facts: dict[str, Any]) -> None:
+    """Raises UserError on a host whose facts (versions, configuration) are not host 0's, naming both values."""
+    theirs = agree(facts)
+    differing = [
+        f"{name}: host 0 has {theirs.get(name)!r}, host {index()} has {facts.get(name)!r}"
+        for name in sorted(theirs.keys() | facts.keys())
+        if theirs.get(name) != facts.get(name)
+    ]
+    if differing:
+        raise UserError("hosts of one run must be alike:\n  " + "\n  ".join(differing))
+
+
+def count() -> int:
+    return jax.process_count()
+
+
+def index() -> int:
+    return jax.process_index()
+
+
+def is_first() -> bool:
+    return index() == 0
+
+
+def is_mine(shard: int) -> bool:
+    """Whether this host writes and judges a shard."""
+    return shard % count() == index()
+
+
+def agree(value: T) -> T:
+    """What host 0 holds, on all hosts. The value survives JSON."""
+    if count() == 1:
+        return value
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8) if is_first() else np.zeros(0, np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    padded = data if is_first() else np.zeros(size, np.uint8)
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8).tobytes())
+
+
+def barrier(name: str) -> None:
+    """Returns once every host has come here."""
+    if count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def first_alone(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a stage without device work: host 0 runs it, the others wait for what it leaves on disk."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            if is_first():
+                function(*args, **kwargs)
+            barrier(name)
+
+        return run
+
+    return decorate
+
+
+def whole(array: jax.Array) -> np.ndarray:
+    """An array that lies on all hosts, on each of them."""
+    if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
+        return np.asarray(jax.device_get(array))
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def place(tree: Any, shardings: Any) -> Any:
+    """Host arrays, the same on every host, as global arrays: each host gives its devices' parts."""
+    if count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def one(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])
+
+    if isinstance(shardings, jax.sharding.Sharding):
+        return jax.tree.map(lambda x: one(x, shardings), tree)
+    return jax.tree.map(one, tree, shardings)

@@ -1,0 +1,363 @@
+"""`selfprog plan`: what a run needs on a slice of chips, before anybody pays for it.
+
+Reads:    the run's gin files, and for each slice gin/slices/NAME.gin; the shape of the model.
+Writes:   nothing, or --save=F: everything printed, as JSON.
+Restart:  none: about two minutes a slice.
+Left out: input pipelines, checkpoint writing, compile time on the slice, preemptions (see --simulate).
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+import gin
+import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog import gin_files
+from t5x_selfprog.model import network, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig
+from t5x_selfprog.plan import estimate, programs, simulate, slices, workload
+from t5x_selfprog.plan.estimate import StepTime
+from t5x_selfprog.plan.programs import Program, SamplingPrograms
+from t5x_selfprog.plan.slices import GIB, Slice
+from t5x_selfprog.plan.workload import Workload, Yields
+from t5x_selfprog.puzzles.prompts import tutorial_blocks
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.training.train_loop import LoopConfig
+from verifier.errors import UserError
+from verifier.shards import atomic_write
+
+TEST_PROBLEMS = 228  # of P3
+VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
+BYTES_A_TOKEN = 3.0  # of Python, in the vocabularies of code models
+
+
+def command(args: argparse.Namespace) -> dict[str, Any]:
+    names = list(slices.SLICES) if args.slice == "all" else args.slice.split(",")
+    wanted = [slices.named(name) for name in names]
+    yields = workload.measured(args.pilot) if args.pilot else Yields()
+    plans = []
+    for found in wanted:
+        gin_files.load([*args.gin_file, found.gin_file], args.gin_bindings)
+        plans.append(plan_for(found, args, yields))
+        print(describe(plans[-1]), flush=True)
+    if len(plans) > 1:
+        print(table(plans))
+    result = {"plans": plans, "yields": dataclasses.asdict(yields)}
+    if args.save:
+        atomic_write(args.save, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
+    """Compiles a run's programs for one slice, with what gin holds now. Raises UserError for a bad mesh or model."""
+    config = model_shape(args.model)
+    mesh = MeshConfig()
+    train_partitioner = programs.partitioner_for(wanted, mesh)
+    sampling_partitioner = train_partitioner.for_sampling(mesh.sampling_tensor)
+    loop = LoopConfig()
+    batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
+    length = min(workload.bound("finetune.run.length", 1024), config.context_length)
+    _require_rows(train_partitioner, batch_size)
+    sampling = _configured("solutions/", SamplingConfig)
+    prefix = _prefix_tokens()
+    room = config.context_length - prefix - sampling.max_new_tokens
+    if room < 1:
+        raise UserError(
+            f"the tutorial's {prefix} tokens and solutions/SamplingConfig.max_new_tokens="
+            f"{sampling.max_new_tokens} leave no room in a context of {config.context_length}: lower the latter."
+        )
+    bucket = min(sampling.prompt_buckets[-1], room)
+    sampler = SamplingPrograms(sampling_partitioner, config, sampling, prefix, bucket)
+    compiled = {"train": programs.train_step(train_partitioner, config, loop, batch_size, length)}
+    compiled |= {"decode": sampler.decode(), "prefill": sampler.prefill()}
+    work = workload.read(yields, TEST_PROBLEMS)
+    plan: dict[str, Any] = {
+        "slice": wanted.name,
+        "chips": wanted.chips,
+        "hosts": wanted.hosts,
+        "mesh": dataclasses.asdict(mesh),
+        "parameters": network.num_params(config),
+        "batch_size": batch_size,
+        "length": length,
+        "rows": sampling.prompts_in_flight * sampling.rows_per_prompt,
+        "hbm_gib": wanted.chip.hbm_bytes / GIB,
+        "usd_per_chip_hour": args.price or wanted.chip.usd_per_hour,
+        "programs": {name: _program(program) for name, program in compiled.items()},
+        "fits": {name: _fits(program, wanted) for name, program in compiled.items()},
+        "workload": dataclasses.asdict(work),
+    }
+    if not all(plan["fits"].values()):
+        plan["ways_out"] = ways_out(plan, loop, sampling)
+        return plan
+    tokens = batch_size * length
+    times = {
+        "train": estimate.train_time(wanted, compiled["train"], config, loop, tokens, length),
+        "decode": estimate.decode_time(wanted, compiled["decode"], config, sampling),
+        "prefill": estimate.prefill_time(
+            wanted, compiled["prefill"], config, sampling.prompts_per_load * bucket
+        ),
+    }
+    plan["times"] = {name: dataclasses.asdict(time) for name, time in times.items()}
+    plan["rates"] = rates(plan, times, wanted, config, sampling, tokens, length)
+    if args.largest_batch:
+        plan["largest_batch"] = largest_batch(
+            wanted, train_partitioner, config, loop, length, compiled["train"], batch_size
+        )
+    plan["run"] = run_cost(plan, wanted, work, yields, config)
+    if args.simulate:
+        plan["simulated"] = simulated(plan, wanted, args.preemptions_per_hour)
+    return plan
+
+
+def model_shape(name: str | None) -> ModelConfig:
+    """The model's shape: a folder, a file of gin/models, or what Experiment.base is called. Raises UserError."""
+    base = name or workload.bound("Experiment.base", "base")
+    try:
+        return store.read_config(store.resolve(base))
+    except UserError:
+        stem = re.sub(r"[^a-z0-9]+", "_", os.path.basename(base).lower().replace(".", "p")).strip("_")
+        path = gin_files.GIN_FOLDER / "models" / f"{stem}.gin"
+        if not path.exists():
+            known = ", ".join(sorted(p.stem for p in path.parent.glob("*_*.gin")))
+            raise UserError(
+                f"--model={base}: neither a model's folder nor a shape in gin/models; there are {known}."
+            ) from None
+    with gin.unlock_config():
+        gin.parse_config_file(str(path))
+    return ModelConfig()  # type: ignore[call-arg]  # gin gives the arguments
+
+
+def _configured(scope: str, made_by: type) -> Any:
+    with gin.config_scope(scope.rstrip("/")):
+        return made_by()
+
+
+def _prefix_tokens() -> int:
+    tutorial = workload.bound("SolvePrompt.tutorial", "seeds")
+    try:
+        text = "\n\n".join(tutorial_blocks(tutorial))
+    except UserError:
+        return 512  # P3's, where its folder is not here
+    return round(len(text) / BYTES_A_TOKEN)
+
+
+def _require_rows(partitioner: Any, batch_size: int) -> None:
+    ways = partitioner.mesh.shape["data"] * partitioner.mesh.shape["fsdp"]
+    if batch_size % ways:
+        nearest = sorted({max(1, batch_size // ways) * ways, (batch_size // ways + 1) * ways})
+        raise UserError(
+            f"finetune.run.batch_size={batch_size} does not divide over MeshConfig data x fsdp = {ways}: the nearest "
+            f"that do are {', '.join(map(str, nearest))} (--batch=N tries one)."
+        )
+
+
+def _program(program: Program) -> dict[str, Any]:
+    cost = program.cost
+    return {
+        "compile_s": round(program.compile_s, 1),
+        "bytes": program.bytes,
+        "cycles": cost.cycles,
+        "collective_bytes": dict(cost.collective_bytes),
+        "custom_calls": dict(cost.custom_calls),
+        "unknown_loops": cost.unknown_loops,
+        "error": program.error[:2000],
+    }
+
+
+def _fits(program: Program, wanted: Slice) -> bool:
+    return not program.error and program.needs <= wanted.chip.hbm_bytes
+
+
+def ways_out(plan: dict[str, Any], loop: LoopConfig, sampling: SamplingConfig) -> list[str]:
+    """The cheapest changes first, two for each program that does not fit."""
+    ways = []
+    if not plan["fits"]["train"]:
+        options = []
+        if loop.remat != "full":
+            options.append(f"LoopConfig.remat = 'full' (now {loop.remat!r})")
+        if plan["mesh"]["fsdp"] not in (-1, plan["chips"]):
+            options.append(f"MeshConfig.fsdp = {plan['chips']}, data = 1: weights split over all chips")
+        options.append(f"LoopConfig.accumulate = {2 * loop.accumulate}: half the rows at a time")
+        ways += options[:2]
+    if not (plan["fits"]["decode"] and plan["fits"]["prefill"]):
+        options = []
+        if sampling.weights_dtype == "float32":
+            options.append("solutions/SamplingConfig.weights_dtype and cache_dtype = 'bfloat16'")
+        options.append(
+            f"solutions/SamplingConfig.prompts_in_flight = {max(1, sampling.prompts_in_flight // 2)}"
+        )
+        options.append("MeshConfig.sampling_tensor = 4: four chips share a copy of the weights")
+        ways += options[:2]
+    return ways
+
+
+def rates(
+    plan: dict[str, Any],
+    times: dict[str, StepTime],
+    wanted: Slice,
+    config: ModelConfig,
+    sampling: SamplingConfig,
+    tokens: int,
+    length: int,
+) -> dict[str, Any]:
+    """Tokens a second a chip, least and most, and MFU of training."""
+    train, decode, prefill = times["train"], times["decode"], times["prefill"]
+    per_step = {"train": tokens, "decode": plan["rows"]}
+    found: dict[str, Any] = {
+        name: [count / seconds / wanted.chips for seconds in (times[name].most_s, times[name].least_s)]
+        for name, count in per_step.items()
+    }
+    found["mfu"] = [
+        estimate.train_mfu(wanted, config, tokens, length, seconds)
+        for seconds in (train.most_s, train.least_s)
+    ]
+    found["decode_roofline_share"] = [decode.roofline_s / s for s in (decode.most_s, decode.least_s)]
+    found["prompts_per_s"] = sampling.prompts_per_load / prefill.most_s
+    return found
+
+
+def largest_batch(
+    wanted: Slice,
+    partitioner: Any,
+    config: ModelConfig,
+    loop: LoopConfig,
+    length: int,
+    at: Program,
+    size: int,
+) -> int:
+    """Rows a step that still fit, by a second compilation at twice the rows and a line through both."""
+    twice = programs.train_step(partitioner, config, loop, 2 * size, length)
+    if twice.error:
+        return size
+    a_row = (twice.needs - at.needs) / size
+    ways = partitioner.mesh.shape["data"] * partitioner.mesh.shape["fsdp"]
+    if a_row <= 0:
+        return 2 * size
+    return max(size, int((size + (wanted.chip.hbm_bytes - at.needs) / a_row) // ways * ways))
+
+
+def run_cost(
+    plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields, config: ModelConfig
+) -> dict[str, Any]:
+    """Hours of the slice by stage at the slower estimate, chip-hours, dollars, verifier core-hours, bytes."""
+    decode = plan["rates"]["decode"][0] * wanted.chips
+    train = plan["rates"]["train"][0] * wanted.chips
+    prompts = plan["rates"]["prompts_per_s"]
+    puzzle_tokens = work.puzzle_attempts * yields.puzzle_tokens
+    solution_tokens = work.solution_attempts * yields.solution_tokens
+    eval_tokens = work.evaluations * work.eval_attempts * yields.solution_tokens
+    seconds = {
+        "1 sample puzzles": work.iterations * (puzzle_tokens / decode + work.puzzle_prompts / prompts),
+        "3 sample solutions": work.iterations * (solution_tokens / decode + work.puzzles_kept / prompts),
+        "6 fine-tune": work.pairs_trained() * yields.pair_tokens / train,
+        "7 evaluate": eval_tokens / decode,
+    }
+    attempts = work.iterations * work.solution_attempts + work.evaluations * work.eval_attempts
+    judged = attempts * yields.distinct
+    core_s = judged * (VERDICT_S + yields.endless * 1.0)
+    hours = {name: value / 3600 for name, value in seconds.items()}
+    chip_hours = sum(hours.values()) * wanted.chips
+    checkpoints = (1 + work.iterations) * estimate.weights_bytes(config)
+    return {
+        "slice_hours": hours,
+        "chip_hours": chip_hours,
+        "usd": chip_hours * plan["usd_per_chip_hour"],
+        "verdicts": judged,
+        "verifier_core_hours": core_s / 3600,
+        "cores_to_keep_up": core_s / max(1e-9, seconds["3 sample solutions"] + seconds["7 evaluate"]),
+        "host_cores": wanted.hosts * wanted.cores_per_host,
+        "storage_gib": (checkpoints + attempts * 600 + 2 * estimate.weights_bytes(config)) / GIB,
+    }
+
+
+def simulated(
+    plan: dict[str, Any], wanted: Slice, preemptions_per_hour: float, runs: int = 20
+) -> dict[str, Any]:
+    """The mean of `runs` simulated runs, and the cores with which chips need not wait for verdicts."""
+    stages = simulate.stages_of(plan, workload.bound("Experiment.shards", 4))
+    cluster = simulate.Cluster(wanted.hosts, wanted.cores_per_host, preemptions_per_hour)
+    found = [simulate.simulate(stages, cluster, seed) for seed in range(runs)]
+    mean = {
+        name: sum(getattr(outcome, name) for outcome in found) / runs
+        for name in ("total_s", "busy_s", "waiting_s", "lost_s", "away_s", "preemptions", "goodput")
+    }
+    return mean | {
+        "chip_hours": mean["total_s"] / 3600 * wanted.chips,
+        "preemptions_per_hour": preemptions_per_hour,
+        "cores_a_host_needed": simulate.cores_needed(stages, cluster),
+        "cores_a_host": wanted.cores_per_host,
+    }
+
+
+def describe(plan: dict[str, Any]) -> str:
+    """The plan of one slice as lines for people."""
+    hbm = plan["hbm_gib"]
+    lines = [f"\n{plan['slice']}: {plan['chips']} chips, {plan['parameters']:,} weights"]
+    for name, program in plan["programs"].items():
+        needs = sum(program["bytes"].values()) / GIB
+        if program["error"]:
+            said = re.search(r"Used [\d.]+\w+ of [\d.]+\w+ hbm[^.]*\.?[^.]*", program["error"])
+            lines.append(
+                f"  {name:<8} does not fit: {said[0] if said else program['error'].splitlines()[0][:200]}"
+            )
+        else:
+            lines.append(
+                f"  {name:<8} {needs:6.2f} of {hbm:.2f} GiB a chip, {hbm - needs:+.2f} left; compiled in "
+                f"{program['compile_s']:.0f} s"
+            )
+    if "ways_out" in plan:
+        return "\n".join(
+            [*lines, "  It does not fit. Ways out:", *(f"    {way}" for way in plan["ways_out"])]
+        )
+    rate, run, times = plan["rates"], plan["run"], plan["times"]
+    low, high = rate["mfu"]
+    lines.append(
+        f"  train    {rate['train'][0]:,.0f} to {rate['train'][1]:,.0f} tokens/s/chip, MFU {low:.2f} to {high:.2f}; "
+        f"roofline ({times['train']['limited_by']}) {times['train']['roofline_s'] * 1e3:,.1f} ms a step, compiler "
+        f"{times['train']['compute_s'] * 1e3:,.1f} ms and links {times['train']['links_s'] * 1e3:,.1f} ms"
+    )
+    lines.append(
+        f"  decode   {rate['decode'][0]:,.0f} to {rate['decode'][1]:,.0f} tokens/s/chip at {plan['rows']:,} rows; "
+        f"roofline ({times['decode']['limited_by']}) {times['decode']['roofline_s'] * 1e3:,.2f} ms a step, compiler "
+        f"{times['decode']['compute_s'] * 1e3:,.2f} ms"
+    )
+    if "largest_batch" in plan:
+        lines.append(f"  largest batch that fits: {plan['largest_batch']} rows of {plan['length']}")
+    stages = ", ".join(f"{name} {hours:,.2f} h" for name, hours in run["slice_hours"].items())
+    lines.append(f"  run      {stages}")
+    lines.append(
+        f"           {run['chip_hours']:,.0f} chip-hours, ${run['usd']:,.0f} at ${plan['usd_per_chip_hour']:.2f}; "
+        f"{run['verdicts']:,.0f} verdicts, {run['verifier_core_hours']:,.0f} core-hours: "
+        f"{run['cores_to_keep_up']:,.0f} of the hosts' {run['host_cores']:,} cores keep up; "
+        f"{run['storage_gib']:,.0f} GiB"
+    )
+    if "simulated" in plan:
+        s = plan["simulated"]
+        lines.append(
+            f"  simulated {s['total_s'] / 3600:,.2f} h, goodput {s['goodput']:.1%}: waiting for verdicts "
+            f"{s['waiting_s'] / s['total_s']:.1%}, work done again {s['lost_s'] / s['total_s']:.1%}, away "
+            f"{s['away_s'] / s['total_s']:.1%} ({s['preemptions']:.1f} preemptions); "
+            f"{s['cores_a_host_needed']:,} of a host's {s['cores_a_host']} cores keep its chips busy"
+        )
+    return "\n".join(lines)
+
+
+def table(plans: list[dict[str, Any]]) -> str:
+    """One line a slice."""
+    rows = [f"\n{'slice':<10}{'chips':>6}{'fits':>6}{'train tok/s/chip':>18}{'MFU':>7}{'decode':>10}"
+            f"{'hours':>9}{'chip-hours':>12}{'USD':>10}"]  # fmt: skip
+    for plan in plans:
+        head = f"{plan['slice']:<10}{plan['chips']:>6}"
+        if "run" not in plan:
+            rows.append(f"{head}{'no':>6}")
+            continue
+        rate, run = plan["rates"], plan["run"]
+        rows.append(
+            f"{head}{'yes':>6}{rate['train'][0]:>18,.0f}{rate['mfu'][0]:>7.2f}{rate['decode'][0]:>10,.0f}"
+            f"{sum(run['slice_hours'].values()):>9,.1f}{run['chip_hours']:>12,.0f}{run['usd']:>10,.0f}"
+        )
+    return "\n".join(rows)

@@ -1,0 +1,127 @@
+"""What a compiled TPU program costs, read from its text: cycles of its fusions, bytes of its collectives.
+
+`cost_analysis()` counts the body of a loop once and its time is of no use. The optimised program, though, carries an
+estimate of the compiler's for every fusion ("estimated_cycles") and the trip count of every loop, so that a sum over
+the call graph tells what the core does. It leaves out custom calls (Pallas kernels), which the caller must add, and
+collectives, which are counted here in bytes.
+"""
+
+import dataclasses
+import re
+from collections import defaultdict
+
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.$-]+) .*\{\s*$")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_BODY = re.compile(r"body=%?([\w.$-]+)")
+_CALLED = re.compile(r"(?:to_apply|called_computations|branch_computations|calls)=\{?%?([\w.$%, -]+)\}?")
+_OPERATION = re.compile(r"=\s*(\([^=]*?\)|\S+)\s+([a-z][\w-]*)\(")
+_SHAPE = re.compile(r"(pred|s4|u4|s8|u8|f8\w*|s16|u16|bf16|f16|s32|u32|f32|s64|u64|f64)\[([\d,]*)\]")
+_WIDTH = {"pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
+_WIDTH |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+# The part of a collective's result that a chip receives from others, given n of them (ring or torus).
+COLLECTIVES = {
+    "all-gather": 1.0,
+    "all-reduce": 2.0,  # as a reduce-scatter and an all-gather
+    "reduce-scatter": 1.0,  # of its operand, which is larger than its result
+    "all-to-all": 1.0,
+    "collective-permute": 1.0,
+}
+
+
+@dataclasses.dataclass
+class Cost:
+    """Of one run of a program on one chip.
+
+    Attributes:
+      cycles: of the core, as the compiler estimates, custom calls and collectives apart.
+      collective_bytes: by kind, what a chip receives; an upper bound for large groups (n - 1 of n parts come in).
+      custom_calls: how often each target is called.
+      unknown_loops: loops without a known trip count, counted once.
+    """
+
+    cycles: float = 0.0
+    collective_bytes: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
+    custom_calls: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
+    unknown_loops: int = 0
+
+    def add(self, other: "Cost", times: float = 1.0) -> None:
+        self.cycles += times * other.cycles
+        for name, value in other.collective_bytes.items():
+            self.collective_bytes[name] += times * value
+        for name, value in other.custom_calls.items():
+            self.custom_calls[name] += times * value
+        self.unknown_loops += other.unknown_loops
+
+
+def cost_of(text: str) -> Cost:
+    """The cost of a compiled program by its text (`compiled.as_text()`)."""
+    lines_of: dict[str, list[str]] = {}
+    entry, current = "", ""
+    for line in text.splitlines():
+        found = _COMPUTATION.match(line)
+        if found and not line.startswith(" "):
+            current = found[1]
+            lines_of[current] = []
+            if line.startswith("ENTRY"):
+                entry = current
+        elif current:
+            lines_of[current].append(line)
+    known: dict[str, Cost] = {}
+
+    def visit(name: str) -> Cost:
+        if name in known:
+            return known[name]
+        total = known[name] = Cost()
+        for line in lines_of.get(name, ()):
+            operation = _OPERATION.search(line)
+            if not operation:
+                continue
+            shape, kind = operation.groups()
+            _add_line(total, line, shape, kind, visit, lines_of)
+        return total
+
+    return visit(entry)
+
+
+def _add_line(total: Cost, line: str, shape: str, kind: str, visit, lines_of) -> None:
+    cycles = _CYCLES.search(line)
+    if cycles:
+        total.cycles += float(cycles[1])
+    base = kind.removesuffix("-start")
+    if base in COLLECTIVES and not kind.endswith("-done"):
+        size = _operand_bytes(line) if base == "reduce-scatter" else _bytes(shape, started=kind != base)
+        total.collective_bytes[base] += COLLECTIVES[base] * size
+    elif kind == "custom-call":
+        target = re.search(r'custom_call_target="([^"]+)"', line)
+        total.custom_calls[target[1] if target else "?"] += 1
+    elif kind == "while":
+        body, trips = _BODY.search(line), _TRIPS.search(line)
+        if body:
+            total.add(visit(body[1]), float(trips[1]) if trips else 1.0)
+            total.unknown_loops += trips is None
+    elif kind in ("call", "conditional", "async-start"):
+        called = _CALLED.search(line)
+        for name in called[1].replace("%", "").split(",") if called else ():
+            if name.strip() in lines_of:
+                total.add(visit(name.strip()))
+
+
+def _bytes(shape: str, started: bool) -> float:
+    """Of a result; one that is started is a tuple of operand and result, of which the larger counts."""
+    sizes = [_size(*found) for found in _SHAPE.findall(shape)]
+    if not sizes:
+        return 0.0
+    return max(sizes) if started else sum(sizes)
+
+
+def _operand_bytes(line: str) -> float:
+    """Of the largest array named on the line: a reduce-scatter's operand."""
+    return max((_size(*found) for found in _SHAPE.findall(line)), default=0.0)
+
+
+def _size(dtype: str, dimensions: str) -> float:
+    count = 1
+    for dimension in dimensions.split(","):
+        count *= int(dimension) if dimension else 1
+    return count * _WIDTH.get(dtype, 1)

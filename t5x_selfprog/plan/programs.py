@@ -1,0 +1,207 @@
+"""A run's three device programs, compiled for a slice that is not here: train step, prefill, decode.
+
+Nothing is allocated: weights, optimizer, caches and batches are shapes with shardings. What is compiled is what the
+trainer and the sampler run.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from t5x_selfprog import partitioning
+from t5x_selfprog.model import network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.plan.hlo_cost import Cost, cost_of
+from t5x_selfprog.plan.slices import GIB, Slice, devices
+from t5x_selfprog.sampling import stop
+from t5x_selfprog.sampling.decode import Decoding, decode_chunk
+from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.sampling.placing import Placement, load_prompts
+from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
+from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
+from t5x_selfprog.training.batches import Batch
+from t5x_selfprog.training.checkpoints import abstract_like
+from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
+from t5x_selfprog.training.train_loop import LoopConfig, fresh_state, state_shardings
+from t5x_selfprog.training.train_step import make_train_step
+
+# It nearly doubled the step where a chip holds a small part of each weight (measured by the compiler's own count).
+OPTIONS = {
+    "xla_tpu_enable_windowed_einsum_for_all_gather": "false",
+    "xla_tpu_enable_windowed_einsum_for_reduce_scatter": "false",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One program on one chip.
+
+    Attributes:
+      bytes: that it needs, by what they hold: arguments, temporaries, results that do not reuse an argument, code.
+      error: what the compiler said if it does not fit; then there is no cost.
+    """
+
+    name: str
+    compile_s: float
+    bytes: dict[str, float]
+    cost: Cost
+    error: str = ""
+
+    @property
+    def needs(self) -> float:
+        return sum(self.bytes.values())
+
+
+def partitioner_for(wanted: Slice, mesh: MeshConfig) -> Partitioner:
+    return Partitioner(mesh.make(devices(wanted)))
+
+
+def train_step(
+    partitioner: Partitioner, config: ModelConfig, loop: LoopConfig, batch_size: int, length: int
+) -> Program:
+    config = loop.computing(config)
+    optimizer = make_optimizer(
+        loop.optimizer, make_schedule(loop.optimizer, 1000), network.logical_axes(config)
+    )
+    shardings = state_shardings(config, optimizer, partitioner)
+    state = abstract_like(jax.eval_shape(lambda: fresh_state(config, optimizer)), shardings)
+    rows = partitioner.sharding(("batch", "length"), activation=True)
+    kinds = {"weights": jnp.float32}
+    batch = Batch(
+        **{
+            name: jax.ShapeDtypeStruct((batch_size, length), kinds.get(name, jnp.int32), sharding=rows)
+            for name in Batch._fields
+        }
+    )
+    step = make_train_step(
+        config,
+        optimizer,
+        accumulate=loop.accumulate,
+        loss_chunk=loop.loss_chunk,
+        **loop.forward_options(config),
+    )
+    jitted = jax.jit(step, out_shardings=(shardings, None), donate_argnums=0)
+    return _compile("train step", partitioner, jitted, state, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingPrograms:
+    """How a sampler's programs are shaped; `prefix_tokens` and the largest prompt bucket as the run will have them."""
+
+    partitioner: Partitioner
+    config: ModelConfig
+    sampling: SamplingConfig
+    prefix_tokens: int
+    bucket: int
+
+    def decode(self) -> Program:
+        """One chunk of `sampling.chunk_steps` steps."""
+        grid = self._grid()
+        layout = jax.tree.map(lambda x: x.sharding, grid)
+        tables = stop.StopTables(*[self._whole((self.config.vocab_size,), bool)] * 4)
+        function = functools.partial(decode_chunk, self._fixed, self.sampling.chunk_steps)
+        out = (layout, self.partitioner.replicated)
+        jitted = jax.jit(function, donate_argnums=3, out_shardings=out)
+        return _compile("decode", self.partitioner, jitted, self._weights, self._prefix, tables, grid)
+
+    def prefill(self) -> Program:
+        """`sampling.prompts_per_load` prompts of the largest bucket."""
+        grid, count = self._grid(), min(self.sampling.prompts_per_load, self.sampling.prompts_in_flight)
+        layout = jax.tree.map(lambda x: x.sharding, grid)
+        whole = functools.partial(self._whole, (count,))
+        placement = Placement(
+            group=whole(jnp.int32),
+            tokens=self._whole((count, self.bucket), jnp.int32),
+            length=whole(jnp.int32),
+            starts_at_line=whole(bool),
+            item_hash=self._whole((count, 2), jnp.uint32),
+            first_sample=whole(jnp.int32),
+            end_sample=whole(jnp.int32),
+        )
+        function = functools.partial(load_prompts, self._fixed.config, self._fixed.prefix_length)
+        jitted = jax.jit(function, donate_argnums=3, out_shardings=layout)
+        key = self._whole((2,), jnp.uint32)
+        return _compile(
+            "prefill", self.partitioner, jitted, self._weights, self._prefix, key, grid, placement
+        )
+
+    @property
+    def _fixed(self) -> Decoding:
+        return Decoding(
+            config=sampling_config(self.config, self.sampling.weights_dtype),
+            choice=self.sampling.token_choice(),
+            prefix_length=self.prefix_tokens,
+            vocab_size=self.config.vocab_size,
+            eos_id=0,
+            max_new_tokens=self.sampling.max_new_tokens,
+        )
+
+    @property
+    def _weights(self) -> Any:
+        return abstract_weights(self.config, self.sampling.weights_dtype, self.partitioner)
+
+    @property
+    def _prefix(self) -> Prefix | None:
+        if not self.prefix_tokens:
+            return None
+        compute = functools.partial(compute_prefix, self._fixed.config, cache_dtype=self.sampling.cache_dtype)
+        shapes = jax.eval_shape(compute, self._weights, self._whole((self.prefix_tokens,), jnp.int32))
+        return jax.tree.map(lambda x: self._whole(x.shape, x.dtype), shapes)
+
+    def _grid(self) -> Grid:
+        s = self.sampling
+        make: Callable[[], Grid] = functools.partial(
+            empty_grid,
+            self._fixed.config,
+            s.prompts_in_flight,
+            s.rows_per_prompt,
+            self.bucket,
+            s.max_new_tokens,
+            s.cache_dtype,
+        )
+        shapes = jax.eval_shape(make)
+        return abstract_like(shapes, grid_shardings(self.partitioner, shapes))
+
+    def _whole(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Stands for an array that every chip holds."""
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self.partitioner.replicated)
+
+
+def _compile(name: str, partitioner: Partitioner, jitted: Any, *arguments: Any) -> Program:
+    begin = time.perf_counter()
+    platform = partitioner.mesh.devices.flat[0].platform
+    with partitioning.use(partitioner):
+        lowered = jitted.trace(*arguments).lower(lowering_platforms=(platform,))
+        try:
+            compiled = lowered.compile(OPTIONS if platform == "tpu" else None)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            return Program(name, time.perf_counter() - begin, {}, Cost(), str(error))
+    held = compiled.memory_analysis()
+    sizes = {
+        "arguments": held.argument_size_in_bytes,
+        "temporaries": held.temp_size_in_bytes,
+        "results": max(0, held.output_size_in_bytes - held.alias_size_in_bytes),
+        "code": held.generated_code_size_in_bytes,
+    }
+    return Program(name, time.perf_counter() - begin, sizes, cost_of(compiled.as_text()))
+
+
+def describe_memory(program: Program, hbm_bytes: float) -> str:
+    """One line: whether the program fits a chip and by how much."""
+    if program.error:
+        return f"{program.name}: does not fit: {program.error.splitlines()[0][:300]}"
+    left = hbm_bytes - program.needs
+    parts = ", ".join(f"{name} {value / GIB:.2f}" for name, value in program.bytes.items())
+    verdict = f"{left / GIB:.2f} GiB left" if left >= 0 else f"{-left / GIB:.2f} GiB too much"
+    return (
+        f"{program.name}: {program.needs / GIB:.2f} of {hbm_bytes / GIB:.2f} GiB a chip, {verdict} ({parts})"
+    )

@@ -1,0 +1,121 @@
+"""The TPU slices one can plan for: what a chip can do, how many there are, and what an hour of one costs."""
+
+import dataclasses
+import os
+
+from t5x_selfprog.machine import PEAKS, Peak
+from verifier.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One generation.
+
+    Attributes:
+      kind: the beginning of JAX's device_kind, a key of machine.PEAKS.
+      hbm_bytes: what programs can use of the memory, as the compiler says when it is exceeded.
+      clock_hz: of the core whose cycles the compiler counts.
+      ici_bytes_per_s: into a chip over all its links to its neighbours, one way (links x one way of a link, "How to
+        scale your model", Austin et al. 2025, chapter 2).
+      usd_per_hour: Google's list price on demand in a US region in 2025; what you pay is --price.
+    """
+
+    kind: str
+    hbm_bytes: float
+    clock_hz: float
+    ici_bytes_per_s: float
+    usd_per_hour: float
+
+    @property
+    def peak(self) -> Peak:
+        return PEAKS[self.kind]
+
+
+GIB = 2**30
+CHIPS = {
+    "v4": Chip("TPU v4", 30.75 * GIB, 1.05e9, 6 * 4.5e10, 3.22),
+    "v5e": Chip("TPU v5 lite", 15.75 * GIB, 1.5e9, 4 * 4.5e10, 1.20),
+    "v5p": Chip("TPU v5", 95.74 * GIB, 1.75e9, 6 * 9e10, 4.20),
+    "v6e": Chip("TPU v6", 31.25 * GIB, 1.75e9, 4 * 9e10, 2.70),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """Chips wired together.
+
+    Attributes:
+      name: as in gin/slices/NAME.gin, which holds its mesh.
+      topology: chips along each axis, as the compiler spells it.
+      chips_per_host: of one virtual machine, whose CPU cores judge (`cores_per_host`).
+    """
+
+    name: str
+    generation: str
+    topology: str
+    chips_per_host: int
+    cores_per_host: int
+
+    @property
+    def chip(self) -> Chip:
+        return CHIPS[self.generation]
+
+    @property
+    def chips(self) -> int:
+        count = 1
+        for side in self.topology.split("x"):
+            count *= int(side)
+        return count
+
+    @property
+    def hosts(self) -> int:
+        return max(1, self.chips // self.chips_per_host)
+
+    @property
+    def gin_file(self) -> str:
+        return f"slices/{self.name}"
+
+
+# v4 and v5p are named by cores, two of which make a chip; v5e and v6e by chips.
+SLICES = {
+    found.name: found
+    for found in (
+        Slice("v4_8", "v4", "2x2x1", 4, 240),
+        Slice("v4_32", "v4", "2x2x4", 4, 240),
+        Slice("v4_128", "v4", "4x4x4", 4, 240),
+        Slice("v5e_8", "v5e", "2x4", 4, 112),
+        Slice("v5e_64", "v5e", "8x8", 4, 112),
+        Slice("v5e_256", "v5e", "16x16", 4, 112),
+        Slice("v5p_64", "v5p", "2x4x4", 4, 208),
+        Slice("v6e_64", "v6e", "8x8", 4, 180),
+    )
+}
+
+
+def named(name: str) -> Slice:
+    """Raises UserError with the names there are."""
+    key = name.replace("-", "_")
+    if key not in SLICES:
+        raise UserError(f"--slice={name}: no such slice; choose {', '.join(SLICES)}, or all.")
+    return SLICES[key]
+
+
+def devices(wanted: Slice) -> list:
+    """The slice's devices as the compiler sees them; none of them is here.
+
+    Raises UserError where the TPU compiler is not installed.
+    """
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    try:
+        import libtpu  # noqa: F401 (its presence is what matters)
+    except ImportError as error:
+        raise UserError(
+            "`selfprog plan` needs the TPU compiler, which is a package and needs no TPU: pip install "
+            "'t5x_selfprog[plan]'."
+        ) from error
+    from jax.experimental import topologies
+
+    extra = {"chip_config_name": "megacore"} if wanted.generation == "v4" else {}
+    topology = f"{wanted.generation}:{wanted.topology}"
+    return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **extra).devices)

@@ -1,0 +1,153 @@
+"""Planning: what the compiler's text says, what a plan refuses, and real slices where the TPU compiler is installed."""
+
+import importlib.util
+import json
+
+import jax
+import pytest
+
+import gin
+from t5x_selfprog.main import main
+from t5x_selfprog.model import network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.plan import hlo_cost, programs, slices, workload
+from t5x_selfprog.plan.programs import SamplingPrograms
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
+from t5x_selfprog.training.train_loop import LoopConfig, fresh_state, state_shardings
+from verifier.errors import UserError
+
+TINY = ModelConfig(256, 256, 64, 4, 4, 2, 16, 128)
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="no TPU compiler: pip install 't5x_selfprog[plan]'"
+)
+
+
+@pytest.fixture(autouse=True)
+def optax_promotion():
+    """optax raises a float to an integer step in its bias correction: its own code is not strict."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_configuration():
+    """gin stays locked after a command; other tests declare configurables."""
+    yield
+    gin.clear_config()
+
+
+HLO = """
+HloModule step
+
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %fusion.1 = f32[8]{0} fusion(%x), kind=kLoop, calls=%fused, backend_config={"estimated_cycles":"100"}
+  %ag = bf16[64,32]{1,0} all-gather(bf16[8,32]{1,0} %y), dimensions={0}
+  ROOT %t = (s32[], f32[8]{0}) tuple(%i, %fusion.1)
+}
+
+%cond (p: (s32[], f32[8])) -> pred[] {
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %loop = (s32[], f32[8]{0}) while(%init), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"24"}}
+  %kernel = bf16[8]{0} custom-call(%z), custom_call_target="tpu_custom_call"
+  %start = (f32[16]{0}, f32[16]{0}) all-reduce-start(f32[16]{0} %w), to_apply=%add
+  %done = f32[16]{0} all-reduce-done(%start)
+  %rs = f32[4]{0} reduce-scatter(f32[32]{0} %v), to_apply=%add
+  ROOT %fusion.2 = f32[8]{0} fusion(%loop), kind=kLoop, calls=%f2, backend_config={"estimated_cycles":"7"}
+}
+"""
+
+
+def test_cycles_and_bytes_are_summed_over_the_call_graph_with_trip_counts():
+    cost = hlo_cost.cost_of(HLO)
+    assert cost.cycles == 24 * 100 + 7
+    assert cost.collective_bytes == {
+        "all-gather": 24 * 64 * 32 * 2,
+        "all-reduce": 2 * 16 * 4,
+        "reduce-scatter": 32 * 4,
+    }
+    assert cost.custom_calls == {"tpu_custom_call": 1} and cost.unknown_loops == 0
+    assert hlo_cost.cost_of(HLO.replace('"known_trip_count"', '"other"')).unknown_loops == 1
+
+
+def test_the_plan_of_memory_is_what_a_run_holds():
+    """On virtual CPU devices: the compiled arguments a device, against the arrays a run really lays there."""
+    partitioner = Partitioner(MeshConfig(2, 2, 2).make())
+    planned = programs.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 128)
+    optimizer = make_optimizer(
+        LoopConfig().optimizer, make_schedule(LoopConfig().optimizer, 1), network.logical_axes(TINY)
+    )
+    shardings = state_shardings(TINY, optimizer, partitioner)
+    state = jax.jit(lambda: fresh_state(TINY, optimizer), out_shardings=shardings)()
+    first = jax.devices()[0]
+    held = sum(
+        s.data.nbytes for x in jax.tree.leaves(state) for s in x.addressable_shards if s.device == first
+    )
+    batch = 5 * 4 * (8 // 4) * 128  # five fields, a quarter of the rows
+    assert planned.bytes["arguments"] == pytest.approx(held + batch, rel=0.1)
+    assert planned.bytes["temporaries"] > 0 and not planned.error
+
+
+def test_sampling_programs_compile_from_shapes_alone():
+    partitioner = Partitioner(MeshConfig(2, 2, 2).make()).for_sampling(2)
+    assert dict(partitioner.mesh.shape) == {"data": 4, "fsdp": 1, "tensor": 2}
+    config = SamplingConfig(prompts_in_flight=8, rows_per_prompt=2, max_new_tokens=8, prompts_per_load=4)
+    sampler = SamplingPrograms(partitioner, TINY, config, prefix_tokens=16, bucket=64)
+    for program in (sampler.decode(), sampler.prefill()):
+        assert not program.error and program.bytes["arguments"] > 0
+
+
+def test_a_mesh_that_does_not_divide_names_what_does():
+    partitioner = Partitioner(MeshConfig(8, 1, 1).make())
+    with pytest.raises(
+        UserError, match=r"sampling_tensor=3 does not divide the mesh's 8 devices: choose one of 1, 2, 4, 8"
+    ):
+        partitioner.for_sampling(3)
+
+
+def test_every_slice_has_its_gin_file_whose_mesh_is_its_size(repository):
+    for found in slices.SLICES.values():
+        text = (repository / "gin" / f"{found.gin_file}.gin").read_text()
+        values = dict(line.split(" = ") for line in text.splitlines() if line.startswith("MeshConfig."))
+        assert int(values["MeshConfig.data"]) * int(values["MeshConfig.fsdp"]) == found.chips
+    with pytest.raises(UserError, match=r"--slice=v9_8: no such slice; choose v4_8"):
+        slices.named("v9_8")
+
+
+def test_a_workload_is_what_the_configuration_asks_for():
+    import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
+    from t5x_selfprog import gin_files
+
+    gin_files.load(["quickstart"], ["sample_puzzles.run.prompts=10", "sample_puzzles.run.attempts=20"])
+    work = workload.read(workload.Yields(kept=0.5, pairs_per_kept=3.0), test_problems=228)
+    assert work.puzzle_attempts == 200 and work.puzzles_kept == 100 and work.pairs == 300
+    assert work.solution_attempts == 100 * 20 and work.eval_attempts == 60 * 100 and work.evaluations == 6
+    # two iterations (300, then 600 pairs) and three controls of 600, two epochs
+    assert work.pairs_trained() == 2 * 300 * (1 + 2 + 3 * 2)
+
+
+@needs_libtpu
+@pytest.mark.parametrize("name", ["v5e_8", "v4_8"])
+def test_a_small_run_compiles_for_a_real_slice(name, tmp_path, capsys, monkeypatch):
+    saved = tmp_path / "plan.json"
+    flags = ["--model=gpt_neo_125m", f"--slice={name}", f"--save={saved}", "--gin.finetune.run.length=512"]
+    assert main(["plan", "--gin_file=paper_gpt_neo_125m", *flags]) == 0
+    (plan,) = json.loads(saved.read_text())["plans"]
+    assert all(plan["fits"].values()) and plan["chips"] == {"v5e_8": 8, "v4_8": 4}[name]
+    low, high = plan["rates"]["mfu"]
+    assert 0.02 < low <= high < 1.0
+    assert plan["times"]["decode"]["compute_s"] > 0.5 * plan["times"]["decode"]["roofline_s"]
+    said = capsys.readouterr().out
+    assert "chip-hours" in said and "GiB a chip" in said
+
+
+@needs_libtpu
+def test_what_does_not_fit_says_by_how_much_and_two_ways_out(capsys):
+    flags = ["--model=codegen_16b_mono", "--slice=v5e_8", "--gin.finetune.run.length=512"]
+    assert main(["plan", "--gin_file=paper_gpt_neo_125m", *flags]) == 0
+    said = capsys.readouterr().out
+    assert "does not fit" in said and "Ways out:" in said
