@@ -9,8 +9,10 @@ host writes and judges its own shards (number modulo hosts). With one process al
 
 import functools
 import json
+import os
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -39,15 +41,29 @@ def connect(spec: str) -> None:
 
 
 def require_same(facts: dict[str, Any]) -> None:
-    """Raises UserError on a host whose facts (versions, configuration) are not host 0's, naming both values."""
+    """Raises UserError on all hosts where one's facts (versions, configuration) are not host 0's. Collective.
+
+    The host that differs names both values, the others name that host.
+    """
     theirs = agree(facts)
     differing = [
         f"{name}: host 0 has {theirs.get(name)!r}, host {index()} has {facts.get(name)!r}"
         for name in sorted(theirs.keys() | facts.keys())
         if theirs.get(name) != facts.get(name)
     ]
+    flags = multihost_utils.process_allgather(np.int32(bool(differing)))
+    others = ", ".join(map(str, np.flatnonzero(flags)))
     if differing:
         raise UserError("hosts of one run must be alike:\n  " + "\n  ".join(differing))
+    if others:
+        raise UserError(f"hosts of one run must be alike, and {others} differs from host 0: see what it says.")
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process at once. To end it as usual waits for the others, who wait for this one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def count() -> int:

@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0; 2 for what the user can put right; 130 if interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("SELFPROG_DEBUG", "") not in ("", "0")
+    command, parsed = parse(arguments)
     try:
-        command, parsed = parse(arguments)
         result = execute(command, parsed)
         if parsed.json:
             print(json.dumps(result if result is not None else {}, sort_keys=True), flush=True)
@@ -47,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"selfprog: error: {_message(error)}", file=sys.stderr)
+        if getattr(parsed, "hosts", None):
+            from t5x_selfprog import hosts
+
+            hosts.leave(error.EXIT_CODE)
         return error.EXIT_CODE
     except KeyboardInterrupt:
         if debug:

@@ -72,6 +72,10 @@ def test_cycles_and_bytes_are_summed_over_the_call_graph_with_trip_counts():
     }
     assert cost.custom_calls == {"tpu_custom_call": 1} and cost.unknown_loops == 0
     assert hlo_cost.cost_of(HLO.replace('"known_trip_count"', '"other"')).unknown_loops == 1
+    bounded = HLO.replace('"known_trip_count"', '"other"').replace(
+        "  ROOT %lt", "  %n = s32[]{:T(128)} constant(24)\n  ROOT %lt"
+    )
+    assert hlo_cost.cost_of(bounded) == cost
 
 
 def test_the_plan_of_memory_is_what_a_run_holds():

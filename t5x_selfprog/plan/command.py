@@ -55,14 +55,14 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
 def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
     """Compiles a run's programs for one slice, with what gin holds now. Raises UserError for a bad mesh or model."""
     config = model_shape(args.model)
-    mesh = MeshConfig()
+    mesh = configured(MeshConfig)
     train_partitioner = programs.partitioner_for(wanted, mesh)
     sampling_partitioner = train_partitioner.for_sampling(mesh.sampling_tensor)
-    loop = LoopConfig()
+    loop = configured(LoopConfig)
     batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
     length = min(workload.bound("finetune.run.length", 1024), config.context_length)
     _require_rows(train_partitioner, batch_size)
-    sampling = _configured("solutions/", SamplingConfig)
+    sampling = configured(SamplingConfig, "solutions")
     prefix = _prefix_tokens()
     room = config.context_length - prefix - sampling.max_new_tokens
     if room < 1:
@@ -128,12 +128,13 @@ def model_shape(name: str | None) -> ModelConfig:
             ) from None
     with gin.unlock_config():
         gin.parse_config_file(str(path))
-    return ModelConfig()  # type: ignore[call-arg]  # gin gives the arguments
+    return configured(ModelConfig)
 
 
-def _configured(scope: str, made_by: type) -> Any:
-    with gin.config_scope(scope.rstrip("/")):
-        return made_by()
+def configured(kind: type, scope: str | None = None) -> Any:
+    """One of our dataclasses with what gin binds, as a stage would be handed it."""
+    with gin.config_scope(scope):
+        return gin.get_configurable(kind)()
 
 
 def _prefix_tokens() -> int:

@@ -13,6 +13,9 @@ from collections import defaultdict
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.$-]+) .*\{\s*$")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CONDITION = re.compile(r"condition=%?([\w.$-]+)")
+_CONSTANT = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
+_COMMENT = re.compile(r"/\*.*?\*/")
 _BODY = re.compile(r"body=%?([\w.$-]+)")
 _CALLED = re.compile(r"(?:to_apply|called_computations|branch_computations|calls)=\{?%?([\w.$%, -]+)\}?")
 _OPERATION = re.compile(r"=\s*(\([^=]*?\)|\S+)\s+([a-z][\w-]*)\(")
@@ -58,7 +61,7 @@ def cost_of(text: str) -> Cost:
     """The cost of a compiled program by its text (`compiled.as_text()`)."""
     lines_of: dict[str, list[str]] = {}
     entry, current = "", ""
-    for line in text.splitlines():
+    for line in _COMMENT.sub("", text).splitlines():
         found = _COMPUTATION.match(line)
         if found and not line.startswith(" "):
             current = found[1]
@@ -96,15 +99,29 @@ def _add_line(total: Cost, line: str, shape: str, kind: str, visit, lines_of) ->
         target = re.search(r'custom_call_target="([^"]+)"', line)
         total.custom_calls[target[1] if target else "?"] += 1
     elif kind == "while":
-        body, trips = _BODY.search(line), _TRIPS.search(line)
+        body, trips = _BODY.search(line), _trips(line, lines_of)
         if body:
-            total.add(visit(body[1]), float(trips[1]) if trips else 1.0)
+            total.add(visit(body[1]), trips or 1)
             total.unknown_loops += trips is None
     elif kind in ("call", "conditional", "async-start"):
         called = _CALLED.search(line)
         for name in called[1].replace("%", "").split(",") if called else ():
             if name.strip() in lines_of:
                 total.add(visit(name.strip()))
+
+
+def _trips(line: str, lines_of: dict[str, list[str]]) -> int | None:
+    """How often a loop runs: as the compiler notes, or the one bound that its condition compares with.
+
+    JAX's loops of a fixed length count from 0 by 1.
+    """
+    known, condition = _TRIPS.search(line), _CONDITION.search(line)
+    if known:
+        return int(known[1])
+    lines = lines_of.get(condition[1], []) if condition else []
+    bounds = [int(found[1]) for text in lines if (found := _CONSTANT.search(text))]
+    compared = any("direction=LT" in text for text in lines)
+    return bounds[0] if len(bounds) == 1 and compared else None
 
 
 def _bytes(shape: str, started: bool) -> float:
