@@ -100,6 +100,11 @@ _CODECS = [
 ]
 
 
+# From 3.12 on, the interpreter's own arithmetic on long integers is in part a module, which it imports through the
+# `__import__` of whatever program is running.
+_INTERPRETERS_OWN = frozenset(["_pylong"]) if sys.version_info >= (3, 12) else frozenset()
+
+
 def import_modules(names: frozenset[str]) -> None:
     """Import every allowed module now: later, in a sandboxed child, no file can be opened.
 
@@ -112,6 +117,8 @@ def import_modules(names: frozenset[str]) -> None:
     __import__("collections.abc")
     for name in _CODECS:
         __import__(f"encodings.{name}")
+    for name in _INTERPRETERS_OWN:
+        __import__(name)
     sys.modules["encodings"].__path__[
         :
     ] = []  # an unknown codec is then a LookupError, not a search of the disk
@@ -128,6 +135,9 @@ def make_importer(allowed: frozenset[str]) -> Callable[..., Any]:
         fromlist: Sequence[str] = (),
         level: int = 0,
     ) -> Any:
+        # The interpreter asks with a list (PyImport_Import), an import statement with None or a tuple.
+        if name in _INTERPRETERS_OWN and type(fromlist) is list:
+            return real_import(name, {}, {}, (), 0)
         if level == 0 and name.partition(".")[0] in allowed and name in modules:
             return real_import(name, {}, {}, fromlist, 0)
         raise ImportError(f"{name!r} may not be imported", name=str(name))
