@@ -56,7 +56,9 @@ def require_same(facts: dict[str, Any]) -> None:
     if differing:
         raise UserError("hosts of one run must be alike:\n  " + "\n  ".join(differing))
     if others:
-        raise UserError(f"hosts of one run must be alike, and {others} differs from host 0: see what it says.")
+        raise UserError(
+            f"hosts of one run must be alike, and {others} differs from host 0: see what it says."
+        )
 
 
 def leave(status: int) -> NoReturn:
