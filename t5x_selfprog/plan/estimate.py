@@ -84,10 +84,10 @@ def decode_time(wanted: Slice, program: Program, config: ModelConfig, sampling: 
 
 
 def prefill_time(wanted: Slice, program: Program, config: ModelConfig, tokens: int) -> StepTime:
-    """Of one load of prompts, `tokens` in all; every chip computes them all but for what `tensor` splits."""
+    """Of one load of prompts, `tokens` in all, which every chip computes (as the sampler does today)."""
     compute = program.cost.cycles / wanted.chip.clock_hz
     flops = 2 * network.num_params(config) * tokens / wanted.chip.peak.flops_per_s
-    return _time(wanted, program, compute, flops / wanted.chips, 0.0)
+    return _time(wanted, program, compute, flops, 0.0)
 
 
 def _time(wanted: Slice, program: Program, compute: float, flops_s: float, moved_s: float) -> StepTime:
