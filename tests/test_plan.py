@@ -138,7 +138,7 @@ def test_a_workload_is_what_the_configuration_asks_for():
 @pytest.mark.parametrize("name", ["v5e_8", "v4_8"])
 def test_a_small_run_compiles_for_a_real_slice(name, tmp_path, capsys, monkeypatch):
     saved = tmp_path / "plan.json"
-    flags = ["--model=gpt_neo_125m", f"--slice={name}", f"--save={saved}", "--gin.finetune.run.length=512"]
+    flags = ["--model=pythia_14m", f"--slice={name}", f"--save={saved}", "--gin.finetune.run.length=512"]
     assert main(["plan", "--gin_file=paper_gpt_neo_125m", *flags]) == 0
     (plan,) = json.loads(saved.read_text())["plans"]
     assert all(plan["fits"].values()) and plan["chips"] == {"v5e_8": 8, "v4_8": 4}[name]
@@ -151,7 +151,7 @@ def test_a_small_run_compiles_for_a_real_slice(name, tmp_path, capsys, monkeypat
 
 @needs_libtpu
 def test_what_does_not_fit_says_by_how_much_and_two_ways_out(capsys):
-    flags = ["--model=codegen_16b_mono", "--slice=v5e_8", "--gin.finetune.run.length=512"]
+    flags = ["--model=pythia_14m", "--slice=v5e_8", "--batch=65536", "--gin.finetune.run.length=512"]
     assert main(["plan", "--gin_file=paper_gpt_neo_125m", *flags]) == 0
     said = capsys.readouterr().out
     assert "does not fit" in said and "Ways out:" in said

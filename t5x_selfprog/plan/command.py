@@ -13,6 +13,8 @@ import os
 import re
 from typing import Any
 
+import jax
+
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
 from t5x_selfprog import gin_files
@@ -36,6 +38,9 @@ BYTES_A_TOKEN = 3.0  # of Python, in the vocabularies of code models
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
+    jax.config.update(
+        "jax_platforms", "cpu"
+    )  # the compiler is there, the chips are not: nobody should look for them
     names = list(slices.SLICES) if args.slice == "all" else args.slice.split(",")
     wanted = [slices.named(name) for name in names]
     yields = workload.measured(args.pilot) if args.pilot else Yields()
