@@ -29,8 +29,7 @@ def gin_config(name: str) -> ModelConfig:
         gin_files.load([str(MODELS / f"{name}.gin")], [])
         return gin.get_configurable(ModelConfig)()
     finally:
-        with gin.unlock_config():
-            gin.clear_config()
+        gin.clear_config()
 
 
 # config.json of published models, in the spelling of their day; keys that say nothing about the function left out.
