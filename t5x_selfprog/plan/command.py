@@ -112,7 +112,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         plan["largest_batch"] = largest_batch(
             wanted, train_partitioner, config, loop, length, compiled["train"], batch_size
         )
-    plan["run"] = run_cost(plan, wanted, work, yields, config)
+    plan["run"] = run_cost(plan, wanted, work, yields)
     if args.simulate:
         plan["simulated"] = simulated(plan, wanted, args.preemptions_per_hour)
     return plan
@@ -246,9 +246,7 @@ def largest_batch(
     return max(size, int((size + (wanted.chip.hbm_bytes - at.needs) / a_row) // ways * ways))
 
 
-def run_cost(
-    plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields, config: ModelConfig
-) -> dict[str, Any]:
+def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields) -> dict[str, Any]:
     """Hours of the slice by stage at the slower estimate, chip-hours, dollars, verifier core-hours, bytes."""
     decode = plan["rates"]["decode"][0] * wanted.chips
     train = plan["rates"]["train"][0] * wanted.chips
@@ -267,7 +265,7 @@ def run_cost(
     core_s = judged * (VERDICT_S + yields.endless * 1.0)
     hours = {name: value / 3600 for name, value in seconds.items()}
     chip_hours = sum(hours.values()) * wanted.chips
-    checkpoints = (1 + work.iterations) * estimate.weights_bytes(config)
+    weights = 4 * plan["parameters"]  # float32
     return {
         "slice_hours": hours,
         "chip_hours": chip_hours,
@@ -276,7 +274,7 @@ def run_cost(
         "verifier_core_hours": core_s / 3600,
         "cores_to_keep_up": core_s / max(1e-9, seconds["3 sample solutions"] + seconds["7 evaluate"]),
         "host_cores": wanted.hosts * wanted.cores_per_host,
-        "storage_gib": (checkpoints + attempts * 600 + 2 * estimate.weights_bytes(config)) / GIB,
+        "storage_gib": ((3 + work.iterations) * weights + attempts * 600) / GIB,
     }
 
 

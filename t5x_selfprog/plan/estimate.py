@@ -7,8 +7,6 @@ step lies between the larger of the two and their sum. The roofline knows nothin
 
 import dataclasses
 
-import jax
-
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.plan.programs import Program
@@ -94,7 +92,3 @@ def _time(wanted: Slice, program: Program, compute: float, flops_s: float, moved
     links = sum(program.cost.collective_bytes.values()) / wanted.chip.ici_bytes_per_s
     limited = "arithmetic" if flops_s >= moved_s else "memory"
     return StepTime(compute, links, max(flops_s, moved_s), limited)
-
-
-def weights_bytes(config: ModelConfig) -> int:
-    return sum(x.size * 4 for x in jax.tree.leaves(network.abstract_params(config)))

@@ -1,6 +1,7 @@
 """The TPU slices one can plan for: what a chip can do, how many there are, and what an hour of one costs."""
 
 import dataclasses
+import math
 import os
 
 from t5x_selfprog.machine import PEAKS, Peak
@@ -62,10 +63,7 @@ class Slice:
 
     @property
     def chips(self) -> int:
-        count = 1
-        for side in self.topology.split("x"):
-            count *= int(side)
-        return count
+        return math.prod(map(int, self.topology.split("x")))
 
     @property
     def hosts(self) -> int:

@@ -91,7 +91,7 @@ class Sampler:
 
     def prompt_tokens(self, prompt: str) -> int:
         """Length of a prompt in tokens, the start of the document included, the prefix not."""
-        return len(self._start) + len(self._tokenizer.encode(prompt))
+        return len(self._encode(prompt))
 
     def fits(self, prompt: str) -> bool:
         """Whether `sample` takes this prompt."""
@@ -175,9 +175,10 @@ class Sampler:
                 yield from done
 
     def _job(self, number: int, request: Request) -> Job:
-        if not self.fits(request.prompt):
+        tokens = self._encode(request.prompt)
+        if not request.prompt or len(tokens) > self.longest_prompt:
             raise UserError(
-                f"The prompt of {request.item_id} has {self.prompt_tokens(request.prompt)} tokens; it must be text "
+                f"The prompt of {request.item_id} has {len(tokens)} tokens; it must be text "
                 f"of at most {self.longest_prompt} ({self._limits})."
             )
         if request.attempts < 0 or request.first_sample < 0:
@@ -185,12 +186,15 @@ class Sampler:
         return Job(
             number=number,
             item_id=request.item_id,
-            tokens=[*self._start, *self._tokenizer.encode(request.prompt)],
+            tokens=tokens,
             at_line_start=request.prompt.endswith("\n"),
             first_sample=request.first_sample,
             end_sample=request.first_sample + request.attempts,
             missing=request.attempts,
         )
+
+    def _encode(self, prompt: str) -> list[int]:
+        return [*self._start, *self._tokenizer.encode(prompt)]
 
     def _scheduler(self) -> Scheduler:
         c = self._config
