@@ -89,6 +89,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "batch_size": batch_size,
         "length": length,
         "rows": sampling.prompts_in_flight * sampling.rows_per_prompt,
+        "prompts_per_load": sampler.prompts_per_load(),
         "hbm_gib": wanted.chip.hbm_bytes / GIB,
         "usd_per_chip_hour": args.price or wanted.chip.usd_per_hour,
         "programs": {name: _program(program) for name, program in compiled.items()},
@@ -103,7 +104,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "train": estimate.train_time(wanted, compiled["train"], config, loop, tokens, length),
         "decode": estimate.decode_time(wanted, compiled["decode"], config, sampling),
         "prefill": estimate.prefill_time(
-            wanted, compiled["prefill"], config, sampling.prompts_per_load * bucket
+            wanted, compiled["prefill"], config, sampler.prompts_per_load() * bucket
         ),
     }
     plan["times"] = {name: dataclasses.asdict(time) for name, time in times.items()}
@@ -222,7 +223,12 @@ def rates(
         for seconds in (train.most_s, train.least_s)
     ]
     found["decode_roofline_share"] = [decode.roofline_s / s for s in (decode.most_s, decode.least_s)]
-    found["prompts_per_s"] = sampling.prompts_per_load / prefill.most_s
+    # While groups wait for a load, half of them on average, their rows stand idle.
+    waiting = sampling.groups_per_load()
+    busy = 1 - waiting / 2 / sampling.prompts_in_flight if waiting > 1 else 1.0
+    found["decode"] = [busy * rate for rate in found["decode"]]
+    each_load = min(plan["prompts_per_load"], max(waiting, sampling.prompts_per_load))
+    found["prompts_per_s"] = each_load / prefill.most_s
     return found
 
 

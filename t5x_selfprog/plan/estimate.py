@@ -82,9 +82,9 @@ def decode_time(wanted: Slice, program: Program, config: ModelConfig, sampling: 
 
 
 def prefill_time(wanted: Slice, program: Program, config: ModelConfig, tokens: int) -> StepTime:
-    """Of one load of prompts, `tokens` in all, which every chip computes (as the sampler does today)."""
+    """Of one load of prompts, `tokens` in all, spread over the chips."""
     compute = program.cost.cycles / wanted.chip.clock_hz
-    flops = 2 * network.num_params(config) * tokens / wanted.chip.peak.flops_per_s
+    flops = 2 * network.num_params(config) * tokens / wanted.chips / wanted.chip.peak.flops_per_s
     return _time(wanted, program, compute, flops, 0.0)
 
 

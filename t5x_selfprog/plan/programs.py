@@ -21,9 +21,9 @@ from t5x_selfprog.plan.hlo_cost import Cost, cost_of
 from t5x_selfprog.plan.slices import GIB, Slice, devices
 from t5x_selfprog.sampling import stop
 from t5x_selfprog.sampling.decode import Decoding, decode_chunk
-from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings
+from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by_slots
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.sampling.placing import Placement, load_prompts
+from t5x_selfprog.sampling.placing import Placement, load_prompts, parts
 from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
 from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
 from t5x_selfprog.training.batches import Batch
@@ -112,25 +112,34 @@ class SamplingPrograms:
         return _compile("decode", self.partitioner, jitted, self._weights, self._prefix, tables, grid)
 
     def prefill(self) -> Program:
-        """`sampling.prompts_per_load` prompts of the largest bucket."""
-        grid, count = self._grid(), min(self.sampling.prompts_per_load, self.sampling.prompts_in_flight)
+        """A full load of prompts of the largest bucket: `sampling.prompts_per_load` in each part of the grid."""
+        grid, count = self._grid(), self.prompts_per_load()
         layout = jax.tree.map(lambda x: x.sharding, grid)
-        whole = functools.partial(self._whole, (count,))
+
+        def one_each(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=layout.prompt_length)
+
         placement = Placement(
-            group=whole(jnp.int32),
-            tokens=self._whole((count, self.bucket), jnp.int32),
-            length=whole(jnp.int32),
-            starts_at_line=whole(bool),
-            item_hash=self._whole((count, 2), jnp.uint32),
-            first_sample=whole(jnp.int32),
-            end_sample=whole(jnp.int32),
+            group=one_each(jnp.int32),
+            real=one_each(bool),
+            tokens=one_each(jnp.int32, self.bucket),
+            length=one_each(jnp.int32),
+            starts_at_line=one_each(bool),
+            item_hash=one_each(jnp.uint32, 2),
+            first_sample=one_each(jnp.int32),
+            end_sample=one_each(jnp.int32),
         )
-        function = functools.partial(load_prompts, self._fixed.config, self._fixed.prefix_length)
+        function = functools.partial(load_prompts, self._fixed.config, self._fixed.prefix_length, layout)
         jitted = jax.jit(function, donate_argnums=3, out_shardings=layout)
         key = self._whole((2,), jnp.uint32)
         return _compile(
             "prefill", self.partitioner, jitted, self._weights, self._prefix, key, grid, placement
         )
+
+    def prompts_per_load(self) -> int:
+        """The most that are computed at one time, all parts of the grid together."""
+        split = parts(jax.tree.map(lambda x: x.sharding, self._grid()))
+        return split * min(self.sampling.prompts_per_load, self.sampling.prompts_in_flight // split)
 
     @property
     def _fixed(self) -> Decoding:
@@ -165,6 +174,7 @@ class SamplingPrograms:
             self.bucket,
             s.max_new_tokens,
             s.cache_dtype,
+            lies_by_slots(self.config, s.cache_dtype, self.partitioner.mesh.devices.flat[0].platform),
         )
         shapes = jax.eval_shape(make)
         return abstract_like(shapes, grid_shardings(self.partitioner, shapes))

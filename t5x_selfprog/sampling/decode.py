@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from t5x_selfprog.model import network
-from t5x_selfprog.model.attention import MASKED, Piece, attend_pieces, by_channel, by_position
+from t5x_selfprog.model.attention import MASKED, Piece, Slots, attend_pieces, by_channel, by_position
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.int8 import Int8, Stored, quantize
 from t5x_selfprog.sampling import stop
-from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid, slots
+from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid, is_by_slots, slots
 from t5x_selfprog.sampling.prefill import Prefix, prefix_mask
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from t5x_selfprog.sampling.weights import SamplingWeights
@@ -143,12 +143,16 @@ def next_logits(
 
         def attend_fn(q, k, v, i=i, window=window):
             in_prompt, in_suffix = masks(window)
-            keys = _write(grid.suffix_keys[i], by_channel(k[:, :, None]), slot, 4, KEY_CHANNELS)
-            values = _write(grid.suffix_values[i], by_position(v[:, :, None]), slot, 3, VALUE_CHANNELS)
-            pieces = [
-                Piece(grid.prompt_keys[i], grid.prompt_values[i], in_prompt),
-                Piece(keys, values, in_suffix),
-            ]
+            if is_by_slots(grid.suffix_keys[i]):
+                flat = (1, *k.shape[:2], -1)
+                keys = _write(grid.suffix_keys[i], k.reshape(flat), slot, 0, KEY_CHANNELS)
+                values = _write(grid.suffix_values[i], v.reshape(flat), slot, 0, VALUE_CHANNELS)
+                own: Piece | Slots = Slots(keys, values, in_suffix)
+            else:
+                keys = _write(grid.suffix_keys[i], by_channel(k[:, :, None]), slot, 4, KEY_CHANNELS)
+                values = _write(grid.suffix_values[i], by_position(v[:, :, None]), slot, 3, VALUE_CHANNELS)
+                own = Piece(keys, values, in_suffix)
+            pieces = [Piece(grid.prompt_keys[i], grid.prompt_values[i], in_prompt), own]
             if prefix is not None:
                 seen = prefix_mask(slots(prefix.keys[i]), fixed.prefix_length, position, window)
                 pieces.append(Piece(prefix.keys[i], prefix.values[i], seen))

@@ -18,9 +18,9 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.sampling.decode import Decoding, Events, decode_chunk
-from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings
+from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by_slots
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.sampling.placing import Placement, load_prompts, narrow_grid, share_prompt
+from t5x_selfprog.sampling.placing import Placement, load_prompts, narrow_grid, parts, share_prompt
 from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
 from t5x_selfprog.sampling.programs import REMEDY, Programs
 from t5x_selfprog.sampling.scheduler import Job, Narrowing, Share
@@ -33,6 +33,7 @@ class Engine:
 
     Attributes:
       buckets: padded lengths of prompts, increasing.
+      parts: into how many the groups of the grid are split; prompts are computed where their groups are.
       programs: what has been compiled.
     """
 
@@ -65,6 +66,7 @@ class Engine:
             f"weights {machine.gib(_bytes(self._weights))}, caches {machine.gib(_bytes(caches))} for "
             f"{config.prompts_in_flight} prompts x {config.rows_per_prompt} rows, on all devices together"
         )
+        self.parts = parts(self._layout(config.prompts_in_flight))
         self.programs = Programs((self._fixed, config, buckets), partitioner, holds)
         self._tables = self._put(tables)
         self._prefix: Prefix | None = None
@@ -78,26 +80,41 @@ class Engine:
         make = functools.partial(self._empty, self._config.prompts_in_flight)
         return self.programs.call("empty", make, out_shardings=self._layout(self._config.prompts_in_flight))
 
-    def load(self, grid: Grid, jobs: list[Job], groups: list[int], stage_key: np.ndarray) -> Grid:
-        """Computes the prompts of jobs that share a bucket, each for its idle group. Consumes the grid."""
-        bucket = self.bucket(jobs[0])
-        tokens = np.zeros((len(jobs), bucket), np.int32)
-        for row, job in zip(tokens, jobs, strict=True):
-            row[: len(job.tokens)] = job.tokens
-        placement = {
-            "group": np.asarray(groups, np.int32),
-            "tokens": tokens,
-            "length": np.asarray([len(job.tokens) for job in jobs], np.int32),
-            "starts_at_line": np.asarray([job.at_line_start for job in jobs]),
-            "item_hash": np.stack([_item_hash(job.item_id) for job in jobs]),
-            "first_sample": np.asarray([job.first_sample for job in jobs], np.int32),
-            "end_sample": np.asarray([job.end_sample for job in jobs], np.int32),
-        }
-        function = functools.partial(load_prompts, self._fixed.config, self._fixed.prefix_length)
-        constants = (self._weights, self._prefix, self._put(stage_key))
-        return self._update(
-            ("load", bucket, len(jobs)), function, constants, grid, Placement(**self._put(placement))
+    def load(self, grid: Grid, placed: list[tuple[Job, int]], each: int, stage_key: np.ndarray) -> Grid:
+        """Computes the prompts of jobs that share a bucket, each for its idle group. Consumes the grid.
+
+        Args:
+          placed: jobs with their groups, at most `each` in a part of the grid; all parts compute `each` prompts.
+        """
+        bucket, groups = self.bucket(placed[0][0]), self._config.prompts_in_flight // self.parts
+        count = self.parts * each
+        # A place without a job holds a prompt of one token, which goes nowhere.
+        placement = Placement(
+            group=np.zeros(count, np.int32),
+            real=np.zeros(count, bool),
+            tokens=np.zeros((count, bucket), np.int32),
+            length=np.ones(count, np.int32),
+            starts_at_line=np.zeros(count, bool),
+            item_hash=np.zeros((count, 2), np.uint32),
+            first_sample=np.zeros(count, np.int32),
+            end_sample=np.zeros(count, np.int32),
         )
+        taken = [0] * self.parts
+        for job, group in placed:
+            part = group // groups
+            place = part * each + taken[part]
+            taken[part] += 1
+            placement.group[place], placement.real[place] = group % groups, True
+            placement.tokens[place, : len(job.tokens)] = job.tokens
+            placement.length[place] = len(job.tokens)
+            placement.starts_at_line[place] = job.at_line_start
+            placement.item_hash[place] = _item_hash(job.item_id)
+            placement.first_sample[place], placement.end_sample[place] = job.first_sample, job.end_sample
+        layout = self._layout(self._config.prompts_in_flight)
+        function = functools.partial(load_prompts, self._fixed.config, self._fixed.prefix_length, layout)
+        constants = (self._weights, self._prefix, self._put(stage_key))
+        there = placement if layout is None else hosts.place(placement, layout.prompt_length)
+        return self._update(("load", bucket, count), function, constants, grid, there)
 
     def share(self, grid: Grid, share: Share) -> Grid:
         """Consumes the grid."""
@@ -129,9 +146,13 @@ class Engine:
         return next(bucket for bucket in self.buckets if bucket >= len(job.tokens))
 
     def _empty(self, groups: int) -> Grid:
-        c = self._config
+        c, model = self._config, self._fixed.config
+        platform = (
+            self._partitioner.mesh.devices.flat[0].platform if self._partitioner else jax.default_backend()
+        )
+        by_slots = lies_by_slots(model, c.cache_dtype, platform)
         return empty_grid(
-            self._fixed.config, groups, c.rows_per_prompt, self.buckets[-1], c.max_new_tokens, c.cache_dtype
+            model, groups, c.rows_per_prompt, self.buckets[-1], c.max_new_tokens, c.cache_dtype, by_slots
         )
 
     def _update(self, name: Any, function: Callable, before: tuple, grid: Grid, *after: Any) -> Grid:

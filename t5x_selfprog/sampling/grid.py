@@ -6,7 +6,7 @@ Letters beyond the model's (B L D V N H K C F):
 
 A group holds its prompt's keys and values once for all its rows. A row's own keys and values live in a ring
 of T slots that all rows write at the same place, (step mod T), so that one aligned write serves rows of every
-age; what a row sees of it are the last `age` slots.
+age; what a row sees of it are the last `age` slots. It lies in one of two ways: by heads, or by slots (see `Slots`).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.model.int8 import Stored, empty
+from t5x_selfprog.model.int8 import Int8, Stored, empty
 from t5x_selfprog.partitioning import Partitioner
 
 IDLE = -1  # the sample index of a row without an attempt
@@ -32,8 +32,8 @@ class Grid:
 
     prompt_keys: tuple[Stored, ...]  # N x [G, K, C, S]
     prompt_values: tuple[Stored, ...]  # N x [G, K, S, C]
-    suffix_keys: tuple[Stored, ...]  # N x [G, K, R, C, T]
-    suffix_values: tuple[Stored, ...]  # N x [G, K, R, T, C]
+    suffix_keys: tuple[Stored, ...]  # N x [G, K, R, C, T], or by slots [T, G, R, H*C]
+    suffix_values: tuple[Stored, ...]  # N x [G, K, R, T, C], or by slots [T, G, R, H*C]
     # Of each group:
     first_logits: jax.Array  # [G, V] float32, after the prompt's last token
     prompt_length: jax.Array  # [G] int32, without the prefix
@@ -50,7 +50,13 @@ class Grid:
 
 
 def empty_grid(
-    config: ModelConfig, groups: int, rows: int, prompt_slots: int, suffix_slots: int, cache_dtype: str
+    config: ModelConfig,
+    groups: int,
+    rows: int,
+    prompt_slots: int,
+    suffix_slots: int,
+    cache_dtype: str,
+    by_slots: bool = False,
 ) -> Grid:
     """A grid with nothing to do."""
     k, c, n = config.num_kv_heads, config.head_dim, config.num_layers
@@ -58,11 +64,16 @@ def empty_grid(
     def caches(*shape: int, channels: int = KEY_CHANNELS) -> tuple[Stored, ...]:
         return tuple(empty(shape, cache_dtype, channels) for _ in range(n))
 
+    if by_slots:
+        suffix_keys = suffix_values = caches(suffix_slots, groups, rows, k * c)
+    else:
+        suffix_keys = caches(groups, k, rows, c, suffix_slots)
+        suffix_values = caches(groups, k, rows, suffix_slots, c, channels=VALUE_CHANNELS)
     return Grid(
         prompt_keys=caches(groups, k, c, prompt_slots),
         prompt_values=caches(groups, k, prompt_slots, c, channels=VALUE_CHANNELS),
-        suffix_keys=caches(groups, k, rows, c, suffix_slots),
-        suffix_values=caches(groups, k, rows, suffix_slots, c, channels=VALUE_CHANNELS),
+        suffix_keys=suffix_keys,
+        suffix_values=suffix_values,
         first_logits=jnp.zeros((groups, config.vocab_size), jnp.float32),
         prompt_length=jnp.zeros(groups, jnp.int32),
         starts_at_line=jnp.zeros(groups, bool),
@@ -75,6 +86,16 @@ def empty_grid(
         at_line_start=jnp.zeros((groups, rows), bool),
         step=jnp.zeros((), jnp.int32),
     )
+
+
+def lies_by_slots(config: ModelConfig, cache_dtype: str, platform: str) -> bool:
+    """Whether rows' own keys and values are laid out by slots: on TPUs, where the model and the dtype allow it."""
+    return platform == "tpu" and config.num_kv_heads == config.num_heads and cache_dtype != "int8"
+
+
+def is_by_slots(cache: Stored) -> bool:
+    """Of a layer's suffix keys or values."""
+    return not isinstance(cache, Int8) and cache.ndim == 4
 
 
 def grid_shardings(partitioner: Partitioner, shapes: Grid) -> Grid:
@@ -91,11 +112,13 @@ def grid_shardings(partitioner: Partitioner, shapes: Grid) -> Grid:
                 used |= set(axes)
         return NamedSharding(partitioner.mesh, PartitionSpec(*parts))
 
+    own = ("batch", "kv", "batch", None, None)
+    by_slots = (None, "batch", "batch", "kv")
     names: dict[str, tuple[str | None, ...]] = {
         "prompt_keys": ("batch", "kv", None, None),
         "prompt_values": ("batch", "kv", None, None),
-        "suffix_keys": ("batch", "kv", "batch", None, None),
-        "suffix_values": ("batch", "kv", "batch", None, None),
+        "suffix_keys": by_slots if is_by_slots(shapes.suffix_keys[0]) else own,
+        "suffix_values": by_slots if is_by_slots(shapes.suffix_values[0]) else own,
         "first_logits": ("batch", "vocab"),
         "item_key": ("batch", None),
     }

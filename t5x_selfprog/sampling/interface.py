@@ -1,6 +1,7 @@
 """What goes into sampling and what comes out of it."""
 
 import dataclasses
+import math
 
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from verifier.errors import UserError
@@ -18,7 +19,10 @@ class SamplingConfig:
       max_new_tokens: an attempt ends here at the latest.
       prompt_buckets: lengths in tokens that prompts are padded to; the largest is the longest prompt (less
         where the model's context leaves less).
-      prompts_per_load: so many prompts are computed together where so many wait; otherwise one at a time.
+      prompts_per_load: so many prompts are computed together where so many wait; otherwise one at a time. On a
+        mesh that splits the grid's groups, every part of it computes so many (or one), at the same time.
+      idle_share: prompts are brought once so large a share of the groups is idle; 0 is as soon as one is. On many
+        chips one prompt takes as long as one for each.
       chunk_steps: decoding steps between two looks by the host.
       tail_prompts: at the end of a list of requests, the last rows move to a grid of so many groups, as soon
         as they fit (what it saves grows with the cost of a row, so: on CPUs); 0 keeps the large grid.
@@ -35,6 +39,7 @@ class SamplingConfig:
     max_new_tokens: int = 150
     prompt_buckets: tuple[int, ...] = (128, 256, 512, 1024)
     prompts_per_load: int = 4
+    idle_share: float = 0.0
     chunk_steps: int = 8
     tail_prompts: int = 8
     temperature: float = 0.9
@@ -55,6 +60,10 @@ class SamplingConfig:
             raise UserError(
                 f"SamplingConfig.prompt_buckets={self.prompt_buckets}: give lengths of at least 1."
             )
+        if not 0.0 <= self.idle_share < 1.0:
+            raise UserError(
+                f"SamplingConfig.idle_share={self.idle_share}: must be at least 0 and less than 1."
+            )
         if self.stop not in ("unindented", "none"):
             raise UserError(f"SamplingConfig.stop={self.stop!r}: choose 'unindented' or 'none'.")
         for name in ("weights_dtype", "cache_dtype"):
@@ -63,6 +72,10 @@ class SamplingConfig:
                     f"SamplingConfig.{name}={getattr(self, name)!r}: choose {', '.join(map(repr, DTYPES))}."
                 )
         self.token_choice()
+
+    def groups_per_load(self) -> int:
+        """So many groups are idle when the next prompts are brought."""
+        return max(1, math.ceil(self.idle_share * self.prompts_in_flight))
 
     def token_choice(self) -> TokenChoice:
         """Raises UserError for impossible values."""

@@ -1,63 +1,96 @@
 """Bringing work to its place: new prompts, attempts for idle groups, the last rows into a smaller grid."""
 
 import dataclasses
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.int8 import Int8, Stored, quantize
-from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid
+from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid, is_by_slots
 from t5x_selfprog.sampling.prefill import Prefix, prefill
 from t5x_selfprog.sampling.weights import SamplingWeights
 
+Leaf = Any  # an array, on the host or the device, or its shape
+
 
 class Placement(NamedTuple):
-    """B prompts and where they go; every field has a leading axis [B]."""
+    """B prompts and where they go, the same number for each part of the grid, part by part.
 
-    group: jax.Array  # int32
-    tokens: jax.Array  # [B, L] int32, padded at the end
-    length: jax.Array  # int32
-    starts_at_line: jax.Array  # bool: the prompt ends in a newline
-    item_hash: jax.Array  # [B, 2] uint32
-    first_sample: jax.Array  # int32
-    end_sample: jax.Array  # int32
+    Every field has a leading axis [B].
+    """
+
+    group: Leaf  # int32, counted within the part
+    real: Leaf  # bool; False where a part has no prompt to take: its place in the batch does nothing
+    tokens: Leaf  # [B, L] int32, padded at the end
+    length: Leaf  # int32
+    starts_at_line: Leaf  # bool: the prompt ends in a newline
+    item_hash: Leaf  # [B, 2] uint32
+    first_sample: Leaf  # int32
+    end_sample: Leaf  # int32
 
 
 def load_prompts(
     config: ModelConfig,
     prefix_length: int,
+    layout: Grid | None,
     weights: SamplingWeights,
     prefix: Prefix | None,
     stage_key: jax.Array,
     grid: Grid,
     placement: Placement,
 ) -> Grid:
-    """Computes prompts and gives each to its group, whose rows must all be idle. stage_key: [2] uint32."""
-    keys, values, logits = prefill(config, weights, prefix, prefix_length, placement.tokens, placement.length)
-    item_key = jax.vmap(lambda words: item_key_of(stage_key, words))(placement.item_hash)
-    prompt_keys, prompt_values = list(grid.prompt_keys), list(grid.prompt_values)
-    for b in range(len(placement.group)):
-        for i in range(config.num_layers):
-            prompt_keys[i] = _put_cache(prompt_keys[i], placement.group[b], keys[i][b], KEY_CHANNELS)
-            prompt_values[i] = _put_cache(prompt_values[i], placement.group[b], values[i][b], VALUE_CHANNELS)
+    """Computes prompts and gives each to its group, whose rows must all be idle.
 
-    def put(old: jax.Array, new: jax.Array) -> jax.Array:
-        return old.at[placement.group].set(new)
+    Each part of the mesh computes the prompts of its own groups, and none travels.
 
-    return dataclasses.replace(
-        grid,
-        prompt_keys=tuple(prompt_keys),
-        prompt_values=tuple(prompt_values),
-        first_logits=put(grid.first_logits, logits),
-        prompt_length=put(grid.prompt_length, placement.length),
-        starts_at_line=put(grid.starts_at_line, placement.starts_at_line),
-        item_key=put(grid.item_key, item_key),
-        next_sample=put(grid.next_sample, placement.first_sample),
-        end_sample=put(grid.end_sample, placement.end_sample),
-    )
+    Args:
+      layout: the grid's shardings (None: one device); the batch is split as the groups are.
+      stage_key: [2] uint32.
+    """
+    split = layout if parts(layout) > 1 else None
+    tokens, lengths = placement.tokens, placement.length
+    if split is not None:
+        tokens = jax.lax.with_sharding_constraint(tokens, split.prompt_length)
+    keys, values, logits = prefill(config, weights, prefix, prefix_length, tokens, lengths)
+
+    def put(name: str, new: Any) -> Any:
+        old = getattr(grid, name)
+        if split is None:
+            return jax.tree.map(lambda x, y: _put_all(x, placement.group, y), old, new)
+        return jax.tree.map(
+            lambda x, y, sharding: _put_parts(x, placement, y, sharding), old, new, getattr(split, name)
+        )
+
+    def stored(name: str, new: tuple[jax.Array, ...], channels: int) -> tuple[Stored, ...]:
+        """Keys or values as their cache stores them."""
+        narrow = isinstance(getattr(grid, name)[0], Int8)
+        return tuple(quantize(x, channels) if narrow else x for x in new)
+
+    new = {
+        "prompt_keys": stored("prompt_keys", keys, KEY_CHANNELS),
+        "prompt_values": stored("prompt_values", values, VALUE_CHANNELS),
+        "first_logits": logits,
+        "prompt_length": lengths,
+        "starts_at_line": placement.starts_at_line,
+        "item_key": jax.vmap(lambda words: item_key_of(stage_key, words))(placement.item_hash),
+        "next_sample": placement.first_sample,
+        "end_sample": placement.end_sample,
+    }
+    return dataclasses.replace(grid, **{name: put(name, value) for name, value in new.items()})
+
+
+def parts(layout: Grid | None) -> int:
+    """How many parts the groups of a grid with these shardings are split into."""
+    if layout is None:
+        return 1
+    sharding: Any = layout.prompt_length
+    axes = (sharding.spec[0] if len(sharding.spec) else None) or ()
+    return math.prod(sharding.mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes))
 
 
 def share_prompt(grid: Grid, source: jax.Array, target: jax.Array, middle: jax.Array) -> Grid:
@@ -100,8 +133,10 @@ def narrow_grid(grid: Grid, moves: Moves) -> Grid:
     def row(x: jax.Array) -> jax.Array:
         return x[moves.row_group, moves.row]
 
-    def cache(x: jax.Array) -> jax.Array:  # [G, K, R, ...] -> [G', K, R, ...]
-        return row(x.swapaxes(1, 2)).swapaxes(1, 2)
+    def cache(x: jax.Array) -> jax.Array:
+        if is_by_slots(x):  # [T, G, R, HC] -> [T, G', R, HC]
+            return x[:, moves.row_group, moves.row]
+        return row(x.swapaxes(1, 2)).swapaxes(1, 2)  # [G, K, R, ...] -> [G', K, R, ...]
 
     return Grid(
         prompt_keys=jax.tree.map(prompt, grid.prompt_keys),
@@ -130,10 +165,25 @@ def item_key_of(stage_key: jax.Array, item_hash: jax.Array) -> jax.Array:
     return jax.random.key_data(key)
 
 
-def _put_cache(cache: Stored, index: jax.Array, new: jax.Array, channels: int) -> Stored:
-    """`_put` of keys or values as the cache stores them."""
-    stored = quantize(new, channels) if isinstance(cache, Int8) else new
-    return jax.tree.map(lambda x, value: _put(x, index, value), cache, stored)
+def _put_parts(x: jax.Array, placement: Placement, values: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """`_put_all` in every part by itself."""
+    whole, groups = sharding.spec, PartitionSpec(sharding.spec[0])
+    run = jax.shard_map(
+        _put_all, mesh=sharding.mesh, in_specs=(whole, groups, whole, groups), out_specs=whole
+    )
+    return run(x, placement.group, values, placement.real)
+
+
+def _put_all(x: jax.Array, group: jax.Array, values: jax.Array, real: jax.Array | None = None) -> jax.Array:
+    """x[group[b]] = values[b] for each b, except where not real."""
+    for b in range(group.shape[0]):
+        value = values[b]
+        if real is not None:
+            start: tuple[Any, ...] = (group[b], *(0,) * value.ndim)
+            old = jax.lax.dynamic_slice(x, start, (1, *value.shape))[0]
+            value = jnp.where(real[b], value.astype(x.dtype), old)
+        x = _put(x, group[b], value)
+    return x
 
 
 def _put(x: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:

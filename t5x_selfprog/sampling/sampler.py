@@ -127,9 +127,9 @@ class Sampler:
         stage_key = np.zeros(2, np.uint32)
         grid = engine.empty()
         for bucket in engine.buckets:
-            for batch in {1, self._together()}:
+            for each in {1, self._together()}:
                 job = Job(0, "", [0] * bucket, False, 0, 0, 0)
-                grid = engine.load(grid, [job] * batch, list(range(batch)), stage_key)
+                grid = engine.load(grid, [(job, group) for group in range(each)], each, stage_key)
         if self._config.prompts_in_flight > 1:
             grid = engine.share(grid, Share(source=0, target=1, middle=0))
         narrowing = scheduler.narrowed(self._config.tail_prompts)
@@ -157,12 +157,13 @@ class Sampler:
         grid = engine.empty()
         waiting = (self._job(number, request) for number, request in enumerate(requests))
         while True:
-            idle = scheduler.idle_groups()
-            drawn = list(itertools.islice(waiting, len(idle)))
+            idle = len(scheduler.idle_groups())
+            ready = idle >= self._config.groups_per_load() or not scheduler.busy()
+            drawn = list(itertools.islice(waiting, idle if ready else 0))
             yield from (job for job in drawn if not job.missing)  # nothing asked, nothing to wait for
             jobs = [job for job in drawn if job.missing]
-            grid = self._load(grid, scheduler, jobs, idle, stage_key)
-            if len(drawn) < len(idle):  # no more requests
+            grid = self._load(grid, scheduler, jobs, stage_key)
+            if ready and len(drawn) < idle:  # no more requests
                 if not scheduler.busy():
                     return
                 for share in scheduler.shares():
@@ -201,22 +202,21 @@ class Sampler:
         return Scheduler(c.prompts_in_flight, c.rows_per_prompt, c.max_new_tokens)
 
     def _together(self) -> int:
-        return min(self._config.prompts_per_load, self._config.prompts_in_flight)
+        """Prompts that a part of the grid can take at once."""
+        return min(self._config.prompts_per_load, self._config.prompts_in_flight // self._engine.parts)
 
-    def _load(
-        self, grid: Grid, scheduler: Scheduler, jobs: list[Job], idle: list[int], stage_key: np.ndarray
-    ) -> Grid:
+    def _load(self, grid: Grid, scheduler: Scheduler, jobs: list[Job], stage_key: np.ndarray) -> Grid:
         """Places jobs in idle groups, several at a time where enough wait for the same bucket."""
         start, compiled = time.perf_counter(), self._engine.programs.compile_s
         for bucket in self._engine.buckets:
             alike = [job for job in jobs if self._engine.bucket(job) == bucket]
             while alike:
-                count = self._together() if len(alike) >= self._together() else 1
-                batch, alike = alike[:count], alike[count:]
-                groups, idle = idle[:count], idle[count:]
-                for job, group in zip(batch, groups, strict=True):
+                groups, each = scheduler.places(len(alike), self._engine.parts, self._together())
+                placed = list(zip(alike, groups, strict=False))
+                alike = alike[len(placed) :]
+                for job, group in placed:
                     scheduler.place(job, group)
-                grid = self._engine.load(grid, batch, groups, stage_key)
+                grid = self._engine.load(grid, placed, each, stage_key)
         if jobs:
             jax.block_until_ready(grid)
             self._stats["prompts"] += len(jobs)

@@ -76,6 +76,18 @@ class Scheduler:
     def busy(self) -> bool:
         return any(job is not None for job in self.jobs)
 
+    def places(self, waiting: int, parts: int, together: int) -> tuple[list[int], int]:
+        """Idle groups for jobs, spread over the parts of the grid, and how many each part takes at most.
+
+        That is `together` where as many wait for every part, else 1: a part without a job computes in vain.
+        """
+        size = len(self.jobs) // parts
+        idle: list[list[int]] = [[] for _ in range(parts)]
+        for group in self.idle_groups():
+            idle[group // size].append(group)
+        each = together if waiting >= parts * together and min(map(len, idle)) >= together else 1
+        return [group for part in idle for group in part[:each]][:waiting], each
+
     def place(self, job: Job, group: int) -> None:
         """All of a new job's attempts go to an idle group."""
         self._assign(job, group, job.first_sample, job.end_sample)

@@ -37,6 +37,7 @@ STYLES = {
         "biases": ("mlp", "head", "qkv"),
     },
     "parallel_two_norms_tiny_window": {"residual": "parallel", "parallel_norms": 2, "windows": (1, 3)},
+    "ungrouped": {"num_kv_heads": 4, "qk_norm": "rms"},
     "gemma": {"norm": "rms_plus_one", "mlp": "geglu", "embed_scale": 5.7, "windows": (20, None)},
 }
 PREFIX = "x = 12\n\n"
@@ -80,7 +81,20 @@ def test_int8_stays_near_the_full_pass(weights_dtype, cache_dtype, tolerance):
     check("gpt_neo", True, weights_dtype, cache_dtype, tolerance)
 
 
-def check(style: str, with_prefix: bool, weights_dtype: str, cache_dtype: str, tolerance: float) -> None:
+@pytest.mark.parametrize("style", ["gpt_neo", "ungrouped"])
+@pytest.mark.parametrize("cache_dtype, tolerance", [("float32", 1e-4), ("bfloat16", 0.03)])
+def test_the_layout_of_tpus_gives_the_same(style, cache_dtype, tolerance):
+    check(style, True, cache_dtype, cache_dtype, tolerance, by_slots=True)
+
+
+def check(
+    style: str,
+    with_prefix: bool,
+    weights_dtype: str,
+    cache_dtype: str,
+    tolerance: float,
+    by_slots: bool = False,
+) -> None:
     config, tokenizer = byte_model.tiny_config(**STYLES[style]), byte_model.ByteTokenizer()
     params = byte_model.random_params(config)
     weights, fast = prepare(config, params, weights_dtype, None), sampling_config(config, weights_dtype)
@@ -94,6 +108,7 @@ def check(style: str, with_prefix: bool, weights_dtype: str, cache_dtype: str, t
         row[: len(prompt)] = prompt
     placement = Placement(
         group=jnp.asarray([2, 0, 1], jnp.int32),
+        real=jnp.ones(3, bool),
         tokens=jnp.asarray(padded),
         length=jnp.asarray([len(prompt) for prompt in prompts], jnp.int32),
         starts_at_line=jnp.asarray([prompt.endswith("\n") for prompt in PROMPTS]),
@@ -108,9 +123,9 @@ def check(style: str, with_prefix: bool, weights_dtype: str, cache_dtype: str, t
         prefix = (
             compute_prefix(fast, weights, jnp.asarray(before, jnp.int32), cache_dtype) if before else None
         )
-        grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, cache_dtype)
+        grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, cache_dtype, by_slots)
         stage_key = jnp.zeros(2, jnp.uint32)
-        grid = load_prompts(fast, len(before), weights, prefix, stage_key, grid, placement)
+        grid = load_prompts(fast, len(before), None, weights, prefix, stage_key, grid, placement)
         # A copied prompt must serve as well.
         grid = share_prompt(grid, jnp.int32(0), jnp.int32(3), jnp.int32(500))
 

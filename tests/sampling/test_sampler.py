@@ -101,10 +101,32 @@ def test_the_same_requests_give_the_same_bits(sampler):
     assert first == second  # log-probabilities too
 
 
-@pytest.mark.parametrize("mesh", [MeshConfig(8, 1, 1), MeshConfig(2, 2, 2)], ids=str)
-def test_a_mesh_changes_nothing(expected, mesh):
+@pytest.mark.parametrize(
+    ("mesh", "changes"),
+    [
+        (MeshConfig(8, 1, 1), {"prompts_in_flight": 8}),  # a group each
+        (MeshConfig(2, 2, 2), {"prompts_in_flight": 8}),  # two groups in each of four parts
+        (
+            MeshConfig(1, 2, 4),
+            {"prompts_in_flight": 4, "prompts_per_load": 2},
+        ),  # both groups of a part at once
+        (MeshConfig(1, 2, 4), {"prompts_in_flight": 3}),  # groups do not divide: rows do
+        (MeshConfig(2, 2, 2), {"prompts_in_flight": 8, "idle_share": 0.3, "cache_dtype": "bfloat16"}),
+    ],
+    ids=str,
+)
+def test_a_mesh_changes_nothing(expected, mesh, changes):
+    if "cache_dtype" in changes:
+        expected = outcome(make(cache_dtype=changes["cache_dtype"]))
     partitioner = Partitioner(mesh.make())
-    assert outcome(make(partitioner=partitioner, prompts_in_flight=8, **FEW_PROGRAMS)) == expected
+    assert outcome(make(partitioner=partitioner, **(FEW_PROGRAMS | changes))) == expected
+
+
+def test_prompts_are_brought_together(expected):
+    alone, waiting = make(tail_prompts=0), make(tail_prompts=0, idle_share=0.6)
+    assert outcome(alone) == outcome(waiting) == expected
+    with pytest.raises(UserError, match="idle_share=1"):
+        SamplingConfig(idle_share=1.0)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +182,7 @@ def test_nothing_compiles_after_warming_up():
 
 
 def test_samplers_of_equal_shape_share_their_programs(sampler, expected):
+    assert outcome(make()) == expected  # other tests' programs may have pushed out what the fixture compiled
     again = make()
     assert outcome(again) == expected
     assert again.stats()["compilations"] == 0
