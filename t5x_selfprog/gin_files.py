@@ -5,15 +5,18 @@ Import the modules that declare the configurables before `load`: gin refuses nam
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import gin
 from gin import config as gin_config
 from t5x_selfprog import gin_errors
 from t5x_selfprog.gin_errors import explain, nearest
+from verifier import files
 from verifier.errors import UserError
 
 GIN_FOLDER = Path(__file__).resolve().parent.parent / "gin"
@@ -33,6 +36,10 @@ def find(name: str) -> str:
     Raises UserError, naming the nearest file there is.
     """
     # A file called `quickstart` (a script, a folder's README) is no gin file: the ending comes first.
+    if files.is_remote(name):
+        if files.exists(name):
+            return name
+        raise UserError(f"--gin_file={name}: no such file")
     spelled = [name] if name.endswith(".gin") else [f"{name}.gin"]
     for folder in (Path(), GIN_FOLDER, GIN_FOLDER / "runs"):
         for candidate in spelled:
@@ -56,7 +63,7 @@ def load(gin_files: Sequence[str], bindings: Sequence[str]) -> list[str]:
     gin.clear_config()
     # gin also looks inside importable packages, and any folder in the way of one (`runs/`, where runs are kept, for an
     # include of 'runs/quickstart.gin') makes that fail. Our files are plain files.
-    gin_config._FILE_READERS[:] = gin_config._FILE_READERS[:1]
+    gin_config._FILE_READERS[:] = [gin_config._FILE_READERS[0], (_open_remote, files.is_remote)]
     if str(GIN_FOLDER) not in gin_config._LOCATION_PREFIXES:
         gin.add_config_file_search_path(str(GIN_FOLDER))
     paths: list[str] = []
@@ -75,6 +82,10 @@ def load(gin_files: Sequence[str], bindings: Sequence[str]) -> list[str]:
     with explain("--gin_file=" + " ".join(gin_files), paths):
         gin.finalize()
     return paths
+
+
+def _open_remote(path: str) -> IO[str]:
+    return io.TextIOWrapper(files.open_read(path), "utf-8")
 
 
 def iterate_bindings() -> Iterator[Binding]:
@@ -103,5 +114,6 @@ def config_text() -> str:
 
 def _all_paths(parsed: gin_config.ParsedConfigFileIncludesAndImports) -> list[str]:
     """The paths of a file and of what it includes, whose names are relative to here or to `GIN_FOLDER`."""
-    here = parsed.filename if os.path.isfile(parsed.filename) else str(GIN_FOLDER / parsed.filename)
+    name = parsed.filename
+    here = name if files.is_remote(name) or os.path.isfile(name) else str(GIN_FOLDER / name)
     return [here, *(path for included in parsed.includes for path in _all_paths(included))]

@@ -4,8 +4,6 @@ Every stage decides from its own directory whether it has anything left to do, s
 same command, killed anywhere, goes on where it stopped.
 """
 
-import json
-import os
 import sys
 from typing import Any
 
@@ -30,7 +28,7 @@ from t5x_selfprog.stages import (
 from t5x_selfprog.stages.attempts import overlapped
 from t5x_selfprog.stages.clock import timed
 from t5x_selfprog.stages.context import Context, Experiment
-from verifier.shards import atomic_write
+from verifier import files
 
 
 @gin.configurable(module="loop")
@@ -63,7 +61,7 @@ def run(
         for arm in controls:
             with timed(run, f"{arm}: training and evaluation"):
                 evaluations.append(control(context, arm, iterations, steps, base))
-    evaluations.append(evaluate.run_enumerator(context, os.path.join(run.root, "enumerator", "7_eval")))
+    evaluations.append(evaluate.run_enumerator(context, files.join(run.root, "enumerator", "7_eval")))
     return _conclude(context, evaluations, iterations)
 
 
@@ -80,7 +78,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
     )
     judge_solutions.finish(context, iteration)
-    store = os.path.join(context.run.iteration(iteration), "difficulty.jsonl")
+    store = files.join(context.run.iteration(iteration), "difficulty.jsonl")
     if hosts.is_first():
         difficulty.write(store, difficulty.difficulties(context.run.read(iteration, "verdicts")))
     return filter_puzzles.write_funnel(context, iteration, solved=_solved(context.run, iteration))
@@ -137,8 +135,7 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     run = context.run
     funnels = []
     for iteration in range(iterations):
-        with open(run.funnel(iteration)) as file:
-            funnels.append(json.load(file))
+        funnels.append(files.read_json(run.funnel(iteration)))
         print(f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnels[-1])}")
     cleanliness = clean.write(run.root, context.eval_problems)
     notes = [*held_out.notes(run.root), clean.note(cleanliness, evaluations)]
@@ -154,13 +151,12 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
         "clean": cleanliness,
         "report": report,
     }
-    atomic_write(os.path.join(run.root, "summary.json"), json.dumps(summary, indent=1) + "\n")
+    files.write_json(files.join(run.root, "summary.json"), summary)
     markdown = "\n".join(markdown_table(evaluations, group, about) for group, about in shown)
-    atomic_write(os.path.join(run.root, "table.md"), markdown + "\n")
-    atomic_write(os.path.join(run.root, "operative_config.gin"), gin.operative_config_str())
+    files.write_atomic(files.join(run.root, "table.md"), markdown + "\n")
+    files.write_atomic(files.join(run.root, "operative_config.gin"), gin.operative_config_str())
     return summary
 
 
 def _done(checkpoints: str) -> dict[str, Any]:
-    with open(os.path.join(checkpoints, "done.json")) as file:
-        return json.load(file)
+    return files.read_json(files.join(checkpoints, "done.json"))

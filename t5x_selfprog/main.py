@@ -68,7 +68,9 @@ def parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     parsed = parser.parse_args([argument for argument in arguments if argument not in gin_flags])
     own = by_name[parsed.command]
     if parsed.run_dir:
-        parsed.run_dir = os.path.expanduser(parsed.run_dir)  # no shell does this after an equals sign
+        parsed.run_dir = os.path.expanduser(
+            parsed.run_dir
+        )  # no shell does this after an equals sign; gs:// stays
     parsed.gin_bindings = [flag.removeprefix("--gin.") for flag in gin_flags]
     command = next(command for command in COMMANDS if command.name == parsed.command)
     if command.run_dir != "unused" and not parsed.run_dir:
@@ -84,6 +86,9 @@ def parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
 
 def execute(command: Command, parsed: argparse.Namespace) -> Any:
     """Imports, configures and calls a subcommand."""
+    if command.local:
+        remedy = f"give {command.name} one, and copy it afterwards: gcloud storage cp -r DIR {parsed.run_dir}"
+        files.require_local(parsed.run_dir, f"--run_dir={parsed.run_dir}", remedy)
     if parsed.quiet:
         os.environ["SELFPROG_QUIET"] = "1"
     if command.configured_by:

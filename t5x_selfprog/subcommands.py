@@ -31,6 +31,7 @@ class Command:
         examples: command lines without the leading `selfprog`.
         target: `module:function`, imported when called. It gets the parsed arguments; `run` its `run_dir`.
         run_dir: "writes" checks and saves the configuration there, "reads" only needs the directory.
+        local: the run directory must be a folder of this machine, not in a bucket.
         configured_by: the module that declares its configurables; empty for commands without gin.
     """
 
@@ -42,6 +43,7 @@ class Command:
     run_dir: Literal["writes", "reads", "unused"] = "writes"
     configured_by: str = _LOOP
     options: tuple[Option, ...] = ()
+    local: bool = False
 
 
 _ITERATION = Option(
@@ -183,6 +185,7 @@ COMMANDS = (
         ("pretrain --gin_file=pretrain_base --run_dir=runs/base",),
         f"{_COMMANDS}:pretrain",
         configured_by="t5x_selfprog.stages.pretrain",
+        local=True,
     ),
     Command(
         "p3",
@@ -264,6 +267,7 @@ COMMANDS = (
         "t5x_selfprog.study.launch:command",
         run_dir="reads",
         configured_by="t5x_selfprog.study.launch",
+        local=True,
         options=(
             Option("--cell", "run only this one", {"metavar": "NAME", "default": ""}),
             Option("--list", "print the commands of single runs, run nothing", {"action": "store_true"}),

@@ -11,6 +11,7 @@ which costs time and changes no result: the ledger keeps one.
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from typing import Any
 
@@ -92,4 +93,6 @@ class Claims:
 
 
 def _content(owner: str, ttl_s: float) -> bytes:
-    return json.dumps({"owner": owner, "expires_at": time.time() + ttl_s}, sort_keys=True).encode()
+    # `by` is drawn anew each time, so that nobody takes another's claim for his own (see files.create_exclusive).
+    content = {"owner": owner, "expires_at": time.time() + ttl_s, "by": secrets.token_hex(8)}
+    return json.dumps(content, sort_keys=True).encode()

@@ -1,8 +1,8 @@
 """The few file operations everything on disk is built from.
 
-A path is local, or has a scheme (`gs://bucket/x`, `memory://x`) and then goes through fsspec, which is
-imported only at that moment. A file is never visible half written: local files are written under a temporary
-name in the same folder, synced, and renamed; object stores show an upload only once it is whole.
+A path is local, or has a scheme (`gs://bucket/x`, `memory://x`) and then goes through `remote_files`, which tries
+again what may succeed later. A file is never visible half written: local files are written under a temporary name in
+the same folder, synced, and renamed; object stores show an upload only once it is whole.
 
 Left out: appending and directory renames, because no stage needs them and object stores have neither.
 """
@@ -10,14 +10,17 @@ Left out: appending and directory renames, because no stage needs them and objec
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
-import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import IO, Any
+
+from verifier import remote_files
+from verifier.errors import UserError
 
 Path = str | os.PathLike[str]
 
@@ -30,25 +33,26 @@ def is_remote(path: Path) -> bool:
     return "://" in os.fspath(path)
 
 
-def _remote(path: Path) -> tuple[Any, str]:
-    """The fsspec file system of a path with a scheme, and the path inside it."""
-    try:
-        import fsspec
-    except ImportError as error:
-        raise ImportError(f"{os.fspath(path)} needs fsspec and the driver of its scheme installed") from error
-    return fsspec.core.url_to_fs(os.fspath(path))
-
-
 def join(path: Path, *names: str) -> str:
     """As os.path.join; pathlib would fold the two slashes of a scheme into one."""
     return os.path.join(os.fspath(path), *names)
 
 
+def absolute(path: Path) -> str:
+    """As os.path.abspath; what has a scheme is absolute."""
+    return os.fspath(path) if is_remote(path) else os.path.abspath(path)
+
+
+def require_local(path: Path, what: str, remedy: str) -> None:
+    """Raises UserError for a path in a bucket, where `what` (a flag, as given) must be on this machine."""
+    if is_remote(path):
+        raise UserError(f"{what}: must be a folder of this machine, not in a bucket; {remedy}")
+
+
 def open_read(path: Path) -> IO[bytes]:
     """Raises FileNotFoundError where there is no such file."""
     if is_remote(path):
-        system, inner = _remote(path)
-        return system.open(inner, "rb")
+        return remote_files.open_read(os.fspath(path))
     return open(path, "rb")
 
 
@@ -57,31 +61,38 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
+def read_json(path: Path) -> Any:
+    """Raises FileNotFoundError where there is no such file, UserError where it holds something else."""
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise UserError(
+            f"{os.fspath(path)}: not JSON ({error}); restore it, or delete it and run the command that made it again"
+        ) from error
+
+
 def size(path: Path) -> int:
     """Bytes in the file. Raises FileNotFoundError where there is no such file."""
     if is_remote(path):
-        system, inner = _remote(path)
-        return int(system.size(inner))
+        return remote_files.size(os.fspath(path))
     return os.stat(path).st_size
 
 
 def exists(path: Path) -> bool:
     if is_remote(path):
-        system, inner = _remote(path)
-        system.invalidate_cache()
-        return bool(system.exists(inner))
+        return remote_files.exists(os.fspath(path))
     return os.path.exists(path)
+
+
+def is_folder(path: Path) -> bool:
+    """In a bucket a folder is there where something is in it."""
+    return bool(listdir(path)) if is_remote(path) else os.path.isdir(path)
 
 
 def listdir(path: Path) -> list[str]:
     """Sorted names in a folder; an absent folder is empty, as it is in an object store."""
     if is_remote(path):
-        system, inner = _remote(path)
-        system.invalidate_cache()
-        try:
-            return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in system.ls(inner, detail=False))
-        except FileNotFoundError:
-            return []
+        return remote_files.listdir(os.fspath(path))
     try:
         return sorted(os.listdir(path))
     except FileNotFoundError:
@@ -90,8 +101,7 @@ def listdir(path: Path) -> list[str]:
 
 def makedirs(path: Path) -> None:
     if is_remote(path):
-        system, inner = _remote(path)
-        system.makedirs(inner, exist_ok=True)
+        remote_files.makedirs(os.fspath(path))
     else:
         os.makedirs(path, exist_ok=True)
 
@@ -100,8 +110,7 @@ def remove(path: Path) -> None:
     """Removing what is already gone is no error: two hosts may tidy the same folder."""
     with contextlib.suppress(FileNotFoundError):
         if is_remote(path):
-            system, inner = _remote(path)
-            system.rm_file(inner)
+            remote_files.remove(os.fspath(path))
         else:
             os.remove(path)
 
@@ -130,12 +139,10 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
     """
     target = os.fspath(path)
     if is_remote(target):
-        with tempfile.TemporaryFile() as spool:
+        with tempfile.NamedTemporaryFile() as spool:
             yield spool
-            spool.seek(0)
-            system, inner = _remote(target)
-            with system.open(inner, "wb") as upload:
-                shutil.copyfileobj(spool, upload)
+            spool.flush()
+            remote_files.upload(target, spool.name, os.stat(spool.name).st_size)
         return
     folder = os.path.dirname(target)
     os.makedirs(folder or ".", exist_ok=True)
@@ -158,19 +165,20 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 
 
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=1) + "\n")
+
+
 def create_exclusive(path: Path, data: bytes) -> bool:
     """Makes the file with all its content; False where it exists. At most one caller ever gets True.
 
     Locally by hard link, which NFS keeps atomic too; an O_EXCL open shows an empty file for a moment.
+    In a bucket a lost answer is made up for by looking: who finds `data` there made it. Callers to whom it matters
+    who was first put something into `data` that nobody else does.
     """
     target = os.fspath(path)
     if is_remote(target):
-        system, inner = _remote(target)
-        try:
-            system.pipe_file(inner, data, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        return remote_files.create_exclusive(target, data)
     temporary = _temporary_name(target)
     try:
         with open(temporary, "xb") as file:

@@ -7,8 +7,6 @@ puzzle that any arm of the run trained on comes within `contamination`'s levels 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +18,8 @@ from t5x_selfprog.evaluation.table import ENUMERATOR, percent, rows
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import SourceError, body_tokens
 from t5x_selfprog.run_dir import RunDir
-from verifier.shards import Ledger, atomic_write
+from verifier import files
+from verifier.shards import Ledger
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,9 @@ def puzzles_trained_on(run_root: str) -> set[str]:
     """Sources of all puzzles in all datasets of a run, controls included."""
     run = RunDir(run_root)
     ledgers = list(run_datasets(run_root).values())
-    controls = os.path.join(run_root, "controls")
-    for arm in sorted(os.listdir(controls)) if os.path.isdir(controls) else []:
+    for arm in files.listdir(files.join(run_root, "controls")):
         path = run.control(arm, "dataset")
-        if os.path.exists(os.path.join(path, "manifest.json")):
+        if files.exists(files.join(path, "manifest.json")):
             ledgers.append(Ledger.open(path))
     sources = set()
     for ledger in ledgers:
@@ -102,5 +100,5 @@ def write(run_root: str, problems: Sequence[Problem]) -> dict[str, Any]:
         "clean": len(problems) - len(dirty),
         "soiled": dirty,
     }
-    atomic_write(os.path.join(run_root, "clean.json"), json.dumps(content, indent=1) + "\n")
+    files.write_json(files.join(run_root, "clean.json"), content)
     return content

@@ -35,7 +35,7 @@ def read(run_root: str) -> list[dict[str, Any]]:
     """The looks so far, in an order that does not depend on when they were made."""
     folder = files.join(run_root, FOLDER)
     names = [name for name in files.listdir(folder) if name.endswith(".json")]
-    entries = [json.loads(files.read_bytes(files.join(folder, name))) for name in names]
+    entries = [files.read_json(files.join(folder, name)) for name in names]
     return sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True))
 
 

@@ -1,13 +1,15 @@
 """The weights of a training checkpoint one at a time, on the host: for whoever walks through them once."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from t5x_selfprog.model.checkpoint_path import checkpoint_path
+from verifier import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,5 +36,5 @@ class OrbaxLeaf:
 
 def open_leaves(path: str, step: int, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, OrbaxLeaf]:
     """The weights of step `step` of the training run in `path`, by name."""
-    directory = os.path.join(os.path.abspath(path), str(step), "params")
+    directory = files.join(checkpoint_path(path), str(step), "params")
     return {name: OrbaxLeaf(directory, name, tuple(x.shape), np.dtype(x.dtype)) for name, x in wanted.items()}

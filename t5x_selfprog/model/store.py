@@ -3,13 +3,16 @@
 Two layouts, told apart by what is there:
   weights.safetensors + model.json + tokenizer.json      one file: what ships, what `pretrain` and `import` write
   <step>/ (Orbax) + done.json + model.json + tokenizer   what training stages leave behind
+
+Either may lie in a bucket: Orbax reads its steps there by itself, other files are fetched to a temporary folder.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -30,8 +33,8 @@ from t5x_selfprog.model.tensor_files import (
 )
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.tokenizer import Tokenizer
+from verifier import files
 from verifier.errors import UserError
-from verifier.shards import atomic_write
 
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(__file__)), "assets")
 TOKENIZER_FILES = (
@@ -99,10 +102,10 @@ def weights_identity(params: network.Params) -> str:
 
 def resolve(path: str) -> str:
     """A model directory: as given, or by name among those that ship (`base`)."""
-    for candidate in (path, os.path.join(SHIPPED, path)):
-        if os.path.exists(os.path.join(candidate, "model.json")):
+    for candidate in (path,) if files.is_remote(path) else (path, os.path.join(SHIPPED, path)):
+        if files.exists(files.join(candidate, "model.json")):
             return candidate
-    if os.path.exists(os.path.join(path, "config.json")):
+    if files.exists(files.join(path, "config.json")):
         raise UserError(
             f"{path} holds a published model, not one of ours (config.json, but no model.json): make one with "
             f"`selfprog import --model={path} --output=DIR`."
@@ -115,8 +118,8 @@ def resolve(path: str) -> str:
 
 def read_config(path: str) -> ModelConfig:
     """The shape of the model in a directory that `resolve` returned."""
-    with open(os.path.join(path, "model.json")) as file:
-        return ModelConfig.from_json(file.read(), os.path.join(path, "model.json"))
+    file = files.join(path, "model.json")
+    return ModelConfig.from_json(files.read_bytes(file).decode(), file)
 
 
 def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
@@ -137,16 +140,18 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
         shardings = jax.tree.map(
             lambda _: jax.sharding.SingleDeviceSharding(jax.local_devices()[0]), abstract
         )
-    if os.path.exists(os.path.join(path, WEIGHTS)):
-        tensors, identity = _open_weights(path, config)
-        params = _place(tensors, abstract, shardings)
+    if files.exists(files.join(path, WEIGHTS)):
+        with _fetched(path, (WEIGHTS,)) as folder:
+            tensors, identity = _open_weights(folder, config)
+            params = _place(tensors, abstract, shardings)
     else:
         from t5x_selfprog.training.checkpoints import abstract_like, restore_params
 
         done = _done(path)
         params = restore_params(path, done["step"], abstract_like(abstract, shardings))
         identity = done["identity"]
-    return LoadedModel(config, params, Tokenizer.load(path), identity, path)
+    with _fetched(path, TOKENIZER_FILES) as folder:
+        return LoadedModel(config, params, Tokenizer.load(folder), identity, path)
 
 
 def leaves(path: str) -> tuple[ModelConfig, Mapping[str, StoredLeaf]]:
@@ -156,7 +161,7 @@ def leaves(path: str) -> tuple[ModelConfig, Mapping[str, StoredLeaf]]:
     """
     path = resolve(path)
     config = read_config(path)
-    if os.path.exists(os.path.join(path, WEIGHTS)):
+    if os.path.exists(os.path.join(path, WEIGHTS)):  # only who works on folders of this machine asks
         return config, _open_weights(path, config)[0]
     from t5x_selfprog.model.orbax_leaves import open_leaves
 
@@ -202,14 +207,11 @@ def write_weights(path: str, tensors: Iterable[TensorSpec]) -> str:
 
 def describe(path: str, config: ModelConfig, tokenizer_from: str) -> None:
     """Writes model.json and copies beside it the tokenizer's files, and what the model's publisher said."""
-    os.makedirs(path, exist_ok=True)
+    there, to_copy = files.listdir(path), files.listdir(tokenizer_from)
     for name in COMPANIONS:
-        source = os.path.join(tokenizer_from, name)
-        target = os.path.join(path, name)
-        if os.path.exists(source) and not os.path.exists(target):
-            shutil.copyfile(source, target + ".tmp")
-            os.replace(target + ".tmp", target)
-    atomic_write(os.path.join(path, "model.json"), config.to_json())
+        if name in to_copy and name not in there:
+            files.write_atomic(files.join(path, name), files.read_bytes(files.join(tokenizer_from, name)))
+    files.write_atomic(files.join(path, "model.json"), config.to_json())
 
 
 def flatten(params: Any) -> dict[str, Any]:
@@ -229,6 +231,22 @@ def mismatches(
         for name in sorted(set(found) & set(wanted))
         if found[name] != wanted[name]
     ]
+
+
+@contextlib.contextmanager
+def _fetched(path: str, names: Iterable[str]) -> Iterator[str]:
+    """A folder of this machine with those of the named files that `path` has: itself, or copies from a bucket."""
+    if not files.is_remote(path):
+        yield path
+        return
+    there = files.listdir(path)
+    with tempfile.TemporaryDirectory(prefix="selfprog-") as folder:
+        for name in names:
+            if name in there:
+                target = os.path.join(folder, name)
+                with files.open_read(files.join(path, name)) as source, open(target, "wb") as copy:
+                    shutil.copyfileobj(source, copy)
+        yield folder
 
 
 def _open_weights(path: str, config: ModelConfig) -> tuple[dict[str, StoredTensor], str]:
@@ -256,8 +274,7 @@ def _identity_of(tensors: Mapping[str, StoredTensor]) -> str:
 
 def _done(path: str) -> dict[str, Any]:
     try:
-        with open(os.path.join(path, "done.json")) as file:
-            return json.load(file)
+        return files.read_json(files.join(path, "done.json"))
     except FileNotFoundError as error:
         raise UserError(
             f"{path} holds an unfinished training run: finish it with the command that began it."

@@ -5,8 +5,6 @@ plan names, or those of an earlier run.
 """
 
 import dataclasses
-import json
-import os
 from typing import Any
 
 import gin
@@ -92,19 +90,19 @@ def read(yields: Yields, test_problems: int) -> Workload:
 
 def measured(run_dir: str) -> Yields:
     """The yields of a finished run's last iteration. Raises UserError where there is none."""
-    found = sorted(name for name in os.listdir(run_dir) if name.startswith("iter_"))
+    found = sorted(name for name in files.listdir(run_dir) if name.startswith("iter_"))
     complete = [n for n in found if files.exists(files.join(run_dir, n, "5_dataset", "manifest.json"))]
     if not complete:
         raise UserError(
             f"--pilot={run_dir}: no iteration there with a finished dataset; name the folder of a finished run."
         )
-    folder = os.path.join(run_dir, complete[-1])
-    with open(os.path.join(folder, "funnel.json")) as file:
-        stages = {stage["name"]: stage["count"] for stage in json.load(file)["stages"]}
-    puzzles, solutions = (Ledger.open(os.path.join(folder, n)) for n in ("1_puzzles", "3_solutions"))
-    verdicts, dataset = (Ledger.open(os.path.join(folder, n)) for n in ("4_verdicts", "5_dataset"))
+    folder = files.join(run_dir, complete[-1])
+    funnel = files.read_json(files.join(folder, "funnel.json"))
+    stages = {stage["name"]: stage["count"] for stage in funnel["stages"]}
+    puzzles, solutions = (Ledger.open(files.join(folder, n)) for n in ("1_puzzles", "3_solutions"))
+    verdicts, dataset = (Ledger.open(files.join(folder, n)) for n in ("4_verdicts", "5_dataset"))
     rows = {ledger.path: ledger.manifest()["rows"] for ledger in (puzzles, solutions, verdicts, dataset)}
-    kept = Ledger.open(os.path.join(folder, "2_kept")).manifest()["rows"]
+    kept = Ledger.open(files.join(folder, "2_kept")).manifest()["rows"]
     endless = sum(record["outcome"] == "cpu_limit" for record in verdicts)
     written, attempts = stages["sampled"], rows[solutions.path]
     pair_bytes = sum(len(pair["text"]) for pair in dataset) / max(1, rows[dataset.path])

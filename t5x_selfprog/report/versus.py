@@ -17,6 +17,7 @@ from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, points
 from t5x_selfprog.report.plots import IntervalRow, interval_panel
 from t5x_selfprog.report.sections import section, table
+from verifier import files
 from verifier.shards import atomic_write
 
 Pair = tuple[Row, Row]
@@ -24,7 +25,7 @@ Pair = tuple[Row, Row]
 
 def build_versus(run_dir: str, other_dir: str) -> str:
     """Writes the page; returns its path."""
-    path = os.path.join(run_dir, "report", f"versus-{_name(other_dir)}.html")
+    path = files.join(run_dir, "report", f"versus-{_name(other_dir)}.html")
     atomic_write(path, page(collect(run_dir), collect(other_dir)))
     return path
 

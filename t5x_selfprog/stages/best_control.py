@@ -10,8 +10,6 @@ Restart:  whatever its stages restart from.
 Left out: every other choice (learning rate, batch size): they are the verified arm's.
 """
 
-import json
-import os
 from typing import Any
 
 import gin
@@ -19,7 +17,7 @@ from t5x_selfprog import hosts
 from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.stages import evaluate, finetune
 from t5x_selfprog.stages.context import Context
-from verifier.shards import atomic_write
+from verifier import files
 
 
 @gin.configurable(module="best_control")
@@ -37,22 +35,21 @@ def run(
 
     The dev problems are the run's own dev split, or our seeds' where its problems have none (P3).
     """
-    root = os.path.dirname(context.run.control(f"{arm}_best", "eval"))
+    output = context.run.control(f"{arm}_best", "eval")
+    root = output.rpartition("/")[0]
     problems = dev_problems(context)
     found = []
     for fraction in fractions:
         count = max(1, round(fraction * steps))
         checkpoints = (
-            context.run.control(arm, "checkpoints")
-            if count == steps
-            else os.path.join(root, f"steps_{count}")
+            context.run.control(arm, "checkpoints") if count == steps else files.join(root, f"steps_{count}")
         )
         finetune.run(
             context, [context.run.control(arm, "dataset")], context.experiment.base, checkpoints, steps=count,
             label=f"{arm} {count} steps",
         )  # fmt: skip
         evaluation = evaluate.run(
-            context, checkpoints, os.path.join(root, f"dev_{count}"), f"{arm} {count} steps", None,
+            context, checkpoints, files.join(root, f"dev_{count}"), f"{arm} {count} steps", None,
             attempts=attempts, problems=problems, split="dev",
         )  # fmt: skip
         found.append(
@@ -60,8 +57,7 @@ def run(
         )
     best = max(found, key=lambda item: item["dev"]["estimate"])
     if hosts.is_first():
-        atomic_write(os.path.join(root, "choice.json"), json.dumps({"k": k, "tried": found}, indent=1) + "\n")
-    output = context.run.control(f"{arm}_best", "eval")
+        files.write_json(files.join(root, "choice.json"), {"k": k, "tried": found})
     return evaluate.run(context, best["checkpoints"], output, f"{arm}_best", iterations - 1, base)
 
 

@@ -1,11 +1,11 @@
 """What each subcommand of `selfprog` does once gin is parsed: a few lines from arguments to stage functions."""
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import Any
 
 from t5x_selfprog import run_dir
+from verifier import files
 from verifier.errors import UserError
 
 
@@ -58,7 +58,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     context, iteration = _open(args, "eval", "evaluation.json")
     run, base_model = context.run, context.experiment.base
     if args.model:
-        output = os.path.join(run.root, "models", os.path.basename(os.path.normpath(args.model)), "7_eval")
+        name = args.model.rstrip("/").rpartition("/")[2]
+        output = files.join(run.root, "models", name, "7_eval")
         found = [evaluate.run(context, args.model, output, "model", None)]
     else:
         base = evaluate.run(context, base_model, run.base_eval, "base", None)
@@ -71,7 +72,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 def pretrain(args: argparse.Namespace) -> dict[str, Any] | None:
     from t5x_selfprog.stages import pretrain
 
-    return pretrain.run(run_dir=os.path.expanduser(args.run_dir))
+    return pretrain.run(run_dir=args.run_dir)
 
 
 def p3(args: argparse.Namespace) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def p3(args: argparse.Namespace) -> dict[str, Any]:
 def report(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.report.build import build_report
 
-    if not os.path.isdir(args.run_dir):
+    if not files.is_folder(args.run_dir):
         raise UserError(f"{args.run_dir}: no such run directory; make one with `selfprog run`.")
     path = build_report(args.run_dir)
     print(path)
@@ -91,7 +92,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         return {"report": path}
     from t5x_selfprog.report.versus import build_versus
 
-    if not os.path.isdir(args.against):
+    if not files.is_folder(args.against):
         raise UserError(f"--against={args.against}: no such run directory.")
     beside = build_versus(args.run_dir, args.against)
     print(beside)
@@ -120,6 +121,6 @@ def _open(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -
     iteration = args.iteration
     if iteration is None:
         iteration = 0
-        while os.path.exists(os.path.join(run.stage(iteration, stage), marker)):
+        while files.exists(files.join(run.stage(iteration, stage), marker)):
             iteration += 1
     return Context(run, Experiment()), iteration

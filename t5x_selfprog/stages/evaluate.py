@@ -7,8 +7,6 @@ Left out: tiers, early stops, first-success counting: every attempt is judged at
           unbiased estimate from (n, c).
 """
 
-import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,8 +22,8 @@ from t5x_selfprog.puzzles.source import lenient_python, short_hash
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import finish_verdicts, judge_attempts, overlapped, sample_attempts
 from t5x_selfprog.stages.context import Context
-from verifier import Limits, parse_puzzle
-from verifier.shards import Ledger, atomic_write
+from verifier import Limits, files, parse_puzzle
+from verifier.shards import Ledger
 
 
 @gin.configurable(module="evaluate")
@@ -58,7 +56,7 @@ def run(
         "arm": arm,
         "iteration": iteration,
         "model": model,
-        "output": os.path.relpath(output, context.run.root),
+        "output": output.removeprefix(context.run.root).strip("/"),
         "problems": len(problems),
         "problem_set": short_hash("".join(sorted(problem.puzzle_id for problem in problems))),
         "attempts": attempts,
@@ -68,7 +66,7 @@ def run(
     }
     if hosts.is_first():
         held_out.record(context.run.root, look)
-    attempts_path, verdicts_path = os.path.join(output, "attempts"), os.path.join(output, "verdicts")
+    attempts_path, verdicts_path = files.join(output, "attempts"), files.join(output, "verdicts")
     label = f"eval {arm}" + ("" if iteration is None else f" {iteration}")
 
     def sample() -> None:
@@ -155,16 +153,18 @@ def run_enumerator(
 
 def read(output: str) -> dict[str, Any] | None:
     """A finished evaluation, or None."""
-    path = os.path.join(output, "evaluation.json")
-    if not os.path.exists(path):
+    try:
+        return files.read_json(_path(output))
+    except FileNotFoundError:
         return None
-    with open(path) as file:
-        return json.load(file)
+
+
+def _path(output: str) -> str:
+    return files.join(output, "evaluation.json")
 
 
 def _write(output: str, evaluation: dict[str, Any]) -> dict[str, Any]:
     if hosts.is_first():
-        os.makedirs(output, exist_ok=True)
-        atomic_write(os.path.join(output, "evaluation.json"), json.dumps(evaluation, indent=1) + "\n")
+        files.write_json(_path(output), evaluation)
     hosts.barrier(f"{output} written")
     return evaluation

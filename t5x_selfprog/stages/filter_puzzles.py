@@ -8,7 +8,6 @@ Restart:  the shard of survivors; the rules that run nothing are applied again, 
 Left out: nothing is ranked here; weights are the dataset's business.
 """
 
-import json
 from collections import Counter
 from dataclasses import replace
 
@@ -29,7 +28,7 @@ from t5x_selfprog.stages.context import Context
 from verifier import Limits, files
 from verifier.errors import UserError
 from verifier.records import PUZZLE, REJECTION, Kind, Schema
-from verifier.shards import Ledger, atomic_write
+from verifier.shards import Ledger
 
 # Rejection reasons by the step of the funnel that they fall under.
 UNPARSED = ("no_parse",)
@@ -196,12 +195,12 @@ def _probes(context: Context, check: BehaviourCheck) -> Probes:
                 for problem, behaviour in of_problems(pool, context.problems, probes)
             ]
         content = {"identity": probes.identity, "probes": probes.by_type, "problems": known}
-        atomic_write(_probes_path(context), json.dumps(content, indent=1) + "\n")
+        files.write_json(_probes_path(context), content)
     return Probes({name: tuple(literals) for name, literals in _read_probes(context)["probes"].items()})
 
 
 def _read_probes(context: Context) -> dict:
-    return json.loads(files.read_bytes(_probes_path(context)))
+    return files.read_json(_probes_path(context))
 
 
 def _probes_path(context: Context) -> str:
@@ -248,7 +247,7 @@ def write_funnel(context: Context, iteration: int, **later: int) -> dict:
         "rejections": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     }
     if hosts.is_first():
-        atomic_write(context.run.funnel(iteration), json.dumps(funnel, indent=1) + "\n")
+        files.write_json(context.run.funnel(iteration), funnel)
     return funnel
 
 

@@ -6,9 +6,6 @@ Restart:  the newest checkpoint; batches are a function of the step.
 Left out: choosing a checkpoint: the last one counts.
 """
 
-import json
-import os
-
 import numpy as np
 
 import gin
@@ -19,7 +16,8 @@ from t5x_selfprog.tokenizer import Tokenizer
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.train_loop import LoopConfig, train
-from verifier.shards import Ledger, atomic_write
+from verifier import files
+from verifier.shards import Ledger
 
 
 @gin.configurable(module="finetune")
@@ -47,7 +45,7 @@ def run(
       done.json's content: step, identity, pairs, tokens, too_long (pairs left out because they exceed `length`),
       padding (the share of positions that hold no token).
     """
-    done_path = os.path.join(output, "done.json")
+    done_path = files.join(output, "done.json")
     done = hosts.agree(_read(done_path))
     if done is not None:
         return done
@@ -79,16 +77,16 @@ def run(
         "padding": round(source.padding, 4),
     }
     if hosts.is_first():
-        atomic_write(done_path, json.dumps(done, indent=1) + "\n")
+        files.write_json(done_path, done)
     hosts.barrier(f"{output} finished")
     return done
 
 
 def _read(path: str) -> dict | None:
-    if not os.path.exists(path):
+    try:
+        return files.read_json(path)
+    except FileNotFoundError:
         return None
-    with open(path) as file:
-        return json.load(file)
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> np.ndarray:

@@ -4,12 +4,12 @@ A checkpoint holds two items: `params` (all that sampling needs) and `rest` (ste
 one of a finished run holds `params` alone.
 """
 
-import os
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
+from t5x_selfprog.model.checkpoint_path import checkpoint_path
 from t5x_selfprog.training.train_step import TrainState
 
 
@@ -18,7 +18,7 @@ class Checkpoints:
 
     def __init__(self, directory: str, keep: int = 1):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(os.path.abspath(directory), options=options)
+        self._manager = ocp.CheckpointManager(checkpoint_path(directory), options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -62,7 +62,7 @@ class Checkpoints:
 
 def restore_params(directory: str, step: int, abstract: Any) -> Any:
     """Only the weights of one checkpoint, laid out as `abstract` says."""
-    with ocp.CheckpointManager(os.path.abspath(directory)) as manager:
+    with ocp.CheckpointManager(checkpoint_path(directory)) as manager:
         return manager.restore(
             step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
         ).params
