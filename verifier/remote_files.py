@@ -106,18 +106,18 @@ def open_read(path: str) -> IO[bytes]:
             with contextlib.suppress(FileNotFoundError):  # drivers tidy up after a failure too
                 os.remove(name)
 
-    return _persistently(path, "reading", fetch)
+    return _persistently(path, "read", fetch)
 
 
 def size(path: str) -> int:
     """Bytes in the file. Raises FileNotFoundError."""
-    return _persistently(path, "looking at", lambda system, inner: int(system.info(inner)["size"]))
+    return _persistently(path, "look up", lambda system, inner: int(system.info(inner)["size"]))
 
 
 def exists(path: str) -> bool:
     # Not fsspec's `exists`, for which a failing network is a missing file.
     try:
-        _persistently(path, "looking for", lambda system, inner: system.info(inner))
+        _persistently(path, "look up", lambda system, inner: system.info(inner))
     except FileNotFoundError:
         return False
     return True
@@ -130,19 +130,19 @@ def listdir(path: str) -> list[str]:
         return sorted(entry.rsplit("/", 1)[-1] for entry in found if entry != inner.rstrip("/"))
 
     try:
-        return _persistently(path, "listing", names)
+        return _persistently(path, "list", names)
     except FileNotFoundError:
         return []
 
 
 def makedirs(path: str) -> None:
     if path.partition("://")[0] not in _FLAT:
-        _persistently(path, "making", lambda system, inner: system.makedirs(inner, exist_ok=True))
+        _persistently(path, "make", lambda system, inner: system.makedirs(inner, exist_ok=True))
 
 
 def remove(path: str) -> None:
     """Raises FileNotFoundError."""
-    _persistently(path, "removing", lambda system, inner: system.rm_file(inner))
+    _persistently(path, "remove", lambda system, inner: system.rm_file(inner))
 
 
 def upload(path: str, local: str, length: int) -> None:
@@ -155,7 +155,7 @@ def upload(path: str, local: str, length: int) -> None:
     # A file of the wrong length, though the driver called it done, is overwritten by the next try, and must not
     # stay after the last one. Where uploads fail in the open, what was there before still is, and stays.
     try:
-        _written(path, "writing", put)
+        _written(path, "write", put)
     except BucketUnreachable as error:
         if isinstance(error.__cause__, _Short) and exists(path):
             remove(path)
@@ -181,7 +181,7 @@ def create_exclusive(path: str, data: bytes) -> bool:
             _check(system, inner, len(data))
         return True
 
-    return _written(path, "creating", create)
+    return _written(path, "create", create)
 
 
 def _check(system: Any, inner: str, length: int) -> None:
@@ -209,7 +209,7 @@ def _written(path: str, operation: str, action: Callable[[Any, str], T]) -> T:
             else "make it"
         )
         raise NoBucket(
-            f"{path}: {operation} failed: there is no bucket {bucket!r}; {make}, or correct the path."
+            f"cannot {operation} {path}: there is no bucket {bucket!r}; {make}, or correct the path."
         ) from error
 
 
@@ -232,12 +232,12 @@ def _persistently(path: str, operation: str, action: Callable[[Any, str], T]) ->
             spent = time.monotonic() - began
             if attempt >= PATIENCE.tries or spent >= PATIENCE.total_s:
                 raise BucketUnreachable(
-                    f"{path}: {operation} failed {attempt} times in {spent:.0f} s, last with {_said(error)}. "
+                    f"could not {operation} {path}: {attempt} tries in {spent:.0f} s, the last: {_said(error)}. "
                     "The same command goes on where this one stopped."
                 ) from error
             wait_s = PATIENCE.wait_s(attempt)
             print(
-                f"{path}: {operation} failed ({_said(error)}); try {attempt + 1} of {PATIENCE.tries} "
+                f"could not {operation} {path} ({_said(error)}); try {attempt + 1} of {PATIENCE.tries} "
                 f"in {wait_s:.1f} s",
                 file=sys.stderr,
                 flush=True,
@@ -302,7 +302,7 @@ def _status(error: BaseException) -> int | None:
 
 def _no_permission(path: str, operation: str, error: BaseException) -> str:
     bucket = _bucket(path)
-    said = f"{path}: {operation} is not permitted in bucket {bucket!r} ({_said(error)}). "
+    said = f"cannot {operation} {path}: not permitted in bucket {bucket!r} ({_said(error)}). "
     if path.partition("://")[0] not in ("gs", "gcs"):
         return (
             said
@@ -317,9 +317,9 @@ def _no_permission(path: str, operation: str, error: BaseException) -> str:
 
 
 def _said(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = [line.strip()[:200] for line in str(error).splitlines() if line.strip()]
     status = _status(error)
-    text = ": ".join([type(error).__name__, *(line[:200] for line in lines[:1])])
+    text = ": ".join([type(error).__name__, *lines[:2]])  # gcsfs has the request in the first, the reason in the second
     return text if status is None or str(status) in text else f"{text}, status {status}"
 
 
