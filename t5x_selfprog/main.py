@@ -35,7 +35,7 @@ SELFPROG_DEBUG=1 shows the traceback behind an error message.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0; 2 for what the user can put right; 130 if interrupted."""
+    """Returns the exit code: 0; 2 for what the user can put right, 75 if it may pass; 130 if interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("SELFPROG_DEBUG", "") not in ("", "0")
     command, parsed = parse(arguments)

@@ -72,7 +72,9 @@ _HTTP_LIBRARIES = frozenset({"aiohttp", "botocore", "requests", "urllib3"})
 
 
 class BucketUnreachable(UserError):
-    """An operation that kept failing for reasons that may pass."""
+    """An operation that kept failing for reasons that may pass. Whoever restarts what failed may try once more."""
+
+    EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h; 2 would say that a person is needed
 
 
 class BucketForbidden(UserError):

@@ -3,7 +3,7 @@
 #   NAME      of the slice (selfprog)              PROJECT   of Google Cloud (gcloud's own)
 #   SLICE     v4_8, v5e_64, ... as in gin/slices   ZONE      of the slice (gcloud's own)
 #   RUN_DIR   a folder that all workers see        DRY_RUN=1 prints every command and runs none
-#             (Filestore, or a bucket mounted by gcsfuse)
+#             (gs://BUCKET/..., Filestore, or a bucket mounted by gcsfuse)
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
