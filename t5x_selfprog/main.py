@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import shlex
 import sys
 import textwrap
@@ -68,9 +69,9 @@ def parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     parsed = parser.parse_args([argument for argument in arguments if argument not in gin_flags])
     own = by_name[parsed.command]
     if parsed.run_dir:
-        parsed.run_dir = os.path.expanduser(
-            parsed.run_dir
-        )  # no shell does this after an equals sign; gs:// stays
+        parsed.run_dir = os.path.expanduser(parsed.run_dir)  # no shell does this after an equals sign
+        if re.match(r"\w+:/(?!/)", parsed.run_dir):  # or a folder `gs:` would be made here
+            own.error(f"--run_dir={parsed.run_dir}: a bucket is written with two slashes, gs://BUCKET/...")
     parsed.gin_bindings = [flag.removeprefix("--gin.") for flag in gin_flags]
     command = next(command for command in COMMANDS if command.name == parsed.command)
     if command.run_dir != "unused" and not parsed.run_dir:

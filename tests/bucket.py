@@ -1,7 +1,7 @@
 """A Google Cloud Storage of our own for tests: gcp-storage-emulator, made stricter, and failing on demand.
 
 What it adds to the emulator: uploads on condition (`ifGenerationMatch`), without which nothing in a bucket excludes
-anything; multipart bodies byte for byte (the emulator reads them as mail, and loses a carriage return at the end); and
+anything, and the generation of what is downloaded, which TensorStore makes its condition; multipart bodies byte for byte (the emulator reads them as mail, and loses a carriage return at the end); and
 faults, each for a number of requests of one kind.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import buckets, objects
@@ -108,6 +108,16 @@ class _Handler(RequestHandler):
 
     def do_GET(self) -> None:
         self._serve("GET", super().do_GET)
+
+    def end_headers(self) -> None:
+        parts = urlsplit(self.path)
+        if self.command == "GET" and "alt=media" in parts.query:
+            bucket, _, name = parts.path.partition("/b/")[2].partition("/o/")
+            with contextlib.suppress(NotFound):
+                self.send_header(
+                    "X-Goog-Generation", self.storage.get_file_obj(bucket, unquote(name))["generation"]
+                )
+        super().end_headers()
 
     def do_POST(self) -> None:
         self._serve("POST", self._post)

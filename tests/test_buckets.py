@@ -198,6 +198,15 @@ def test_what_works_on_folders_alone_refuses_a_bucket_before_it_does_anything(
     assert not bucket.requests and not list(tmp_path.iterdir())
 
 
+def test_one_slash_too_few_makes_no_folder_here(capsys, monkeypatch, tmp_path):
+    from t5x_selfprog.main import main
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "--gin_file=quickstart", "--run_dir=gs:/bucket/run"])
+    assert "two slashes" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 _WITHOUT_TENSORFLOW = """
 import sys
 from t5x_selfprog.model import store

@@ -321,7 +321,9 @@ def _no_permission(path: str, operation: str, error: BaseException) -> str:
 def _said(error: BaseException) -> str:
     lines = [line.strip()[:200] for line in str(error).splitlines() if line.strip()]
     status = _status(error)
-    text = ": ".join([type(error).__name__, *lines[:2]])  # gcsfs has the request in the first, the reason in the second
+    text = ": ".join(
+        [type(error).__name__, *lines[:2]]
+    )  # gcsfs has the request in the first, the reason in the second
     return text if status is None or str(status) in text else f"{text}, status {status}"
 
 

@@ -10,7 +10,6 @@ The trainer of this project does not need it: it reads pairs itself, without Ten
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,6 +21,7 @@ import tensorflow as tf
 
 from t5x_selfprog.data.sources import run_datasets
 from t5x_selfprog.data.tokens import SHIFT, ShiftedVocabulary, feature_description, write_tokens
+from verifier import files
 from verifier.errors import UserError
 
 Rate = float | Callable[[seqio.Task], float]
@@ -54,11 +54,11 @@ def register_run(
         found = ", ".join(map(str, datasets)) or "none"
         asked = f"; rates name {odd[0]}" if datasets else ""
         raise UserError(f"{run_dir}: iterations with a finished dataset: {found}{asked}")
-    name = name or "selfprog_" + re.sub(r"\W+", "_", os.path.basename(os.path.normpath(run_dir)))
+    name = name or "selfprog_" + re.sub(r"\W+", "_", run_dir.rstrip("/").rpartition("/")[2])
     vocabulary = ShiftedVocabulary(tokenizer)
     members: list[tuple[str, Rate]] = []
     for iteration, dataset in datasets.items():
-        folder = os.path.join(run_dir, "tokens", vocabulary.identity, f"iter_{iteration:03d}")
+        folder = files.join(run_dir, "tokens", vocabulary.identity, f"iter_{iteration:03d}")
         ledger = write_tokens((pair["text"] for pair in dataset), vocabulary.tokenizer, folder, shards)
         task = f"{name}_iter_{iteration:03d}"
         paths = [ledger.shard_path(i) for i in range(ledger.shard_count)]

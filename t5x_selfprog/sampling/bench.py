@@ -6,7 +6,6 @@ decoding and turning tokens into text; compilation is reported apart. Prints one
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterable
 
@@ -80,9 +79,7 @@ def shape(args: argparse.Namespace) -> ModelConfig:
     Raises UserError naming an unknown size, or a folder without a model.
     """
     if args.model:
-        path = store.resolve(args.model)
-        with open(os.path.join(path, "model.json")) as file:
-            return ModelConfig.from_json(file.read(), path)
+        return store.read_config(store.resolve(args.model))
     if args.size not in SIZES:
         raise UserError(f"--size={args.size}: choose from {', '.join(SIZES)}, or give --model=DIR.")
     return SIZES[args.size]
