@@ -1,8 +1,9 @@
 """A Google Cloud Storage of our own for tests: gcp-storage-emulator, made stricter, and failing on demand.
 
 What it adds to the emulator: uploads on condition (`ifGenerationMatch`), without which nothing in a bucket excludes
-anything, and the generation of what is downloaded, which TensorStore makes its condition; multipart bodies byte for byte (the emulator reads them as mail, and loses a carriage return at the end); and
-faults, each for a number of requests of one kind.
+anything, and the generation of what is downloaded, which TensorStore makes its condition; multipart bodies byte for
+byte (the emulator reads them as mail, and loses a carriage return at the end); and faults, each for a number of
+requests of one kind.
 """
 
 from __future__ import annotations
