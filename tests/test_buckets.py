@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+import gin
+
 pytest.importorskip("gcsfs")
 pytest.importorskip("gcp_storage_emulator")
 
@@ -62,6 +64,13 @@ def bucket(server, monkeypatch):
     gcsfs.GCSFileSystem.clear_instance_cache()
     yield server
     gcsfs.GCSFileSystem.clear_instance_cache()
+
+
+@pytest.fixture(autouse=True)
+def no_configuration():
+    """gin stays locked after a command; other tests declare configurables."""
+    yield
+    gin.clear_config()
 
 
 def selfprog(bucket: Bucket, environment: dict, cwd: Path, *arguments: str) -> subprocess.Popen:
