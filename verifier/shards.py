@@ -145,7 +145,8 @@ class Ledger:
         try:
             with files.open_atomic(self.shard_path(i)) as file:
                 info = write_frames(file, (encode(record, self.schema) for record in records))
-                # Asked last, when writing took its time: from here to the entry it is two renames.
+                # Asked last, when writing took its time: from here to the entry it is two renames, or in a bucket two
+                # uploads, for which the claim has just been prolonged.
                 if self._is_committed(i) or not self._claims.holds(self._name(i)):
                     raise _Superseded
         except _Superseded:
