@@ -48,7 +48,13 @@ class MeshConfig:
     sampling_tensor: int | None = None
 
     def make(self, devices: list[jax.Device] | None = None) -> Mesh:
-        """Raises UserError where the sizes do not multiply to the number of devices."""
+        """The mesh over these devices (None: all there are).
+
+        Slices that only the data-centre network joins stand along `data`, the slowest to cross and the one that is
+        crossed least: once a step, by gradients.
+
+        Raises UserError where the sizes do not multiply to the number of devices, or `data` is not split by slice.
+        """
         devices = list(jax.devices() if devices is None else devices)
         sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
         known = math.prod(size for size in sizes.values() if size != -1)
@@ -61,10 +67,25 @@ class MeshConfig:
         shape = tuple(len(devices) // known if size == -1 else size for size in sizes.values())
         grid = np.asarray(devices).reshape(shape)
         if devices[0].platform == "tpu":
-            from jax.experimental import mesh_utils
-
-            grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+            grid = _along_links(shape, devices)
         return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+
+
+def _along_links(shape: tuple[int, ...], devices: list[jax.Device]) -> np.ndarray:
+    """TPU devices so that the mesh's axes lie along the links between chips, and slices along the first axis."""
+    from jax.experimental import mesh_utils
+
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    if shape[0] % slices:
+        raise UserError(
+            f"MeshConfig.data={shape[0]} must be a multiple of the {slices} slices, so that weights and heads are "
+            f"split within a slice: set MeshConfig.data={slices} and fsdp to the chips of one slice, say."
+        )
+    within = (shape[0] // slices, *shape[1:])
+    across = (slices, *[1] * (len(shape) - 1))
+    return mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
 
 
 @dataclasses.dataclass(frozen=True)

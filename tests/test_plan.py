@@ -150,6 +150,23 @@ def test_a_small_run_compiles_for_a_real_slice(name, tmp_path, capsys, monkeypat
 
 
 @needs_libtpu
+def test_slices_joined_by_the_network_cross_it_with_gradients_alone():
+    pair = slices.Slice("v5e_8_x2", "v5e", "2x4", 4, 112, count=2)
+    with pytest.raises(UserError, match=r"MeshConfig.data=1 must be a multiple of the 2 slices"):
+        programs.partitioner_for(pair, MeshConfig(1, 16, 1))
+    partitioner = programs.partitioner_for(pair, MeshConfig(2, 8, 1))
+    assert [{d.slice_index for d in part.flat} for part in partitioner.mesh.devices] == [{0}, {1}]
+    train = programs.train_step(partitioner, TINY, LoopConfig(remat="full"), 32, 128)
+    whole = 4 * network.num_params(TINY)
+    # Every chip exchanges its eighth of the gradients; what is too small to split, and scalars, are whole.
+    assert whole / 8 <= train.cost.dcn_bytes <= whole / 4
+    config = SamplingConfig(prompts_in_flight=16, rows_per_prompt=2, max_new_tokens=8, prompts_per_load=1)
+    sampler = SamplingPrograms(partitioner.for_sampling(1), TINY, config, prefix_tokens=16, bucket=64)
+    assert sampler.prefill().cost.dcn_bytes == 0
+    assert sampler.decode().cost.dcn_bytes <= 16 * 2 * 8 * 16  # the events, which hosts read
+
+
+@needs_libtpu
 def test_what_does_not_fit_says_by_how_much_and_two_ways_out(capsys):
     flags = ["--model=pythia_14m", "--slice=v5e_8", "--batch=65536", "--gin.finetune.run.length=512"]
     assert main(["plan", "--gin_file=paper_gpt_neo_125m", *flags]) == 0

@@ -169,6 +169,7 @@ def _program(program: Program) -> dict[str, Any]:
         "bytes": program.bytes,
         "cycles": cost.cycles,
         "collective_bytes": dict(cost.collective_bytes),
+        "dcn_bytes": cost.dcn_bytes,
         "custom_calls": dict(cost.custom_calls),
         "unknown_loops": cost.unknown_loops,
         "error": program.error[:2000],

@@ -25,7 +25,8 @@ class StepTime:
     """Seconds of one step on one chip.
 
     Attributes:
-      compute_s: the core, kernels included; links_s: what comes in over the links.
+      compute_s: the core, kernels included; links_s: what comes in over the links, and over the network between
+        slices (an all-reduce as a ring of slices).
       roofline_s: the least the data sheet allows, by arithmetic or by memory.
       limited_by: which of these the roofline is: "arithmetic" or "memory".
     """
@@ -90,5 +91,6 @@ def prefill_time(wanted: Slice, program: Program, config: ModelConfig, tokens: i
 
 def _time(wanted: Slice, program: Program, compute: float, flops_s: float, moved_s: float) -> StepTime:
     links = sum(program.cost.collective_bytes.values()) / wanted.chip.ici_bytes_per_s
+    links += 2 * (wanted.count - 1) / wanted.count * program.cost.dcn_bytes / wanted.chip.dcn_bytes_per_s
     limited = "arithmetic" if flops_s >= moved_s else "memory"
     return StepTime(compute, links, max(flops_s, moved_s), limited)

@@ -39,17 +39,20 @@ class Cost:
     Attributes:
       cycles: of the core, as the compiler estimates, custom calls and collectives apart.
       collective_bytes: by kind, what a chip receives; an upper bound for large groups (n - 1 of n parts come in).
+      dcn_bytes: of collectives between slices, what a chip hands to its host and the data-centre network.
       custom_calls: how often each target is called.
       unknown_loops: loops without a known trip count, counted once.
     """
 
     cycles: float = 0.0
     collective_bytes: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
+    dcn_bytes: float = 0.0
     custom_calls: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
     unknown_loops: int = 0
 
     def add(self, other: "Cost", times: float = 1.0) -> None:
         self.cycles += times * other.cycles
+        self.dcn_bytes += times * other.dcn_bytes
         for name, value in other.collective_bytes.items():
             self.collective_bytes[name] += times * value
         for name, value in other.custom_calls.items():
@@ -95,6 +98,8 @@ def _add_line(total: Cost, line: str, shape: str, kind: str, visit, lines_of) ->
     if base in COLLECTIVES and not kind.endswith("-done"):
         size = _operand_bytes(line) if base == "reduce-scatter" else _bytes(shape, started=kind != base)
         total.collective_bytes[base] += COLLECTIVES[base] * size
+    elif kind == "send" and "xla_megascale" in line:
+        total.dcn_bytes += _bytes(shape, started=True)
     elif kind == "custom-call":
         target = re.search(r'custom_call_target="([^"]+)"', line)
         total.custom_calls[target[1] if target else "?"] += 1

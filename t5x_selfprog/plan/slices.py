@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from typing import Any
 
 from t5x_selfprog.machine import PEAKS, Peak
 from verifier.errors import UserError
@@ -18,6 +19,8 @@ class Chip:
       clock_hz: of the core whose cycles the compiler counts.
       ici_bytes_per_s: into a chip over all its links to its neighbours, one way (links x one way of a link, "How to
         scale your model", Austin et al. 2025, chapter 2).
+      dcn_bytes_per_s: over the data-centre network between slices, a chip's share: a pod's bandwidth by Google's
+        documentation (v5e 6.4, v6e 25.6 Tbit/s) over its 256 chips; v4 and v5p as in the same chapter.
       usd_per_hour: Google's list price on demand in a US region in 2025; what you pay is --price.
     """
 
@@ -25,6 +28,7 @@ class Chip:
     hbm_bytes: float
     clock_hz: float
     ici_bytes_per_s: float
+    dcn_bytes_per_s: float
     usd_per_hour: float
 
     @property
@@ -34,20 +38,21 @@ class Chip:
 
 GIB = 2**30
 CHIPS = {
-    "v4": Chip("TPU v4", 30.75 * GIB, 1.05e9, 6 * 4.5e10, 3.22),
-    "v5e": Chip("TPU v5 lite", 15.75 * GIB, 1.5e9, 4 * 4.5e10, 1.20),
-    "v5p": Chip("TPU v5", 95.74 * GIB, 1.75e9, 6 * 9e10, 4.20),
-    "v6e": Chip("TPU v6", 31.25 * GIB, 1.75e9, 4 * 9e10, 2.70),
+    "v4": Chip("TPU v4", 30.75 * GIB, 1.05e9, 6 * 4.5e10, 6.25e9, 3.22),
+    "v5e": Chip("TPU v5 lite", 15.75 * GIB, 1.5e9, 4 * 4.5e10, 3.125e9, 1.20),
+    "v5p": Chip("TPU v5", 95.74 * GIB, 1.75e9, 6 * 9e10, 6.25e9, 4.20),
+    "v6e": Chip("TPU v6", 31.25 * GIB, 1.75e9, 4 * 9e10, 12.5e9, 2.70),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Chips wired together.
+    """Chips wired together, or several slices of them joined by the data-centre network.
 
     Attributes:
       name: as in gin/slices/NAME.gin, which holds its mesh.
       topology: chips along each axis, as the compiler spells it.
+      count: slices, when there are several; then `topology` is of one.
       chips_per_host: of one virtual machine, whose CPU cores judge (`cores_per_host`).
     """
 
@@ -56,6 +61,7 @@ class Slice:
     topology: str
     chips_per_host: int
     cores_per_host: int
+    count: int = 1
 
     @property
     def chip(self) -> Chip:
@@ -63,7 +69,7 @@ class Slice:
 
     @property
     def chips(self) -> int:
-        return math.prod(map(int, self.topology.split("x")))
+        return self.count * math.prod(map(int, self.topology.split("x")))
 
     @property
     def hosts(self) -> int:
@@ -83,6 +89,7 @@ SLICES = {
         Slice("v4_128", "v4", "4x4x4", 4, 240),
         Slice("v5e_8", "v5e", "2x4", 4, 112),
         Slice("v5e_64", "v5e", "8x8", 4, 112),
+        Slice("v5e_64_x2", "v5e", "8x8", 4, 112, count=2),
         Slice("v5e_256", "v5e", "16x16", 4, 112),
         Slice("v5p_64", "v5p", "2x4x4", 4, 208),
         Slice("v6e_64", "v6e", "8x8", 4, 180),
@@ -114,6 +121,8 @@ def devices(wanted: Slice) -> list:
         ) from error
     from jax.experimental import topologies
 
-    extra = {"chip_config_name": "megacore"} if wanted.generation == "v4" else {}
+    extra: dict[str, Any] = {"chip_config_name": "megacore"} if wanted.generation == "v4" else {}
+    if wanted.count > 1:
+        extra["num_slices"] = wanted.count
     topology = f"{wanted.generation}:{wanted.topology}"
     return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **extra).devices)
