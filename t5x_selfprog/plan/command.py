@@ -20,7 +20,7 @@ import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin
 from t5x_selfprog import gin_files
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.partitioning import MeshConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import estimate, programs, simulate, slices, workload
 from t5x_selfprog.plan.estimate import StepTime
 from t5x_selfprog.plan.programs import Program, SamplingPrograms
@@ -67,18 +67,14 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
     length = min(workload.bound("finetune.run.length", 1024), config.context_length)
     _require_rows(train_partitioner, batch_size)
-    sampling = configured(SamplingConfig, "solutions")
-    prefix = _prefix_tokens()
-    room = config.context_length - prefix - sampling.max_new_tokens
-    if room < 1:
-        raise UserError(
-            f"the tutorial's {prefix} tokens and solutions/SamplingConfig.max_new_tokens="
-            f"{sampling.max_new_tokens} leave no room in a context of {config.context_length}: lower the latter."
-        )
-    bucket = min(sampling.prompt_buckets[-1], room)
-    sampler = SamplingPrograms(sampling_partitioner, config, sampling, prefix, bucket)
+    samplers = {
+        "": _sampler(sampling_partitioner, config, "solutions", _prefix_tokens()),
+        "puzzle ": _sampler(sampling_partitioner, config, "puzzles", 0),
+    }
     compiled = {"train": programs.train_step(train_partitioner, config, loop, batch_size, length)}
-    compiled |= {"decode": sampler.decode(), "prefill": sampler.prefill()}
+    for stage, sampler in samplers.items():
+        compiled |= {f"{stage}decode": sampler.decode(), f"{stage}prefill": sampler.prefill()}
+    sampling = samplers[""].sampling
     work = workload.read(yields, TEST_PROBLEMS)
     plan: dict[str, Any] = {
         "slice": wanted.name,
@@ -89,7 +85,6 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "batch_size": batch_size,
         "length": length,
         "rows": sampling.prompts_in_flight * sampling.rows_per_prompt,
-        "prompts_per_load": sampler.prompts_per_load(),
         "hbm_gib": wanted.chip.hbm_bytes / GIB,
         "usd_per_chip_hour": args.price or wanted.chip.usd_per_hour,
         "programs": {name: _program(program) for name, program in compiled.items()},
@@ -97,18 +92,17 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "workload": dataclasses.asdict(work),
     }
     if not all(plan["fits"].values()):
-        plan["ways_out"] = ways_out(plan, loop, sampling)
+        plan["ways_out"] = ways_out(plan, loop, samplers)
         return plan
     tokens = batch_size * length
-    times = {
-        "train": estimate.train_time(wanted, compiled["train"], config, loop, tokens, length),
-        "decode": estimate.decode_time(wanted, compiled["decode"], config, sampling),
-        "prefill": estimate.prefill_time(
-            wanted, compiled["prefill"], config, sampler.prompts_per_load() * bucket
-        ),
-    }
+    times = {"train": estimate.train_time(wanted, compiled["train"], config, loop, tokens, length)}
+    for stage, sampler in samplers.items():
+        decode, prefill = compiled[f"{stage}decode"], compiled[f"{stage}prefill"]
+        load = sampler.prompts_per_load() * sampler.bucket
+        times[f"{stage}decode"] = estimate.decode_time(wanted, decode, config, sampler.sampling)
+        times[f"{stage}prefill"] = estimate.prefill_time(wanted, prefill, config, load)
     plan["times"] = {name: dataclasses.asdict(time) for name, time in times.items()}
-    plan["rates"] = rates(plan, times, wanted, config, sampling, tokens, length)
+    plan["rates"] = rates(times, wanted, config, samplers, tokens, length)
     if args.largest_batch:
         plan["largest_batch"] = largest_batch(
             wanted, train_partitioner, config, loop, length, compiled["train"], batch_size
@@ -141,6 +135,18 @@ def configured(kind: type, scope: str | None = None) -> Any:
     """One of our dataclasses with what gin binds, as a stage would be handed it."""
     with gin.config_scope(scope):
         return gin.get_configurable(kind)()
+
+
+def _sampler(partitioner: Partitioner, config: ModelConfig, scope: str, prefix: int) -> SamplingPrograms:
+    """The programs of the stage that gin calls `scope`. Raises UserError where its prompts have no room."""
+    sampling = configured(SamplingConfig, scope)
+    room = config.context_length - prefix - sampling.max_new_tokens
+    if room < 1:
+        raise UserError(
+            f"{prefix} tokens before every prompt and {scope}/SamplingConfig.max_new_tokens="
+            f"{sampling.max_new_tokens} leave no room in a context of {config.context_length}: lower the latter."
+        )
+    return SamplingPrograms(partitioner, config, sampling, prefix, min(sampling.prompt_buckets[-1], room))
 
 
 def _prefix_tokens() -> int:
@@ -180,7 +186,7 @@ def _fits(program: Program, wanted: Slice) -> bool:
     return not program.error and program.needs <= wanted.chip.hbm_bytes
 
 
-def ways_out(plan: dict[str, Any], loop: LoopConfig, sampling: SamplingConfig) -> list[str]:
+def ways_out(plan: dict[str, Any], loop: LoopConfig, samplers: dict[str, SamplingPrograms]) -> list[str]:
     """The cheapest changes first, two for each program that does not fit."""
     ways = []
     if not plan["fits"]["train"]:
@@ -191,45 +197,46 @@ def ways_out(plan: dict[str, Any], loop: LoopConfig, sampling: SamplingConfig) -
             options.append(f"MeshConfig.fsdp = {plan['chips']}, data = 1: weights split over all chips")
         options.append(f"LoopConfig.accumulate = {2 * loop.accumulate}: half the rows at a time")
         ways += options[:2]
-    if not (plan["fits"]["decode"] and plan["fits"]["prefill"]):
-        options = []
-        if sampling.weights_dtype == "float32":
-            options.append("solutions/SamplingConfig.weights_dtype and cache_dtype = 'bfloat16'")
-        options.append(
-            f"solutions/SamplingConfig.prompts_in_flight = {max(1, sampling.prompts_in_flight // 2)}"
-        )
+    for stage, sampler in samplers.items():
+        if plan["fits"][f"{stage}decode"] and plan["fits"][f"{stage}prefill"]:
+            continue
+        options, scope = [], "puzzles" if stage else "solutions"
+        if sampler.sampling.weights_dtype == "float32":
+            options.append(f"{scope}/SamplingConfig.weights_dtype and cache_dtype = 'bfloat16'")
+        fewer = max(1, sampler.sampling.prompts_in_flight // 2)
+        options.append(f"{scope}/SamplingConfig.prompts_in_flight = {fewer}")
         options.append("MeshConfig.sampling_tensor = 4: four chips share a copy of the weights")
         ways += options[:2]
     return ways
 
 
 def rates(
-    plan: dict[str, Any],
     times: dict[str, StepTime],
     wanted: Slice,
     config: ModelConfig,
-    sampling: SamplingConfig,
+    samplers: dict[str, SamplingPrograms],
     tokens: int,
     length: int,
 ) -> dict[str, Any]:
-    """Tokens a second a chip, least and most, and MFU of training."""
-    train, decode, prefill = times["train"], times["decode"], times["prefill"]
-    per_step = {"train": tokens, "decode": plan["rows"]}
+    """Tokens a second a chip, least and most, and MFU of training; prompts a second of the slice."""
+    train = (times["train"].most_s, times["train"].least_s)
     found: dict[str, Any] = {
-        name: [count / seconds / wanted.chips for seconds in (times[name].most_s, times[name].least_s)]
-        for name, count in per_step.items()
+        "train": [tokens / seconds / wanted.chips for seconds in train],
+        "mfu": [estimate.train_mfu(wanted, config, tokens, length, seconds) for seconds in train],
     }
-    found["mfu"] = [
-        estimate.train_mfu(wanted, config, tokens, length, seconds)
-        for seconds in (train.most_s, train.least_s)
-    ]
-    found["decode_roofline_share"] = [decode.roofline_s / s for s in (decode.most_s, decode.least_s)]
-    # While groups wait for a load, half of them on average, their rows stand idle.
-    waiting = sampling.groups_per_load()
-    busy = 1 - waiting / 2 / sampling.prompts_in_flight if waiting > 1 else 1.0
-    found["decode"] = [busy * rate for rate in found["decode"]]
-    each_load = min(plan["prompts_per_load"], max(waiting, sampling.prompts_per_load))
-    found["prompts_per_s"] = each_load / prefill.most_s
+    for stage, sampler in samplers.items():
+        decode, prefill = times[f"{stage}decode"], times[f"{stage}prefill"]
+        s, waiting = sampler.sampling, sampler.sampling.groups_per_load()
+        # While groups wait for a load, half of them on average, their rows stand idle.
+        busy = 1 - waiting / 2 / s.prompts_in_flight if waiting > 1 else 1.0
+        rows = busy * s.prompts_in_flight * s.rows_per_prompt / wanted.chips
+        found[f"{stage}decode"] = [rows / seconds for seconds in (decode.most_s, decode.least_s)]
+        each_load = min(sampler.prompts_per_load(), max(waiting, s.prompts_per_load))
+        found[f"{stage}prompts_per_s"] = each_load / prefill.most_s
+        found[f"{stage}longest_s"] = s.max_new_tokens * decode.most_s
+        found[f"{stage}decode_roofline_share"] = [
+            decode.roofline_s / seconds for seconds in (decode.most_s, decode.least_s)
+        ]
     return found
 
 
@@ -257,12 +264,13 @@ def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields
     """Hours of the slice by stage at the slower estimate, chip-hours, dollars, verifier core-hours, bytes."""
     decode = plan["rates"]["decode"][0] * wanted.chips
     train = plan["rates"]["train"][0] * wanted.chips
-    prompts = plan["rates"]["prompts_per_s"]
+    write = plan["rates"]["puzzle decode"][0] * wanted.chips
+    puzzle_prompts, prompts = plan["rates"]["puzzle prompts_per_s"], plan["rates"]["prompts_per_s"]
     puzzle_tokens = work.puzzle_attempts * yields.puzzle_tokens
     solution_tokens = work.solution_attempts * yields.solution_tokens
     eval_tokens = work.evaluations * work.eval_attempts * yields.solution_tokens
     seconds = {
-        "1 sample puzzles": work.iterations * (puzzle_tokens / decode + work.puzzle_prompts / prompts),
+        "1 sample puzzles": work.iterations * (puzzle_tokens / write + work.puzzle_prompts / puzzle_prompts),
         "3 sample solutions": work.iterations * (solution_tokens / decode + work.puzzles_kept / prompts),
         "6 fine-tune": work.pairs_trained() * yields.pair_tokens / train,
         "7 evaluate": eval_tokens / decode,

@@ -15,6 +15,7 @@ from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, examples_of, pu
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.sampler import Request, SamplingConfig
 from t5x_selfprog.stages.context import Context
+from verifier.errors import UserError
 from verifier.records import PUZZLE
 
 
@@ -40,6 +41,13 @@ def run(
         writer = newest if experiment.writer == "newest" else experiment.base
         sampler = context.sampler(writer, sampling)
         tokenizer = context.model(writer).tokenizer
+        room = sampler.longest_prompt - sampler.prompt_tokens("")
+        if prompt_tokens > room:
+            raise UserError(
+                f"sample_puzzles.run.prompt_tokens={prompt_tokens}: prompts have room for {room} tokens, by the "
+                f"largest of puzzles/SamplingConfig.prompt_buckets={sampling.prompt_buckets} and by what the model's "
+                f"context leaves beside max_new_tokens={sampling.max_new_tokens}. Lower it, or change these."
+            )
         drawer = PuzzlePrompts(
             _examples(context, iteration, archive),
             budget_tokens=prompt_tokens,
