@@ -11,7 +11,7 @@
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-cd "$root"
+cd "$root" || exit 1
 python="${SELFPROG_VENV:-$root/.venv}/bin/python"
 device="${DEVICE:-cuda}"
 attention="${ATTENTION:-$([[ "$device" == cuda ]] && echo cudnn || echo plain)}"

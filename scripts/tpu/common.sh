@@ -30,6 +30,10 @@ on() {
 # The accelerator type and the software version of a slice.
 accelerator() {
   case "$SLICE" in
+    *_x*)
+      say "error: SLICE=$SLICE: several slices are launched as a JobSet; see scripts/tpu/jobset.yaml, replicas"
+      exit 2
+      ;;
     v4_*) echo "v4-${SLICE#v4_}" tpu-ubuntu2204-base ;;
     v5e_*) echo "v5litepod-${SLICE#v5e_}" v2-alpha-tpuv5-lite ;;
     v5p_*) echo "v5p-${SLICE#v5p_}" v2-alpha-tpuv5 ;;
