@@ -331,13 +331,14 @@ COMMANDS = (
             "plan --gin_file=paper_gpt_neo_2p7b --slice=v5e_64",
             "plan --gin_file=paper_gpt_neo_125m --slice=all --save=plans.json",
             "plan --gin_file=paper_gpt_neo_125m --model=qwen2p5_coder_1p5b --slice=v5e_8,v6e_64",
+            "plan --saved=plan.json --against=runs/paper      # what was planned beside what was done",
         ),
         "t5x_selfprog.plan.command:command",
         run_dir="unused",
         configured_by=_LOOP,
         options=(
             Option(
-                "--slice", "v4_8, v5e_64, ... (gin/slices), several with commas, or all", {"required": True}
+                "--slice", "v4_8, v5e_64, ... (gin/slices), several with commas, or all", {"metavar": "S"}
             ),
             Option(
                 "--model", "its shape: a folder, or a file of gin/models (Experiment.base)", {"metavar": "M"}
@@ -361,6 +362,8 @@ COMMANDS = (
             ),
             Option("--pilot", "a finished run whose yields to assume", {"metavar": "RUN"}),
             Option("--save", "write the plan here, as JSON", {"metavar": "F"}),
+            Option("--saved", "a plan of one slice, to be compared", {"metavar": "F"}),
+            Option("--against", "the run to compare it with", {"metavar": "RUN"}),
         ),
     ),
     Command(

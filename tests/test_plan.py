@@ -134,6 +134,70 @@ def test_a_workload_is_what_the_configuration_asks_for():
     assert work.pairs_trained() == 2 * 300 * (1 + 2 + 3 * 2)
 
 
+PLAN = {
+    "slice": "v5e_8",
+    "chips": 8,
+    "rates": {"train": [800.0, 900.0], "puzzle decode": [50.0, 60.0], "decode": [100.0, 100.0]},
+    "run": {
+        "slice_hours": {
+            "1 sample puzzles": 1.0,
+            "3 sample solutions": 2.0,
+            "6 fine-tune": 3.0,
+            "7 evaluate": 1.0,
+        },
+        "verdicts": 1000.0,
+        "verifier_core_hours": 0.5,
+    },
+}
+GOODPUT = {
+    "devices": 8,
+    "goodput": 0.75,
+    "stages": {
+        "iteration 0: puzzles": {"decode": 900.0, "compile": 900.0},
+        "iteration 1: puzzles": {"decode": 1800.0},
+        "iteration 0: training": {"train": 3600.0},
+        "human: training and evaluation": {"train": 7200.0},
+        "base: evaluation": {"decode": 3600.0},
+    },
+}
+METRICS = [
+    {"kind": "train", "stage": "6_checkpoints", "tokens_per_s_per_chip": 400.0},
+    {"kind": "sample", "stage": "1_puzzles", "new_tokens_per_s_per_chip": 100.0},
+    {"kind": "sample", "stage": "7_eval/attempts", "new_tokens_per_s_per_chip": 9.0},
+    {"kind": "judge", "verdicts": 400, "cpu_s": 1800.0},
+    {"kind": "judge", "verdicts": 100, "cpu_s": 0.0},
+]
+
+
+def test_a_saved_plan_is_compared_with_what_a_run_did(tmp_path, capsys):
+    (tmp_path / "plan.json").write_text(json.dumps({"plans": [PLAN]}))
+    run = tmp_path / "run"
+    run.mkdir()
+    flags = ["plan", f"--saved={tmp_path}/plan.json", f"--against={run}"]
+    assert main(flags) == 2 and "no goodput.json" in capsys.readouterr().err
+    (run / "goodput.json").write_text(json.dumps(GOODPUT))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in METRICS) + '{"kind": "tr')
+    assert main([*flags, "--json"]) == 0
+    *said, last = capsys.readouterr().out.strip().splitlines()
+    ratios = {row["what"]: row["ratio"] for row in json.loads(last)["rows"]}
+    assert ratios == {
+        "devices": 1.0,
+        "train": 0.5,
+        "puzzle decode": 2.0,
+        "decode": None,
+        "1 sample puzzles": 1.0,
+        "3 sample solutions": None,
+        "6 fine-tune and 7 evaluate": 1.0,
+        "goodput": 0.75,
+        "verdicts": 0.5,
+        "verifier": 1.0,
+    }
+    assert any("train, tokens/s/chip" in line and "0.50" in line for line in said)
+    for half in (flags[:2], ["plan", "--slice=v5e_8", *flags[1:]], ["plan"]):
+        assert main(half) == 2
+    assert "both, and no --slice" in capsys.readouterr().err
+
+
 @needs_libtpu
 @pytest.mark.parametrize("name", ["v5e_8", "v4_8"])
 def test_a_small_run_compiles_for_a_real_slice(name, tmp_path, capsys, monkeypatch):

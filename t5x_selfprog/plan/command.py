@@ -21,7 +21,7 @@ from t5x_selfprog import gin_files
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import estimate, programs, simulate, slices, workload
+from t5x_selfprog.plan import against, estimate, programs, simulate, slices, workload
 from t5x_selfprog.plan.estimate import StepTime
 from t5x_selfprog.plan.programs import Program, SamplingPrograms
 from t5x_selfprog.plan.slices import GIB, Slice
@@ -38,6 +38,17 @@ BYTES_A_TOKEN = 3.0  # of Python, in the vocabularies of code models
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
+    """Plans for --slice, or a comparison. Raises UserError where the flags ask for neither, or for half of one."""
+    if args.saved or args.against:
+        if not (args.saved and args.against) or args.slice:
+            raise UserError(
+                "plan: a comparison takes --saved=PLAN.json and --against=RUN, both, and no --slice."
+            )
+        compared = against.compare(args.saved, args.against)
+        print(against.describe(compared))
+        return compared
+    if not args.slice:
+        raise UserError("plan: give --slice=v5e_64, say, or --slice=all; or --saved=PLAN.json --against=RUN.")
     jax.config.update(
         "jax_platforms", "cpu"
     )  # the compiler is there, the chips are not: nobody should look for them
