@@ -14,6 +14,8 @@ from t5x_selfprog.puzzles.rules import PuzzleRules
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
+from t5x_selfprog.telemetry.capture import Profile
+from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier import Limits, Tiers
@@ -32,5 +34,7 @@ for dataclass in (
     Allocation,
     Limits,
     Tiers,
+    Watchdog,
+    Profile,
 ):
     gin.external_configurable(dataclass, module="t5x_selfprog")

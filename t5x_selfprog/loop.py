@@ -28,6 +28,7 @@ from t5x_selfprog.stages import (
 from t5x_selfprog.stages.attempts import overlapped
 from t5x_selfprog.stages.clock import timed
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.telemetry import goodput, recorder
 from verifier import files
 
 
@@ -42,7 +43,16 @@ def run(
     Returns:
       What summary.json holds: the evaluations without their problems, and each iteration's funnel.
     """
-    context = Context(RunDir(run_dir), Experiment())
+    experiment = Experiment()
+    with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
+        summary = _run(Context(RunDir(run_dir), experiment), iterations, controls)
+        spent = watch.flush()
+    if hosts.is_first():
+        print(f"\n{goodput.sentence(spent)}")
+    return summary
+
+
+def _run(context: Context, iterations: int, controls: tuple[str, ...]) -> dict[str, Any]:
     run, experiment = context.run, context.experiment
     with timed(run, "base: evaluation"):
         base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
@@ -67,8 +77,11 @@ def run(
 
 def write_puzzles(context: Context, iteration: int) -> None:
     """Stages 1 and 2."""
-    sample_puzzles.run(context, iteration)
-    filter_puzzles.run(context, iteration)
+    watch, run = recorder.current(), context.run
+    with watch.stage(run.stage(iteration, "puzzles")):
+        sample_puzzles.run(context, iteration)
+    with watch.stage(run.stage(iteration, "kept")), watch.part("screen"):
+        filter_puzzles.run(context, iteration)
 
 
 def solve(context: Context, iteration: int) -> dict[str, Any]:
@@ -76,6 +89,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
     overlapped(
         lambda: sample_solutions.run(context, iteration),
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
+        context.run.stage(iteration, "solutions"),
     )
     judge_solutions.finish(context, iteration)
     store = files.join(context.run.iteration(iteration), "difficulty.jsonl")
@@ -142,6 +156,7 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     shown = [(group, notes if group == ALL else ()) for group in groups_shown(evaluations)]
     for group, about in shown:
         print("\n" + table(evaluations, group, about))
+    recorder.current().flush()  # the report shows where the time went
     report = build_report(run.root)
     print(f"\nReport: {report}", file=sys.stderr)
     summary = {

@@ -45,13 +45,18 @@ FREE = (
     "log_every",
     "MeshConfig",
     "poll_s",
+    "profile",
     "progress",
     "run_dir",
     "stop_after_s",
+    "stuck_after_s",
+    "watchdog",
     "workers",
 )
 
 _CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
+# What is measured of a run is nothing that it made.
+_MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times")
 
 
 class ConfigMismatch(UserError):
@@ -150,7 +155,7 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     saved = _read_saved(run)
     if saved is not None and saved["bindings"] != counted:
         # A run that stopped at a bad value before it made anything must not hold its successor to that value.
-        if set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT}:
+        if set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, *_MEASURED}:
             raise ConfigMismatch(_difference(run.root, saved["bindings"], counted))
         files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
     if config_text:

@@ -12,7 +12,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.plan.programs import Program
 from t5x_selfprog.plan.slices import Slice
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.training.bench import train_flops_per_token
+from t5x_selfprog.training.flops import train_flops_per_token
 from t5x_selfprog.training.train_loop import LoopConfig
 
 KERNEL_SHARE = (

@@ -14,6 +14,7 @@ import jax
 
 from t5x_selfprog import machine, partitioning
 from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.telemetry.compiles import compiles
 
 REMEDY = (
     "Lower SamplingConfig.prompts_in_flight, rows_per_prompt, prompts_per_load, max_new_tokens or the largest of "
@@ -54,7 +55,7 @@ class Programs:
             start = time.perf_counter()
             donated = () if donate is None else (donate,)
             use = partitioning.use(self._partitioner) if self._partitioner else contextlib.nullcontext()
-            with use:
+            with use, compiles().naming(f"sampling {name}"):
                 jitted = jax.jit(function, donate_argnums=donated, out_shardings=out_shardings)
                 _compiled[key] = jitted.lower(*arguments).compile()
             self.compilations += 1

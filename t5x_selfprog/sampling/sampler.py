@@ -20,6 +20,7 @@ from t5x_selfprog.sampling.grid import IDLE, Grid
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.scheduler import Attempt, Job, Scheduler, Share
 from t5x_selfprog.sampling.stop import StopRule, Vocabulary
+from t5x_selfprog.telemetry import recorder
 from verifier.errors import UserError
 
 __all__ = ["Completion", "Request", "Sampler", "SamplingConfig"]
@@ -88,6 +89,7 @@ class Sampler:
         )
         self._stats = dict.fromkeys(("tokens", "completions", "prompts", "prompt_tokens", "row_steps"), 0)
         self._seconds = dict.fromkeys(("prefill_s", "decode_s", "host_s"), 0.0)
+        self._chunks = 0
 
     def prompt_tokens(self, prompt: str) -> int:
         """Length of a prompt in tokens, the start of the document included, the prefix not."""
@@ -153,7 +155,7 @@ class Sampler:
 
     def _jobs_done(self, requests: Iterable[Request], stage_key: np.ndarray) -> Iterator[Job]:
         """Jobs with all their attempts, in the order in which they end."""
-        engine, scheduler = self._engine, self._scheduler()
+        engine, scheduler, watch = self._engine, self._scheduler(), recorder.current()
         grid = engine.empty()
         waiting = (self._job(number, request) for number, request in enumerate(requests))
         while True:
@@ -162,7 +164,8 @@ class Sampler:
             drawn = list(itertools.islice(waiting, idle if ready else 0))
             yield from (job for job in drawn if not job.missing)  # nothing asked, nothing to wait for
             jobs = [job for job in drawn if job.missing]
-            grid = self._load(grid, scheduler, jobs, stage_key)
+            with watch.part("prefill"):
+                grid = self._load(grid, scheduler, jobs, stage_key)
             if ready and len(drawn) < idle:  # no more requests
                 if not scheduler.busy():
                     return
@@ -227,8 +230,12 @@ class Sampler:
 
     def _decode(self, grid: Grid, scheduler: Scheduler) -> tuple[Grid, list[Job]]:
         start, compiled = time.perf_counter(), self._engine.programs.compile_s
-        grid, wait = self._engine.decode(grid)
-        events = wait()
+        watch = recorder.current()
+        with watch.part("decode"):
+            grid, wait = self._engine.decode(grid)
+            events = wait()
+        self._chunks += 1
+        watch.step("decoding chunk", self._chunks, events)
         middle = time.perf_counter()
         done = scheduler.record(events)
         self._stats["tokens"] += int(np.sum(events.sample != IDLE))

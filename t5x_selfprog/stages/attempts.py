@@ -11,6 +11,7 @@ import functools
 import itertools
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ from t5x_selfprog.puzzles.prompts import (
 )
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.shards import JUDGE, JudgingMeter, SamplingMeter
+from t5x_selfprog.telemetry.watchdog import MAIN
 from verifier import Limits, Pool, Verdict
 from verifier.certify import judge_and_certify
 from verifier.errors import UserError
@@ -98,6 +102,7 @@ def sample_attempts(
         blocks = tutorial_blocks(prompt.tutorial)
         prefix = BLANK_LINE.join([*blocks, ""]) if blocks else ""
         sampler = context.sampler(model, sampling, prefix)
+        meter = SamplingMeter(sampler, path)
         bar = progress_bar(total=len(puzzles) * attempts, desc=f"{label} solve", unit="attempt")
         too_long: list[str] = []
         for shard in range(ledger.shard_count):
@@ -125,6 +130,7 @@ def sample_attempts(
                 too_long=len(asked) - len(fitting),
                 spared=len(fitting) * attempts - len(records),
             )
+            meter.shard(shard, len(records))
         bar.close()
         if too_long:
             print(
@@ -167,12 +173,15 @@ def _sample_in_rounds(
     """The records of all puzzles; workers judge what a round has brought while the rest of it is sampled."""
     records: list[list[dict[str, Any]]] = [[] for _ in asked]
     tried: list[set[str]] = [set() for _ in asked]
-    accepted = [0] * len(asked)
+    accepted, watch = [0] * len(asked), recorder.current()
     for first, count in allocation.spans(attempts):
         short = [i for i, so_far in enumerate(accepted) if so_far < allocation.needed]
         judged: list[int] = []  # whose puzzle each candidate is
+        sampled: list[float] = []  # when the last one was
 
-        def candidates(short=short, judged=judged, first=first, count=count) -> Iterator[dict[str, Any]]:
+        def candidates(
+            short=short, judged=judged, first=first, count=count, sampled=sampled
+        ) -> Iterator[dict[str, Any]]:
             found = _sample(sampler, [asked[i] for i in short], key, first, count)
             for i, new in zip(short, found, strict=True):
                 records[i] += new
@@ -182,10 +191,13 @@ def _sample_in_rounds(
                         tried[i].add(text)
                         judged.append(i)
                         yield record
+            sampled.append(time.monotonic())
 
         if hosts.is_first():
             for number, verdict in enumerate(pool.judge(candidates())):
                 accepted[judged[number]] += verdict.accepted
+                watch.beat("verdict", number)
+            watch.clock.move(time.monotonic() - sampled[0], "host", "verdicts")
         else:
             collections.deque(candidates(), maxlen=0)  # sampling is everybody's, judging is not
         accepted = hosts.agree(accepted)
@@ -224,17 +236,22 @@ def judge_attempts(
             for shard in source.follow(POLL_S, writer_alive):
                 if shard not in mine:
                     continue
-                records = list(source.read(shard))
-                # The pool judges the same text at the same puzzle once; every attempt keeps its verdict, so n and c do.
-                judged = [v.as_record(r) for r, v in zip(records, judge(records), strict=True)]
-                if generality_trials:
-                    _measure_generality(pool, judged, generality_trials)
-                ledger.commit(
-                    shard,
-                    judged,
-                    distinct=len({(record["puzzle"], record["solution"]) for record in records}),
-                    **{name: sum(record["outcome"] == name for record in judged) for name in COUNTED},
-                )
+                with recorder.current().track(JUDGE, path):
+                    records = list(source.read(shard))
+                    meter = JudgingMeter(source, ledger, shard, len(records))
+                    # The pool judges the same text at the same puzzle once; every attempt keeps its verdict, so n and c
+                    # do.
+                    verdicts = meter.follow(judge(records))
+                    judged = [v.as_record(r) for r, v in zip(records, verdicts, strict=True)]
+                    if generality_trials:
+                        _measure_generality(pool, judged, generality_trials)
+                    ledger.commit(
+                        shard,
+                        judged,
+                        distinct=len({(record["puzzle"], record["solution"]) for record in records}),
+                        **{name: sum(record["outcome"] == name for record in judged) for name in COUNTED},
+                    )
+                    meter.committed(judged)
 
 
 def finish_verdicts(context: Context, path: str) -> None:
@@ -249,8 +266,12 @@ def _measure_generality(pool: Pool, judged: list[dict[str, Any]], trials: int) -
         record["generality"] = share
 
 
-def overlapped(sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None]) -> None:
-    """Runs `sample` here and `judge` in a thread beside it; what either raises is raised here."""
+def overlapped(sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None], path: str) -> None:
+    """Runs `sample` here and `judge` in a thread beside it; what either raises is raised here.
+
+    `path`: what is sampled goes there; how long judging goes on after the last of it is recorded under that name.
+    """
+    watch, began = recorder.current(), time.monotonic()
     sampling = threading.Event()
     sampling.set()
     raised: list[BaseException] = []
@@ -267,6 +288,9 @@ def overlapped(sample: Callable[[], None], judge: Callable[[Callable[[], bool]],
         sample()
     finally:
         sampling.clear()
-        thread.join()
+        sampled = time.monotonic()
+        with watch.part("verdicts"), watch.track(MAIN, waits=True):
+            thread.join()
+        watch.waited(path, sampled - began, time.monotonic() - sampled)
     if raised:
         raise raised[0]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import jax
 
 from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.telemetry import recorder
 from verifier import files
 from verifier.shards import atomic_write
 
@@ -25,7 +26,8 @@ def timed(run: RunDir, stage: str) -> Iterator[None]:
     """Times the block as one stretch of work on `stage`, a name such as "iteration 0: puzzles"."""
     started = time.monotonic()
     try:
-        yield
+        with recorder.current().clock.stage(stage):
+            yield
     finally:  # an interrupted stretch was spent too
         seconds = time.monotonic() - started
         if seconds >= _LEAST_S and jax.process_index() == 0:

@@ -1,7 +1,8 @@
 """What each subcommand of `selfprog` does once gin is parsed: a few lines from arguments to stage functions."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from t5x_selfprog import run_dir
@@ -13,9 +14,9 @@ def generate(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog import loop
     from t5x_selfprog.stages import filter_puzzles
 
-    context, iteration = _open(args, "kept")
-    loop.write_puzzles(context, iteration)
-    funnel = filter_puzzles.write_funnel(context, iteration)
+    with _open(args, "kept") as (context, iteration):
+        loop.write_puzzles(context, iteration)
+        funnel = filter_puzzles.write_funnel(context, iteration)
     print(filter_puzzles.format_funnel(funnel))
     return {"iteration": iteration, "funnel": funnel}
 
@@ -23,8 +24,8 @@ def generate(args: argparse.Namespace) -> dict[str, Any]:
 def solve(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.stages import sample_solutions
 
-    context, iteration = _open(args, "solutions")
-    sample_solutions.run(context, iteration)
+    with _open(args, "solutions") as (context, iteration):
+        sample_solutions.run(context, iteration)
     return {"iteration": iteration, **context.run.read(iteration, "solutions").manifest()["counters"]}
 
 
@@ -32,9 +33,9 @@ def verify(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.stages import judge_solutions
     from verifier.verdict import histogram
 
-    context, iteration = _open(args, "verdicts")
-    judge_solutions.run(context, iteration)
-    judge_solutions.finish(context, iteration)
+    with _open(args, "verdicts") as (context, iteration):
+        judge_solutions.run(context, iteration)
+        judge_solutions.finish(context, iteration)
     outcomes = histogram(record["outcome"] for record in context.run.read(iteration, "verdicts"))
     for outcome, count in outcomes.items():
         print(f"  {outcome:<24} {count:>9,}")
@@ -44,8 +45,8 @@ def verify(args: argparse.Namespace) -> dict[str, Any]:
 def finetune(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog import loop
 
-    context, iteration = _open(args, "checkpoints", "done.json")
-    return {"iteration": iteration, **loop.learn(context, iteration)}
+    with _open(args, "checkpoints", "done.json") as (context, iteration):
+        return {"iteration": iteration, **loop.learn(context, iteration)}
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
@@ -55,15 +56,15 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.evaluation.table import groups_shown, table
     from t5x_selfprog.stages import evaluate
 
-    context, iteration = _open(args, "eval", "evaluation.json")
-    run, base_model = context.run, context.experiment.base
-    if args.model:
-        name = args.model.rstrip("/").rpartition("/")[2]
-        output = files.join(run.root, "models", name, "7_eval")
-        found = [evaluate.run(context, args.model, output, "model", None)]
-    else:
-        base = evaluate.run(context, base_model, run.base_eval, "base", None)
-        found = [base, loop.measure(context, iteration, base)]
+    with _open(args, "eval", "evaluation.json") as (context, iteration):
+        run, base_model = context.run, context.experiment.base
+        if args.model:
+            name = args.model.rstrip("/").rpartition("/")[2]
+            output = files.join(run.root, "models", name, "7_eval")
+            found = [evaluate.run(context, args.model, output, "model", None)]
+        else:
+            base = evaluate.run(context, base_model, run.base_eval, "base", None)
+            found = [base, loop.measure(context, iteration, base)]
     for group in groups_shown(found):
         print(table(found, group, held_out.notes(run.root) if group == ALL else ()))
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
@@ -112,10 +113,12 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
     return jobs[args.job](args)
 
 
-def _open(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -> tuple[Any, int]:
+@contextlib.contextmanager
+def _open(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -> Iterator[tuple[Any, int]]:
     """The context of a run, and the iteration asked for: by default the first without this stage's marker."""
     import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
     from t5x_selfprog.stages.context import Context, Experiment
+    from t5x_selfprog.telemetry.recorder import observed
 
     run = run_dir.RunDir(args.run_dir)
     iteration = args.iteration
@@ -123,4 +126,6 @@ def _open(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -
         iteration = 0
         while files.exists(files.join(run.stage(iteration, stage), marker)):
             iteration += 1
-    return Context(run, Experiment()), iteration
+    experiment = Experiment()
+    with observed(run.root, experiment.watchdog, experiment.profile, keep_goodput=False):
+        yield Context(run, experiment), iteration

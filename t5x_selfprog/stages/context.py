@@ -19,6 +19,9 @@ from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
+from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.capture import Profile
+from t5x_selfprog.telemetry.watchdog import Watchdog
 from verifier import Limits, Pool
 from verifier.records import Schema
 from verifier.shards import Ledger
@@ -40,6 +43,8 @@ class Experiment:
       writer: who writes puzzles: the "newest" model (the paper's way), or the "base" in every iteration.
       shards: how many shards every stage writes; fixed for a run, whatever the number of hosts.
       workers: verifier processes on this host; None is one a core.
+      watchdog: when to say that the run is stuck.
+      profile: which steps to trace.
     """
 
     base: str = "base"
@@ -53,6 +58,8 @@ class Experiment:
     shards: int = 4
     workers: int | None = None
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    watchdog: Watchdog = Watchdog()
+    profile: Profile = Profile()
 
 
 class Context:
@@ -110,7 +117,8 @@ class Context:
 
     def finish(self, ledger: Ledger, **counters: int | float) -> None:
         """Completes a ledger once every host has written its shards. Collective."""
-        hosts.barrier(f"{ledger.path} written")
+        with recorder.current().part("hosts"):
+            hosts.barrier(f"{ledger.path} written")
         if hosts.is_first():
             ledger.finish(**counters)
         hosts.barrier(f"{ledger.path} finished")
@@ -126,15 +134,17 @@ class Context:
         if self._model is None or self._model.path != path:
             self._model = None
             gc.collect()
-            self._model = store.load(path, self.partitioner)
+            with recorder.current().part("load"):
+                self._model = store.load(path, self.partitioner)
         return self._model
 
     def sampler(self, path: str, sampling: SamplingConfig, prefix: str = "") -> Sampler:
         model = self.model(path)
-        return Sampler(
-            model.config, model.params, model.tokenizer, sampling,
-            checkpoint=model.identity, prefix=prefix, partitioner=self.sampling_partitioner,
-        )  # fmt: skip
+        with recorder.current().part("load"):
+            return Sampler(
+                model.config, model.params, model.tokenizer, sampling,
+                checkpoint=model.identity, prefix=prefix, partitioner=self.sampling_partitioner,
+            )  # fmt: skip
 
     def key(self, iteration: int, stage: str) -> jax.Array:
         """The randomness of one stage: a function of run seed, iteration and stage alone (law 2)."""

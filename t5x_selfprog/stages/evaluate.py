@@ -22,6 +22,7 @@ from t5x_selfprog.puzzles.source import lenient_python, short_hash
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import finish_verdicts, judge_attempts, overlapped, sample_attempts
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.telemetry import recorder
 from verifier import Limits, files, parse_puzzle
 from verifier.shards import Ledger
 
@@ -71,17 +72,19 @@ def run(
 
     def sample() -> None:
         # One key for every model: the same problems, the same draws, so that differences are paired.
-        sample_attempts(
-            context, [(p.puzzle_id, p.source) for p in problems], attempts_path,
-            model=model, key=context.key(0, "evaluate"), attempts=attempts, sampling=sampling,
-            prompt=prompt, label=label,
-        )  # fmt: skip
+        with recorder.current().stage(attempts_path):
+            sample_attempts(
+                context, [(p.puzzle_id, p.source) for p in problems], attempts_path,
+                model=model, key=context.key(0, "evaluate"), attempts=attempts, sampling=sampling,
+                prompt=prompt, label=label,
+            )  # fmt: skip
 
     overlapped(
         sample,
         lambda alive: judge_attempts(
             context, attempts_path, verdicts_path, limits=limits, writer_alive=alive
         ),
+        attempts_path,
     )
     finish_verdicts(context, verdicts_path)
     judged, accepted, outcomes = Counter[str](), Counter[str](), Counter[str]()

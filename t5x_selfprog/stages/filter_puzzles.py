@@ -25,6 +25,7 @@ from t5x_selfprog.puzzles.behaviour import (
 from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.telemetry import recorder
 from verifier import Limits, files
 from verifier.errors import UserError
 from verifier.records import PUZZLE, REJECTION, Kind, Schema
@@ -119,6 +120,7 @@ def _screen(
                 screening = pool.screen_puzzles([record["source"] for record in records])
                 for record, report in zip(records, screening, strict=True):
                     bar.update()
+                    recorder.current().beat("puzzle screened in shard", shard)
                     if report.reason == "trivial" and not _is_among(record["puzzle_id"], trivial_rate):
                         report = replace(report, ok=True, reason="", detail=f"trivial: {report.detail}")
                     reports.append(report)

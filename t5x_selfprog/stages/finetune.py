@@ -12,6 +12,7 @@ import gin
 from t5x_selfprog import hosts
 from t5x_selfprog.model import store
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.tokenizer import Tokenizer
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
@@ -59,14 +60,16 @@ def run(
         [encoded[i] for i in fits], [pairs[i]["weight"] for i in fits], batch_size, length, seed
     )
     num_steps = steps if steps is not None else source.steps(epochs)
-    state = train(
-        loop, model.config, model.params, source, num_steps, output, context.partitioner, label=label
-    )
-    assert state is not None  # no time limit was given
-    if hosts.is_first():
-        store.describe(output, model.config, model.path)
-    with Checkpoints(output) as checkpoints:
-        checkpoints.save_final(num_steps, state.params)
+    watch = recorder.current()
+    with watch.stage(output):
+        state = train(
+            loop, model.config, model.params, source, num_steps, output, context.partitioner, label=label
+        )
+        assert state is not None  # no time limit was given
+        if hosts.is_first():
+            store.describe(output, model.config, model.path)
+        with watch.part("save"), Checkpoints(output) as checkpoints:
+            checkpoints.save_final(num_steps, state.params)
     done = {
         "step": num_steps,
         "identity": store.weights_identity(state.params),

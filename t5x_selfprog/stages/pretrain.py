@@ -14,9 +14,13 @@ import numpy as np
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog.compilation import keep_compiled
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.capture import Profile
+from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.tokenizer import Tokenizer
 from t5x_selfprog.training.batches import TokenStream
 from t5x_selfprog.training.train_loop import LoopConfig, train
@@ -39,6 +43,8 @@ def run(
     seed: int = 0,
     heldout_batches: int = 8,
     stop_after_s: float = float("inf"),
+    watchdog: Watchdog = Watchdog(),
+    profile: Profile = Profile(),
     export_dtype: str = "bfloat16",
 ) -> dict | None:
     """Trains for `num_steps` batches of `batch_size` x `length` tokens; returns the summary, None if paused.
@@ -49,6 +55,7 @@ def run(
       init_from: a model to start from (same shape) instead of fresh weights.
       stop_after_s: saves and stops after this long; the same command goes on from there.
     """
+    keep_compiled()
     tokens = os.path.expanduser(tokens)
     train_tokens, heldout_tokens = (_token_file(tokens, name) for name in ("train.bin", "heldout.bin"))
     tokenizer_dir = tokenizer if os.path.isdir(tokenizer) else os.path.join(store.SHIPPED, tokenizer)
@@ -64,10 +71,11 @@ def run(
         return network.init(model, jax.random.key(seed))
 
     checkpoints = os.path.join(run_dir, "checkpoints")
-    state = train(
-        loop, model, initial, stream, num_steps, checkpoints, partitioner,
-        heldout=heldout, stop_after_s=stop_after_s, label="pretrain",
-    )  # fmt: skip
+    with recorder.observed(run_dir, watchdog, profile) as watch, watch.stage(checkpoints):
+        state = train(
+            loop, model, initial, stream, num_steps, checkpoints, partitioner,
+            heldout=heldout, stop_after_s=stop_after_s, label="pretrain",
+        )  # fmt: skip
     if state is None:
         return None
     output = os.path.join(run_dir, "model")

@@ -15,6 +15,7 @@ from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, examples_of, pu
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.sampler import Request, SamplingConfig
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.telemetry.shards import SamplingMeter
 from verifier.errors import UserError
 from verifier.records import PUZZLE
 
@@ -53,7 +54,7 @@ def run(
             budget_tokens=prompt_tokens,
             count_tokens=lambda text: len(tokenizer.encode(text)),
         )
-        key = context.key(iteration, "puzzles")
+        key, meter = context.key(iteration, "puzzles"), SamplingMeter(sampler, ledger.path)
         bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")
         for shard in range(ledger.shard_count):
             numbers = context.shard_of(list(range(prompts)), shard)
@@ -84,6 +85,7 @@ def run(
                         }
                     )
             context.commit(ledger, shard, records, tokens=tokens)
+            meter.shard(shard, len(records))
         bar.close()
     context.finish(ledger)
 

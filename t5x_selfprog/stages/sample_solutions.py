@@ -11,6 +11,7 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import Allocation, sample_attempts
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.telemetry import recorder
 
 
 @gin.configurable(module="sample_solutions")
@@ -24,15 +25,17 @@ def run(
 ) -> None:
     """Samples `attempts` solutions a puzzle, or fewer where an allocation says that one has enough."""
     kept = [(record["puzzle_id"], record["source"]) for record in context.run.read(iteration, "kept")]
-    sample_attempts(
-        context,
-        kept,
-        context.run.stage(iteration, "solutions"),
-        model=context.run.sampled_from(iteration, context.experiment.base),
-        key=context.key(iteration, "solutions"),
-        attempts=attempts,
-        sampling=sampling,
-        prompt=prompt,
-        label=f"{iteration}.3",
-        allocation=allocation,
-    )
+    path = context.run.stage(iteration, "solutions")
+    with recorder.current().stage(path):
+        sample_attempts(
+            context,
+            kept,
+            path,
+            model=context.run.sampled_from(iteration, context.experiment.base),
+            key=context.key(iteration, "solutions"),
+            attempts=attempts,
+            sampling=sampling,
+            prompt=prompt,
+            label=f"{iteration}.3",
+            allocation=allocation,
+        )

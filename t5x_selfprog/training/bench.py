@@ -12,22 +12,13 @@ import numpy as np
 
 from t5x_selfprog import machine, partitioning, profile
 from t5x_selfprog.model import network
-from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.sampling.bench import SHOWN, shape
 from t5x_selfprog.training.batches import Batch
+from t5x_selfprog.training.flops import train_flops_per_token
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, state_shardings
 from t5x_selfprog.training.train_step import TrainState, make_train_step
-
-
-def train_flops_per_token(config: ModelConfig, length: int) -> float:
-    """Multiply-adds counted twice: 6 a weight (forward 2, backward 4), and causal attention's two products."""
-    weights = network.num_params(config)
-    if config.head == "separate":
-        weights -= config.vocab_size * config.embed_dim  # a lookup, no product
-    attention = 6 * config.num_layers * config.num_heads * config.head_dim * length
-    return 6 * weights + attention
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,30 +1,32 @@
 """Scalars over steps: a JSON line each (for programs and resuming) and TensorBoard events (for people)."""
 
-import json
-import os
 from collections.abc import Mapping
 
-from verifier.shards import atomic_write
+from t5x_selfprog.telemetry.sinks import Events, Lines
+from verifier import files
 
 
 class MetricsWriter:
-    """Appends to `metrics.jsonl`. Lines at or after `start_step` come from a run that was killed and are dropped."""
+    """Appends to `metrics.jsonl` in a directory, local or remote.
+
+    Lines after `start_step` come from a run that was killed and are dropped: those steps are made again.
+
+    Attributes:
+      lost_steps, lost_s: what these lines know of the work that was lost.
+    """
 
     def __init__(self, directory: str, start_step: int = 0):
-        from tensorboardX import SummaryWriter
-
-        os.makedirs(directory, exist_ok=True)
-        path = os.path.join(directory, "metrics.jsonl")
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start_step]
-        atomic_write(path, "".join(kept))
-        self._lines = open(path, "a")  # noqa: SIM115 (closed by __exit__)
-        self._events = SummaryWriter(os.path.join(directory, "events"), purge_step=start_step + 1)
+        self._lines = Lines(files.join(directory, "metrics.jsonl"), lambda line: line["step"] <= start_step)
+        self._events = Events(files.join(directory, "events"), purge_step=start_step + 1)
+        self.lost_steps, self.lost_s, before = 0, 0.0, start_step
+        for line in self._lines.dropped:
+            self.lost_steps += line["step"] - before
+            self.lost_s += line.get("step_s", 0.0) * (line["step"] - before)
+            before = line["step"]
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        self._lines.write(json.dumps({"step": step} | dict(scalars)) + "\n")
-        self._lines.flush()
-        for name, value in scalars.items():
-            self._events.add_scalar(name, value, step)
+        self._lines.write({"step": step} | dict(scalars))
+        self._events.write(step, scalars)
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -32,11 +34,3 @@ class MetricsWriter:
     def __exit__(self, *exc: object) -> None:
         self._lines.close()
         self._events.close()
-
-
-def _whole_lines(path: str) -> list[str]:
-    """The lines of a file that end in a newline: a kill may have cut the last."""
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return [line for line in file if line.endswith("\n")]

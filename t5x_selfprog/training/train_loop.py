@@ -16,8 +16,11 @@ from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.products import PROJECTION
 from t5x_selfprog.progress import progress_bar
+from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.compiles import compiles
 from t5x_selfprog.training.batches import Batch, BatchSource
 from t5x_selfprog.training.checkpoints import Checkpoints, abstract_like
+from t5x_selfprog.training.flops import mfu
 from t5x_selfprog.training.metrics import MetricsWriter
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
@@ -120,6 +123,7 @@ def train(
       Preempted: told to go (SIGTERM); the state is saved.
     """
     config = loop.computing(config)
+    watch = recorder.current()
     axes = network.logical_axes(config)
     optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, num_steps), axes)
     options = loop.forward_options(config)
@@ -128,22 +132,24 @@ def train(
     )
     schedule, began = make_schedule(loop.optimizer, num_steps), time.monotonic()
 
-    with Checkpoints(directory, loop.keep) as checkpoints, partitioning.use(partitioner):
+    # What is not said to be something else below is opening checkpoints, and waiting until they are written.
+    with watch.part("save"), Checkpoints(directory, loop.keep) as checkpoints, partitioning.use(partitioner):
         # ---- state -----------------------------------------------------------------------------------------
-        shardings = state_shardings(config, optimizer, partitioner)
-        if checkpoints.latest_step() is None:
-            initial = params() if callable(params) else params
-            copy = lambda x: jax.tree.map(jnp.copy, x)  # noqa: E731 (the step consumes what it is given)
-            if hosts.count() == 1:
-                initial = jax.device_put(copy(initial), shardings.params)
+        with watch.part("load"):
+            shardings = state_shardings(config, optimizer, partitioner)
+            if checkpoints.latest_step() is None:
+                initial = params() if callable(params) else params
+                copy = lambda x: jax.tree.map(jnp.copy, x)  # noqa: E731 (the step consumes what it is given)
+                if hosts.count() == 1:
+                    initial = jax.device_put(copy(initial), shardings.params)
+                else:
+                    initial = jax.jit(copy, out_shardings=shardings.params)(initial)
+                opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(initial)
+                state = TrainState(hosts.place(np.zeros((), np.int32), shardings.step), initial, opt_state)
             else:
-                initial = jax.jit(copy, out_shardings=shardings.params)(initial)
-            opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(initial)
-            state = TrainState(hosts.place(np.zeros((), np.int32), shardings.step), initial, opt_state)
-        else:
-            abstract = jax.eval_shape(lambda: fresh_state(config, optimizer))
-            state = checkpoints.restore(abstract_like(abstract, shardings))
-        first = int(state.step)
+                abstract = jax.eval_shape(lambda: fresh_state(config, optimizer))
+                state = checkpoints.restore(abstract_like(abstract, shardings))
+            first = int(state.step)
 
         # ---- step ------------------------------------------------------------------------------------------
         rows = partitioner.sharding(("batch", "length"), activation=True)
@@ -160,42 +166,86 @@ def train(
 
         # ---- loop ------------------------------------------------------------------------------------------
         bar = progress_bar(total=num_steps, initial=first, desc=label, unit="step")
-        with open_metrics(directory, first) as metrics, bar, preemption.notice() as notice:
-            seen, clock = 0, time.monotonic()
+        with (
+            open_metrics(directory, first) as metrics, bar, preemption.notice() as notice, watch.part("train")
+        ):  # fmt: skip
+            if metrics is not None and metrics.lost_steps:
+                watch.lost(metrics.lost_steps, metrics.lost_s)
+            window = Window(config, first)
             for step in range(first, num_steps):
                 batch = source.batch(step)
                 with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
                     state, scalars = step_fn(state, hosts.place(batch, batch_shardings))
-                seen += int((batch.segment_ids > 0).sum())
+                window.see(batch)
                 bar.update()
                 done = step + 1
+                watch.step("step", done, scalars)
                 if done % loop.log_every == 0 or done == num_steps:
                     loss = float(scalars["loss"])
                     if not math.isfinite(loss):
                         raise NonFiniteLoss(
                             f"{label}: loss is {loss} at step {done}; lower the learning rate."
                         )
-                    rate, seen, clock = seen / (time.monotonic() - clock), 0, time.monotonic()
-                    line = {"loss": loss, "grad_norm": float(scalars["grad_norm"]), "tokens_per_s": rate}
+                    line = {"loss": loss, "grad_norm": float(scalars["grad_norm"])} | window.scalars(done)
                     line["learning_rate"] = float(schedule(step))
                     if heldout and loop.eval_every and done % loop.eval_every == 0:
-                        line["heldout_loss"] = mean_loss(eval_fn, state.params, heldout)
-                        clock = time.monotonic()
+                        with watch.part("heldout"):
+                            line["heldout_loss"] = mean_loss(eval_fn, state.params, heldout)
                     if metrics is not None:
                         metrics.write(done, line)
-                    bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{rate:,.0f}")
-                if done % loop.checkpoint_every == 0 and done < num_steps:
-                    checkpoints.save(state)
-                if done < num_steps and notice.reached(done):
-                    if done % loop.checkpoint_every:
+                        watch.record("train", directory, done, line)
+                    bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{line['tokens_per_s']:,.0f}")
+                    window = Window(config, done)
+                if done == num_steps:
+                    break
+                told, late = notice.reached(done), time.monotonic() - began > stop_after_s
+                if told or late or done % loop.checkpoint_every == 0:
+                    jax.block_until_ready(state)  # saving waits for it anyway; this way it counts as training
+                    with watch.part("save"):
                         checkpoints.save(state)
+                if told:
                     checkpoints.wait()
                     raise preemption.Preempted
-                if time.monotonic() - began > stop_after_s and done < num_steps:
-                    if done % loop.checkpoint_every:
-                        checkpoints.save(state)
+                if late:
                     return None
     return state
+
+
+class Window:
+    """What happened since the last logged step."""
+
+    def __init__(self, config: ModelConfig, step: int):
+        self._config, self._step = config, step
+        self._compiled, self._compile_s = self._compilations()
+        self._tokens = self._positions = self._length = 0
+        self._began = time.monotonic()
+
+    def see(self, batch: Batch) -> None:
+        self._tokens += int((batch.segment_ids > 0).sum())
+        self._positions += batch.segment_ids.size
+        self._length = batch.segment_ids.shape[1]
+
+    def scalars(self, step: int) -> dict[str, float]:
+        """Rates at this step, which the device is through with. Compiling is not in them, it is counted."""
+        compiled, compile_s = self._compilations()
+        compile_s -= self._compile_s
+        seconds = max(time.monotonic() - self._began - compile_s, 1e-9)
+        rate = self._tokens / seconds
+        share = mfu(self._config, self._length, rate)
+        return {
+            "tokens_per_s": rate,
+            "tokens_per_s_per_chip": rate / jax.device_count(),
+            **({} if share is None else {"mfu": share}),
+            "padding": 1 - self._tokens / max(self._positions, 1),
+            "step_s": seconds / max(step - self._step, 1),
+            "compilations": compiled - self._compiled,
+            "compile_s": compile_s,
+        }
+
+    @staticmethod
+    def _compilations() -> tuple[int, float]:
+        found = compiles()
+        return found.count, found.seconds
 
 
 def open_metrics(directory: str, first: int) -> contextlib.AbstractContextManager[MetricsWriter | None]:

@@ -8,7 +8,7 @@ import pytest
 from t5x_selfprog import machine, main
 from t5x_selfprog.sampling import bench
 from t5x_selfprog.sampling.sampler import SamplingConfig
-from t5x_selfprog.training.bench import train_flops_per_token
+from t5x_selfprog.training.flops import train_flops_per_token
 from verifier.errors import UserError
 
 TINY = ["--prompt=16", "--new=4", "--attempts=3", "--seq=32", "--batch=2", "--steps=1", "--json"]

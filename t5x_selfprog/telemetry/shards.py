@@ -1,0 +1,101 @@
+"""What is measured of a shard: sampled on the devices, or judged on the host's cores.
+
+The queue between the two is what the sampler has committed and the verifier has not: a queue that stays short says that
+verdicts keep up.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import jax
+
+from t5x_selfprog.telemetry import recorder
+from verifier.shards import Ledger
+
+T = TypeVar("T")
+
+JUDGE = "judge"  # the track of the thread that judges
+EVERY_S = 10.0  # a shard takes minutes: the queue is recorded as it shrinks, too
+
+
+class HasStats(Protocol):
+    """A sampler."""
+
+    def stats(self) -> dict[str, float]: ...
+
+
+class SamplingMeter:
+    """Reports each shard that a sampler was used for, from here on."""
+
+    def __init__(self, sampler: HasStats, path: str):
+        self._sampler, self._path = sampler, path
+        self._before, self._began = sampler.stats(), time.monotonic()
+
+    def shard(self, shard: int, attempts: int) -> None:
+        """After its commit."""
+        now, stats, watch = time.monotonic(), self._sampler.stats(), recorder.current()
+        spent = {name: stats[name] - before for name, before in self._before.items()}
+        seconds = max(now - self._began, 1e-9)
+        rate = spent["tokens"] / seconds
+        watch.committed()
+        watch.record(
+            "sample",
+            self._path,
+            shard,
+            {
+                "attempts": attempts,
+                "new_tokens": int(spent["tokens"]),
+                "new_tokens_per_s": rate,
+                "new_tokens_per_s_per_chip": rate / jax.device_count(),
+                "row_occupancy": spent["tokens"] / max(spent["row_steps"], 1),
+                "seconds": seconds,
+                "prefill_s": spent["prefill_s"],
+                "decode_s": spent["decode_s"],
+                "host_s": spent["host_s"],
+                "compilations": int(spent["compilations"]),
+                "compile_s": spent["compile_s"],
+            },
+        )
+        self._before, self._began = stats, now
+
+
+class JudgingMeter:
+    """Reports a shard while it is judged, and the queue behind it."""
+
+    def __init__(self, source: Ledger, ledger: Ledger, shard: int, attempts: int):
+        self._source, self._ledger, self._shard, self._attempts = source, ledger, shard, attempts
+        self._began = self._told = time.monotonic()
+
+    def follow(self, verdicts: Iterable[T]) -> Iterator[T]:
+        """The same verdicts, each a sign of life."""
+        watch = recorder.current()
+        for number, verdict in enumerate(verdicts, start=1):
+            watch.beat("verdict", number, JUDGE)
+            if time.monotonic() - self._told > EVERY_S:
+                self._told = time.monotonic()
+                watch.record("queue", self._ledger.path, self._shard, self._queue(self._attempts - number))
+            yield verdict
+
+    def committed(self, judged: Sequence[Mapping[str, Any]]) -> None:
+        """After the shard's commit."""
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        recorder.current().record(
+            "judge",
+            self._ledger.path,
+            self._shard,
+            {
+                "verdicts": len(judged),
+                "verdicts_per_s": len(judged) / seconds,
+                "seconds": seconds,
+                "cpu_s": float(sum(record["cpu_s"] for record in judged)),
+                "accepted": sum(record["outcome"] == "accepted" for record in judged),
+                **self._queue(0),
+            },
+        )
+
+    def _queue(self, in_pool: int) -> dict[str, int]:
+        """Sampled and not judged: shards, their attempts, and those of them that the pool has or is about to get."""
+        waiting = set(self._source.committed()) & set(self._ledger.pending())
+        rows = sum(int(self._source.entry(shard)["rows"]) for shard in waiting - {self._shard})
+        return {"queue_shards": len(waiting), "queue_attempts": rows + in_pool, "in_pool": in_pool}

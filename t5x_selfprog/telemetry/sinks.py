@@ -1,0 +1,114 @@
+"""Where numbers go: files of JSON lines (for programs) and TensorBoard events (for people), local or remote.
+
+Object stores cannot append. There, what was written is kept in memory and the whole file is replaced now and then, and
+at the end; a kill loses at most `EVERY_S` seconds of numbers.
+"""
+
+import io
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from verifier import files
+from verifier.tfrecord import write_frames
+
+EVERY_S = 60.0
+
+
+class Growing:
+    """A file that grows at its end. `start`: what it holds already, and keeps."""
+
+    def __init__(self, path: files.Path, start: bytes = b""):
+        self._path, self._remote = path, files.is_remote(path)
+        self._file: IO[bytes]
+        if self._remote:
+            self._file = io.BytesIO()
+            self._file.write(start)
+        else:
+            os.makedirs(os.path.dirname(os.fspath(path)) or ".", exist_ok=True)
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
+        self._uploaded, self._changed = time.monotonic(), False
+
+    def append(self, data: bytes) -> None:
+        self._file.write(data)  # one system call: two processes may write lines into one file
+        self._changed = True
+        if self._remote and time.monotonic() - self._uploaded > EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._remote and self._changed:
+            assert isinstance(self._file, io.BytesIO)
+            files.write_atomic(self._path, self._file.getvalue())
+            self._uploaded, self._changed = time.monotonic(), False
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+
+
+class Lines:
+    """JSON objects, one a line, after those of earlier processes that `keep` accepts.
+
+    Attributes:
+      dropped: those that it does not.
+    """
+
+    def __init__(self, path: files.Path, keep: Callable[[dict[str, Any]], bool] | None = None):
+        there = read_lines(path)
+        self.dropped = [line for line in there if keep is not None and not keep(line)]
+        kept = "".join(json.dumps(line) + "\n" for line in there if line not in self.dropped).encode()
+        # A kill may have cut the last line, and what would follow it were lost with it.
+        if there and (self.dropped or files.size(path) != len(kept)):
+            files.write_atomic(path, kept)
+        self._file = Growing(path, kept)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        self._file.append((json.dumps(line) + "\n").encode())
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_lines(path: files.Path) -> list[dict[str, Any]]:
+    """What `Lines` wrote; nothing where it wrote nothing. A last line that a kill has cut is left out."""
+    try:
+        data = files.read_bytes(path)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+class Events:
+    """Scalars for TensorBoard: a new events file in a folder, beside those of earlier processes.
+
+    purge_step: what earlier processes wrote from this step on is made again, and TensorBoard forgets it.
+    """
+
+    def __init__(self, folder: files.Path, purge_step: int | None = None):
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        # The name is TensorBoard's convention; the process tells apart what starts within a second.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = Growing(files.join(folder, name))
+        self._add(file_version="brain.Event:2")
+        if purge_step is not None:
+            self._add(step=purge_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        self._add(step=step, summary=self._summary(value=values))
+
+    def _add(self, **fields: Any) -> None:
+        frame = io.BytesIO()
+        write_frames(frame, [self._event(wall_time=time.time(), **fields).SerializeToString()])
+        self._file.append(frame.getvalue())
+
+    def close(self) -> None:
+        self._file.close()

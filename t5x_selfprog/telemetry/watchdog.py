@@ -1,0 +1,133 @@
+"""Says when a run stands still: which stage, which step or shard, on which host, for how long, and where the code is.
+
+A thread looks every now and then at when each of its process's tracks last did something. It cannot end what hangs, but
+for the whole process; on many hosts the one that hangs first is the one to look at, as the others wait for it.
+"""
+
+import dataclasses
+import faulthandler
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+
+from t5x_selfprog import hosts
+from verifier import files
+from verifier.errors import UserError
+
+EXIT_STATUS = 75  # EX_TEMPFAIL: launchers start again on all but 0 and 2
+MAIN = "main"
+
+
+@dataclasses.dataclass(frozen=True)
+class Watchdog:
+    """When to call a run stuck.
+
+    Attributes:
+      stuck_after_s: seconds in which no training step, decoding chunk or verdict came; 0 never.
+      abort: end the process then, with a status on which launchers start it again, instead of only saying so.
+        Compiling is never ended.
+    """
+
+    stuck_after_s: float = 1800.0
+    abort: bool = False
+
+    def __post_init__(self):
+        if self.stuck_after_s < 0:
+            raise UserError(f"Watchdog.stuck_after_s={self.stuck_after_s}: give seconds, or 0 for never.")
+
+
+@dataclasses.dataclass
+class Track:
+    """What one thread of the run did last.
+
+    Attributes:
+      at: when, on the monotonic clock.
+      waits: it waits for the others, and stands still only if they do.
+      told: this standstill was reported.
+    """
+
+    at: float
+    place: str = ""
+    what: str = "started"
+    number: int | None = None
+    waits: bool = False
+    told: bool = False
+
+    def __str__(self) -> str:
+        number = "" if self.number is None else f" {self.number}"
+        return f"{self.place or 'the run'}, after: {self.what}{number}"
+
+
+class Watch:
+    """The thread. `beat` is for whoever works; it costs less than a microsecond.
+
+    in_progress: the programs being compiled, with seconds.
+    """
+
+    def __init__(self, config: Watchdog, root: str, in_progress: Callable[[], list[tuple[str, float]]]):
+        self._config, self._root, self._in_progress = config, root, in_progress
+        self.tracks: dict[str, Track] = {}
+        self._reports: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self.begin(MAIN)
+        if self._config.stuck_after_s:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def begin(self, track: str, place: str = "", *, waits: bool = False) -> None:
+        """From now on this track must show that it works."""
+        self.tracks[track] = Track(time.monotonic(), place, waits=waits)
+
+    def end(self, track: str) -> None:
+        self.tracks.pop(track, None)
+
+    def beat(self, track: str, what: str, number: int | None = None) -> None:
+        found = self.tracks.get(track)
+        if found is not None:
+            found.what, found.number, found.at, found.told = what, number, time.monotonic(), False
+
+    def _look(self) -> None:
+        limit = self._config.stuck_after_s
+        while not self._over.wait(min(limit / 4, 10.0)):
+            tracks = list(self.tracks.items())
+            newest = max((track.at for _, track in tracks), default=0.0)
+            for name, track in tracks:
+                still = time.monotonic() - (newest if track.waits else track.at)
+                if still > limit and not track.told:
+                    track.told = True
+                    self._report(name, track, still)
+
+    def _report(self, name: str, track: Track, still: float) -> None:
+        host = hosts.index()
+        compiling = self._in_progress() if name == MAIN else []
+        if compiling:
+            function, seconds = compiling[0]
+            head = (
+                f"watchdog: host {host} is compiling {function} for {seconds:.0f} s now ({track}); it is not stuck "
+                "unless this never ends."
+            )
+        else:
+            head = f"watchdog: host {host} is stuck: nothing for {still:.0f} s in {track} (track {name})."
+        at = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        self._reports.append(f"{at} {head}\n{_stacks()}")
+        print(self._reports[-1], file=sys.stderr, flush=True)
+        files.write_atomic(files.join(self._root, f"stuck-{host}.txt"), "\n".join(self._reports))
+        if self._config.abort and not compiling:
+            hosts.leave(EXIT_STATUS)
+
+
+def _stacks() -> str:
+    """Of all threads, as faulthandler writes them: it needs a real file."""
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file=file, all_threads=True)
+        file.seek(0)
+        return file.read().decode(errors="replace")
