@@ -19,6 +19,7 @@ from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.gallery import gallery
 from t5x_selfprog.report.markup import Markup, count, element, escape, join, plural
+from t5x_selfprog.report.spent import spent
 from t5x_selfprog.run_dir import RunDir
 from verifier.shards import atomic_write
 
@@ -48,7 +49,7 @@ def page(run: Run) -> str:
         sections.variety(run.iterations, run.train)
         if any(iteration.kept for iteration in run.iterations)
         else None,
-        sections.spent(run.times) if run.times else None,
+        spent(run.times, run.goodput) if run.times else None,
         gallery(run.iterations, run.train) if any(iteration.solved for iteration in run.iterations) else None,
         sections.checkpoints(run.iterations)
         if any(iteration.solved for iteration in run.iterations)

@@ -14,6 +14,7 @@ from t5x_selfprog.evaluation.table import ENUMERATOR
 from t5x_selfprog.puzzles.behaviour import is_telling
 from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.telemetry import goodput
 from verifier import files
 from verifier.errors import UserError
 from verifier.records import RecordError
@@ -85,6 +86,8 @@ class Run:
     train: dict[str, SourceProblem] = field(default_factory=dict)
     """The run's train problems by puzzle id, where they can be read."""
     clean: dict[str, Any] | None = None
+    goodput: dict[str, Any] | None = None
+    """Where the wall time went, as goodput.json has it."""
 
 
 def collect(root: str) -> Run:
@@ -115,6 +118,7 @@ def collect(root: str) -> Run:
         ],
         _train_problems(config, missing),
         _read_json(files.join(root, "clean.json"), missing),
+        _read_json(files.join(root, goodput.NAME), missing),
     )
 
 

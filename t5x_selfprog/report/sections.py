@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from t5x_selfprog.evaluation.compare import estimate, value_table
 from t5x_selfprog.evaluation.diversity import Diversity, diversity, solve_rate_histogram
@@ -72,7 +71,7 @@ def _interval_panel(found: Findings, k: int) -> Markup:
         for row in (found.enumerator, found.base)
         if row is not None and k in row.estimates
     ]
-    return _captioned(
+    return captioned(
         f"Pass@{k}", interval_panel(f"Pass@{k} of each arm with 95% intervals", drawn, references)
     )
 
@@ -211,8 +210,8 @@ def funnel(iterations: Sequence[Iteration]) -> Markup:
         panels.append(
             element(
                 "div",
-                _captioned(name, bar_panel(f"{name}: the yield", bars, "verified")),
-                _captioned("Refused because", bar_panel(f"{name}: refused", refused, "refused"))
+                captioned(name, bar_panel(f"{name}: the yield", bars, "verified")),
+                captioned("Refused because", bar_panel(f"{name}: refused", refused, "refused"))
                 if refused
                 else None,
             )
@@ -247,7 +246,7 @@ def outcomes(iterations: Sequence[Iteration]) -> Markup:
             for name, number in ordered
         ]
         caption = f"Iteration {iteration.number}: {plural(total, 'attempt')}"
-        panels.append(_captioned(caption, bar_panel(f"{caption} by outcome", bars, "outcome")))
+        panels.append(captioned(caption, bar_panel(f"{caption} by outcome", bars, "outcome")))
     return section(
         "outcomes",
         "Outcomes",
@@ -273,7 +272,7 @@ def difficulty(iterations: Sequence[Iteration]) -> Markup:
             )
         caption = f"Iteration {iteration.number}: {plural(len(iteration.attempts_of), 'puzzle')}"
         panel = column_panel(f"{caption} by solve rate", bars, "verified", "share of attempts accepted")
-        panels.append(_captioned(caption, panel))
+        panels.append(captioned(caption, panel))
     return section(
         "difficulty",
         "Difficulty",
@@ -308,8 +307,8 @@ def variety(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] 
         panels.append(
             element(
                 "div",
-                _captioned(f"{name}: answer types", bar_panel(f"{name}: answer types", types, "verified")),
-                _captioned(f"{name}: what puzzles use", bar_panel(f"{name}: concepts", used, "outcome")),
+                captioned(f"{name}: answer types", bar_panel(f"{name}: answer types", types, "verified")),
+                captioned(f"{name}: what puzzles use", bar_panel(f"{name}: concepts", used, "outcome")),
             )
         )
     kinds = list(dict.fromkeys(kind for _, measured in found for kind in measured.answer_types))
@@ -331,35 +330,6 @@ def _variety_cells(measured: Diversity) -> list[str]:
     distance = EN_DASH if measured.distance is None else f"{measured.distance:.2f}"
     counts = [measured.distinct, measured.shapes, measured.largest_shape]
     return [*map(count, counts), new, told, f"{measured.vendi:.1f}", distance]
-
-
-def spent(times: Sequence[Mapping[str, Any]]) -> Markup:
-    """Seconds by stage, in the order in which they were first worked on."""
-    seconds: dict[str, float] = {}
-    chip_hours = 0.0
-    for entry in times:
-        if "stage" in entry:
-            seconds[entry["stage"]] = seconds.get(entry["stage"], 0.0) + entry["seconds"]
-            chip_hours += entry["seconds"] * entry["devices"] / 3600
-    total = sum(seconds.values()) or 1.0
-    bars = [Bar(stage, s, _duration(s), percent(s / total, 0)) for stage, s in seconds.items()]
-    devices = next((f"{e['devices']} {e['platform']}" for e in times if "stage" in e), "")
-    return section(
-        "time",
-        "Time",
-        f"{_duration(total)} on {devices} device(s), {chip_hours:.2f} device-hours, measured on the first host; "
-        "compilation is in it, waiting between interrupted runs is not.",
-        _captioned("Where it went", bar_panel("Time by stage", bars, "outcome", label_width=180)),
-        fallback(
-            "Numbers", table(["stage", "seconds"], [[stage, f"{s:.1f}"] for stage, s in seconds.items()])
-        ),
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def checkpoints(iterations: Sequence[Iteration]) -> Markup:
@@ -426,7 +396,7 @@ def fallback(summary: str, content: Markup) -> Markup:
     return element("details", element("summary", summary), element("div", content, class_="wide", tabindex=0))
 
 
-def _captioned(caption: str, content: Markup) -> Markup:
+def captioned(caption: str, content: Markup) -> Markup:
     return element("figure", element("figcaption", caption), content)
 
 

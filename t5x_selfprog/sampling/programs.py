@@ -55,7 +55,8 @@ class Programs:
             start = time.perf_counter()
             donated = () if donate is None else (donate,)
             use = partitioning.use(self._partitioner) if self._partitioner else contextlib.nullcontext()
-            with use, compiles().naming(f"sampling {name}"):
+            words = name if isinstance(name, tuple) else (name,)
+            with use, compiles().naming(" ".join(map(str, ("sampling", *words)))):
                 jitted = jax.jit(function, donate_argnums=donated, out_shardings=out_shardings)
                 _compiled[key] = jitted.lower(*arguments).compile()
             self.compilations += 1

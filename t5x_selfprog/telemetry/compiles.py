@@ -81,6 +81,13 @@ class Compiles:
             logger.addFilter(lambda message: message.levelno > logging.DEBUG)
         logger.filters.insert(0, self._see_shapes)
 
+    def totals(self) -> dict[str, float]:
+        return {"compilations": self.count, "cached_programs": self.cached, "compile_s": self.seconds}
+
+    def since(self, before: dict[str, float]) -> dict[str, float]:
+        """What was added to `totals`."""
+        return {name: value - before[name] for name, value in self.totals().items()}
+
     def listen(self, listener: Callable[[str, Any], None]) -> None:
         """Calls it with "begin" and the function's name, "end" and the same, or "compiled" and a Compilation."""
         self._listeners.append(listener)

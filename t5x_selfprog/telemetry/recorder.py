@@ -187,6 +187,8 @@ class RunRecorder(Recorder):
         if not hosts.is_first():
             return {}
         with self._lock:
+            for events in self._events.values():
+                events.flush()
             if self._lines is not None:
                 self._lines.flush()
             self._life.stages = self.clock.read()

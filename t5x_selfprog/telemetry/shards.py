@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import jax
 
 from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.compiles import compiles
 from verifier.shards import Ledger
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class SamplingMeter:
     def __init__(self, sampler: HasStats, path: str):
         self._sampler, self._path = sampler, path
         self._before, self._began = sampler.stats(), time.monotonic()
+        self._compiled = compiles().totals()
 
     def shard(self, shard: int, attempts: int) -> None:
         """After its commit."""
@@ -53,11 +55,10 @@ class SamplingMeter:
                 "prefill_s": spent["prefill_s"],
                 "decode_s": spent["decode_s"],
                 "host_s": spent["host_s"],
-                "compilations": int(spent["compilations"]),
-                "compile_s": spent["compile_s"],
+                **compiles().since(self._compiled),
             },
         )
-        self._before, self._began = stats, now
+        self._before, self._began, self._compiled = stats, now, compiles().totals()
 
 
 class JudgingMeter:

@@ -5,6 +5,7 @@ at the end; a kill loses at most `EVERY_S` seconds of numbers.
 """
 
 import io
+import itertools
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from verifier import files
 from verifier.tfrecord import write_frames
 
 EVERY_S = 60.0
+_numbers = itertools.count()
 
 
 class Growing:
@@ -94,8 +96,9 @@ class Events:
         from tensorboardX.proto import event_pb2, summary_pb2
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        # The name is TensorBoard's convention; the process tells apart what starts within a second.
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        # The name is TensorBoard's convention; what follows the host tells apart what starts within a second.
+        about = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        name = f"events.out.tfevents.{time.time():.0f}.{about}"
         self._file = Growing(files.join(folder, name))
         self._add(file_version="brain.Event:2")
         if purge_step is not None:
@@ -104,6 +107,9 @@ class Events:
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
         self._add(step=step, summary=self._summary(value=values))
+
+    def flush(self) -> None:
+        self._file.flush()
 
     def _add(self, **fields: Any) -> None:
         frame = io.BytesIO()

@@ -216,7 +216,7 @@ class Window:
 
     def __init__(self, config: ModelConfig, step: int):
         self._config, self._step = config, step
-        self._compiled, self._compile_s = self._compilations()
+        self._compiled = compiles().totals()
         self._tokens = self._positions = self._length = 0
         self._began = time.monotonic()
 
@@ -227,9 +227,8 @@ class Window:
 
     def scalars(self, step: int) -> dict[str, float]:
         """Rates at this step, which the device is through with. Compiling is not in them, it is counted."""
-        compiled, compile_s = self._compilations()
-        compile_s -= self._compile_s
-        seconds = max(time.monotonic() - self._began - compile_s, 1e-9)
+        compiled = compiles().since(self._compiled)
+        seconds = max(time.monotonic() - self._began - compiled["compile_s"], 1e-9)
         rate = self._tokens / seconds
         share = mfu(self._config, self._length, rate)
         return {
@@ -238,14 +237,8 @@ class Window:
             **({} if share is None else {"mfu": share}),
             "padding": 1 - self._tokens / max(self._positions, 1),
             "step_s": seconds / max(step - self._step, 1),
-            "compilations": compiled - self._compiled,
-            "compile_s": compile_s,
+            **compiled,
         }
-
-    @staticmethod
-    def _compilations() -> tuple[int, float]:
-        found = compiles()
-        return found.count, found.seconds
 
 
 def open_metrics(directory: str, first: int) -> contextlib.AbstractContextManager[MetricsWriter | None]:

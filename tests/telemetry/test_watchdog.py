@@ -1,0 +1,119 @@
+"""A run that stands still says so: what, where, for how long, once."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.capture import Profile
+from t5x_selfprog.telemetry.compiles import compiles
+from t5x_selfprog.telemetry.watchdog import EXIT_STATUS, MAIN, Watch, Watchdog
+from verifier.errors import UserError
+
+LIMIT = 0.4
+
+
+def observed(root: Path, **settings):
+    return recorder.observed(str(root), Watchdog(LIMIT, **settings), Profile())
+
+
+def told(root: Path) -> str:
+    return (root / "stuck-0.txt").read_text()
+
+
+def stand_still_here(seconds: float = 4 * LIMIT) -> None:
+    time.sleep(seconds)
+
+
+def test_a_stall_names_stage_step_host_and_the_line_that_hangs_once(tmp_path, capsys):
+    with observed(tmp_path) as watch, watch.stage(str(tmp_path / "iter_003" / "6_checkpoints")):
+        for step in range(5):
+            watch.step("step", step, None)
+            time.sleep(LIMIT / 8)
+        assert not (tmp_path / "stuck-0.txt").exists()
+        stand_still_here()
+    said = told(tmp_path)
+    assert "host 0 is stuck: nothing for 0 s in iter_003/6_checkpoints, after: step 4" in said
+    assert "stand_still_here" in said and "test_watchdog.py" in said
+    assert said.count("is stuck") == 1 and capsys.readouterr().err.count("is stuck") == 1
+
+
+def test_a_second_stall_is_told_too(tmp_path):
+    with observed(tmp_path) as watch:
+        for number in (1, 2):
+            watch.beat("chunk", number)
+            stand_still_here(2.5 * LIMIT)
+    assert told(tmp_path).count("is stuck") == 2 and "after: chunk 2" in told(tmp_path)
+
+
+def test_a_run_that_moves_says_nothing(tmp_path):
+    with observed(tmp_path) as watch:
+        for number in range(20):
+            watch.beat("verdict", number)
+            time.sleep(LIMIT / 8)
+    assert not (tmp_path / "stuck-0.txt").exists()
+
+
+def test_the_judge_may_hang_while_the_sampler_works_and_the_other_way_round(tmp_path):
+    path = str(tmp_path / "iter_000" / "4_verdicts")
+    with observed(tmp_path) as watch, watch.track("judge", path):
+        watch.beat("verdict", 17, "judge")
+        for number in range(20):
+            watch.beat("decoding chunk", number)
+            time.sleep(LIMIT / 8)
+        assert "iter_000/4_verdicts, after: verdict 17 (track judge)" in told(tmp_path)
+        assert told(tmp_path).count("is stuck") == 1
+
+
+def test_who_waits_for_verdicts_is_not_stuck_while_they_come(tmp_path):
+    with observed(tmp_path) as watch, watch.track("judge"), watch.track(MAIN, waits=True):
+        for number in range(20):
+            watch.beat("verdict", number, "judge")
+            time.sleep(LIMIT / 8)
+    assert not (tmp_path / "stuck-0.txt").exists()
+
+
+def test_a_long_compilation_is_called_one(tmp_path):
+    tracing = threading.Event()
+
+    @jax.jit
+    def compiles_for_long(x):
+        tracing.set()
+        time.sleep(4 * LIMIT)
+        return x + 1
+
+    with observed(tmp_path):
+        compiles_for_long(jnp.zeros(3))
+    said = told(tmp_path)
+    assert "compiling" in said and "compiles_for_long" in said and "is stuck" not in said
+    assert tracing.is_set() and not compiles().in_progress()
+
+
+def test_zero_never_looks(tmp_path):
+    watch = Watch(Watchdog(0), str(tmp_path), lambda: [])
+    watch.start()
+    assert "watchdog" not in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(UserError, match="stuck_after_s=-1"):
+        Watchdog(-1)
+
+
+def test_abort_ends_the_process_with_a_status_that_restarts_it(tmp_path, user_environment):
+    code = (
+        "import time\n"
+        "from t5x_selfprog.telemetry import recorder\n"
+        "from t5x_selfprog.telemetry.capture import Profile\n"
+        "from t5x_selfprog.telemetry.watchdog import Watchdog\n"
+        f"with recorder.observed({str(tmp_path)!r}, Watchdog(1.0, abort=True), Profile()):\n"
+        "    time.sleep(60)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=user_environment, capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == EXIT_STATUS == 75
+    assert "is stuck" in done.stderr and "is stuck" in told(tmp_path)
