@@ -1,6 +1,7 @@
 """Every path of a run, which checkpoint feeds what, and whether a directory belongs to a configuration.
 
-    RUN/config.gin  fingerprint.json  events/  report/index.html
+    RUN/config.gin  fingerprint.json  report/index.html
+    RUN/metrics.jsonl  goodput.json  events/  profile/      measured (telemetry/): no stage reads it
     RUN/base/7_eval                                         the base model, measured once
     RUN/iter_000/{1_puzzles,2_kept,2_rejected,3_solutions,4_verdicts,5_dataset,6_checkpoints,7_eval}
     RUN/iter_000/funnel.json                                how many puzzles survived each filter
@@ -57,6 +58,7 @@ FREE = (
 _CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
 # What is measured of a run is nothing that it made.
 _MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times")
+_STUCK = "stuck-"  # and a host: what its watchdog said
 
 
 class ConfigMismatch(UserError):
@@ -155,7 +157,8 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     saved = _read_saved(run)
     if saved is not None and saved["bindings"] != counted:
         # A run that stopped at a bad value before it made anything must not hold its successor to that value.
-        if set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, *_MEASURED}:
+        made = set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, *_MEASURED}
+        if any(not name.startswith(_STUCK) for name in made):
             raise ConfigMismatch(_difference(run.root, saved["bindings"], counted))
         files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
     if config_text:

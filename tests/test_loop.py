@@ -164,3 +164,31 @@ def test_a_missing_model_names_the_path_and_the_command(launch, tmp_path, user_e
     )  # fmt: skip
     assert result.returncode == 2
     assert "nowhere/model" in result.stderr and "selfprog pretrain" in result.stderr
+
+
+def test_the_run_says_where_its_time_went(unbroken):
+    log = unbroken.with_suffix(".log").read_text()
+    (said,) = [line for line in log.splitlines() if line.startswith("Goodput: ")]
+    assert "chips waited for verdicts" in said
+    found = json.loads((unbroken / "goodput.json").read_text())
+    assert sum(found["parts"].values()) == pytest.approx(found["wall_s"], abs=0.1)
+    assert all(found["parts"][part] > 0 for part in ("train", "prefill", "decode", "compile", "load"))
+    assert {"base/7_eval/attempts", "iter_000/3_solutions"} <= found["overlap"].keys()
+    assert found["lives"] == 1 and found["lost_steps"] == 0 and found["parts"]["lost"] == 0
+
+
+def test_the_run_leaves_its_metrics_in_lines_and_events(unbroken):
+    lines = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    of = {kind: [line for line in lines if line["kind"] == kind] for kind in ("train", "sample", "judge")}
+    assert all(line["tokens_per_s"] > 0 and 0 <= line["padding"] < 1 for line in of["train"])
+    sampled = {(line["stage"], line["iteration"]) for line in of["sample"]}
+    assert {("1_puzzles", 0), ("3_solutions", 0), ("base/7_eval/attempts", None)} <= sampled
+    assert all(0 < line["row_occupancy"] <= 1 for line in of["sample"] if line["new_tokens"])
+    judged = [line for line in of["judge"] if (line["stage"], line["iteration"]) == ("4_verdicts", 0)]
+    assert [line["shard"] for line in judged] == [0, 1, 2]
+    attempts = len(list(Ledger.open(str(unbroken / "iter_000" / "3_solutions"))))
+    assert sum(line["verdicts"] for line in judged) == attempts
+    assert judged[-1]["queue_attempts"] == 0
+    for stage in ("3_solutions", "4_verdicts", "6_checkpoints"):
+        assert list((unbroken / "events" / "iter_000" / stage).glob("events.out.tfevents.*"))
+    assert not list(unbroken.glob("stuck-*"))

@@ -9,6 +9,7 @@ import pytest
 
 from t5x_selfprog import run_dir
 from t5x_selfprog.run_dir import ConfigMismatch, RunDir, open_run
+from verifier import files
 from verifier.errors import UserError
 from verifier.shards import MissingStage
 
@@ -86,6 +87,11 @@ def test_another_configuration_is_refused_showing_every_difference_with_both_val
         "a/judge_solutions.run.workers",
         "WORKERS",
         "MeshConfig.data",
+        "Watchdog.abort",
+        "Watchdog.stuck_after_s",
+        "Profile.steps",
+        "Experiment.profile",
+        "Experiment.watchdog",
     ],
 )
 def test_what_cannot_change_results_may_change(tmp_path: Path, binding: str) -> None:
@@ -110,6 +116,16 @@ def test_a_run_that_made_nothing_yet_holds_nobody_to_its_configuration(tmp_path:
     run = open_run(tmp_path, BINDINGS, "# good\n")
     assert run.fingerprint == run_dir.fingerprint(BINDINGS)
     assert (tmp_path / "config.gin").read_text() == "# good\n"
+
+
+def test_what_was_measured_is_nothing_that_was_made(tmp_path: Path) -> None:
+    open_run(tmp_path, {**BINDINGS, "loop.run.seed": "'a typing error'"})
+    for name in ("metrics.jsonl", "goodput.json", "stuck-0.txt", "events/base/x", "profile/operations.json"):
+        files.write_atomic(tmp_path / name, "{}")
+    open_run(tmp_path, BINDINGS)
+    files.write_atomic(tmp_path / "iter_000" / "1_puzzles" / "ledger.json", "{}")
+    with pytest.raises(ConfigMismatch):
+        open_run(tmp_path, {**BINDINGS, "loop.run.seed": "8"})
 
 
 def test_reading_a_stage_that_is_not_there_names_path_and_command(tmp_path: Path) -> None:

@@ -196,7 +196,6 @@ def _sample_in_rounds(
         if hosts.is_first():
             for number, verdict in enumerate(pool.judge(candidates())):
                 accepted[judged[number]] += verdict.accepted
-                watch.beat("verdict", number)
             watch.clock.move(time.monotonic() - sampled[0], "host", "verdicts")
         else:
             collections.deque(candidates(), maxlen=0)  # sampling is everybody's, judging is not
@@ -227,11 +226,11 @@ def judge_attempts(
     if mine:
         source = context.ledger(attempts_path, "solutions", ATTEMPT)
         with contextlib.ExitStack() as pools:
-            pool = pools.enter_context(context.pool(limits))
+            pool = pools.enter_context(context.pool(limits, track=JUDGE))
             judge: Callable[[list[dict[str, Any]]], Iterator[Verdict]] = pool.judge
             if certify_seed is not None:
                 exact = dataclasses.replace(limits, tiers=None)
-                other = pools.enter_context(context.pool(exact, certify_seed))
+                other = pools.enter_context(context.pool(exact, certify_seed, track=JUDGE))
                 judge = functools.partial(judge_and_certify, pool=pool, other=other)
             for shard in source.follow(POLL_S, writer_alive):
                 if shard not in mine:
@@ -239,8 +238,7 @@ def judge_attempts(
                 with recorder.current().track(JUDGE, path):
                     records = list(source.read(shard))
                     meter = JudgingMeter(source, ledger, shard, len(records))
-                    # The pool judges the same text at the same puzzle once; every attempt keeps its verdict, so n and c
-                    # do.
+                    # The pool judges the same text at the same puzzle once; every attempt keeps its verdict: so n, c.
                     verdicts = meter.follow(judge(records))
                     judged = [v.as_record(r) for r, v in zip(records, verdicts, strict=True)]
                     if generality_trials:

@@ -31,10 +31,13 @@ def solve(args: argparse.Namespace) -> dict[str, Any]:
 
 def verify(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.stages import judge_solutions
+    from t5x_selfprog.telemetry import recorder
+    from t5x_selfprog.telemetry.watchdog import MAIN
     from verifier.verdict import histogram
 
     with _open(args, "verdicts") as (context, iteration):
-        judge_solutions.run(context, iteration)
+        with recorder.current().track(MAIN, waits=True):  # its verdicts are the judge's signs of life
+            judge_solutions.run(context, iteration)
         judge_solutions.finish(context, iteration)
     outcomes = histogram(record["outcome"] for record in context.run.read(iteration, "verdicts"))
     for outcome, count in outcomes.items():

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import gc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import jax
@@ -21,8 +21,8 @@ from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
-from t5x_selfprog.telemetry.watchdog import Watchdog
-from verifier import Limits, Pool
+from t5x_selfprog.telemetry.watchdog import MAIN, Watchdog
+from verifier import Limits, Pool, Verdict
 from verifier.records import Schema
 from verifier.shards import Ledger
 
@@ -121,7 +121,8 @@ class Context:
             hosts.barrier(f"{ledger.path} written")
         if hosts.is_first():
             ledger.finish(**counters)
-        hosts.barrier(f"{ledger.path} finished")
+        with recorder.current().part("hosts"):
+            hosts.barrier(f"{ledger.path} finished")
 
     def shard_of(self, items: list[Any], shard: int) -> list[Any]:
         """The `shard`-th of as many nearly equal runs of `items` as there are shards."""
@@ -152,6 +153,21 @@ class Context:
         return jax.random.fold_in(key, zlib.crc32(stage.encode()) & 0x7FFFFFFF)
 
     @contextlib.contextmanager
-    def pool(self, limits: Limits, hash_seed: int = 0) -> Iterator[Pool]:
-        with Pool(workers=self.experiment.workers, limits=limits, hash_seed=hash_seed) as pool:
+    def pool(self, limits: Limits, hash_seed: int = 0, track: str = MAIN) -> Iterator[Pool]:
+        """Workers that judge. `track`: of whom each verdict is a sign of life."""
+        with _Showing(track, workers=self.experiment.workers, limits=limits, hash_seed=hash_seed) as pool:
             yield pool
+
+
+class _Showing(Pool):
+    """A pool whose verdicts show the watchdog that the run moves, whoever asked for them."""
+
+    def __init__(self, track: str, **settings: Any):
+        super().__init__(**settings)
+        self._track = track
+
+    def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+        watch = recorder.current()
+        for number, verdict in enumerate(super().judge(items), start=1):
+            watch.beat("verdict", number, self._track)
+            yield verdict

@@ -5,7 +5,6 @@ leave them out. A stage that ends inside the window ends the trace too.
 """
 
 import dataclasses
-import json
 import os
 import sys
 import tempfile
@@ -89,9 +88,7 @@ class Capture:
             rows = profile.by_operation(folder)
         first, end = self._config.steps
         summary = {"stage": self._place, "steps": [first, end], "operations": rows}
-        files.write_atomic(
-            files.join(self._directory, "operations.json"), json.dumps(summary, indent=1) + "\n"
-        )
+        files.write_json(files.join(self._directory, "operations.json"), summary)
         lines = [f"{row['share']:7.1%} {row['calls']:>7} calls  {row['operation']}" for row in rows[:SHOWN]]
         head = f"profile: steps {first} to {end} of {self._place}, in {self._directory}:"
         print("\n".join([head, *lines]), file=sys.stderr, flush=True)

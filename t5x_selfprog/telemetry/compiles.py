@@ -140,7 +140,8 @@ class Compiles:
         return True
 
     def _compiled(self, function: str, seconds: float) -> None:
-        program, shapes = self._local.name or function, self._local.shapes
+        shapes = self._local.shapes
+        program = self._local.name or function.removeprefix("jit(").removesuffix(")")
         self._local.shapes = ()
         self._times[program] += 1
         self.count += not self._local.hit

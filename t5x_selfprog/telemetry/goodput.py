@@ -7,7 +7,6 @@ most.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,7 +91,7 @@ class Account:
 def read(root: files.Path) -> Account:
     """The lives so far."""
     try:
-        found = json.loads(files.read_bytes(files.join(root, NAME)))["account"]
+        found = files.read_json(files.join(root, NAME))["account"]
     except FileNotFoundError:
         return Account()
     known = {field.name for field in dataclasses.fields(Account)}
@@ -100,7 +99,7 @@ def read(root: files.Path) -> Account:
 
 
 def write(root: files.Path, account: Account) -> None:
-    files.write_atomic(files.join(root, NAME), json.dumps(account.figures(), indent=1) + "\n")
+    files.write_json(files.join(root, NAME), account.figures())
 
 
 def sentence(figures: Mapping[str, Any]) -> str:

@@ -69,10 +69,9 @@ class JudgingMeter:
         self._began = self._told = time.monotonic()
 
     def follow(self, verdicts: Iterable[T]) -> Iterator[T]:
-        """The same verdicts, each a sign of life."""
+        """The same verdicts; now and then the queue is recorded between two of them."""
         watch = recorder.current()
         for number, verdict in enumerate(verdicts, start=1):
-            watch.beat("verdict", number, JUDGE)
             if time.monotonic() - self._told > EVERY_S:
                 self._told = time.monotonic()
                 watch.record("queue", self._ledger.path, self._shard, self._queue(self._attempts - number))

@@ -29,7 +29,7 @@ class Growing:
         if self._remote:
             self._file = io.BytesIO()
             self._file.write(start)
-        else:
+        else:  # appended to, which `files` leaves out: a file of a long run is not written anew at every line
             os.makedirs(os.path.dirname(os.fspath(path)) or ".", exist_ok=True)
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
         self._uploaded, self._changed = time.monotonic(), False

@@ -30,6 +30,9 @@ class Writer:
     def __init__(self):
         self.asked: list[tuple[str, int, int]] = []
 
+    def stats(self):
+        return dict.fromkeys(("tokens", "row_steps", "prefill_s", "decode_s", "host_s"), 0.0)
+
     def fits(self, prompt):
         return len(prompt) <= self.longest_prompt
 
@@ -63,7 +66,7 @@ class OneShard:
         return self.writer
 
     @contextlib.contextmanager
-    def pool(self, limits, hash_seed=0):
+    def pool(self, limits, hash_seed=0, track=""):
         with Pool(workers=1, limits=limits, hash_seed=hash_seed) as pool:
             yield pool
 

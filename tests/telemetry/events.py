@@ -11,7 +11,7 @@ def scalars(folder: Path | str, names: list[str]) -> dict[str, dict[int, float]]
     """{tag: {step: value}} of the events files of these names in a folder, local or remote."""
     found: dict[str, dict[int, float]] = {}
     for name in sorted(names):
-        for frame in read_frames(f"{folder}/{name}"):
+        for _, frame in read_frames(f"{folder}/{name}"):
             event = event_pb2.Event.FromString(frame)
             for value in event.summary.value:
                 found.setdefault(value.tag, {})[event.step] = value.simple_value

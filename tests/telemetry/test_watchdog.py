@@ -96,7 +96,7 @@ def test_a_long_compilation_is_called_one(tmp_path):
 
 
 def test_zero_never_looks(tmp_path):
-    watch = Watch(Watchdog(0), str(tmp_path), lambda: [])
+    watch = Watch(Watchdog(0), str(tmp_path), list)
     watch.start()
     assert "watchdog" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(UserError, match="stuck_after_s=-1"):
