@@ -120,9 +120,11 @@ class Watch:
         at = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         self._reports.append(f"{at} {head}\n{_stacks()}")
         print(self._reports[-1], file=sys.stderr, flush=True)
-        files.write_atomic(files.join(self._root, f"stuck-{host}.txt"), "\n".join(self._reports))
-        if self._config.abort and not compiling:
-            hosts.leave(EXIT_STATUS)
+        try:
+            files.write_atomic(files.join(self._root, f"stuck-{host}.txt"), "\n".join(self._reports))
+        finally:  # a store that does not answer may be why
+            if self._config.abort and not compiling:
+                hosts.leave(EXIT_STATUS)
 
 
 def _stacks() -> str:

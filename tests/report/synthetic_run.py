@@ -17,6 +17,7 @@ from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, sum
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.source import puzzle_id
 from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.telemetry import goodput
 from verifier.records import PUZZLE, VERDICT, Kind
 from verifier.shards import Ledger, atomic_write
 
@@ -73,6 +74,14 @@ def make_run(
             "platform": "cpu",
         }
         atomic_write(f"{run.root}/times/{number:05d}.json", json.dumps(entry))
+    spent = {
+        "iteration 0: puzzles": {"decode": 20.0, "host": 4.0, "compile": 6.0},
+        "iteration 0: training": {"train": 40.0, "verdicts": 30.0},
+    }
+    waits = {"iter_000/3_solutions": {"sampling_s": 90.0, "waited_s": 30.0}}
+    programs = {"sampling <decode>": {"times": 3, "seconds": 6.0, "cached": 1}}
+    account = goodput.Account(lives=2, devices=2, lost_steps=7, stages=spent, waits=waits, programs=programs)
+    goodput.write(run.root, account)
     atomic_write(f"{run.root}/clean.json", json.dumps({"problems": PROBLEMS, "clean": 117, "soiled": {}}))
     base = _evaluate(run.base_eval, "base", None, difficulty, rng, None)
     for number in range(iterations):

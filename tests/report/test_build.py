@@ -96,6 +96,18 @@ def test_what_the_numbers_rest_on_is_said(finished):
     assert "device-hours" in finished and re.search(r"\d+ of \d+ told", finished)
 
 
+def test_goodput_is_shown_with_what_it_leaves(finished, tmp_path):
+    section = finished.split('<section id="time"')[1].split("</section>")[0]
+    text = " ".join(re.sub(r"<[^>]*>", " ", section).split())
+    assert "Goodput: 60.0% of the wall time" in text and "waited for verdicts 30.0% of it" in text
+    assert "A kill undid 7 training steps" in text
+    assert "iter_000/3_solutions 90.0 30.0 25.0%" in text and "sampling &lt;decode&gt; 3 1 6.0" in text
+    # Runs that were made before there was an account have a page too.
+    older = make_run(tmp_path / "older", iterations=1, puzzles=8)
+    Path(older, "goodput.json").unlink()
+    assert '<section id="time"' in (page := build(older)) and "Goodput" not in page
+
+
 def test_problems_that_cannot_be_read_are_said(tmp_path):
     root = make_run(tmp_path / "run", iterations=1, puzzles=8)
     atomic_write(RunDir(str(root)).config, "Experiment.problems = 'nowhere/p3'\n")

@@ -5,15 +5,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.compiles import compiles
 from t5x_selfprog.telemetry.watchdog import EXIT_STATUS, MAIN, Watch, Watchdog
+from verifier import Limits
 from verifier.errors import UserError
 
 LIMIT = 0.4
@@ -77,6 +80,15 @@ def test_who_waits_for_verdicts_is_not_stuck_while_they_come(tmp_path):
             watch.beat("verdict", number, "judge")
             time.sleep(LIMIT / 8)
     assert not (tmp_path / "stuck-0.txt").exists()
+
+
+def test_every_verdict_of_a_runs_pool_is_a_sign_of_life(tmp_path):
+    asking = SimpleNamespace(experiment=SimpleNamespace(workers=1))
+    item = {"puzzle": "def f(x: int):\n    return x == 3", "solution": "def g():\n    return 3"}
+    with observed(tmp_path), Context.pool(asking, Limits(cpu_s=1.0)) as pool:
+        assert [verdict.accepted for verdict in pool.judge([item] * 3)] == [True] * 3
+        stand_still_here()
+    assert "after: verdict 3 (track main)" in told(tmp_path)
 
 
 def test_a_long_compilation_is_called_one(tmp_path):
