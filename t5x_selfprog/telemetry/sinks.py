@@ -59,13 +59,17 @@ class Lines:
     """
 
     def __init__(self, path: files.Path, keep: Callable[[dict[str, Any]], bool] | None = None):
-        there = read_lines(path)
-        self.dropped = [line for line in there if keep is not None and not keep(line)]
-        kept = "".join(json.dumps(line) + "\n" for line in there if line not in self.dropped).encode()
-        # A kill may have cut the last line, and what would follow it were lost with it.
-        if there and (self.dropped or files.size(path) != len(kept)):
-            files.write_atomic(path, kept)
-        self._file = Growing(path, kept)
+        self.dropped: list[dict[str, Any]] = []
+        whole, cut = _whole_lines(path)
+        kept = []
+        for line in whole:
+            if keep is None or keep(json.loads(line)):
+                kept.append(line)
+            else:
+                self.dropped.append(json.loads(line))
+        if self.dropped or cut:  # what would follow half a line were lost with it
+            files.write_atomic(path, b"".join(kept))
+        self._file = Growing(path, b"".join(kept))
 
     def write(self, line: Mapping[str, Any]) -> None:
         self._file.append((json.dumps(line) + "\n").encode())
@@ -79,11 +83,16 @@ class Lines:
 
 def read_lines(path: files.Path) -> list[dict[str, Any]]:
     """What `Lines` wrote; nothing where it wrote nothing. A last line that a kill has cut is left out."""
+    return [json.loads(line) for line in _whole_lines(path)[0]]
+
+
+def _whole_lines(path: files.Path) -> tuple[list[bytes], bytes]:
+    """And what follows the last line's end."""
     try:
-        data = files.read_bytes(path)
+        *lines, rest = files.read_bytes(path).split(b"\n")
     except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
+        return [], b""
+    return [line + b"\n" for line in lines], rest
 
 
 class Events:

@@ -18,6 +18,7 @@ from verifier.errors import UserError
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: launchers start again on all but 0 and 2
 MAIN = "main"
+WRITE_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,11 +121,15 @@ class Watch:
         at = time.strftime("%Y-%m-%d %H:%M:%S %Z")
         self._reports.append(f"{at} {head}\n{_stacks()}")
         print(self._reports[-1], file=sys.stderr, flush=True)
-        try:
-            files.write_atomic(files.join(self._root, f"stuck-{host}.txt"), "\n".join(self._reports))
-        finally:  # a store that does not answer may be why
-            if self._config.abort and not compiling:
-                hosts.leave(EXIT_STATUS)
+        path, text = files.join(self._root, f"stuck-{host}.txt"), "\n".join(self._reports)
+        # A store that fails, or never answers, may be why; it must not keep the process from its end.
+        write = threading.Thread(
+            target=files.write_atomic, args=(path, text), name="stuck report", daemon=True
+        )
+        write.start()
+        write.join(WRITE_S)
+        if self._config.abort and not compiling:
+            hosts.leave(EXIT_STATUS)
 
 
 def _stacks() -> str:

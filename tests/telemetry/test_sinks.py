@@ -36,6 +36,15 @@ def test_lines_come_back_and_a_line_that_a_kill_cut_does_not(folder):
     assert all(json.loads(line) for line in files.read_bytes(path).splitlines())
 
 
+def test_what_follows_a_first_line_that_a_kill_cut_is_whole(folder):
+    path = files.join(folder, "metrics.jsonl")
+    files.write_atomic(path, b'{"step": 0, "lo')
+    lines = Lines(path)
+    lines.write({"step": 0})
+    lines.close()
+    assert files.read_bytes(path) == b'{"step": 0}\n'
+
+
 def test_a_store_sees_lines_and_events_before_the_end(monkeypatch, tmp_path):
     monkeypatch.setattr(sinks, "EVERY_S", 0.0)
     root = f"memory://{tmp_path.name}"

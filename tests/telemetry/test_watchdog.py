@@ -129,3 +129,20 @@ def test_abort_ends_the_process_with_a_status_that_restarts_it(tmp_path, user_en
     )
     assert done.returncode == EXIT_STATUS == 75
     assert "is stuck" in done.stderr and "is stuck" in told(tmp_path)
+
+
+def test_a_store_that_hangs_does_not_keep_the_process_from_its_end(tmp_path, user_environment):
+    code = (
+        "import time\n"
+        "from verifier import files\n"
+        "from t5x_selfprog.telemetry import recorder, watchdog\n"
+        "from t5x_selfprog.telemetry.capture import Profile\n"
+        "watchdog.WRITE_S = 0.5\n"
+        f"with recorder.observed({str(tmp_path)!r}, watchdog.Watchdog(1.0, abort=True), Profile()):\n"
+        "    files.write_atomic = lambda *_: time.sleep(60)\n"
+        "    time.sleep(60)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=user_environment, capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == EXIT_STATUS and "is stuck" in done.stderr
