@@ -108,7 +108,7 @@ def test_a_killed_training_counts_the_steps_it_makes_again(tmp_path, user_enviro
 
 
 def test_a_step_that_hangs_is_told_with_its_stage_and_number(tmp_path):
-    run(tmp_path, Source(5, lambda: time.sleep(2.5)), stuck_after_s=1.0)
+    run(tmp_path, Source(5, lambda: time.sleep(10.0)), stuck_after_s=4.0)
     said = (tmp_path / "stuck-0.txt").read_text()
     assert "in iter_000/6_checkpoints, after: step 5 " in said and said.count("is stuck") == 1
 
