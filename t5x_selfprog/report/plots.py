@@ -15,7 +15,8 @@ from t5x_selfprog.report.markup import Markup, count, element, join, percent
 
 WIDTH = 344
 _ROW = 26
-_LABEL = 106  # room for the names of the rows
+_LABEL = 106  # room for the names of the rows, if they need no more
+_LETTER = 7.0  # about the width of one of their letters
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,12 @@ def interval_panel(
     return _figure(title, height, parts)
 
 
-def bar_panel(title: str, bars: Sequence[Bar], style: str, label_width: int = _LABEL) -> Markup:
-    """Horizontal bars from zero, each with its value."""
+def bar_panel(title: str, bars: Sequence[Bar], style: str) -> Markup:
+    """Horizontal bars from zero, each with its value; wider where long names need the room."""
     height = _ROW * len(bars) + 4
     largest = max([bar.value for bar in bars] + [1e-9])
-    left = label_width
-    full = WIDTH - left - 98
+    left = max([_LABEL, *(round(_LETTER * len(bar.label)) + 12 for bar in bars)])
+    panel, full = WIDTH + left - _LABEL, WIDTH - _LABEL - 98
     parts = []
     for i, bar in enumerate(bars):
         y = _ROW * i + 2
@@ -110,7 +111,7 @@ def bar_panel(title: str, bars: Sequence[Bar], style: str, label_width: int = _L
             element(
                 "g",
                 element("title", f"{bar.label}: {bar.text} {bar.note}".strip()),
-                element("rect", x=0, y=y, width=WIDTH, height=_ROW, class_="hit"),
+                element("rect", x=0, y=y, width=panel, height=_ROW, class_="hit"),
                 element("text", bar.label, x=left - 10, y=y + 17, class_="label end"),
                 element("rect", x=left, y=y + 4, width=width, height=_ROW - 8, rx=1.5, class_="bar"),
                 element(
@@ -123,7 +124,7 @@ def bar_panel(title: str, bars: Sequence[Bar], style: str, label_width: int = _L
                 class_=f"row {bar.style or style}",
             )
         )
-    return _figure(title, height, parts)
+    return _figure(title, height, parts, width=panel)
 
 
 def column_panel(title: str, bars: Sequence[Bar], style: str, axis: str) -> Markup:

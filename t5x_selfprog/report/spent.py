@@ -39,7 +39,7 @@ def spent(times: Sequence[Mapping[str, Any]], goodput: Mapping[str, Any] | None 
         "Time",
         f"{_duration(total)} on {devices} device(s), {chip_hours:.2f} device-hours, measured on the first host; "
         "compilation is in it, waiting between interrupted runs is not.",
-        captioned("Where it went", bar_panel("Time by stage", bars, "outcome", label_width=180)),
+        captioned("Where it went", bar_panel("Time by stage", bars, "outcome")),
         fallback(
             "Numbers", table(["stage", "seconds"], [[stage, f"{s:.1f}"] for stage, s in seconds.items()])
         ),
@@ -71,7 +71,7 @@ def _goodput(found: Mapping[str, Any]) -> list[Markup]:
     )
     return [
         element("p", lead),
-        captioned("What it was", bar_panel("Time by kind of work", bars, "outcome", label_width=180)),
+        captioned("What it was", bar_panel("Time by kind of work", bars, "outcome")),
         fallback(
             "Numbers, waiting for verdicts, compilations",
             join(
