@@ -7,6 +7,7 @@ tests start inherit them; those that must see the machine as a user does take `u
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def gin_unlocked():
+    """A command locks gin for the rest of its process; here the next test may import what declares configurables."""
+    yield
+    if "gin.config" in sys.modules:
+        sys.modules["gin.config"]._set_config_is_locked(False)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import numpy as np
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog.compilation import keep_compiled
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -54,6 +55,7 @@ def run(
       init_from: a model to start from (same shape) instead of fresh weights.
       stop_after_s: saves and stops after this long; the same command goes on from there.
     """
+    keep_compiled()
     tokens = os.path.expanduser(tokens)
     train_tokens, heldout_tokens = (_token_file(tokens, name) for name in ("train.bin", "heldout.bin"))
     tokenizer_dir = tokenizer if os.path.isdir(tokenizer) else os.path.join(store.SHIPPED, tokenizer)

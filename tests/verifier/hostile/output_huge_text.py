@@ -1,5 +1,5 @@
 # Answers with a text of half a gigabyte.
-# expect: output_limit memory_limit
+# expect: output_limit memory_limit cpu_limit
 # puzzle: def f(x: str):
 # puzzle:     return False
 def g():
