@@ -167,9 +167,12 @@ def test_nothing_compiles_after_warming_up():
     sampler.warm_up()
     list(sampler.sample(REQUESTS[:1], KEY))  # what JAX itself caches on first use
     compilations = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compilations.append(event) if "backend_compile" in event else None
-    )
+
+    def listen(event: str, seconds: float, **_: object) -> None:
+        if "backend_compile" in event:
+            compilations.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     before = sampler.stats()["compilations"]
     assert before > 6
     try:
@@ -178,7 +181,7 @@ def test_nothing_compiles_after_warming_up():
         jax.jit(lambda x: x + 1)(np.zeros(3))
         assert compilations, "the listener hears nothing: the assertion above proves nothing"
     finally:
-        jax.monitoring.clear_event_listeners()
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_samplers_of_equal_shape_share_their_programs(sampler, expected):
