@@ -120,9 +120,10 @@ def test_sampling_reports_tokens_rows_and_seconds_and_names_its_programs(tmp_pat
         assert line["prefill_s"] > 0 and line["decode_s"] > 0 and line["host_s"] > 0
     assert first["compilations"] > 0 and first["compile_s"] > second["compile_s"]
     assert second["compilations"] == 0  # the second shard met the same shapes
-    named = {line["program"]: line for line in of_kind(tmp_path, "compile")}
+    lines = [line for line in of_kind(tmp_path, "compile") if line["program"].startswith("sampling")]
+    named = {line["program"]: line for line in lines}
     assert "decode_chunk" in named["sampling decode 2"]["function"] and "sampling load 16 1" in named
-    assert all(line["times"] == 1 for name, line in named.items() if name.startswith("sampling"))
+    assert len(named) == len(lines)  # none of them twice
     parts = figures["parts"]
     assert 0.8 * (first["decode_s"] + second["decode_s"]) < parts["decode"] < parts["compile"]
     assert parts["prefill"] > 0
