@@ -5,11 +5,12 @@ Writes:   nothing.
 Left out: whether both mean the same configuration; the devices are compared, the rest is the reader's.
 """
 
-import json
 import statistics
 from typing import Any
 
 from t5x_selfprog.plan.slices import named
+from t5x_selfprog.telemetry import goodput
+from t5x_selfprog.telemetry.sinks import read_lines
 from verifier import files
 from verifier.errors import UserError
 
@@ -32,14 +33,14 @@ def compare(saved: str, run_dir: str) -> dict[str, Any]:
 
     Raises UserError for a file that holds no plan of one slice, or a run without metrics.
     """
-    plan, goodput, lines = _plan(saved), *_run(run_dir)
+    plan, spent, lines = _plan(saved), *_run(run_dir)
     rows: list[dict[str, Any]] = []
 
     def row(what: str, unit: str, planned: float, measured: float | None) -> None:
         ratio = None if measured is None or not planned else measured / planned
         rows.append({"what": what, "unit": unit, "planned": planned, "measured": measured, "ratio": ratio})
 
-    row("devices", "", plan["chips"], goodput["devices"])
+    row("devices", "", plan["chips"], spent["devices"])
     for name, (kind, stage, scalar) in RATES.items():
         found = [line[scalar] for line in lines if line["kind"] == kind and line["stage"] == stage]
         measured = statistics.median(found) if found else None
@@ -47,10 +48,10 @@ def compare(saved: str, run_dir: str) -> dict[str, Any]:
     hours = dict(plan["run"]["slice_hours"])
     hours["6 fine-tune and 7 evaluate"] = hours.pop("6 fine-tune") + hours.pop("7 evaluate")
     for name, ends in STAGES.items():
-        parts = [of for stage, of in goodput["stages"].items() if stage.endswith(ends)]
-        spent = sum(sum(of.values()) for of in parts) / 3600
-        row(name, "hours", hours[name], spent if parts else None)
-    row("goodput", "", plan.get("simulated", {}).get("goodput", 1.0), goodput["goodput"])
+        parts = [of for stage, of in spent["stages"].items() if stage.endswith(ends)]
+        took = sum(sum(of.values()) for of in parts) / 3600
+        row(name, "hours", hours[name], took if parts else None)
+    row("goodput", "", plan.get("simulated", {}).get("goodput", 1.0), spent["goodput"])
     judged = [line for line in lines if line["kind"] == "judge"]
     verdicts = sum(line["verdicts"] for line in judged)
     row("verdicts", "", plan["run"]["verdicts"], verdicts or None)
@@ -88,12 +89,9 @@ def _plan(path: str) -> dict[str, Any]:
 
 
 def _run(root: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    try:
-        goodput = files.read_json(files.join(root, "goodput.json"))
-        text = files.read_bytes(files.join(root, "metrics.jsonl")).decode()
-    except FileNotFoundError as error:
+    spent, lines = files.join(root, goodput.NAME), files.join(root, "metrics.jsonl")
+    if not (files.exists(spent) and files.exists(lines)):
         raise UserError(
             f"--against={root}: no goodput.json and metrics.jsonl there; `selfprog run` writes them."
-        ) from error
-    whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line
-    return goodput, [json.loads(line) for line in whole.splitlines()]
+        )
+    return files.read_json(spent), read_lines(lines)

@@ -66,7 +66,11 @@ class Engine:
             f"weights {machine.gib(_bytes(self._weights))}, caches {machine.gib(_bytes(caches))} for "
             f"{config.prompts_in_flight} prompts x {config.rows_per_prompt} rows, on all devices together"
         )
-        self.parts = parts(self._layout(config.prompts_in_flight))
+        # The grid's shardings and its tail's: asked for at every load and chunk.
+        sizes = {config.prompts_in_flight, config.tail_prompts}
+        self._layouts = {groups: self._layout_of(groups) for groups in sizes if groups}
+        self._whole_layout = self._layouts[config.prompts_in_flight]
+        self.parts = parts(self._whole_layout)
         self.programs = Programs((self._fixed, config, buckets), partitioner, holds)
         self._tables = self._put(tables)
         self._prefix: Prefix | None = None
@@ -78,7 +82,7 @@ class Engine:
     def empty(self) -> Grid:
         """A grid with nothing to do."""
         make = functools.partial(self._empty, self._config.prompts_in_flight)
-        return self.programs.call("empty", make, out_shardings=self._layout(self._config.prompts_in_flight))
+        return self.programs.call("empty", make, out_shardings=self._whole_layout)
 
     def load(self, grid: Grid, placed: list[tuple[Job, int]], each: int, stage_key: np.ndarray) -> Grid:
         """Computes the prompts of jobs that share a bucket, each for its idle group. Consumes the grid.
@@ -110,7 +114,7 @@ class Engine:
             placement.starts_at_line[place] = job.at_line_start
             placement.item_hash[place] = _item_hash(job.item_id)
             placement.first_sample[place], placement.end_sample[place] = job.first_sample, job.end_sample
-        layout = self._layout(self._config.prompts_in_flight)
+        layout = self._whole_layout
         function = functools.partial(load_prompts, self._fixed.config, self._fixed.prefix_length, layout)
         constants = (self._weights, self._prefix, self._put(stage_key))
         there = placement if layout is None else hosts.place(placement, layout.prompt_length)
@@ -123,7 +127,7 @@ class Engine:
 
     def narrow(self, grid: Grid, narrowing: Narrowing) -> Grid:
         """The rows still at work, in a grid of `tail_prompts` groups."""
-        layout = self._layout(self._config.tail_prompts)
+        layout = self._layouts[self._config.tail_prompts]
         return self.programs.call(
             "narrow", narrow_grid, grid, self._put(narrowing.moves), out_shardings=layout
         )
@@ -133,7 +137,7 @@ class Engine:
         groups = grid.sample.shape[0]
         out_shardings = None
         if self._partitioner is not None:
-            out_shardings = (self._layout(groups), self._partitioner.replicated)
+            out_shardings = (self._layouts[groups], self._partitioner.replicated)
         function = functools.partial(decode_chunk, self._fixed, self._config.chunk_steps)
         arguments = (self._weights, self._prefix, self._tables, grid)
         grid, events = self.programs.call(
@@ -156,12 +160,11 @@ class Engine:
         )
 
     def _update(self, name: Any, function: Callable, before: tuple, grid: Grid, *after: Any) -> Grid:
-        layout = self._layout(self._config.prompts_in_flight)
         return self.programs.call(
-            name, function, *before, grid, *after, donate=len(before), out_shardings=layout
+            name, function, *before, grid, *after, donate=len(before), out_shardings=self._whole_layout
         )
 
-    def _layout(self, groups: int) -> Grid | None:
+    def _layout_of(self, groups: int) -> Grid | None:
         if self._partitioner is None:
             return None
         shapes = jax.eval_shape(functools.partial(self._empty, groups))
