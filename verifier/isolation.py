@@ -1,6 +1,6 @@
 """Which layers of isolation a zygote puts around its children. What the host allows is tried, never assumed.
 
-rlimits      CPU, address space, no files, no processes; root becomes nobody; nothing inherited
+rlimits      CPU, address space, no files, no processes; root becomes a user of the worker's own; nothing inherited
 seccomp      thirty system calls, those of a process that only computes
 landlock     no file can be opened, no port bound or connected to, nobody outside signalled
 namespaces   an empty read-only root, no network, no other processes, no capabilities

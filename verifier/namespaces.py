@@ -9,7 +9,7 @@ import os
 import signal
 
 from verifier import linux
-from verifier.sandbox import NOBODY
+from verifier.sandbox import become_nobody
 
 _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 _NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -31,7 +31,8 @@ def enter() -> None:
     or (rarely) in the new one: it must then not be used.
     """
     if os.geteuid() == 0:
-        become_nobody()
+        become_nobody(os.getpid())
+        linux.prctl(linux.PR_SET_DUMPABLE, 1)  # else /proc/self/uid_map belongs to root
     identity = os.geteuid(), os.getegid()
     linux.call("unshare", _NEWUSER | _ALL_BUT_USER)
     _map_identity(*identity)
@@ -44,13 +45,6 @@ def enter() -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     _empty_root()
     drop_capabilities()
-
-
-def become_nobody() -> None:
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
-    linux.prctl(linux.PR_SET_DUMPABLE, 1)  # else /proc/self/uid_map belongs to root
 
 
 def _map_identity(user: int, group: int) -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from verifier import linux
 
 NOBODY = 65534
+# Users from here to 0x7fffffff are given to nobody (systemd, "Users, Groups, UIDs and GIDs"); process ids have 22 bits.
+FIRST_USER = 0x70000000
 
 
 class Jail(NamedTuple):
@@ -15,7 +17,7 @@ class Jail(NamedTuple):
 
     zygote: int  # process id, as its children see it
     null: int  # descriptor of /dev/null
-    drop_user: bool  # the zygote runs as the real root: become nobody
+    drop_user: bool  # the zygote runs as the real root: become a user of its own
     sweep: Callable[[int], None]  # kills what a child left behind, see sweep.py
     load_filter: Callable[[], None] | None = None
 
@@ -29,13 +31,28 @@ def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
     os.closerange(3, 1 << 16)
     set_limits(cpu_s, memory_mb)
     if jail.drop_user:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        become_nobody(jail.zygote)
         linux.die_with_parent(jail.zygote)  # changing the user clears it
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     if jail.load_filter is not None:
         jail.load_filter()
+
+
+def become_nobody(zygote: int) -> None:
+    """Root becomes a user who owns nothing and whom only this zygote's processes are.
+
+    A program that may send signals can then send them to nobody else's: as the one user `nobody`, it could kill
+    the workers of every pool on the host. That user it still is where only the usual 65,536 exist, as in some
+    containers.
+    """
+    os.setgroups([])
+    user = FIRST_USER + zygote
+    try:
+        os.setresgid(user, user, user)
+    except OSError:  # EINVAL: no such user in this user namespace
+        user = NOBODY
+        os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def set_limits(cpu_s: float, memory_mb: int) -> None:

@@ -140,3 +140,17 @@ def test_weaker_isolation_accepts_nothing_either(isolation: str):
     assert not [name for name, verdict in ran.verdicts.items() if verdict.accepted]
     assert {verdict.outcome for verdict in ran.honest} == {"accepted"}
     assert not ran.left_over
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without seccomp, a user's programs may signal all his processes")
+def test_who_may_kill_everybody_spares_other_pools():
+    """Where nothing but rlimits holds, `os.kill(-1, 9)` reaches no worker: not its own pool's, not another's."""
+    killer = {"puzzle": IMPOSSIBLE, "solution": TRICKS["escape_kill_everybody"].solution}
+    with Pool(2, reuse=0) as jailed, Pool(2, isolation="rlimits", reuse=0) as open_:
+        for pool in (jailed, open_):
+            pool.isolation  # noqa: B018 (wait for the workers)
+        before = jailed.pids(), open_.pids()
+        assert [verdict.outcome for verdict in open_.judge([killer] * 2)] == ["wrong"] * 2
+        for pool in (jailed, open_):
+            assert [verdict.outcome for verdict in pool.judge([HONEST] * 4)] == ["accepted"] * 4
+        assert (jailed.pids(), open_.pids()) == before
