@@ -142,7 +142,9 @@ def test_weaker_isolation_accepts_nothing_either(isolation: str):
     assert not ran.left_over
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="without seccomp, a user's programs may signal all his processes")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="without seccomp, a user's programs may signal all his processes"
+)
 def test_who_may_kill_everybody_spares_other_pools():
     """Where nothing but rlimits holds, `os.kill(-1, 9)` reaches no worker: not its own pool's, not another's."""
     killer = {"puzzle": IMPOSSIBLE, "solution": TRICKS["escape_kill_everybody"].solution}
