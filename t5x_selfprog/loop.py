@@ -25,9 +25,9 @@ from t5x_selfprog.stages import (
     sample_puzzles,
     sample_solutions,
 )
-from t5x_selfprog.stages.attempts import overlapped
 from t5x_selfprog.stages.clock import timed
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.judging import overlapped
 from t5x_selfprog.telemetry import goodput, recorder
 from verifier import files
 

@@ -42,6 +42,7 @@ FREE = (
     "checkpoint_every",
     "claim_ttl_s",
     "eval_every",
+    "judges",
     "keep",
     "log_every",
     "MeshConfig",

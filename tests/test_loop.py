@@ -57,14 +57,14 @@ def launch(tmp_path_factory, user_environment):
     folder = tmp_path_factory.mktemp("loop")
     problems = few_problems(folder / "problems")
 
-    def start(run_dir: Path, iterations: int = 1) -> subprocess.Popen:
+    def start(run_dir: Path, iterations: int = 1, flags: tuple[str, ...] = ()) -> subprocess.Popen:
         config = folder / f"small_{iterations}.gin"
         config.write_text(CONFIG.format(problems=str(problems), iterations=iterations))
         environment = user_environment | {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
         command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={config}"]
         log = open(run_dir.with_suffix(".log"), "a")  # noqa: SIM115 (the process owns it)
         return subprocess.Popen(
-            [*command, f"--run_dir={run_dir}", "--quiet"], env=environment, stdout=log, stderr=log,
+            [*command, *flags, f"--run_dir={run_dir}", "--quiet"], env=environment, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
 
@@ -144,6 +144,36 @@ def test_a_killed_run_ends_as_if_it_had_not_been(unbroken, launch, tmp_path):
         finish(process, run_dir)
         break
     assert kills >= 1
+    assert contents(run_dir) == contents(unbroken)
+
+
+def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, user_environment):
+    """All judging is left to members from outside; one is killed at work, another comes in its place."""
+    run_dir = tmp_path / "run"
+    member = [
+        sys.executable,
+        "-m",
+        "verifier",
+        "follow",
+        str(run_dir),
+        "--workers=1",
+        "--poll_s=0.1",
+        "--claim_s=3",
+    ]
+    members = [subprocess.Popen(member, env=user_environment)]
+    run = launch(run_dir, flags=("--gin.Experiment.judges='fleet'",))
+    try:
+        claimed = run_dir / "base" / "7_eval" / "verdicts"
+        while not list(claimed.glob("*.claim-*")) and run.poll() is None:
+            time.sleep(0.02)
+        members[0].kill()
+        members.append(subprocess.Popen(member, env=user_environment))
+        finish(run, run_dir)
+        assert members[1].wait(60) == 0  # the run's summary ends it
+    finally:
+        for process in (*members, run):
+            process.kill()
+            process.wait()
     assert contents(run_dir) == contents(unbroken)
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from verifier.outcomes import INFRASTRUCTURE, UNSTABLE
 
 if TYPE_CHECKING:
-    from verifier.pool import Pool
-    from verifier.verdict import Verdict
+    from verifier.verdict import Judges, Verdict
 
 WINDOW = 4096  # attempts judged before those accepted are run again
 
 
-def judge_and_certify(items: Iterable[Mapping[str, Any]], pool: "Pool", other: "Pool") -> Iterator["Verdict"]:
+def judge_and_certify(
+    items: Iterable[Mapping[str, Any]], pool: "Judges", other: "Judges"
+) -> Iterator["Verdict"]:
     """Verdicts of `pool` in order, where `accepted` means that `other`, of another hash seed, says so too.
 
     An infrastructure failure of the second run says nothing about the pair: it is not certified, hence unstable.

@@ -1,15 +1,15 @@
-"""The command line: `python -m verifier judge|filter|serve|doctor`. Imports only what each command needs."""
+"""The command line: `python -m verifier judge|filter|serve|follow|doctor`. Imports only what each command needs."""
 
 import argparse
 import contextlib
 import json
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from verifier.errors import UserError
+from verifier.tally import Tally, print_histogram
 
 _ABOUT = """Judge candidate solutions of puzzles in sandboxed processes.
 
@@ -19,6 +19,7 @@ A solution is accepted if g() returns an answer of exactly type T and f(answer) 
   python -m verifier judge --input attempts.jsonl --output verdicts.jsonl --workers 8 --timeout_s 1
   python -m verifier filter --input puzzles.jsonl --output reports.jsonl
   python -m verifier serve attempts/ --output verdicts/ --metrics verifier.prom
+  python -m verifier follow gs://bucket/runs/p3
   python -m verifier doctor
 """
 
@@ -41,6 +42,13 @@ DIR is a stage of attempts as `selfprog` writes it (done when its last shard is 
 *.tfrecord files of attempts are renamed (done when a file COMPLETE is there too and all are judged). Hosts that are
 given the same DIR and --output share the work by claims that expire: kill any of them at any time, start more.
 Paths may have a scheme, as gs://bucket/attempts.
+"""
+
+_FOLLOW = """A member of a fleet: judge what a run of `selfprog` samples, in all its stages, until the run is over.
+
+Start as many as you like, on any machines that see the run's folder, before the run or at any time; kill any of them.
+They need this package alone: no accelerator, no model. What they judge under (limits, second looks) stands in the run.
+The run's hosts judge too, unless it was started with --gin.Experiment.judges="'fleet'".
 """
 
 _FILTER = """Screen puzzles: are they well formed, and does no trivial answer solve them?
@@ -91,14 +99,19 @@ def _make_parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
     serve.add_argument("attempts", metavar="DIR", help="folder of attempts")
     serve.add_argument("--output", required=True, metavar="DIR", help="folder of verdicts")
-    serve.add_argument("--once", action="store_true", help="judge what is there and stop")
-    serve.add_argument("--poll_s", type=float, default=2.0, metavar="S", help="how often to look (2)")
-    serve.add_argument(
-        "--claim_s", type=float, default=120.0, metavar="S", help="until a claim runs out (120)"
+    follow = commands.add_parser(
+        "follow",
+        help="judge for a run, beside any number of others",
+        description=_FOLLOW,
+        formatter_class=raw,
     )
-    serve.add_argument(
-        "--metrics", metavar="FILE", help="counters, every 5 s: JSON, or Prometheus text (*.prom)"
+    follow.set_defaults(command=_follow)
+    follow.add_argument("run", metavar="RUN", help="the run's folder")
+    follow.add_argument(
+        "--until", default="summary.json", metavar="FILE", help="file in RUN that ends it (summary.json)"
     )
+    for command in (serve, follow):
+        _add_service_options(command)
     for command in (judge, screen):
         command.add_argument(
             "--input", required=True, metavar="FILE", help="JSON lines, or .tfrecord; - is stdin"
@@ -116,11 +129,21 @@ def _make_parser() -> argparse.ArgumentParser:
     for command in (judge, serve):
         _add_judging_options(command)
     for command in (judge, screen, serve):
+        _add_limits(command)
         _add_options(command)
+    _add_options(follow)
     doctor = commands.add_parser("doctor", help="say which layers of isolation this host allows")
     doctor.set_defaults(command=_doctor)
     doctor.add_argument("--json", action="store_true", help="print one JSON object instead")
     return parser
+
+
+def _add_service_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--once", action="store_true", help="judge what is there and stop")
+    add("--poll_s", type=float, default=2.0, metavar="S", help="how often to look (2)")
+    add("--claim_s", type=float, default=120.0, metavar="S", help="until a claim runs out (120)")
+    add("--metrics", metavar="FILE", help="counters, every 5 s: JSON, or Prometheus text (*.prom)")
 
 
 def _add_judging_options(parser: argparse.ArgumentParser) -> None:
@@ -139,9 +162,8 @@ def _add_judging_options(parser: argparse.ArgumentParser) -> None:
     add("--no_reuse", action="store_true", help="judge identical attempts each by itself")
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_limits(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--workers", type=int, metavar="N", help="processes at work (default: one for each CPU)")
     add("--timeout_s", type=float, default=1.0, metavar="S", help="CPU seconds an attempt may use (1)")
     add("--wall_s", type=float, metavar="S", help="seconds on the clock (30 x timeout_s, at least 10)")
     add("--memory_mb", type=int, default=1024, metavar="MB", help="address space of a process (1024)")
@@ -152,10 +174,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         help="size of an answer, and of printed text (64)",
     )
-    add("--isolation", default="auto", help="auto (all the host allows), namespaces, landlock or rlimits")
-    add("--require", default="rlimits", metavar="LEVEL", help="refuse to start below this level (rlimits)")
     add("--imports", default="wide", help="modules programs may import: wide or paper (see policy.py)")
     add("--hash_seed", type=int, default=0, metavar="N", help="PYTHONHASHSEED of the programs (0)")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--workers", type=int, metavar="N", help="processes at work (default: one for each CPU)")
+    add("--isolation", default="auto", help="auto (all the host allows), namespaces, landlock or rlimits")
+    add("--require", default="rlimits", metavar="LEVEL", help="refuse to start below this level (rlimits)")
     add("--quiet", action="store_true", help="no progress bar and no histogram")
     add("--json", action="store_true", help="figures as one JSON object on the last line of standard output")
 
@@ -165,7 +192,7 @@ def _judge(options: argparse.Namespace) -> None:
 
     needed = ("puzzle", "solution")
     total = None if options.input == STANDARD else sum(1 for _ in read_rows(options.input, needed))
-    with _judging(options) as (pool, judge), _Tally(options, total, "verdicts") as tally:
+    with _judging(options) as (pool, judge), Tally(options, total, "verdicts") as tally:
 
         def judged() -> Iterator[dict[str, Any]]:
             rows = read_rows(options.input, needed)
@@ -197,7 +224,7 @@ def _with_generality(rows: Iterable[dict[str, Any]], pool: Any, trials: int) -> 
 def _serve(options: argparse.Namespace) -> None:
     from verifier.calibration import calibrate
     from verifier.metrics import Metrics
-    from verifier.service import find_work, serve
+    from verifier.service import counting, find_work, serve
 
     work = find_work(options.attempts, options.output)
     speed_s = round(calibrate(), 5)
@@ -206,7 +233,7 @@ def _serve(options: argparse.Namespace) -> None:
         metrics = Metrics(options.metrics, facts)
         serve(
             work,
-            judge,
+            counting(judge),
             metrics,
             facts={"calibration_cpu_s": speed_s},
             poll_s=options.poll_s,
@@ -215,10 +242,52 @@ def _serve(options: argparse.Namespace) -> None:
         )
         metrics.counters.update(pool.counters)
         metrics.write(now=True)
-    figures = metrics.figures()
+    _print_figures(options, metrics.figures())
+
+
+def _follow(options: argparse.Namespace) -> None:
+    import signal
+
+    from verifier.calibration import calibrate
+    from verifier.fleet import follow
+    from verifier.metrics import Metrics
+    from verifier.pool import Pool
+    from verifier.verdict import Limits
+
+    def make_pool(limits: Limits, hash_seed: int) -> Pool:
+        return Pool(
+            options.workers,
+            limits,
+            isolation=options.isolation,
+            require=options.require,
+            hash_seed=hash_seed,
+        )
+
+    # Spot machines are told by SIGTERM: claims are given up, so that others need not wait until they run out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        trial = make_pool(Limits(), 0)  # what cannot be had is said before there is work
+    except ValueError as e:
+        raise UserError(str(e)) from e
+    with trial as pool:
+        facts = {"isolation": pool.isolation, "calibration_cpu_s": round(calibrate(), 5)}
+    metrics = Metrics(options.metrics, facts)
+    follow(
+        options.run,
+        make_pool,
+        metrics,
+        until=options.until,
+        poll_s=options.poll_s,
+        claim_s=options.claim_s,
+        once=options.once,
+    )
+    _print_figures(options, metrics.figures())
+
+
+def _print_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:
     if not options.quiet:
-        _print_histogram(
-            figures["verdicts"], "verdicts", figures["wall_s"], facts["isolation"], figures["outcomes"]
+        print_histogram(
+            figures["verdicts"], "verdicts", figures["wall_s"], figures["isolation"], figures["outcomes"]
         )
     if options.json:
         print(json.dumps(figures), flush=True)
@@ -231,7 +300,7 @@ def _filter(options: argparse.Namespace) -> None:
         raise BadRow(f"--output={options.output}: reports are written as JSON lines")
     name = "source" if is_tfrecord(options.input) else "puzzle"
     total = None if options.input == STANDARD else sum(1 for _ in read_rows(options.input, (name,)))
-    with _pool(options) as pool, _Tally(options, total, "puzzles") as tally:
+    with _pool(options) as pool, Tally(options, total, "puzzles") as tally:
 
         def screen(rows: Iterable[dict[str, Any]]) -> Iterator[Any]:
             return pool.screen_puzzles(row[name] for row in rows)
@@ -305,58 +374,3 @@ def _alongside(rows: Iterable[dict[str, Any]], work: Any) -> Iterator[tuple[dict
 
     for result in work(holding()):
         yield held.popleft(), result
-
-
-class _Tally:
-    """Counts outcomes; shows progress while it goes, the histogram and the JSON object at the end."""
-
-    def __init__(self, options: argparse.Namespace, total: int | None, unit: str):
-        self._options, self._unit, self._total = options, unit, total
-        self._counts: dict[str, int] = {}
-        self._bar: Any = None
-        self.isolation = ""
-        self.counters: dict[str, int] = {}
-
-    def __enter__(self) -> "_Tally":
-        self._start = time.monotonic()
-        if sys.stderr.isatty() and not self._options.quiet:
-            with contextlib.suppress(ImportError):  # the bar is a courtesy
-                from tqdm import tqdm
-
-                self._bar = tqdm(total=self._total, unit=f" {self._unit}", smoothing=0.1, mininterval=0.3)
-        return self
-
-    def add(self, outcome: str) -> None:
-        self._counts[outcome] = self._counts.get(outcome, 0) + 1
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"accepted {self._counts.get('accepted', 0)}", refresh=False)
-            self._bar.update()
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        if kind is not None:
-            return
-        count, wall_s = sum(self._counts.values()), time.monotonic() - self._start
-        counts = dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
-        if not self._options.quiet:
-            _print_histogram(count, self._unit, wall_s, self.isolation, counts)
-        if self._options.json:
-            from verifier.calibration import calibrate
-
-            figures = {
-                self._unit: count,
-                "outcomes": counts,
-                "wall_s": round(wall_s, 3),
-                "per_s": round(count / wall_s, 1),
-                "isolation": self.isolation,
-                **{name: number for name, number in self.counters.items() if name not in ("verdicts",)},
-                "calibration_cpu_s": round(calibrate(), 5),
-            }
-            print(json.dumps(figures), flush=True)
-
-
-def _print_histogram(count: int, unit: str, wall_s: float, isolation: str, counts: dict[str, int]) -> None:
-    print(f"{count} {unit} in {wall_s:.1f} s, isolation {isolation}", file=sys.stderr)
-    for outcome, number in counts.items():
-        print(f"  {outcome:<28} {number:>8}  {100 * number / count:5.1f}%", file=sys.stderr)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from verifier.puzzle import any_number_of_digits
 
 if TYPE_CHECKING:
-    from verifier.pool import Pool
+    from verifier.verdict import Judges
 
 
 def measure_generality(
-    pool: "Pool", accepted: Iterable[Mapping[str, Any]], trials: int
+    pool: "Judges", accepted: Iterable[Mapping[str, Any]], trials: int
 ) -> list[float | None]:
     """For each accepted pair, the share of up to `trials` variants that it passes too; None if there are none.
 

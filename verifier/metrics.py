@@ -17,7 +17,7 @@ class Metrics:
     A Prometheus node exporter picks such a file up from its textfile folder.
     """
 
-    def __init__(self, path: files.Path | None, facts: Mapping[str, str]):
+    def __init__(self, path: files.Path | None, facts: Mapping[str, object]):
         self._path, self._facts = path, dict(facts)
         self._start = time.monotonic()
         self._written = float("-inf")

@@ -33,6 +33,8 @@ SUFFIX = ".tfrecord"
 
 Records = Iterator[dict[str, Any]]
 Judge = Callable[[Iterable[Mapping[str, Any]]], Iterator[Verdict]]
+# A shard's attempts, and what to call with every verdict; the records of its verdicts, and the shard's counters.
+JudgeShard = Callable[[list[dict[str, Any]], Callable[[], None]], tuple[list[dict[str, Any]], dict[str, int]]]
 
 
 class BadShards(UserError):
@@ -165,9 +167,28 @@ def find_work(attempts: files.Path, verdicts: files.Path) -> Work:
     return LedgerWork(attempts, verdicts) if has_ledger else FolderWork(attempts, verdicts)
 
 
+def counting(judge: Judge) -> JudgeShard:
+    """Judges shards with `judge`; each record says how many attempts of its shard were the same as it."""
+
+    def judge_shard(
+        attempts: list[dict[str, Any]], beat: Callable[[], None]
+    ) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        repeats = Counter((attempt["puzzle"], attempt["solution"]) for attempt in attempts)
+        records, outcomes = [], Counter[str]()
+        for attempt, verdict in zip(attempts, judge(attempts), strict=True):
+            record = verdict.as_record(attempt)
+            record["count"] = repeats[attempt["puzzle"], attempt["solution"]]
+            records.append(record)
+            outcomes[verdict.outcome] += 1
+            beat()
+        return records, {name: outcomes[name] for name in ("accepted", "infrastructure")}
+
+    return judge_shard
+
+
 def serve(
     work: Work,
-    judge: Judge,
+    judge: JudgeShard,
     metrics: Metrics,
     *,
     facts: Mapping[str, float],
@@ -214,26 +235,20 @@ def serve(
 
 
 def _judge_shard(
-    work: Work, shard: str, judge: Judge, metrics: Metrics, prolong: Callable[[], bool], claim_s: float
+    work: Work, shard: str, judge: JudgeShard, metrics: Metrics, prolong: Callable[[], bool], claim_s: float
 ) -> None:
-    attempts = list(work.read(shard))
-    records: list[dict[str, Any]] = []
-    outcomes: Counter[str] = Counter()
-    repeats = Counter((attempt["puzzle"], attempt["solution"]) for attempt in attempts)
     prolonged = time.monotonic()
-    for attempt, verdict in zip(attempts, judge(attempts), strict=True):
-        record = verdict.as_record(attempt)
-        record["count"] = repeats[attempt["puzzle"], attempt["solution"]]
-        records.append(record)
-        outcomes[verdict.outcome] += 1
+
+    def beat() -> None:
+        nonlocal prolonged
         if time.monotonic() - prolonged > claim_s / 3:
             prolonged = time.monotonic()
             prolong()  # if that fails, the commit will too
             metrics.write()
-    if work.commit(
-        shard, records, {"accepted": outcomes["accepted"], "infrastructure": outcomes["infrastructure"]}
-    ):
-        metrics.outcomes.update(outcomes)
+
+    records, counters = judge(list(work.read(shard)), beat)
+    if work.commit(shard, records, counters):
+        metrics.outcomes.update(record["outcome"] for record in records)
         metrics.counters["shards"] += 1
     else:
         metrics.counters["shards_lost_to_others"] += 1

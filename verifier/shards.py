@@ -151,6 +151,10 @@ class Ledger:
                     raise _Superseded
         except _Superseded:
             return False
+        except FileNotFoundError:
+            if self._is_committed(i):  # by another; and the ledger was completed, and swept, while we wrote
+                return False
+            raise
         entry = {"rows": info.rows, "bytes": info.bytes, "sha256": info.sha256, "counters": counters}
         atomic_write(self._entry_path(i), _json(entry))
         self._claims.forget(self._name(i))

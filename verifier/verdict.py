@@ -1,8 +1,8 @@
 """What judging one attempt gave, and the limits it was judged under."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE, VERSION
@@ -118,6 +118,13 @@ class PuzzleReport:
     def as_record(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row's own fields and the report's."""
         return dict(row) | {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+class Judges(Protocol):
+    """What judges attempts: a Pool, or something around one."""
+
+    def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+        """One verdict for each item, in order."""
 
 
 def infrastructure(detail: str, isolation: str = "") -> Verdict:

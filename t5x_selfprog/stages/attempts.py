@@ -1,18 +1,11 @@
-"""Sampling solutions and judging them: what stages 3 and 4 and the evaluation have in common.
-
-Both work from ledger to ledger, shard by shard; judging follows the sampling of the same attempts while it
-runs, on the host's own cores, so that the accelerator never waits for a verdict.
-"""
+"""Sampling solutions, shard by shard into a ledger: what stage 3 and the evaluation have in common."""
 
 import collections
-import contextlib
 import dataclasses
-import functools
 import itertools
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,17 +24,12 @@ from t5x_selfprog.puzzles.prompts import (
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
-from t5x_selfprog.telemetry.shards import JUDGE, JudgingMeter, SamplingMeter
-from t5x_selfprog.telemetry.watchdog import MAIN
-from verifier import Limits, Pool, Verdict
-from verifier.certify import judge_and_certify
+from t5x_selfprog.telemetry.shards import SamplingMeter
+from verifier import Limits, Pool
 from verifier.errors import UserError
-from verifier.generality import measure_generality
-from verifier.records import ATTEMPT, VERDICT
+from verifier.records import ATTEMPT
 
-POLL_S = 0.2
 NAMED = 5  # puzzles that a message lists
-COUNTED = ("accepted", "unstable", "infrastructure")  # outcomes, in the ledger of verdicts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,94 +189,3 @@ def _sample_in_rounds(
             collections.deque(candidates(), maxlen=0)  # sampling is everybody's, judging is not
         accepted = hosts.agree(accepted)
     return [record for found in records for record in found]
-
-
-def judge_attempts(
-    context: Context,
-    attempts_path: str,
-    path: str,
-    *,
-    limits: Limits,
-    generality_trials: int = 0,
-    certify_seed: int | None = None,
-    writer_alive: Callable[[], bool] = lambda: True,
-) -> None:
-    """Judges the attempts in one ledger into another, following it shard by shard as it grows: this host's shards.
-
-    The ledger is complete after `finish_verdicts`, which may not run in a thread beside device work.
-
-    With `generality_trials`, every accepted solution runs again on that many resampled arguments of its puzzle,
-    and the share that passes is stored as `generality` (absent where there is nothing to resample). With
-    `certify_seed`, it runs again under that hash seed, and is `unstable` if it does not pass.
-    """
-    ledger = context.ledger(path, "verdicts", VERDICT)
-    mine = [shard for shard in ledger.pending() if hosts.is_mine(shard)]
-    if mine:
-        source = context.ledger(attempts_path, "solutions", ATTEMPT)
-        with contextlib.ExitStack() as pools:
-            pool = pools.enter_context(context.pool(limits, track=JUDGE))
-            judge: Callable[[list[dict[str, Any]]], Iterator[Verdict]] = pool.judge
-            if certify_seed is not None:
-                exact = dataclasses.replace(limits, tiers=None)
-                other = pools.enter_context(context.pool(exact, certify_seed, track=JUDGE))
-                judge = functools.partial(judge_and_certify, pool=pool, other=other)
-            for shard in source.follow(POLL_S, writer_alive):
-                if shard not in mine:
-                    continue
-                with recorder.current().track(JUDGE, path):
-                    records = list(source.read(shard))
-                    meter = JudgingMeter(source, ledger, shard, len(records))
-                    # The pool judges the same text at the same puzzle once; every attempt keeps its verdict: so n, c.
-                    verdicts = meter.follow(judge(records))
-                    judged = [v.as_record(r) for r, v in zip(records, verdicts, strict=True)]
-                    if generality_trials:
-                        _measure_generality(pool, judged, generality_trials)
-                    ledger.commit(
-                        shard,
-                        judged,
-                        distinct=len({(record["puzzle"], record["solution"]) for record in records}),
-                        **{name: sum(record["outcome"] == name for record in judged) for name in COUNTED},
-                    )
-                    meter.committed(judged)
-
-
-def finish_verdicts(context: Context, path: str) -> None:
-    """Completes a ledger of verdicts once all hosts have judged their shards. Collective."""
-    context.finish(context.ledger(path, "verdicts", VERDICT))
-
-
-def _measure_generality(pool: Pool, judged: list[dict[str, Any]], trials: int) -> None:
-    """Adds `generality` to the accepted verdicts."""
-    accepted = [record for record in judged if record["outcome"] == "accepted"]
-    for record, share in zip(accepted, measure_generality(pool, accepted, trials), strict=True):
-        record["generality"] = share
-
-
-def overlapped(sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None], path: str) -> None:
-    """Runs `sample` here and `judge` in a thread beside it; what either raises is raised here.
-
-    `path`: what is sampled goes there; how long judging goes on after the last of it is recorded under that name.
-    """
-    watch, began = recorder.current(), time.monotonic()
-    sampling = threading.Event()
-    sampling.set()
-    raised: list[BaseException] = []
-
-    def follow() -> None:
-        try:
-            judge(sampling.is_set)
-        except BaseException as error:  # handed to the caller below
-            raised.append(error)
-
-    thread = threading.Thread(target=follow, name="judge")
-    thread.start()
-    try:
-        sample()
-    finally:
-        sampling.clear()
-        sampled = time.monotonic()
-        with watch.part("verdicts"), watch.track(MAIN, waits=True):
-            thread.join()
-        watch.waited(path, sampled - began, time.monotonic() - sampled)
-    if raised:
-        raise raised[0]

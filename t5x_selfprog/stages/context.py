@@ -43,6 +43,8 @@ class Experiment:
       writer: who writes puzzles: the "newest" model (the paper's way), or the "base" in every iteration.
       shards: how many shards every stage writes; fixed for a run, whatever the number of hosts.
       workers: verifier processes on this host; None is one a core.
+      judges: "hosts" judge what the run samples, and so do members of a fleet where there are some (`python -m verifier
+        follow RUN`, on any machine that sees the run's folder); "fleet" leaves it all to those.
       watchdog: when to say that the run is stuck.
       profile: which steps to trace.
     """
@@ -57,6 +59,7 @@ class Experiment:
     seed: int = 0
     shards: int = 4
     workers: int | None = None
+    judges: Literal["hosts", "fleet"] = "hosts"
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     watchdog: Watchdog = Watchdog()
     profile: Profile = Profile()

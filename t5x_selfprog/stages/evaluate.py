@@ -20,11 +20,13 @@ from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.source import lenient_python, short_hash
 from t5x_selfprog.sampling.sampler import SamplingConfig
-from t5x_selfprog.stages.attempts import finish_verdicts, judge_attempts, overlapped, sample_attempts
+from t5x_selfprog.stages.attempts import sample_attempts
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts, overlapped
 from t5x_selfprog.telemetry import recorder
 from verifier import Limits, files, parse_puzzle
 from verifier.shards import Ledger
+from verifier.terms import Terms
 
 
 @gin.configurable(module="evaluate")
@@ -82,7 +84,7 @@ def run(
     overlapped(
         sample,
         lambda alive: judge_attempts(
-            context, attempts_path, verdicts_path, limits=limits, writer_alive=alive
+            context, attempts_path, verdicts_path, terms=Terms(limits), writer_alive=alive
         ),
         attempts_path,
     )

@@ -9,9 +9,10 @@ Left out: choosing among what was accepted (stage 5).
 from collections.abc import Callable
 
 import gin
-from t5x_selfprog.stages.attempts import finish_verdicts, judge_attempts
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
 from verifier import Limits
+from verifier.terms import Terms
 
 
 @gin.configurable(module="judge_solutions")
@@ -32,9 +33,7 @@ def run(
         context,
         context.run.stage(iteration, "solutions"),
         context.run.stage(iteration, "verdicts"),
-        limits=limits,
-        generality_trials=generality_trials,
-        certify_seed=certify_seed,
+        terms=Terms(limits, generality_trials, certify_seed),
         writer_alive=writer_alive,
     )
 

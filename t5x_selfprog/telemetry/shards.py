@@ -5,16 +5,14 @@ verdicts keep up.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
 
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
 from verifier.shards import Ledger
-
-T = TypeVar("T")
 
 JUDGE = "judge"  # the track of the thread that judges
 EVERY_S = 10.0  # a shard takes minutes: the queue is recorded as it shrinks, too
@@ -67,15 +65,15 @@ class JudgingMeter:
     def __init__(self, source: Ledger, ledger: Ledger, shard: int, attempts: int):
         self._source, self._ledger, self._shard, self._attempts = source, ledger, shard, attempts
         self._began = self._told = time.monotonic()
+        self._number = 0
 
-    def follow(self, verdicts: Iterable[T]) -> Iterator[T]:
-        """The same verdicts; now and then the queue is recorded between two of them."""
-        watch = recorder.current()
-        for number, verdict in enumerate(verdicts, start=1):
-            if time.monotonic() - self._told > EVERY_S:
-                self._told = time.monotonic()
-                watch.record("queue", self._ledger.path, self._shard, self._queue(self._attempts - number))
-            yield verdict
+    def verdict(self) -> None:
+        """At each verdict, those of second looks too; now and then the queue is recorded."""
+        self._number += 1
+        if time.monotonic() - self._told > EVERY_S:
+            self._told = time.monotonic()
+            in_pool = max(0, self._attempts - self._number)
+            recorder.current().record("queue", self._ledger.path, self._shard, self._queue(in_pool))
 
     def committed(self, judged: Sequence[Mapping[str, Any]]) -> None:
         """After the shard's commit."""

@@ -2,18 +2,24 @@
 
 import contextlib
 import itertools
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import Completion, SamplingConfig
-from t5x_selfprog.stages.attempts import Allocation, finish_verdicts, judge_attempts, sample_attempts
+from t5x_selfprog.stages.attempts import Allocation, sample_attempts
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
 from verifier import Limits, Pool
 from verifier.errors import UserError
-from verifier.records import ATTEMPT
-from verifier.shards import Ledger
+from verifier.fleet import follow
+from verifier.metrics import Metrics
+from verifier.records import ATTEMPT, VERDICT
+from verifier.shards import Ledger, LedgerIncomplete
+from verifier.terms import Terms
 
 LIMITS = Limits(cpu_s=1.0)
 EASY = "def f(x: int, a=3):\n    return x > a"
@@ -49,6 +55,8 @@ class OneShard:
     """What the stages ask of a context."""
 
     pending, commit, finish = Context.pending, Context.commit, Context.finish
+
+    experiment = SimpleNamespace(judges="hosts")
 
     def __init__(self):
         self.writer = Writer()
@@ -111,7 +119,7 @@ def test_rounds_cover_all_attempts_once():
 
 def test_equal_attempts_are_judged_once_and_all_keep_the_verdict(tmp_path):
     context, attempts, _ = sample(tmp_path / "3")
-    judge_attempts(context, str(tmp_path / "3"), str(tmp_path / "4"), limits=LIMITS)
+    judge_attempts(context, str(tmp_path / "3"), str(tmp_path / "4"), terms=Terms(LIMITS))
     finish_verdicts(context, str(tmp_path / "4"))
     ledger = Ledger.open(str(tmp_path / "4"))
     verdicts = list(ledger)
@@ -136,8 +144,61 @@ def test_what_depends_on_the_hash_seed_is_not_certified(tmp_path):
     context = OneShard()
     context.ledger(str(tmp_path / "3"), "solutions", ATTEMPT).commit(0, attempts)
     judge_attempts(
-        context, str(tmp_path / "3"), str(tmp_path / "4"), limits=LIMITS, generality_trials=2, certify_seed=1
+        context,
+        str(tmp_path / "3"),
+        str(tmp_path / "4"),
+        terms=Terms(LIMITS, generality_trials=2, certify_seed=1),
     )
     ledger = Ledger.open(str(tmp_path / "4"))
     assert [verdict["outcome"] for verdict in ledger] == ["unstable", "accepted"]
     assert ledger.counters()["unstable"] == ledger.counters()["accepted"] == 1
+
+
+def test_what_is_left_to_a_fleet_is_judged_by_it_alike(tmp_path):
+    ours, _, _ = sample(tmp_path / "ours" / "3")
+    judge_attempts(ours, str(tmp_path / "ours" / "3"), str(tmp_path / "ours" / "4"), terms=Terms(LIMITS))
+    context, _, _ = sample(tmp_path / "run" / "3")
+    context.experiment = SimpleNamespace(judges="fleet")
+    thread = threading.Thread(
+        target=judge_attempts,
+        args=(context, str(tmp_path / "run" / "3"), str(tmp_path / "run" / "4")),
+        kwargs={"terms": Terms(LIMITS)},
+    )
+    thread.start()
+    thread.join(1.0)
+    assert thread.is_alive() and Ledger.open(tmp_path / "run" / "4").pending() == [0]
+    follow(
+        tmp_path / "run", lambda limits, seed: Pool(1, limits, hash_seed=seed), Metrics(None, {}), once=True
+    )
+    thread.join(30.0)
+    assert not thread.is_alive()
+    finish_verdicts(context, str(tmp_path / "run" / "4"))
+    mine, theirs = (
+        [
+            {k: v for k, v in row.items() if k not in ("cpu_s", "peak_mb")}
+            for row in Ledger.open(folder / "4").read(0)
+        ]
+        for folder in (tmp_path / "ours", tmp_path / "run")
+    )
+    assert mine == theirs
+
+
+def test_the_shard_of_a_host_that_died_is_judged_once_its_claim_ran_out(tmp_path):
+    context, _, _ = sample(tmp_path / "3")
+    dead = context.ledger(str(tmp_path / "4"), "verdicts", VERDICT)
+    assert dead.claim(0, "run-host-7", 2.0)
+    began = time.monotonic()
+    judge_attempts(context, str(tmp_path / "3"), str(tmp_path / "4"), terms=Terms(LIMITS))
+    assert time.monotonic() - began > 1.0 and not dead.pending()
+    # A host that comes back takes up its own at once.
+    again, _, _ = sample(tmp_path / "again" / "3")
+    assert again.ledger(str(tmp_path / "again" / "4"), "verdicts", VERDICT).claim(0, "run-host-0", 600.0)
+    judge_attempts(again, str(tmp_path / "again" / "3"), str(tmp_path / "again" / "4"), terms=Terms(LIMITS))
+
+
+def test_attempts_that_will_not_come_are_not_waited_for(tmp_path):
+    context = OneShard()
+    with pytest.raises(LedgerIncomplete, match=r"shards \[0\] will not come"):
+        judge_attempts(
+            context, str(tmp_path / "3"), str(tmp_path / "4"), terms=Terms(LIMITS), writer_alive=lambda: False
+        )

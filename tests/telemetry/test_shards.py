@@ -10,7 +10,8 @@ import pytest
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.sampler import Request, Sampler
-from t5x_selfprog.stages.attempts import judge_attempts, overlapped, sample_attempts
+from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.judging import judge_attempts, overlapped
 from t5x_selfprog.telemetry import goodput, recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.shards import SamplingMeter
@@ -20,6 +21,7 @@ from tests.sampling.byte_model import ByteTokenizer, random_params, tiny_config
 from tests.stages.test_attempts import EASY, HARD, LIMITS, OneShard
 from tests.telemetry.events import scalars
 from verifier.shards import Ledger
+from verifier.terms import Terms
 
 SHARDS = 3
 
@@ -55,7 +57,7 @@ def sample_and_judge(root, before_judging=0.0):
 
     def judge(alive):
         time.sleep(before_judging)
-        judge_attempts(context, attempts, verdicts, limits=LIMITS, writer_alive=alive)
+        judge_attempts(context, attempts, verdicts, terms=Terms(LIMITS), writer_alive=alive)
 
     with observed(root) as watch:
         overlapped(sample, judge, attempts)
