@@ -360,6 +360,11 @@ COMMANDS = (
                 "of the whole slice, to simulate (%(default)s)",
                 {"type": float, "default": 0.0, "metavar": "R"},
             ),
+            Option(
+                "--fleet",
+                "verifiers beside the run, to simulate: machines x cores, as 8x30 (scripts/tpu/fleet)",
+                {"metavar": "NxC", "default": ""},
+            ),
             Option("--pilot", "a finished run whose yields to assume", {"metavar": "RUN"}),
             Option("--save", "write the plan here, as JSON", {"metavar": "F"}),
             Option("--saved", "a plan of one slice, to be compared", {"metavar": "F"}),

@@ -32,6 +32,22 @@ def test_too_few_cores_make_judging_the_pace():
     assert simulate([Stage("solve", 1000.0, 40_000.0, 80)], less).goodput < 0.95
 
 
+def test_a_fleet_takes_what_hosts_cannot_do_in_time_and_outlives_a_preemption():
+    slow = dataclasses.replace(STEADY, hosts=1, cores_per_host=1)
+    beside = dataclasses.replace(slow, members=4, cores_per_member=10)
+    stage = Stage("solve", 1000.0, 10_000.0, 8)  # a shard every 125 s takes the host 1250 s, a member 125 s
+    assert simulate([stage], slow).waiting_s == pytest.approx(125 + 8 * 1250 - 1000)
+    assert simulate([stage], beside).waiting_s == pytest.approx(125)
+    # The slice goes at the end of sampling, for longer than a member needs for the last shard.
+    spot = dataclasses.replace(beside, preemptions_per_hour=0.5, restart_s=5000.0)
+    for seed in range(200):
+        found = simulate([stage], spot, seed)
+        if found.preemptions == 1 and found.lost_s == 0:
+            assert found.waiting_s < 125 and found.total_s == pytest.approx(1000 + found.waiting_s + 5000)
+            return
+    raise AssertionError("no seed took the slice away after the last shard")
+
+
 def test_a_preemption_costs_the_restart_and_what_was_not_kept():
     spot = dataclasses.replace(STEADY, preemptions_per_hour=2.0, restart_s=300.0)
     runs = [simulate([Stage("train", 36_000.0, 0.0, 100)], spot, seed) for seed in range(40)]

@@ -21,7 +21,7 @@ from t5x_selfprog import gin_files
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import against, estimate, programs, simulate, slices, workload
+from t5x_selfprog.plan import against, estimate, programs, simulated, slices, workload
 from t5x_selfprog.plan.estimate import StepTime
 from t5x_selfprog.plan.programs import Program, SamplingPrograms
 from t5x_selfprog.plan.slices import GIB, Slice
@@ -120,7 +120,8 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         )
     plan["run"] = run_cost(plan, wanted, work, yields)
     if args.simulate:
-        plan["simulated"] = simulated(plan, wanted, args.preemptions_per_hour)
+        cluster = simulated.cluster(wanted, args.preemptions_per_hour, args.fleet)
+        plan["simulated"] = simulated.simulated(plan, cluster, workload.bound("Experiment.shards", 4))
     return plan
 
 
@@ -304,25 +305,6 @@ def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields
     }
 
 
-def simulated(
-    plan: dict[str, Any], wanted: Slice, preemptions_per_hour: float, runs: int = 20
-) -> dict[str, Any]:
-    """The mean of `runs` simulated runs, and the cores with which chips need not wait for verdicts."""
-    stages = simulate.stages_of(plan, workload.bound("Experiment.shards", 4))
-    cluster = simulate.Cluster(wanted.hosts, wanted.cores_per_host, preemptions_per_hour)
-    found = [simulate.simulate(stages, cluster, seed) for seed in range(runs)]
-    mean = {
-        name: sum(getattr(outcome, name) for outcome in found) / runs
-        for name in ("total_s", "busy_s", "waiting_s", "lost_s", "away_s", "preemptions", "goodput")
-    }
-    return mean | {
-        "chip_hours": mean["total_s"] / 3600 * wanted.chips,
-        "preemptions_per_hour": preemptions_per_hour,
-        "cores_a_host_needed": simulate.cores_needed(stages, cluster),
-        "cores_a_host": wanted.cores_per_host,
-    }
-
-
 def describe(plan: dict[str, Any]) -> str:
     """The plan of one slice as lines for people."""
     hbm = plan["hbm_gib"]
@@ -372,7 +354,9 @@ def describe(plan: dict[str, Any]) -> str:
             f"{s['waiting_s'] / s['total_s']:.1%}, work done again {s['lost_s'] / s['total_s']:.1%}, away "
             f"{s['away_s'] / s['total_s']:.1%} ({s['preemptions']:.1f} preemptions); "
             f"{s['cores_a_host_needed']:,} of a host's {s['cores_a_host']} cores keep its chips busy"
+            f"{simulated.fleet_words(s)}"
         )
+        lines.append(f"  growth   {simulated.growth_words(s)}")
     return "\n".join(lines)
 
 

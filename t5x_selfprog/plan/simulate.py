@@ -2,9 +2,10 @@
 
 What a plan's averages cannot say: how long chips wait for verdicts, what a preemption costs, where more chips stop
 paying. The unit is a shard. Sampling makes shards one after another, all chips together, at the pace of the slowest
-host; host h judges shards h, h + hosts, ... on its own cores, in order; a stage ends when its last shard is judged. A
-preemption (of any host: the slice goes as a whole) loses the shard being sampled and those being judged, or the
-training steps since the last checkpoint, and then `restart_s` pass. The same seed gives the same run.
+host; whichever machine is free first, a host or a member of the fleet, takes the next shard and judges it on its own
+cores; a stage ends when its last shard is judged. A preemption (of any host: the slice goes as a whole) loses the shard
+being sampled and those that its hosts are judging, or the training steps since the last checkpoint; then `restart_s`
+pass. The fleet goes on. The same seed gives the same run.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ LEAST_BUSY = 0.95  # of the time that chips sample: what "keep up" means
 class Cluster:
     """Attributes:
     hosts, cores_per_host: cores that judge, on each host.
+    members, cores_per_member: of a fleet beside them, machines without accelerators.
     preemptions_per_hour: of the whole slice.
     restart_s: from a preemption to the first step after it: queue, start, compile, restore.
     straggling: standard deviation of the logarithm of a host's pace; the slowest of them sets everybody's.
@@ -29,6 +31,13 @@ class Cluster:
     preemptions_per_hour: float = 0.0
     restart_s: float = 600.0
     straggling: float = 0.02
+    members: int = 0
+    cores_per_member: int = 0
+
+    @property
+    def judges(self) -> list[int]:
+        """The cores of each machine that judges, hosts first."""
+        return [self.cores_per_host] * self.hosts + [self.cores_per_member] * self.members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,47 +91,57 @@ def simulate(stages: list[Stage], cluster: Cluster, seed: int = 0) -> Outcome:
         return back
 
     for stage in stages:
-        part_s = stage.device_s / stage.parts
-        judged_s = stage.judging_core_s / stage.parts / cluster.cores_per_host
-        free = [clock] * cluster.hosts  # when each host's cores are free
-        pending: list[tuple[float, float, int]] = []  # (begins, ends, host) of judging under way
+        part_s, shard_core_s = stage.device_s / stage.parts, stage.judging_core_s / stage.parts
+        judging = _Judging(cluster, shard_core_s, clock)
         part = 0
         while part < stage.parts:
             took = part_s * _slowest(rng, cluster)
             if clock + took > following:  # the slice goes while this part is made
                 outcome.lost_s += max(0.0, following - clock)
                 at, clock = following, go_away(max(clock, following))
-                _interrupt(pending, free, at, clock, judged_s)
+                judging.interrupt(at, clock)
                 continue
             clock += took
             outcome.busy_s += took
-            if judged_s:
-                host = part % cluster.hosts
-                begins = max(clock, free[host])
-                free[host] = begins + judged_s
-                pending.append((begins, free[host], host))
+            if shard_core_s:
+                judging.add(clock)
             part += 1
-        ends = max((end for _, end, _ in pending), default=clock)
-        while ends > following:
+        while (ends := judging.ends()) > following:
             outcome.waiting_s += max(0.0, following - clock)
             at, clock = following, go_away(max(clock, following))
-            _interrupt(pending, free, at, clock, judged_s)
-            ends = max((end for _, end, _ in pending), default=clock)
+            judging.interrupt(at, clock)
         outcome.waiting_s += max(0.0, ends - clock)
         clock = max(clock, ends)
     return outcome
 
 
-def _interrupt(
-    pending: list[tuple[float, float, int]], free: list[float], at: float, back: float, judged_s: float
-) -> None:
-    """Judging that was not done at `at` begins again at `back`, on the same host, in order."""
-    undone = sorted((begins, host) for begins, end, host in pending if end > at)
-    pending[:] = [entry for entry in pending if entry[1] <= at]
-    free[:] = [back] * len(free)
-    for _, host in undone:
-        pending.append((free[host], free[host] + judged_s, host))
-        free[host] += judged_s
+class _Judging:
+    """The shards of one stage, each on the machine that would be done with it first."""
+
+    def __init__(self, cluster: Cluster, core_s: float, clock: float):
+        self._seconds = [core_s / cores for cores in cluster.judges]
+        self._hosts = cluster.hosts
+        self._free = [clock] * len(self._seconds)  # when each machine is
+        self._pending: list[tuple[float, float, int]] = []  # (begins, ends, machine)
+
+    def add(self, sampled: float) -> None:
+        """A shard that was sampled at that time."""
+        machine = min(range(len(self._free)), key=lambda m: max(self._free[m], sampled) + self._seconds[m])
+        begins = max(self._free[machine], sampled)
+        self._free[machine] = begins + self._seconds[machine]
+        self._pending.append((begins, self._free[machine], machine))
+
+    def ends(self) -> float:
+        """When the last of them is judged; 0 if there is none."""
+        return max((end for _, end, _ in self._pending), default=0.0)
+
+    def interrupt(self, at: float, back: float) -> None:
+        """The hosts are away from `at` to `back`: what they had not done goes to whoever would be done first."""
+        undone = sorted(entry for entry in self._pending if entry[1] > at and entry[2] < self._hosts)
+        self._pending = [entry for entry in self._pending if entry[1] <= at or entry[2] >= self._hosts]
+        self._free[: self._hosts] = [back] * self._hosts
+        for begins, _, _ in undone:
+            self.add(max(begins, at))
 
 
 def _next_preemption(rng: random.Random, cluster: Cluster, after: float) -> float:
@@ -163,28 +182,3 @@ def _least(holds: Callable[[int], bool], most: int) -> int:
         else:
             low = middle + 1
     return low
-
-
-def stages_of(plan: dict, shards: int, checkpoints: int = 50) -> list[Stage]:
-    """The stages of a planned run, all iterations together."""
-    hours = plan["run"]["slice_hours"]
-    core_s = plan["run"]["verifier_core_hours"] * 3600
-    sampled = {"3 sample solutions": 0.0, "7 evaluate": 0.0}
-    work, iterations = plan["workload"], plan["workload"]["iterations"]
-    attempts = {
-        "3 sample solutions": iterations * work["solution_attempts"],
-        "7 evaluate": work["evaluations"] * work["eval_attempts"],
-    }
-    total = sum(attempts.values()) or 1.0
-    for name in sampled:
-        sampled[name] = core_s * attempts[name] / total
-    parts = {
-        "1 sample puzzles": shards * iterations,
-        "3 sample solutions": shards * iterations,
-        "6 fine-tune": checkpoints * iterations,
-        "7 evaluate": shards * work["evaluations"],
-    }
-    return [
-        Stage(name, value * 3600, sampled.get(name, 0.0), max(1, parts[name]))
-        for name, value in hours.items()
-    ]

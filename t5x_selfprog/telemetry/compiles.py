@@ -109,6 +109,10 @@ class Compiles:
         now = time.monotonic()
         return [(work[0][0], now - work[0][1]) for work in list(self._working.values()) if work]
 
+    def idle(self) -> None:
+        """This thread does something else: what it began to trace and never ended has failed."""
+        self._working.get(threading.get_ident(), []).clear()
+
     def _begun(self, event: str, value: float, **about: Any) -> None:
         fun_name = str(about.get("fun_name", ""))
         if event in _WORK:

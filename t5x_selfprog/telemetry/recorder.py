@@ -145,6 +145,7 @@ class RunRecorder(Recorder):
 
     def beat(self, what: str, number: int | None = None, track: str = MAIN) -> None:
         self._watch.beat(track, what, number)
+        self.compiles.idle()
         if track == MAIN and time.monotonic() - self._written > self._every_s:
             self.flush()
 

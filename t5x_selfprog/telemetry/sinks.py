@@ -1,7 +1,8 @@
 """Where numbers go: files of JSON lines (for programs) and TensorBoard events (for people), local or remote.
 
 Object stores cannot append. There, what was written is kept in memory and the whole file is replaced now and then, and
-at the end; a kill loses at most `EVERY_S` seconds of numbers.
+at the end; a kill loses at most `EVERY_S` seconds of numbers. A store that is not to be reached then is said once for
+every file, and tried again the next time: numbers end no run.
 """
 
 import io
@@ -9,11 +10,13 @@ import itertools
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from verifier import files
+from verifier.remote_files import BucketUnreachable
 from verifier.tfrecord import write_frames
 
 EVERY_S = 60.0
@@ -32,7 +35,8 @@ class Growing:
         else:  # appended to, which `files` leaves out: a file of a long run is not written anew at every line
             os.makedirs(os.path.dirname(os.fspath(path)) or ".", exist_ok=True)
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
-        self._uploaded, self._changed = time.monotonic(), False
+        self._uploaded = time.monotonic()
+        self._changed = self._failed = False
 
     def append(self, data: bytes) -> None:
         self._file.write(data)  # one system call: two processes may write lines into one file
@@ -43,8 +47,15 @@ class Growing:
     def flush(self) -> None:
         if self._remote and self._changed:
             assert isinstance(self._file, io.BytesIO)
-            files.write_atomic(self._path, self._file.getvalue())
-            self._uploaded, self._changed = time.monotonic(), False
+            self._uploaded = time.monotonic()
+            try:
+                files.write_atomic(self._path, self._file.getvalue())
+            except BucketUnreachable as error:
+                if not self._failed:
+                    print(f"{error} The run goes on; its numbers are kept and tried again.", file=sys.stderr)
+                self._failed = True
+            else:
+                self._changed = self._failed = False
 
     def close(self) -> None:
         self.flush()

@@ -11,6 +11,7 @@ from t5x_selfprog.telemetry.sinks import Events, Lines, read_lines
 from t5x_selfprog.training.metrics import MetricsWriter
 from tests.telemetry.events import scalars
 from verifier import files
+from verifier.remote_files import BucketUnreachable
 
 
 @pytest.fixture(params=["local", "remote"])
@@ -55,6 +56,27 @@ def test_a_store_sees_lines_and_events_before_the_end(monkeypatch, tmp_path):
     assert [line["step"] for line in read_lines(f"{root}/metrics.jsonl")] == [0, 1]
     names = files.listdir(f"{root}/events")
     assert scalars(f"{root}/events", names) == {"loss": {0: 0.0, 1: 1.0}}
+
+
+def test_a_store_that_is_not_reached_ends_no_run_and_is_tried_again(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sinks, "EVERY_S", 0.0)
+    path, down = f"memory://{tmp_path.name}/metrics.jsonl", True
+    write = files.write_atomic
+
+    def unreliable(path, data):
+        if down:
+            raise BucketUnreachable(f"{path}: not reached.")
+        write(path, data)
+
+    monkeypatch.setattr(sinks.files, "write_atomic", unreliable)
+    lines = Lines(path)
+    for step in range(3):
+        lines.write({"step": step})
+    said = capsys.readouterr().err
+    assert said.count("metrics.jsonl: not reached. The run goes on") == 1 and not files.exists(path)
+    down = False
+    lines.close()
+    assert [line["step"] for line in read_lines(path)] == [0, 1, 2]
 
 
 def test_a_store_is_not_written_at_every_line(tmp_path):

@@ -108,6 +108,20 @@ def test_a_long_compilation_is_called_one(tmp_path):
     assert tracing.is_set() and not compiles().in_progress()
 
 
+def test_a_function_that_failed_to_trace_is_not_taken_for_compiling(tmp_path):
+    @jax.jit
+    def cannot_be_traced(x):
+        raise ValueError("no")
+
+    with observed(tmp_path):
+        with pytest.raises(ValueError, match="no"):
+            cannot_be_traced(jnp.zeros(3))
+        recorder.current().beat("step", 7)
+        assert not compiles().in_progress()
+        stand_still_here()
+    assert "is stuck" in told(tmp_path) and "is compiling" not in told(tmp_path)
+
+
 def test_zero_never_looks(tmp_path):
     watch = Watch(Watchdog(0), str(tmp_path), list)
     watch.start()
