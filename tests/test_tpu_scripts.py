@@ -1,0 +1,90 @@
+"""The scripts for slices and fleets, dry: what they would run, and what they refuse."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRIPTS = REPOSITORY / "scripts" / "tpu"
+# What each distribution that a fleet's machines install brings.
+BRINGS = {"gcsfs": {"gcsfs", "fsspec"}, "google-crc32c": {"google_crc32c"}, "protobuf": {"google"}}
+OPTIONAL = {"tqdm", "apache_beam"}  # a courtesy; another door
+
+
+def dry(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "DRY_RUN": "1",
+        "ZONE": "z1",
+        **variables,
+    }
+    return subprocess.run([SCRIPTS / script, *arguments], env=environment, capture_output=True, text=True)
+
+
+def commands(said: str) -> list[str]:
+    return [line[2:] for line in said.splitlines() if line.startswith("+ ")]
+
+
+def test_a_slice_from_its_creation_to_its_end():
+    slice_ = {"SLICE": "v5e_64", "RUN_DIR": "/runs/p3"}
+    created = commands(dry("create", "--spot", **slice_).stderr)
+    assert created[0].startswith("gcloud compute tpus queued-resources create selfprog --zone=z1")
+    assert "--accelerator-type=v5litepod-64" in created[0] and created[0].endswith("--spot")
+    (launched,) = commands(dry("launch", "--gin_file=p3_base", **slice_).stderr)
+    assert "--worker=all" in launched and "slices/v5e_64" in launched and "--hosts=auto" in launched
+    assert "archive" in commands(dry("setup").stderr)[0]
+    assert (
+        "tail" in commands(dry("logs", WORKER="3").stderr)[0]
+        and "--worker=3" in commands(dry("logs", WORKER="3").stderr)[0]
+    )
+    assert "delete selfprog --zone=z1 --force" in commands(dry("delete").stderr)[0]
+
+
+def test_a_fleet_stands_in_the_runs_bucket():
+    done = dry("fleet", "create", "--provisioning-model=SPOT", COUNT="3", RUN_DIR="gs://b/runs/p3")
+    assert done.returncode == 0
+    archive, upload, create = commands(done.stderr)
+    assert archive.endswith("HEAD verifier") and upload.endswith("gs://b/runs/p3.fleet/verifier.tar.gz")
+    assert "create selfprog-fleet-0 selfprog-fleet-1 selfprog-fleet-2 --zone=z1" in create
+    assert create.endswith("--provisioning-model=SPOT")
+    assert "python -m verifier follow 'gs://b/runs/p3' --require=seccomp" in done.stderr
+    assert "selfprog-fleet-0" in commands(dry("fleet", "delete").stderr)[0]
+
+
+def test_a_fleets_machines_install_what_the_verifier_imports():
+    said = dry("fleet", "create", RUN_DIR="gs://b/r").stderr
+    (line,) = re.findall(r"pip install -q (.*)", said)
+    installed = {re.split(r"[<>=]", name.strip("'"))[0] for name in line.split()}
+    assert installed == set(BRINGS)
+    imported = set()
+    for path in (REPOSITORY / "verifier").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"verifier", "__future__"} - OPTIONAL
+    assert foreign <= set().union(*BRINGS.values())
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "variables", "says"),
+    [
+        ("create", (), {"SLICE": "v9_1"}, "SLICE=v9_1: no such slice; there are: v4_128"),
+        ("launch", (), {"RUN_DIR": "/r", "SLICE": "v9_1"}, "no gin/slices/v9_1.gin"),
+        ("launch", (), {}, "RUN_DIR"),
+        ("fleet", ("create",), {"RUN_DIR": "/runs/p3"}, "share no disk with the run; give gs://"),
+        ("fleet", ("create",), {"RUN_DIR": "gs://b/r", "COUNT": "many"}, "COUNT=many: give a number"),
+        ("fleet", (), {}, "COUNT=8 ZONE="),
+    ],
+)
+def test_mistakes_are_named(script, arguments, variables, says):
+    done = dry(script, *arguments, **variables)
+    assert done.returncode != 0 and says in done.stderr + done.stdout
+    assert not commands(done.stderr)
