@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import jax
 import pytest
@@ -22,6 +23,8 @@ TINY = ModelConfig(256, 256, 64, 4, 4, 2, 16, 128)
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="no TPU compiler: pip install 't5x_selfprog[plan]'"
 )
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +198,37 @@ def test_a_saved_plan_is_compared_with_what_a_run_did(tmp_path, capsys):
     assert any("train, tokens/s/chip" in line and "0.50" in line for line in said)
     for half in (flags[:2], ["plan", "--slice=v5e_8", *flags[1:]], ["plan"]):
         assert main(half) == 2
-    assert "both, and no --slice" in capsys.readouterr().err
+    assert "--against=RUN or --simulate, and no --slice" in capsys.readouterr().err
+
+
+def test_a_saved_plan_is_simulated_anew_without_a_compiler(tmp_path, capsys):
+    saved = REPOSITORY / "results" / "plans" / "gpt_neo_2p7b.v5e_64.json"
+    flags = [
+        "plan",
+        f"--saved={saved}",
+        "--simulate",
+        "--preemptions_per_hour=0.1",
+        f"--save={tmp_path}/p.json",
+    ]
+
+    def simulated(*more: str) -> dict:
+        assert main([*flags, *more]) == 0
+        (plan,) = json.loads((tmp_path / "p.json").read_text())["plans"]
+        return plan["simulated"]
+
+    plenty, short, beside = (
+        simulated(),
+        simulated("--host_cores=2"),
+        simulated("--host_cores=2", "--fleet=8x30"),
+    )
+    assert short["waiting_s"] > 100 * plenty["waiting_s"] and beside["waiting_s"] < short["waiting_s"] / 20
+    assert plenty["cores_a_host_needed"] > 2 == short["cores_a_host"] and beside["fleet"] == [8, 30]
+    times = [step["total_s"] for step in plenty["growth"]]
+    assert times == sorted(times, reverse=True) and len(times) > 3
+    said = capsys.readouterr().out
+    assert "cores of a host judge" in said and "beside a fleet of 8 x 30" in said and "growth" in said
+    for bad, says in (("--fleet=8", "--fleet=8: give machines x cores"), ("--host_cores=113", "has 112")):
+        assert main([*flags, bad]) == 2 and says in capsys.readouterr().err
 
 
 @needs_libtpu

@@ -33,7 +33,7 @@ def compare(saved: str, run_dir: str) -> dict[str, Any]:
 
     Raises UserError for a file that holds no plan of one slice, or a run without metrics.
     """
-    plan, spent, lines = _plan(saved), *_run(run_dir)
+    plan, spent, lines = read_plan(saved), *_run(run_dir)
     rows: list[dict[str, Any]] = []
 
     def row(what: str, unit: str, planned: float, measured: float | None) -> None:
@@ -75,7 +75,8 @@ def describe(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _plan(path: str) -> dict[str, Any]:
+def read_plan(path: str) -> dict[str, Any]:
+    """The plan that --save wrote, of one slice that fits. Raises UserError for any other file."""
     try:
         plans = files.read_json(path)["plans"]
         (plan,) = [plan for plan in plans if "run" in plan]

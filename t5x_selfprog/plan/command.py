@@ -38,17 +38,20 @@ BYTES_A_TOKEN = 3.0  # of Python, in the vocabularies of code models
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
-    """Plans for --slice, or a comparison. Raises UserError where the flags ask for neither, or for half of one."""
+    """Plans for --slice, a comparison, or a saved plan simulated anew. Raises UserError for flags that ask for none."""
+    if args.saved and args.simulate and not (args.against or args.slice):
+        plan = against.read_plan(args.saved)
+        _simulate(plan, slices.named(plan["slice"]), args)
+        print(describe(plan))
+        return _result([plan], args)
     if args.saved or args.against:
         if not (args.saved and args.against) or args.slice:
-            raise UserError(
-                "plan: a comparison takes --saved=PLAN.json and --against=RUN, both, and no --slice."
-            )
+            raise UserError("plan: --saved=PLAN.json takes --against=RUN or --simulate, and no --slice.")
         compared = against.compare(args.saved, args.against)
         print(against.describe(compared))
         return compared
     if not args.slice:
-        raise UserError("plan: give --slice=v5e_64, say, or --slice=all; or --saved=PLAN.json --against=RUN.")
+        raise UserError("plan: give --slice=v5e_64, say, or --slice=all; or --saved=PLAN.json.")
     jax.config.update(
         "jax_platforms", "cpu"
     )  # the compiler is there, the chips are not: nobody should look for them
@@ -62,10 +65,19 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         print(describe(plans[-1]), flush=True)
     if len(plans) > 1:
         print(table(plans))
-    result = {"plans": plans, "yields": dataclasses.asdict(yields)}
+    return _result(plans, args, yields=dataclasses.asdict(yields))
+
+
+def _result(plans: list[dict[str, Any]], args: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    result = {"plans": plans, **more}
     if args.save:
         atomic_write(args.save, json.dumps(result, indent=1) + "\n")
     return result
+
+
+def _simulate(plan: dict[str, Any], wanted: Slice, args: argparse.Namespace) -> None:
+    found = simulated.cluster(wanted, args.preemptions_per_hour, args.fleet, args.host_cores)
+    plan["simulated"] = simulated.simulated(plan, found)
 
 
 def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
@@ -101,6 +113,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "programs": {name: _program(program) for name, program in compiled.items()},
         "fits": {name: _fits(program, wanted) for name, program in compiled.items()},
         "workload": dataclasses.asdict(work),
+        "shards": workload.bound("Experiment.shards", 4),
     }
     if not all(plan["fits"].values()):
         plan["ways_out"] = ways_out(plan, loop, samplers)
@@ -120,8 +133,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         )
     plan["run"] = run_cost(plan, wanted, work, yields)
     if args.simulate:
-        cluster = simulated.cluster(wanted, args.preemptions_per_hour, args.fleet)
-        plan["simulated"] = simulated.simulated(plan, cluster, workload.bound("Experiment.shards", 4))
+        _simulate(plan, wanted, args)
     return plan
 
 
@@ -353,7 +365,7 @@ def describe(plan: dict[str, Any]) -> str:
             f"  simulated {s['total_s'] / 3600:,.2f} h, goodput {s['goodput']:.1%}: waiting for verdicts "
             f"{s['waiting_s'] / s['total_s']:.1%}, work done again {s['lost_s'] / s['total_s']:.1%}, away "
             f"{s['away_s'] / s['total_s']:.1%} ({s['preemptions']:.1f} preemptions); "
-            f"{s['cores_a_host_needed']:,} of a host's {s['cores_a_host']} cores keep its chips busy"
+            f"{s['cores_a_host']} cores of a host judge, {s['cores_a_host_needed']:,} keep its chips busy"
             f"{simulated.fleet_words(s)}"
         )
         lines.append(f"  growth   {simulated.growth_words(s)}")

@@ -9,25 +9,30 @@ from t5x_selfprog.plan.slices import Slice
 from verifier.errors import UserError
 
 RUNS = 20
+PAPER_SHARDS = 64  # of runs/paper_*.gin; plans saved before they said it are of those
 WORTH = 1.5  # times as fast on twice the chips: below that, growth no longer pays
 
 
-def cluster(wanted: Slice, preemptions_per_hour: float, fleet: str) -> Cluster:
-    """The slice, and beside it a fleet such as "8x30": machines x cores. Raises UserError."""
+def cluster(wanted: Slice, preemptions_per_hour: float, fleet: str, host_cores: int | None) -> Cluster:
+    """The slice, and beside it a fleet such as "8x30": machines x cores. Raises UserError.
+
+    host_cores: of a host's cores, those that judge; None is all.
+    """
     members, cores = 0, 0
     if fleet:
         found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", fleet)
         if not found:
             raise UserError(f"--fleet={fleet}: give machines x cores, such as 8x30.")
         members, cores = int(found[1]), int(found[2])
-    return Cluster(
-        wanted.hosts, wanted.cores_per_host, preemptions_per_hour, members=members, cores_per_member=cores
-    )
+    host_cores = wanted.cores_per_host if host_cores is None else host_cores
+    if not 1 <= host_cores <= wanted.cores_per_host:
+        raise UserError(f"--host_cores={host_cores}: a host of {wanted.name} has {wanted.cores_per_host}.")
+    return Cluster(wanted.hosts, host_cores, preemptions_per_hour, members=members, cores_per_member=cores)
 
 
-def simulated(plan: dict[str, Any], cluster: Cluster, shards: int) -> dict[str, Any]:
+def simulated(plan: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     """The mean of RUNS simulated runs, the cores with which chips need not wait for verdicts, what growth brings."""
-    stages = stages_of(plan, shards)
+    stages = stages_of(plan)
     mean = _mean(stages, cluster)
     return mean | {
         "chip_hours": mean["total_s"] / 3600 * plan["chips"],
@@ -86,8 +91,9 @@ def _mean(stages: list[Stage], cluster: Cluster) -> dict[str, float]:
     return {name: sum(getattr(outcome, name) for outcome in found) / RUNS for name in names}
 
 
-def stages_of(plan: dict, shards: int, checkpoints: int = 50) -> list[Stage]:
+def stages_of(plan: dict, checkpoints: int = 50) -> list[Stage]:
     """The stages of a planned run, all iterations together."""
+    shards = plan.get("shards", PAPER_SHARDS)
     hours = plan["run"]["slice_hours"]
     core_s = plan["run"]["verifier_core_hours"] * 3600
     sampled = {"3 sample solutions": 0.0, "7 evaluate": 0.0}
