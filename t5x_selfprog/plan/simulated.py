@@ -58,9 +58,8 @@ def growth(stages: list[Stage], cluster: Cluster, most: int = 64) -> list[dict[s
             hosts=cluster.hosts * times,
             preemptions_per_hour=cluster.preemptions_per_hour * times,
         )
-        total_s = _mean([dataclasses.replace(s, device_s=s.device_s / times) for s in stages], larger)[
-            "total_s"
-        ]
+        shorter = [dataclasses.replace(stage, device_s=stage.device_s / times) for stage in stages]
+        total_s = _mean(shorter, larger)["total_s"]
         found.append({"times": times, "total_s": total_s})
         if len(found) > 1 and found[-2]["total_s"] < WORTH * total_s:
             break
@@ -69,9 +68,8 @@ def growth(stages: list[Stage], cluster: Cluster, most: int = 64) -> list[dict[s
 
 
 def growth_words(simulated: dict[str, Any]) -> str:
+    """Times in words, and where growth stops paying."""
     _, *more = simulated["growth"]
-    if not more:
-        return "not simulated"
     said = ", ".join(f"x{g['times']:.0f} in {g['total_s'] / 3600:,.2f} h" for g in more)
     last, before = more[-1], simulated["growth"][-2]
     if before["total_s"] >= WORTH * last["total_s"]:
@@ -81,6 +79,7 @@ def growth_words(simulated: dict[str, Any]) -> str:
 
 
 def fleet_words(simulated: dict[str, Any]) -> str:
+    """What stands beside the hosts; nothing where nothing does."""
     members, cores = simulated["fleet"]
     return f", beside a fleet of {members} x {cores}" if members else ""
 

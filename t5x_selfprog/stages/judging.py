@@ -6,6 +6,7 @@ nothing to do, or a fleet beside the run (`python -m verifier follow RUN`). The 
 """
 
 import contextlib
+import functools
 import sys
 import threading
 import time
@@ -50,6 +51,7 @@ def judge_attempts(
     poll_s = POLL_REMOTE_S if files.is_remote(path) else POLL_S
     # The same host, started again, takes its own claims up where it left them.
     owner, told = f"run-host-{hosts.index()}", time.monotonic()
+    make_pool = functools.partial(context.pool, track=JUDGE)
     with contextlib.ExitStack() as pools:
         judge: ShardJudge | None = None
         while pending := set(ledger.pending()):
@@ -60,7 +62,6 @@ def judge_attempts(
                 mine = next((shard for shard in ready if ledger.claim(shard, owner, CLAIM_S)), None)
             if mine is not None:
                 if judge is None:
-                    make_pool = lambda limits, seed: context.pool(limits, seed, track=JUDGE)  # noqa: E731
                     judge = pools.enter_context(ShardJudge(terms, make_pool))
                 _judge_shard(source, ledger, mine, judge, owner)
                 told = time.monotonic()
