@@ -26,6 +26,9 @@ T = TypeVar("T")
 def connect(spec: str) -> None:
     """Joins the other processes. Before anything touches a device.
 
+    A single process may do so too, as ADDRESS:PORT,1,0. On CPU devices it then sums across them in the order in which
+    several processes do (Gloo's), and ends in their bits; without, XLA takes the sums of four and more in another.
+
     Args:
       spec: "auto" where the machine says who takes part (Cloud TPU, SLURM, GKE), or ADDRESS:PORT,COUNT,INDEX.
 

@@ -44,8 +44,7 @@ def start(tmp_path_factory, user_environment) -> Start:
             }
             command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={config}", *flags]
             command += [f"--run_dir={run_dir}", "--quiet"]
-            if hosts > 1:
-                command.append(f"--hosts=127.0.0.1:{port},{hosts},{i}")
+            command.append(f"--hosts=127.0.0.1:{port},{hosts},{i}")  # one too: see hosts.connect
             if i == hosts - 1:
                 command += last
             log = open(run_dir.with_suffix(f".{i}.log"), "a")  # noqa: SIM115 (the process owns it)
