@@ -164,7 +164,7 @@ def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, 
     run = launch(run_dir, flags=("--gin.Experiment.judges='fleet'",))
     try:
         claimed = run_dir / "base" / "7_eval" / "verdicts"
-        while not list(claimed.glob("*.claim-*")) and run.poll() is None:
+        while not list(claimed.glob("part-*.claim-??????")) and run.poll() is None:
             time.sleep(0.02)
         members[0].kill()
         members.append(subprocess.Popen(member, env=user_environment))
