@@ -203,7 +203,7 @@ def test_a_member_that_is_told_to_go_gives_its_shard_back(tmp_path):
     verdicts = ledger(f"{path}/verdicts", VERDICT, "verdicts")
     Terms(Limits(cpu_s=20)).save(f"{path}/verdicts", f"{path}/attempts")
     with ended(start(tmp_path)) as member:
-        wait_for(lambda: (path / "verdicts" / "part-00000-of-00001.claim-000001").exists())
+        wait_for(lambda: (path / "verdicts" / "part-00000-of-00002.claim-000001").exists())
         assert not verdicts.claim(0, "me", 100)
         member.send_signal(signal.SIGTERM)
         assert member.wait(30) == 128 + signal.SIGTERM
