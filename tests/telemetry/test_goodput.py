@@ -45,7 +45,8 @@ def test_lives_add_up(tmp_path):
             time.sleep(0.1)
         walls.append(files.read_json(tmp_path / goodput.NAME)["wall_s"])
     found = files.read_json(tmp_path / goodput.NAME)
-    assert found["lives"] == 2 and found["parts"]["train"] >= 0.2 and walls[1] > walls[0] + 0.1
+    # milliseconds are rounded
+    assert found["lives"] == 2 and found["parts"]["train"] >= 0.2 and walls[1] >= walls[0] + 0.099
 
 
 def test_sampling_that_no_shard_holds_is_lost_to_the_next_life(tmp_path):
