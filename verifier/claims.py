@@ -13,9 +13,23 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from verifier import files
+
+
+def prolonging(prolong: Callable[[], object], ttl_s: float) -> Callable[[], None]:
+    """What a holder calls as often as it likes while at work: every third of `ttl_s`, it calls `prolong`."""
+    last = time.monotonic()
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last > ttl_s / 3:
+            last = time.monotonic()
+            prolong()
+
+    return beat
 
 
 class Claims:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from verifier import files
-from verifier.claims import Claims
+from verifier.claims import Claims, prolonging
 from verifier.errors import UserError
 from verifier.metrics import Metrics
 from verifier.records import ATTEMPT, VERDICT, RecordError, encode, read_tfrecord
@@ -237,16 +237,11 @@ def serve(
 def _judge_shard(
     work: Work, shard: str, judge: JudgeShard, metrics: Metrics, prolong: Callable[[], bool], claim_s: float
 ) -> None:
-    prolonged = time.monotonic()
+    def at_work() -> None:
+        prolong()  # if that fails, the commit will too
+        metrics.write()
 
-    def beat() -> None:
-        nonlocal prolonged
-        if time.monotonic() - prolonged > claim_s / 3:
-            prolonged = time.monotonic()
-            prolong()  # if that fails, the commit will too
-            metrics.write()
-
-    records, counters = judge(list(work.read(shard)), beat)
+    records, counters = judge(list(work.read(shard)), prolonging(at_work, claim_s))
     if work.commit(shard, records, counters):
         metrics.outcomes.update(record["outcome"] for record in records)
         metrics.counters["shards"] += 1

@@ -90,10 +90,6 @@ class ShardJudge:
     def __exit__(self, *exception: object) -> None:
         self._pools.close()
 
-    @property
-    def isolation(self) -> str:
-        return self._pool.isolation
-
     def __call__(
         self, attempts: Sequence[Mapping[str, Any]], beat: Callable[[], None] = lambda: None
     ) -> tuple[list[dict[str, Any]], dict[str, int]]:

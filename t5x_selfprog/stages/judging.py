@@ -18,6 +18,7 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.shards import JUDGE, JudgingMeter
 from t5x_selfprog.telemetry.watchdog import MAIN
 from verifier import files
+from verifier.claims import prolonging
 from verifier.records import ATTEMPT, VERDICT
 from verifier.shards import Ledger, LedgerIncomplete
 from verifier.terms import ShardJudge, Terms
@@ -85,14 +86,13 @@ def _judge_shard(source: Ledger, ledger: Ledger, shard: int, judge: ShardJudge, 
     with recorder.current().track(JUDGE, ledger.path):
         try:
             attempts = list(source.read(shard))
-            meter, prolonged = JudgingMeter(source, ledger, shard, len(attempts)), time.monotonic()
+            meter = JudgingMeter(source, ledger, shard, len(attempts))
+            # if a claim fails, the commit will too
+            prolong = prolonging(functools.partial(ledger.claim, shard, owner, CLAIM_S), CLAIM_S)
 
             def beat() -> None:
-                nonlocal prolonged
                 meter.verdict()
-                if time.monotonic() - prolonged > CLAIM_S / 3:
-                    prolonged = time.monotonic()
-                    ledger.claim(shard, owner, CLAIM_S)  # if that fails, the commit will too
+                prolong()
 
             judged, counters = judge(attempts, beat)
             ledger.commit(shard, judged, **counters)
