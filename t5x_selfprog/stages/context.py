@@ -6,7 +6,7 @@ import functools
 import gc
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import jax
 
@@ -23,6 +23,7 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import MAIN, Watchdog
 from verifier import Limits, Pool, Verdict
+from verifier.errors import UserError
 from verifier.records import Schema
 from verifier.shards import Ledger
 
@@ -63,6 +64,13 @@ class Experiment:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     watchdog: Watchdog = Watchdog()
     profile: Profile = Profile()
+
+    def __post_init__(self):
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                raise UserError(
+                    f"Experiment.{name}={getattr(self, name)!r}: choose {' or '.join(map(repr, get_args(kind)))}."
+                )
 
 
 class Context:
