@@ -48,10 +48,12 @@ class Claims:
             self._write(item, generation, owner, ttl_s)
             if self._newest(item)[0] != generation:
                 return False  # it ran out while we were writing and somebody was quicker
-        elif not files.create_exclusive(self._path(item, generation + 1), _content(owner, ttl_s)):
-            return False
         else:
             generation += 1
+            self._held[item] = generation, owner, ttl_s  # first: whoever is stopped in between can release it
+            if not files.create_exclusive(self._path(item, generation), _content(owner, ttl_s)):
+                del self._held[item]
+                return False
         self._held[item] = generation, owner, ttl_s
         return True
 
@@ -70,8 +72,11 @@ class Claims:
     def release(self, item: str) -> None:
         """Gives up the claim made through this object, if there is one, so that others need not wait."""
         held = self._held.pop(item, None)
-        if held is not None and self._newest(item)[0] == held[0]:
-            self._write(item, held[0], held[1], ttl_s=0.0)
+        if held is None:
+            return
+        generation, holder = self._newest(item)
+        if generation == held[0] and holder is not None and holder["owner"] == held[1]:
+            self._write(item, generation, held[1], ttl_s=0.0)
 
     def forget(self, item: str) -> None:
         """Removes every claim on an item that is done."""

@@ -66,7 +66,7 @@ def _encode(value: Any, parts: list[Part], room: int, depth: int) -> int:
     """Append the value to `parts`; returns the bytes of `room` that are left."""
     kind = type(value)
     if kind is int:
-        part = _encode_int(value)
+        part = _encode_int(value, room)
     elif kind is str:
         if len(value) > room:
             raise LiteralTooBig("the value exceeds the size limit")
@@ -109,10 +109,13 @@ def _type_name(value: object) -> str:
     return str.__str__(name)[:60] if type(name) is str else "an object"
 
 
-def _encode_int(value: int) -> bytes:
+def _encode_int(value: int, room: int) -> bytes:
     if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
         return _INT64.pack(b"q", value)
-    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    size = value.bit_length() // 8 + 1
+    if size > room:  # before it is copied, which would be charged to the program's own time and memory
+        raise LiteralTooBig("the value exceeds the size limit")
+    data = value.to_bytes(size, "little", signed=True)
     return _HEAD.pack(b"i", len(data)) + data
 
 
@@ -125,9 +128,9 @@ def _encode_list(value: list, parts: list[Part], room: int, depth: int) -> int:
     # (a metaclass may pass itself off as int in this count: its program then chose to answer plain integers)
     if packable and countOf(map(type, value), kind) == count:
         if kind is int:
-            packed = _pack_ints(value, count)
+            packed = _pack_ints(value, count, room)
         elif kind is str:
-            packed = _pack_texts(value, count)
+            packed = _pack_texts(value, count, room)
         elif kind is float:
             packed = [_HEAD.pack(b"D", count), struct.pack(f"<{count}d", *value)]
     if packed is None:
@@ -142,7 +145,7 @@ def _encode_list(value: list, parts: list[Part], room: int, depth: int) -> int:
 # struct does in half the time what array and memoryview do
 
 
-def _pack_ints(value: list[int], count: int) -> list[Part]:
+def _pack_ints(value: list[int], count: int, room: int) -> list[Part]:
     """32 bits each if that is enough, or 64; else all as wide as the widest, or each as wide as it is."""
     for tag, letter in ((b"J", "i"), (b"I", "q")):
         try:
@@ -151,6 +154,8 @@ def _pack_ints(value: list[int], count: int) -> list[Part]:
             continue
     widths = [bits // 8 + 1 for bits in map(int.bit_length, value)]
     width = max(widths)
+    if sum(widths) > room:
+        raise LiteralTooBig("the value exceeds the size limit")
     if width <= MAX_WIDTH:
         data = b"".join([number.to_bytes(width, "little", signed=True) for number in value])
         return [_HEAD.pack(b"W", count), _COUNT.pack(width), data]
@@ -159,7 +164,9 @@ def _pack_ints(value: list[int], count: int) -> list[Part]:
     return [_HEAD.pack(b"V", count) + struct.pack(f"<{count}I", *widths), data]
 
 
-def _pack_texts(value: list[str], count: int) -> list[Part]:
+def _pack_texts(value: list[str], count: int, room: int) -> list[Part]:
+    if sum(map(len, value)) > room:
+        raise LiteralTooBig("the value exceeds the size limit")
     text = "".join(value)
     if text.isascii():
         return [_HEAD.pack(b"S", count) + struct.pack(f"<{count}I", *map(len, value)), text.encode()]

@@ -212,10 +212,10 @@ def serve(
             break
         judged = 0
         for shard in left:
-            if not work.claim(shard, owner, claim_s):
-                continue
-            judged += 1
-            try:
+            try:  # from before the claim: SIGTERM may come when it is just made
+                if not work.claim(shard, owner, claim_s):
+                    continue
+                judged += 1
                 _judge_shard(work, shard, judge, metrics, partial(work.claim, shard, owner, claim_s), claim_s)
             except (CorruptRecordError, RecordError) as e:
                 bad[shard] = str(e)

@@ -4,6 +4,7 @@ import collections
 import enum
 import math
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,20 @@ def test_not_plain(value):
     for wrapped in (value, [value], [1, value], (value,), {1: value}):
         with pytest.raises(literal.NotLiteral):
             literal.encode(wrapped)
+
+
+@pytest.mark.parametrize(
+    "value", [1 << 80_000_000, [0, 1 << 80_000_000], ["x" * 1000] * 10_000], ids=["int", "ints", "texts"]
+)
+def test_what_is_too_big_is_refused_before_it_is_copied(value):
+    """The copy would be charged to a program's own time and memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(literal.LiteralTooBig):
+            literal.encode(value, 1 << 16)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 16
+    finally:
+        tracemalloc.stop()
 
 
 def test_value_inside_itself():

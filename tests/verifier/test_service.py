@@ -126,6 +126,24 @@ def test_a_claim_of_the_living_is_respected_and_one_of_the_dead_runs_out(tmp_pat
     assert len(list(read_tfrecord(tmp_path / "out" / "a.tfrecord", VERDICT))) == 20
 
 
+def test_a_host_told_to_go_when_its_claim_was_just_made_gives_it_up(tmp_path, pool, monkeypatch):
+    make_ledger(tmp_path / "in", 1, 1)
+    create = files.create_exclusive
+
+    def told_to_go(path, data):
+        made = create(path, data)
+        if "claim" in str(path):
+            raise SystemExit(128 + signal.SIGTERM)  # as its handler of SIGTERM does, wherever it is
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "create_exclusive", told_to_go)
+        with pytest.raises(SystemExit):
+            run(LedgerWork(tmp_path / "in", tmp_path / "out"), pool)
+    assert any("claim" in name for name in os.listdir(tmp_path / "out"))
+    assert LedgerWork(tmp_path / "in", tmp_path / "out").claim("0", "another-host", 100)
+
+
 def serving(tmp_path, *more: str) -> subprocess.Popen:
     command = [
         sys.executable,
