@@ -16,6 +16,7 @@ import numpy as np
 
 from t5x_selfprog.evaluation.memorisation import examine
 from t5x_selfprog.model import store
+from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.training.batches import Batch
 from t5x_selfprog.training.train_step import loss_sums
@@ -51,7 +52,7 @@ def log_likelihoods(model: store.LoadedModel, texts: Sequence[str]) -> list[floa
         return loss_sums(model.config, params, batch, loss_chunk=batch.tokens.shape[1])[0]
 
     found = []
-    for ids in model.tokenizer.encode_batch(texts):
+    for ids in progress_bar(iterable=model.tokenizer.encode_batch(texts), desc="likelihoods", unit="text"):
         length = len(ids)
         room = next((size for size in _BUCKETS if size >= length), length)
         if length > model.config.context_length or not length:
