@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from verifier import policy
 from verifier.screen import Screen
+from verifier.shown import without_addresses
 
 RECURSION_LIMIT = 5000
 
@@ -108,9 +109,9 @@ def class_name(value: object) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """The start of str(error), whatever that does."""
+    """The start of str(error), whatever that does, without addresses."""
     try:
         text = str(error)
-        return str.__str__(text)[:200] if type(text) is str else ""
+        return without_addresses(text[:1000])[:200] if type(text) is str else ""
     except BaseException:
         return ""

@@ -1,15 +1,22 @@
 """A short text for a plain value of any size, in time that does not grow with the value."""
 
+import re
 from typing import Any
 
 LIMIT = 200  # characters
 SMALL_BYTES = 1000  # an encoded value up to this is printed whole, then cut
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 LONG_INT_BITS = 4096  # longer integers take too long to print
 
 
 def shown(value: Any, size_bytes: int) -> str:
-    """At most LIMIT characters of repr(value); `size_bytes` is the value's encoded size."""
-    return repr(value)[:LIMIT] if size_bytes <= SMALL_BYTES else _start(value, LIMIT)[:LIMIT]
+    """At most LIMIT characters of repr(value), without addresses; `size_bytes` is the value's encoded size."""
+    return without_addresses(repr(value) if size_bytes <= SMALL_BYTES else _start(value, LIMIT))[:LIMIT]
+
+
+def without_addresses(text: str) -> str:
+    """`<generator object at 0x...>`: where an object lies is another place in every process, and says nothing."""
+    return _ADDRESS.sub(" at 0x...", text) if " at 0x" in text else text
 
 
 def _start(value: Any, room: int) -> str:

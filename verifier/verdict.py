@@ -63,7 +63,7 @@ class Verdict:
     detail: a short text that says why; empty when accepted.
     cpu_s: CPU seconds of solution and check.
     peak_mb: high-water mark of the process it ran in; an upper bound for an attempt judged in a batch.
-    answer: the start of the answer's repr (at most 200 characters), None where there was none.
+    answer: the start of the answer's repr (at most 200 characters; addresses as 0x...), None where there was none.
     isolation: the layers that were on, as "namespaces+landlock+seccomp+rlimits".
     """
 

@@ -8,25 +8,28 @@ something says who a puzzle is; most puzzles refuse every probe, and those are t
 
 Probes run through the verifier's pool like any solution. CPU limits are tight, because a probe made for another
 puzzle may be an absurd question to this one (a loop to 10**12); a puzzle that runs into them again and again has
-no behaviour.
+no behaviour. A tenth of a second is also what a virtual machine can lose in one piece to its neighbours, and count
+as the program's: what ran into a limit is asked once more.
 """
 
 from __future__ import annotations
 
 import ast
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import lenient_python, short_hash
-from verifier import Pool
+from verifier import Pool, Verdict
 
 Literal = str  # the source of a plain value
 
 MAX_SLOW = 2  # probes over the limit, after which a puzzle is left alone
 _FIRST = 12  # probes of the first round, which finds the slow ones
+_OVER = "!"
+_AGAIN = 12  # a puzzle with more probes over the limit is slow, whatever a second try would say
 _SOLUTIONS = 2  # reference solutions of a problem that are asked for an answer
 _PLAIN: Mapping[str, tuple[Literal, ...]] = {
     "int": ("0", "1", "-1", "7", "12", "100", "101", "1000", "12345"),
@@ -132,21 +135,37 @@ def behaviours(pool: Pool, puzzles: Sequence[tuple[str, str]], probes: Probes) -
     letters: list[list[str]] = [[] for _ in puzzles]
     slow = [0] * len(puzzles)
 
+    def judge(asked: Sequence[tuple[int, Literal]], end: str = "") -> list[str]:
+        items = ({"puzzle": puzzles[i][0], "solution": f"def g():\n    return {x}{end}"} for i, x in asked)
+        return [_letter(verdict) for verdict in pool.judge(items)]
+
     def ask(first: int, last: int | None) -> None:
         asked = [
-            (i, {"puzzle": source, "solution": f"def g():\n    return {literal}"})
-            for i, (source, answer_type) in enumerate(puzzles)
+            (i, literal)
+            for i, (_, answer_type) in enumerate(puzzles)
             if slow[i] <= MAX_SLOW
             for literal in probes.by_type.get(answer_type, ())[first:last]
         ]
-        for (i, _), verdict in zip(asked, pool.judge(item for _, item in asked), strict=True):
-            slow[i] += verdict.outcome in ("cpu_limit", "wall_limit", "memory_limit", "infrastructure")
-            raised = verdict.outcome == "wrong" and verdict.detail.startswith("f raised")
-            letters[i].append("1" if verdict.accepted else "e" if raised else "0")
+        said = judge(asked)
+        count = Counter(i for (i, _), letter in zip(asked, said, strict=True) if letter == _OVER)
+        over = [at for at, (i, _) in enumerate(asked) if said[at] == _OVER and count[i] <= _AGAIN]
+        # by another text, for the pool knows what it said of this one
+        for at, letter in zip(over, judge([asked[at] for at in over], "  # again"), strict=True):
+            said[at] = letter
+        for (i, _), letter in zip(asked, said, strict=True):
+            slow[i] += letter == _OVER
+            letters[i].append("0" if letter == _OVER else letter)
 
     ask(0, _FIRST)
     ask(_FIRST, None)
     return ["".join(found) if found and slow[i] <= MAX_SLOW else None for i, found in enumerate(letters)]
+
+
+def _letter(verdict: Verdict) -> str:
+    if verdict.outcome in ("cpu_limit", "wall_limit", "memory_limit", "infrastructure"):
+        return _OVER
+    raised = verdict.outcome == "wrong" and verdict.detail.startswith("f raised")
+    return "1" if verdict.accepted else "e" if raised else "0"
 
 
 def is_telling(behaviour: str | None) -> bool:

@@ -1,5 +1,6 @@
 """Puzzles that do the same are one puzzle, however they are written; those that refuse everything are nobody."""
 
+import dataclasses
 import json
 
 import pytest
@@ -101,6 +102,27 @@ def test_a_slow_puzzle_is_left_alone(pool):
     )
     assert quick is not None and len(quick) == 199 and quick.index("1") == 2
     assert none is None and untyped is None
+
+
+class Robbed:
+    """A pool on a machine whose neighbours take its time: every fifth probe runs into the limit, the first time."""
+
+    def __init__(self, pool):
+        self.pool, self.seen = pool, set()
+
+    def judge(self, items):
+        items = list(items)
+        for item, verdict in zip(items, self.pool.judge(items), strict=True):
+            probe = item["solution"].partition("  #")[0]
+            robbed = probe not in self.seen and len(self.seen) % 5 == 0
+            self.seen.add(probe)
+            yield dataclasses.replace(verdict, outcome="cpu_limit") if robbed else verdict
+
+
+def test_a_probe_whose_time_went_to_others_is_asked_again(pool):
+    probes = Probes({"int": tuple(str(i) for i in range(24))})
+    puzzles = [("def f(x: int):\n    return x % 2 == 1", "int")]
+    assert behaviours(Robbed(pool), puzzles, probes) == behaviours(pool, puzzles, probes) == ["01" * 12]
 
 
 @pytest.mark.parametrize("answer", ["5", "-2.5", "'abc'", "''", "[1, 2]", "[]", "[['a'], []]", "True"])

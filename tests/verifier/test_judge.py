@@ -263,6 +263,20 @@ def test_record_has_the_attempt_and_the_verdict(pool):
     assert record["isolation"].startswith("rlimits") and record["cpu_s"] >= 0 and record["peak_mb"] > 1
 
 
+def test_no_address_is_recorded(pool):
+    """They are others in every process, and records of the same attempts are to be the same."""
+    puzzle = "def f(s: str, t='x'):\n    return int(s) == t"
+    texts = ("str(x for x in 'a')", "str([x for x in [(y for y in 'b')]])")
+    verdicts = judge(pool, puzzle, *(f"def g(t='x'):\n    return {text}" for text in texts))
+    assert verdicts[0].answer == "'<generator object g.<locals>.<genexpr> at 0x...>'"
+    verdicts += judge(pool, puzzle, "def g(t='x'):\n    return int(str(x for x in 'a'))")
+    assert all(re.search("0x[0-9a-f]", f"{v.answer} {v.detail}") is None for v in verdicts), verdicts
+    assert "at 0x..." in verdicts[2].detail
+    # what is judged is the whole text
+    wanted = "def f(s: str):\n    return ' at 0x' in s and '...' not in s"
+    assert outcome(pool, wanted, "def g():\n    return str(x for x in 'a')") == "accepted"
+
+
 def test_answer_shown_is_bounded(pool):
     for value in (
         "'x' * 10**6",
