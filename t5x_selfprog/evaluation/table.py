@@ -128,6 +128,12 @@ def _ks(evaluations: Sequence[Evaluation], group: str) -> list[int]:
     return sorted({int(k) for evaluation in evaluations for k in evaluation["pass_at_k"].get(group, {})})
 
 
+def headline_k(found: Sequence[Row]) -> int:
+    """The largest k that models were measured at: the enumerator's list may be longer than their attempts."""
+    models = [row for row in found if row.arm != ENUMERATOR] or found
+    return max((k for row in models for k in row.estimates), default=1)
+
+
 def _correct(compared: Sequence[Row], k: int) -> None:
     adjusted = holm({str(i): row.versus_base[k].p_value for i, row in enumerate(compared)})
     for i, row in enumerate(compared):
@@ -136,18 +142,19 @@ def _correct(compared: Sequence[Row], k: int) -> None:
 
 
 def _grid(found: Sequence[Row], ks: Sequence[int], group: str) -> list[list[str]]:
-    """Head and body as cells. The difference column is for the largest k, the headline."""
+    """Head and body as cells. The difference column is for the headline's k."""
+    headline = headline_k(found)
     head = ["arm", *(f"Pass@{k}" for k in ks), "solved"]
     compared = any(row.versus_base for row in found)
     if compared:
-        head += [f"Pass@{ks[-1]} - base", "claim"]
+        head += [f"Pass@{headline} - base", "claim"]
     lines = [head]
     for row in found:
         cells = [_share(row.estimates[k]) if k in row.estimates else "-" for k in ks]
         line = [row.label, *cells, row.solved(group)]
         if compared:
-            comparison = row.versus_base.get(ks[-1])
-            said = row.claims.get(ks[-1], "") if row.arm != ENUMERATOR else "(no model)"
+            comparison = row.versus_base.get(headline)
+            said = row.claims.get(headline, "") if row.arm != ENUMERATOR else "(no model)"
             line += [_difference(comparison.difference) if comparison else "", said]
         lines.append(line)
     return lines
@@ -186,7 +193,10 @@ def _notes(found: Sequence[Row], ks: Sequence[int], group: str) -> list[str]:
             "Differences are paired by problem, in percentage points; the words follow their intervals"
             + (f", Holm-corrected over {len(trained)} arms." if len(trained) > 1 else ".")
         )
-    for k in ks[:-1]:
+    headline = headline_k(found)
+    for k in ks:
+        if k == headline:
+            continue
         said = [
             f"{row.label} {row.claims[k]} ({_difference(row.versus_base[k].difference)})"
             for row in trained
@@ -194,13 +204,13 @@ def _notes(found: Sequence[Row], ks: Sequence[int], group: str) -> list[str]:
         ]
         if said:
             notes.append(f"Pass@{k}, against the base: {'; '.join(said)}.")
-    notes += _against_enumerator(found, ks, group)
+    notes += _against_enumerator(found, headline, group)
     if strangers := [row.label for row in found if _ids(row.evaluations) != _ids(found[0].evaluations)]:
         notes.append(f"Not comparable, evaluated on other problems: {', '.join(strangers)}.")
     return notes
 
 
-def _against_enumerator(found: Sequence[Row], ks: Sequence[int], group: str) -> list[str]:
+def _against_enumerator(found: Sequence[Row], k: int, group: str) -> list[str]:
     """How the base and the last verified model stand to the list of guesses that needs no model."""
     lines = {row.arm: row for row in found}
     enumerator = lines.get(ENUMERATOR)
@@ -209,11 +219,11 @@ def _against_enumerator(found: Sequence[Row], ks: Sequence[int], group: str) -> 
     said = []
     for row in (lines.get("base"), lines.get("verified")):
         if row is not None and _ids(row.evaluations) == _ids(enumerator.evaluations):
-            comparison = compare(row.evaluations, enumerator.evaluations, ks[-1], group)
+            comparison = compare(row.evaluations, enumerator.evaluations, k, group)
             if comparison is not None:
                 word = {"improves": "above", "more than doubles": "above", "worsens": "below"}
                 said.append(
                     f"{row.label} {word.get(comparison.claim, 'not told apart')} "
                     f"({_difference(comparison.difference)})"
                 )
-    return [f"Pass@{ks[-1]}, against the enumerator's guesses: {'; '.join(said)}."] if said else []
+    return [f"Pass@{k}, against the enumerator's guesses: {'; '.join(said)}."] if said else []

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from t5x_selfprog.evaluation import held_out, scaling
 from t5x_selfprog.evaluation.compare import Evaluation, value_table
 from t5x_selfprog.evaluation.statistics import holm
-from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE, Row, percent, rows
+from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE, Row, headline_k, percent, rows
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.study.grid import Cell
 from verifier.shards import atomic_write
@@ -57,7 +57,7 @@ class Study:
     @property
     def k(self) -> int:
         """The headline's."""
-        return max((k for line in self.lines for k in line.row.estimates), default=1)
+        return headline_k([line.row for line in self.lines])
 
 
 def write(

@@ -135,6 +135,17 @@ def test_table_orders_arms_and_fits_the_screen():
     assert "(no model)" in lines[10]
 
 
+def test_the_headline_is_of_a_k_that_models_were_measured_at():
+    """The enumerator's list goes to a hundred; twenty-five attempts reach Pass@10."""
+    few = [
+        evaluation("base", {i: 1 for i in range(4)}, n=25),
+        evaluation("verified", {i: 20 for i in range(30)}, iteration=0, n=25),
+    ]
+    text = markdown_table([*few, enumerator()])
+    assert "Pass@10 - base" in text and "Pass@100 - base" not in text
+    assert "more than doubles" in next(line for line in text.splitlines() if line.startswith("| verified"))
+
+
 def test_many_arms_need_more_evidence():
     """One arm ahead by six problems 'improves'; among ten arms the same six could be luck."""
     lucky = evaluation("verified", dict.fromkeys(range(6), 100) | {39: 100}, iteration=0)
