@@ -138,8 +138,8 @@ def test_table_orders_arms_and_fits_the_screen():
 def test_the_headline_is_of_a_k_that_models_were_measured_at():
     """The enumerator's list goes to a hundred; twenty-five attempts reach Pass@10."""
     few = [
-        evaluation("base", {i: 1 for i in range(4)}, n=25),
-        evaluation("verified", {i: 20 for i in range(30)}, iteration=0, n=25),
+        evaluation("base", dict.fromkeys(range(4), 1), n=25),
+        evaluation("verified", dict.fromkeys(range(30), 20), iteration=0, n=25),
     ]
     text = markdown_table([*few, enumerator()])
     assert "Pass@10 - base" in text and "Pass@100 - base" not in text
