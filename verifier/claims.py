@@ -50,9 +50,13 @@ class Claims:
                 return False  # it ran out while we were writing and somebody was quicker
         else:
             generation += 1
+            before = self._held.get(item)
             self._held[item] = generation, owner, ttl_s  # first: whoever is stopped in between can release it
             if not files.create_exclusive(self._path(item, generation), _content(owner, ttl_s)):
+                # What was held before is held no more, and remembered as that: see `holds`.
                 del self._held[item]
+                if before is not None:
+                    self._held[item] = before
                 return False
         self._held[item] = generation, owner, ttl_s
         return True

@@ -126,6 +126,23 @@ def test_a_claim_of_the_living_is_respected_and_one_of_the_dead_runs_out(tmp_pat
     assert len(list(read_tfrecord(tmp_path / "out" / "a.tfrecord", VERDICT))) == 20
 
 
+def test_a_host_that_loses_the_race_for_its_own_old_claim_commits_nothing(tmp_path, monkeypatch):
+    write_tfrecord(tmp_path / "in" / "a.tfrecord", attempts(1), ATTEMPT)
+    mine, other = (FolderWork(tmp_path / "in", tmp_path / "out") for _ in range(2))
+    assert mine.claim("a", "me", 0.05)
+    time.sleep(0.1)
+    create = files.create_exclusive
+
+    def beaten(path, data):
+        monkeypatch.setattr(files, "create_exclusive", create)
+        assert other.claim("a", "another-host", 100)  # between my look and my claim
+        return create(path, data)
+
+    monkeypatch.setattr(files, "create_exclusive", beaten)
+    assert not mine.claim("a", "me", 100)
+    assert not mine.commit("a", [], {})
+
+
 def test_a_host_told_to_go_when_its_claim_was_just_made_gives_it_up(tmp_path, pool, monkeypatch):
     make_ledger(tmp_path / "in", 1, 1)
     create = files.create_exclusive
