@@ -18,6 +18,7 @@ from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.stages import evaluate, finetune
 from t5x_selfprog.stages.context import Context
 from verifier import files
+from verifier.errors import UserError
 
 
 @gin.configurable(module="best_control")
@@ -34,7 +35,13 @@ def run(
     """Trains `arm` for each fraction of `steps`, keeps the best by dev Pass@k, and evaluates that one.
 
     The dev problems are the run's own dev split, or our seeds' where its problems have none (P3).
+
+    Raises UserError where `attempts` are too few for Pass@k.
     """
+    if attempts < k:
+        raise UserError(
+            f"best_control.run.attempts={attempts}: Pass@{k} needs at least {k}; raise it or lower best_control.run.k."
+        )
     output = context.run.control(f"{arm}_best", "eval")
     root = output.rpartition("/")[0]
     problems = dev_problems(context)
