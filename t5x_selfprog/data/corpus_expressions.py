@@ -10,10 +10,12 @@ expression, cut out with its free names turned into arguments, is a function:
     total = price * count              ->    def g(price=7, count=3):
                                                  return price * count
 
-Predicates and expressions come from unrelated places, and no pair is ever run or checked: where the two stand together
-as a puzzle and its solution, the expression only takes the puzzle's arguments and, as far as one can tell, gives the
-type it asks for. The view teaches the form of puzzles and solutions; self-play has to find out which solution solves
-what. Types are guessed from use, defaults drawn by a hash of the source, so the view is a function of the corpus.
+Predicates and expressions come from unrelated places, and no pair is run or checked by itself: where the two stand
+together as a puzzle and its solution, the expression only takes the puzzle's arguments and, as far as one can tell,
+gives the type it asks for. That teaches the form of puzzles and solutions, and, seen often, that answers have little
+to do with their questions. So `documents` takes a judge: of several expressions a puzzle, one that solves it is shown,
+and no pair where none does. Types are guessed from use, defaults drawn by a hash of the source, so the view is a
+function of the corpus.
 """
 
 import ast
@@ -22,9 +24,10 @@ import hashlib
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from t5x_selfprog.puzzles.prompts import BLANK_LINE, pair_text
 
@@ -43,6 +46,7 @@ ALLOWED = (
     ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.IfExp,
 )  # fmt: skip
 MOST_NODES, MOST_CHARS, MOST_ARGUMENTS = 30, 70, 4
+EASY = 0.5  # a puzzle that a larger share of expressions solve says nothing about its solution
 MOST_LOOKS = 3  # expressions looked at for one solution
 RESULTS = {
     **dict.fromkeys(("abs", "int", "len", "max", "min", "ord", "pow", "round", "sum"), "int"),
@@ -52,6 +56,9 @@ RESULTS = {
     "float": "float",
 }  # of CALLS, where the name tells
 METHOD_RESULTS = {"split": "List[str]", "find": "int", "index": "int", "count": "int"}
+Judge = Callable[
+    [Iterable[tuple[str, str]]], Iterator[bool]
+]  # (puzzle, solution) -> whether the one solves the other
 WORDS = "apple river stone green paper hello world table light north cloud bread seven mouse garden".split()
 
 
@@ -246,6 +253,18 @@ class Values:
             body = self._over(rest, wanted)
         return f"{header}\n    return {body or _default(wanted, draw)}"
 
+    def candidates(self, puzzle: Expression, variant: int, count: int) -> list[str]:
+        """At most `count` different `g`: expressions over all other arguments of a puzzle, over fewer, literals."""
+        draw = _draw(puzzle, variant)
+        (_, wanted), *rest = puzzle.types
+        header = f"def g({', '.join(_arguments(rest, draw))}):"
+        found: dict[str, None] = {}
+        for number in range(count):
+            arguments = draw.sample(rest, len(rest) - number % (len(rest) + 1))
+            body = (self._over(arguments, wanted) if arguments else None) or _default(wanted, draw)
+            found[f"{header}\n    return {body}"] = None
+        return list(found)
+
     def _over(self, arguments: list[tuple[str, str]], wanted: str) -> str | None:
         """The next expression over names of these types, in these arguments' names; None if none fits."""
         for gives in (wanted, None):  # None: the form does not tell
@@ -330,6 +349,8 @@ def documents(
     group: int = 6,
     variants: int = 3,
     refuse: Callable[[str], bool] = lambda predicate: False,
+    judge: Judge | None = None,
+    tries: int = 16,
 ) -> Iterator[str]:
     """Documents of the view: numbered lists of predicates as in a puzzle prompt, and lists of pairs as in training.
 
@@ -339,6 +360,9 @@ def documents(
       group: functions or pairs a document.
       variants: how often each predicate stands in a pair, with other defaults and another expression each time.
       refuse: says which predicates must not appear (held-out puzzles).
+      judge: which pairs of puzzle and solution hold, in order. Pairs are of what holds then, and puzzles that most
+        expressions solve, or none, have no pair.
+      tries: so many expressions a puzzle are judged.
     """
     shapes: Counter[str] = Counter()
     seen: set[str] = set()
@@ -357,12 +381,38 @@ def documents(
     draw = random.Random(0)
     draw.shuffle(values)
     known = Values(values)
-    pairs = [partial(pair_list, known, variant=i) for i in range(variants)]
-    writers: list[Callable[[list[Expression]], str]] = [puzzle_list, *pairs]
-    for write in writers:
+    draw.shuffle(puzzles)
+    for some in _groups(puzzles, group):
+        yield puzzle_list(some) + "\n"
+    for variant in range(variants):
         draw.shuffle(puzzles)
-        for i in range(0, len(puzzles) - group + 1, group):
-            yield write(puzzles[i : i + group]) + "\n"
+        if judge is None:
+            whole = puzzles[: len(puzzles) // group * group]
+            solved = [(puzzle, known.solution(puzzle, variant)) for puzzle in whole]
+        else:
+            solved = list(_solved(puzzles, known, variant, judge, tries))
+        for some in _groups(solved, group):
+            yield pair_list(some, variant) + "\n"
+
+
+def _groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Runs of `size`, without what is left over."""
+    for i in range(0, len(items) - size + 1, size):
+        yield items[i : i + size]
+
+
+def _solved(
+    puzzles: Iterable[Expression], known: Values, variant: int, judge: Judge, tries: int
+) -> Iterator[tuple[Expression, str]]:
+    """Puzzles with the first solution that holds, where some do and most do not."""
+    tried = [(puzzle, known.candidates(puzzle, variant, tries)) for puzzle in puzzles]
+    verdicts = judge(
+        (predicate(puzzle, variant=variant), g) for puzzle, candidates in tried for g in candidates
+    )
+    for puzzle, candidates in tried:
+        holding = [g for g, holds in zip(candidates, verdicts, strict=False) if holds]
+        if 0 < len(holding) <= EASY * len(candidates):
+            yield puzzle, holding[0]
 
 
 def puzzle_list(puzzles: Iterable[Expression]) -> str:
@@ -370,8 +420,6 @@ def puzzle_list(puzzles: Iterable[Expression]) -> str:
     return BLANK_LINE.join(predicate(e, f"f{i}") for i, e in enumerate(puzzles, start=1))
 
 
-def pair_list(values: Values, puzzles: Iterable[Expression], variant: int) -> str:
-    """Predicates as puzzles, each with an expression as its supposed solution, as a solve prompt lists them."""
-    return BLANK_LINE.join(
-        pair_text(predicate(puzzle, variant=variant), values.solution(puzzle, variant)) for puzzle in puzzles
-    )
+def pair_list(solved: Iterable[tuple[Expression, str]], variant: int) -> str:
+    """Predicates as puzzles, each with its solution or supposed solution, as a solve prompt lists them."""
+    return BLANK_LINE.join(pair_text(predicate(puzzle, variant=variant), g) for puzzle, g in solved)

@@ -103,3 +103,23 @@ def test_shapes_are_capped_and_refused_predicates_stay_out():
     assert counted.count("z") > 0 and counted.count("* ") < 40
     refused = "\n".join(documents([SOURCE], group=1, refuse=lambda source: "z7[7]" in source))
     assert "z7[7]" not in refused and "z8[8]" in refused
+
+
+def run(pairs):
+    for f, g in pairs:
+        space = {"List": list}
+        exec(f"{f}\n{g}", space)
+        try:
+            yield space["f"](space["g"]()) is True
+        except (TypeError, IndexError):
+            yield False
+
+
+def test_with_a_judge_every_pair_holds_and_what_anything_solves_is_left_out():
+    source = "if n > k + 1: pass\nif m == m + q: pass\nif u * 0 < abs(v) + 1: pass\na = b + 5\nc = d * 2\ne = h - 7\n"
+    pairs = [text for text in documents([source], group=1, judge=run, tries=8) if "def g(" in text]
+    assert pairs and all("n > k + 1" in text for text in pairs)
+    for text in pairs:
+        exec(text, {})  # it ends with the assertion
+    unchecked = [text for text in documents([source], group=1) if "def g(" in text]
+    assert any("m == m + q" in text for text in unchecked)
