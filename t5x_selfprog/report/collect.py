@@ -148,8 +148,12 @@ def _evaluation_paths(run: RunDir, iterations: int) -> Iterator[tuple[str, str]]
     yield files.join(run.base_eval, "evaluation.json"), "the base"
     for number in range(iterations):
         yield files.join(run.stage(number, "eval"), "evaluation.json"), f"iteration {number}"
-    for arm in files.listdir(files.join(run.root, "controls")):
-        yield files.join(run.control(arm, "eval"), "evaluation.json"), f"the arm {arm!r}"
+    arms = files.listdir(files.join(run.root, "controls"))
+    for arm in arms:
+        path = files.join(run.control(arm, "eval"), "evaluation.json")
+        # `human_best` trains `human` too, which nobody may have asked to evaluate.
+        if f"{arm}_best" not in arms or files.exists(path):
+            yield path, f"the arm {arm!r}"
     yield files.join(run.root, ENUMERATOR, "7_eval", "evaluation.json"), "the enumerator"
 
 

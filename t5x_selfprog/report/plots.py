@@ -236,6 +236,12 @@ def scatter_panel(
     return _figure(title, bottom + 44, parts)
 
 
+def arm_style(arm: str) -> str:
+    """What an arm is drawn as: `human_best` as `human`, an arm of another name as what was refused."""
+    known = ("base", "verified", "unverified", "human", "seeds_only", "enumerator")
+    return arm if arm in known else next((name for name in known if arm.startswith(name)), "refused")
+
+
 def marker(style: str, x: float, y: float) -> Markup:
     """A shape for each arm, so that colour is never all that tells them apart."""
     size = 5.0

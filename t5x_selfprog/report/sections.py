@@ -16,6 +16,7 @@ from t5x_selfprog.report.plots import (
     Bar,
     Curve,
     IntervalRow,
+    arm_style,
     bar_panel,
     column_panel,
     curve_plot,
@@ -65,7 +66,11 @@ def results(found: Findings) -> Markup:
 
 
 def _interval_panel(found: Findings, k: int) -> Markup:
-    drawn = [IntervalRow(row.label, row.arm, row.estimates[k]) for row in found.rows if k in row.estimates]
+    drawn = [
+        IntervalRow(row.label, arm_style(row.arm), row.estimates[k])
+        for row in found.rows
+        if k in row.estimates
+    ]
     references = [
         (row.arm, row.estimates[k].estimate)
         for row in (found.enumerator, found.base)
@@ -78,7 +83,7 @@ def _interval_panel(found: Findings, k: int) -> Markup:
 
 def _legend(found: Findings) -> Markup:
     lines = [
-        element("span", element("i", class_=f"key {row.arm}"), text, class_="legend")
+        element("span", element("i", class_=f"key {arm_style(row.arm)}"), text, class_="legend")
         for row, text in (
             (found.base, "the base"),
             (found.enumerator, "the enumerator: typed guesses, no model"),
@@ -109,7 +114,7 @@ def _curves(found: Findings) -> Markup:
             [interval for k in ks if (interval := estimate(row.evaluations, k)) is not None] if last else []
         )
         earlier = row.arm == "verified" and row is not found.verified
-        style = f"{row.arm} earlier" if earlier else row.arm
+        style = f"{row.arm} earlier" if earlier else arm_style(row.arm)
         curves.append(Curve(row.label, style, ks, [means[k] or 0.0 for k in ks], band))
     curves = [curve for curve in curves if len(curve.ks) > 1]
     if not curves:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE
 from t5x_selfprog.report.build import fill, missing_note, navigation, script_json, template
 from t5x_selfprog.report.markup import Markup, element, escape, join, percent, plural, points
-from t5x_selfprog.report.plots import IntervalRow, Point, interval_panel, scatter_panel
+from t5x_selfprog.report.plots import IntervalRow, Point, arm_style, interval_panel, scatter_panel
 from t5x_selfprog.report.sections import fallback, section, table
 from verifier.shards import atomic_write
 
@@ -102,7 +102,7 @@ def _results(study: Study) -> Markup:
         panels = []
         for k in ks:
             drawn = [
-                IntervalRow(x.row.label, _style(x.row.arm), x.row.estimates[k])
+                IntervalRow(x.row.label, arm_style(x.row.arm), x.row.estimates[k])
                 for x in lines
                 if k in x.row.estimates
             ]
@@ -143,11 +143,6 @@ def _numbers(study: Study, ks: Sequence[int]) -> Markup:
     return table(head, body)
 
 
-def _style(arm: str) -> str:
-    known = ("base", "verified", "unverified", "human", "seeds_only", ENUMERATOR)
-    return arm if arm in known else next((name for name in known if arm.startswith(name)), "refused")
-
-
 def _transfer(study: Study) -> Markup:
     from t5x_selfprog.study.results import transfer_matrix
 
@@ -167,7 +162,7 @@ def _fits(study: Study) -> Markup:
         said = fit["why"] if law is None else _law(law)
         body.append([what, fixed, said])
         if fit["k"] == study.k or law is not None:
-            drawn = [Point(x, y, _style(fit["arm"])) for x, y in fit["points"]]
+            drawn = [Point(x, y, arm_style(fit["arm"])) for x, y in fit["points"]]
             panel = scatter_panel(what, drawn, _curve(law, fit["points"]), fit["size"].replace("_", " "))
             panels.append(
                 element("figure", element("figcaption", what), panel, element("p", said, class_="note"))

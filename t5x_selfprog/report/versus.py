@@ -15,7 +15,7 @@ from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE, Row, rows
 from t5x_selfprog.report.build import fill, navigation, script_json, template
 from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, points
-from t5x_selfprog.report.plots import IntervalRow, interval_panel
+from t5x_selfprog.report.plots import IntervalRow, arm_style, interval_panel
 from t5x_selfprog.report.sections import section, table
 from verifier import files
 from verifier.shards import atomic_write
@@ -138,7 +138,7 @@ def _results(
     panels, body = [], []
     for k in sorted({k for mine, *_ in compared for k in mine.estimates}):
         drawn = [
-            IntervalRow(f"{row.label} {side}", row.arm, row.estimates[k])
+            IntervalRow(f"{row.label} {side}", arm_style(row.arm), row.estimates[k])
             for mine, theirs, _ in compared
             for side, row in (("A", mine), ("B", theirs))
             if k in row.estimates

@@ -152,6 +152,18 @@ def test_a_half_finished_run_says_what_is_missing(tmp_path, stop_after, missing)
     assert "Traceback" not in page and ">nan" not in page.lower()
 
 
+def test_an_arm_trained_only_for_its_best_form_is_not_missing(tmp_path):
+    root = make_run(tmp_path / "run", iterations=1, puzzles=12)
+    human = root / "controls" / "human"
+    best = human.with_name("human_best")
+    human.rename(best)
+    evaluation = best / "7_eval" / "evaluation.json"
+    evaluation.write_text(evaluation.read_text().replace('"human"', '"human_best"'))
+    (human / "6_checkpoints").mkdir(parents=True)
+    page = build(root)
+    assert "Still missing" not in page and 'class="row human"' in page and "human_best" in page
+
+
 def test_an_empty_run_is_a_page_too(tmp_path):
     page = build(tmp_path)
     assert "Nothing is measured yet." in page and "no iteration has begun" in page
