@@ -56,9 +56,10 @@ RESULTS = {
     "float": "float",
 }  # of CALLS, where the name tells
 METHOD_RESULTS = {"split": "List[str]", "find": "int", "index": "int", "count": "int"}
-Judge = Callable[
-    [Iterable[tuple[str, str]]], Iterator[bool]
-]  # (puzzle, solution) -> whether the one solves the other
+
+# Of (puzzle, solution), whether the one solves the other.
+Judge = Callable[[Iterable[tuple[str, str]]], Iterator[bool]]
+
 WORDS = "apple river stone green paper hello world table light north cloud bread seven mouse garden".split()
 
 
