@@ -70,6 +70,7 @@ def end(processes: list[subprocess.Popen]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # four starts of a run, on two slow cores beside other work
 def test_two_hosts_make_what_one_makes_though_killed_and_restarted_on_another_number(start, tmp_path):
     alone, together = tmp_path / "alone" / "run", tmp_path / "together" / "run"
     for run_dir in (alone, together):
