@@ -1,0 +1,14 @@
+"""What the best form of a control arm asks for before it trains anything."""
+
+from typing import Any
+
+import pytest
+
+from t5x_selfprog.stages import best_control
+from verifier.errors import UserError
+
+
+def test_too_few_attempts_for_its_k_are_refused_at_once() -> None:
+    context: Any = None  # nothing of the run is looked at before
+    with pytest.raises(UserError, match=r"attempts=2: Pass@10 needs at least 10"):
+        best_control.run(context, "human", 1, 10, {}, attempts=2)
