@@ -48,6 +48,7 @@ class Claims:
             self._write(item, generation, owner, ttl_s)
             if self._newest(item)[0] != generation:
                 return False  # it ran out while we were writing and somebody was quicker
+            self._held[item] = generation, owner, ttl_s
         else:
             generation += 1
             before = self._held.get(item)
@@ -58,7 +59,6 @@ class Claims:
                 if before is not None:
                     self._held[item] = before
                 return False
-        self._held[item] = generation, owner, ttl_s
         return True
 
     def holds(self, item: str) -> bool:

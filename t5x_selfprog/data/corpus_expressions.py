@@ -21,6 +21,7 @@ function of the corpus.
 import ast
 import builtins
 import hashlib
+import itertools
 import random
 import re
 from collections import Counter, defaultdict
@@ -222,6 +223,11 @@ def _arguments(types: Iterable[tuple[str, str]], draw: random.Random) -> list[st
     return [f"{name}={_default(kind, draw)}" for name, kind in types]
 
 
+def _header(types: Iterable[tuple[str, str]], draw: random.Random) -> str:
+    """A solution's; with a draw as `predicate` draws, the same defaults."""
+    return f"def g({', '.join(_arguments(types, draw))}):"
+
+
 def predicate(expression: Expression, name: str = "f", variant: int = 0) -> str:
     """The expression as a puzzle: its first name is the answer. Variants differ in the defaults of the others."""
     draw = _draw(expression, variant)
@@ -245,9 +251,7 @@ class Values:
         a literal of the answer's type."""
         draw = _draw(puzzle, variant)
         (_, wanted), *rest = puzzle.types
-        header = (
-            f"def g({', '.join(_arguments(rest, draw))}):"  # drawn as `predicate` draws: the same defaults
-        )
+        header = _header(rest, draw)
         body = self._over(rest, wanted)
         while body is None and rest:
             rest.pop(draw.randrange(len(rest)))
@@ -258,7 +262,7 @@ class Values:
         """At most `count` different `g`: expressions over all other arguments of a puzzle, over fewer, literals."""
         draw = _draw(puzzle, variant)
         (_, wanted), *rest = puzzle.types
-        header = f"def g({', '.join(_arguments(rest, draw))}):"
+        header = _header(rest, draw)
         found: dict[str, None] = {}
         for number in range(count):
             arguments = draw.sample(rest, len(rest) - number % (len(rest) + 1))
@@ -411,7 +415,7 @@ def _solved(
         (predicate(puzzle, variant=variant), g) for puzzle, candidates in tried for g in candidates
     )
     for puzzle, candidates in tried:
-        holding = [g for g, holds in zip(candidates, verdicts, strict=False) if holds]
+        holding = list(itertools.compress(candidates, itertools.islice(verdicts, len(candidates))))
         if 0 < len(holding) <= EASY * len(candidates):
             yield puzzle, holding[0]
 
