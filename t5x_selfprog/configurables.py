@@ -5,6 +5,7 @@ Stage `run` functions declare themselves; what they are handed is declared here,
 """
 
 import gin
+from t5x_selfprog.budget import Budget
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig
 from t5x_selfprog.puzzles.archive import Archive
@@ -36,5 +37,6 @@ for dataclass in (
     Tiers,
     Watchdog,
     Profile,
+    Budget,
 ):
     gin.external_configurable(dataclass, module="t5x_selfprog")

@@ -5,11 +5,12 @@ same command, killed anywhere, goes on where it stopped.
 """
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
 from t5x_selfprog import hosts
+from t5x_selfprog.budget import Budget, Spending
 from t5x_selfprog.evaluation import clean, difficulty, held_out
 from t5x_selfprog.evaluation.compare import ALL
 from t5x_selfprog.evaluation.table import groups_shown, markdown_table, table
@@ -30,6 +31,7 @@ from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.stages.judging import overlapped
 from t5x_selfprog.telemetry import goodput, recorder
 from verifier import files
+from verifier.errors import UserError
 
 
 @gin.configurable(module="loop")
@@ -37,42 +39,64 @@ def run(
     run_dir: str,
     iterations: int = 2,
     controls: tuple[str, ...] = ("unverified", "human", "seeds_only"),
+    measured: Literal["each", "last"] = "each",
+    budget: Budget = Budget(),
 ) -> dict[str, Any]:
     """Base evaluation, `iterations` rounds of self-play, the control arms, the enumerator, table and report.
+
+    Args:
+      measured: which iterations' models are evaluated: "each", or the "last" alone, which costs less and looks at the
+        held-out problems once.
+      budget: wall time after which no iteration begins; `iterations` is then the most that are made.
 
     Returns:
       What summary.json holds: the evaluations without their problems, and each iteration's funnel.
     """
+    if measured not in ("each", "last"):
+        raise UserError(f"loop.run.measured={measured!r}: choose 'each' or 'last'.")
     experiment = Experiment()
     with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
-        summary = _run(Context(RunDir(run_dir), experiment), iterations, controls)
+        summary = _run(Context(RunDir(run_dir), experiment), iterations, controls, measured, budget)
         spent = watch.flush()
     if hosts.is_first():
         print(f"\n{goodput.sentence(spent)}")
     return summary
 
 
-def _run(context: Context, iterations: int, controls: tuple[str, ...]) -> dict[str, Any]:
+def _run(
+    context: Context, iterations: int, controls: tuple[str, ...], measured: str, budget: Budget
+) -> dict[str, Any]:
     run, experiment = context.run, context.experiment
-    with timed(run, "base: evaluation"):
+    spending = Spending(budget, run.root)
+    with timed(run, "base: evaluation"), spending.on("evaluation"):
         base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
     evaluations = [base]
-    for iteration in range(iterations):
-        with timed(run, f"iteration {iteration}: puzzles"):
-            write_puzzles(context, iteration)
-        with timed(run, f"iteration {iteration}: solutions and verdicts"):
-            solve(context, iteration)
-        with timed(run, f"iteration {iteration}: training"):
-            learn(context, iteration)
-        with timed(run, f"iteration {iteration}: evaluation"):
-            evaluations.append(measure(context, iteration, base))
-    if iterations:
-        steps = _done(run.stage(iterations - 1, "checkpoints"))["step"]
+    made = 0
+    while made < iterations and spending.may_begin(made, len(controls) + 1):
+        with spending.on("iteration"):
+            with timed(run, f"iteration {made}: puzzles"):
+                write_puzzles(context, made)
+            with timed(run, f"iteration {made}: solutions and verdicts"):
+                solve(context, made)
+            with timed(run, f"iteration {made}: training"), spending.on("training"):
+                learn(context, made)
+            if measured == "each":
+                evaluations.append(_measure(context, made, base))
+        made += 1
+    if made:
+        if measured == "last":
+            evaluations.append(_measure(context, made - 1, base))
+        steps = _done(run.stage(made - 1, "checkpoints"))["step"]
         for arm in controls:
             with timed(run, f"{arm}: training and evaluation"):
-                evaluations.append(control(context, arm, iterations, steps, base))
+                evaluations.append(control(context, arm, made, steps, base))
     evaluations.append(evaluate.run_enumerator(context, files.join(run.root, "enumerator", "7_eval")))
-    return _conclude(context, evaluations, iterations)
+    return _conclude(context, evaluations, made)
+
+
+def _measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str, Any]:
+    with timed(context.run, f"iteration {iteration}: evaluation"):
+        return measure(context, iteration, base)
 
 
 def write_puzzles(context: Context, iteration: int) -> None:

@@ -39,6 +39,8 @@ STAGES = {
 # else is part of the run's identity; the number of iterations too, as the control arms train as long as the
 # last one.
 FREE = (
+    "Budget",
+    "budget",
     "checkpoint_every",
     "claim_ttl_s",
     "eval_every",

@@ -147,7 +147,10 @@ def _numbers(root: str) -> list[int]:
 def _evaluation_paths(run: RunDir, iterations: int) -> Iterator[tuple[str, str]]:
     yield files.join(run.base_eval, "evaluation.json"), "the base"
     for number in range(iterations):
-        yield files.join(run.stage(number, "eval"), "evaluation.json"), f"iteration {number}"
+        path = files.join(run.stage(number, "eval"), "evaluation.json")
+        # `loop.run.measured='last'` leaves the earlier ones out.
+        if number == iterations - 1 or files.exists(path):
+            yield path, f"iteration {number}"
     arms = files.listdir(files.join(run.root, "controls"))
     for arm in arms:
         path = files.join(run.control(arm, "eval"), "evaluation.json")

@@ -1,0 +1,100 @@
+"""A run with a budget of wall time: as many iterations as it has room for, and an end that is never lost.
+
+What the end takes (the last model's evaluation, each control arm's training and evaluation) is set aside before another
+iteration begins. The decision depends on the clock, so it is written down, RUN/ended.json, and a run that was killed
+afterwards keeps to it.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from t5x_selfprog import hosts
+from verifier import files
+from verifier.errors import UserError
+
+NAME = "ended.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Wall time for one process, from the moment at which the loop begins.
+
+    Attributes:
+      seconds: of all that this process does in the run; 0 sets no limit.
+      margin: what the next iteration and the end may take, as a multiple of what the last one and the base's
+        evaluation took: iterations grow with their yield, and an end that is cut off is worth nothing.
+    """
+
+    seconds: float = 0.0
+    margin: float = 1.3
+
+    def __post_init__(self):
+        if self.seconds < 0:
+            raise UserError(f"Budget.seconds={self.seconds}: give seconds of wall time, or 0 for no limit.")
+        if self.margin < 1:
+            raise UserError(f"Budget.margin={self.margin}: must be at least 1.")
+
+
+class Spending:
+    """What parts of a run took in this process, and whether there is room for more."""
+
+    def __init__(self, budget: Budget, run_root: str):
+        self._budget, self._path = budget, files.join(run_root, NAME)
+        self._started = time.monotonic()
+        self._took: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """Times the block as `part`; the latest time of a part is what its next one is expected to take."""
+        started = time.monotonic()
+        yield
+        took = time.monotonic() - started
+        if took > 0.5:  # looking at a finished part says nothing of what the next one takes
+            self._took[part] = took
+
+    def may_begin(self, iteration: int, arms: int) -> bool:
+        """Whether `iteration` is made: False once the end of the run was reached or must be kept time for. Collective.
+
+        Args:
+          arms: how many models are trained and evaluated after the last iteration.
+
+        Raises:
+          UserError: the budget is spent before the first iteration; it says what a run takes.
+        """
+        ended = hosts.agree(_read(self._path))
+        if ended is not None:
+            return iteration < ended["iterations"]
+        if not self._budget.seconds:
+            return True
+        spent, margin = time.monotonic() - self._started, self._budget.margin
+        end = margin * arms * (self._took.get("evaluation", 0.0) + self._took.get("training", 0.0))
+        following = margin * self._took.get("iteration", 0.0)
+        going, needed = hosts.agree(
+            (spent + following + end <= self._budget.seconds, spent + following + end)
+        )
+        if going:
+            return True
+        if iteration == 0:
+            raise UserError(
+                f"Budget.seconds={self._budget.seconds:g} leave no room for an iteration: the base's evaluation "
+                f"took {spent:.0f} s and {arms} more at the end take about {end:.0f} s. Give at least "
+                f"{2 * needed:.0f} s, or lower evaluate.run.attempts. The same command then goes on."
+            )
+        self.end(iteration, f"another iteration would have ended after {needed:.0f} s")
+        return False
+
+    def end(self, iterations: int, why: str) -> None:
+        """Writes down that the run ends after so many iterations."""
+        if hosts.is_first():
+            files.write_json(self._path, {"iterations": iterations, "why": why})
+        hosts.barrier(f"{self._path} written")
+
+
+def _read(path: str) -> dict[str, Any] | None:
+    try:
+        return files.read_json(path)
+    except FileNotFoundError:
+        return None

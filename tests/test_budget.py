@@ -1,0 +1,80 @@
+"""A budget of wall time: the end of a run is kept time for, and what was decided by the clock is kept to."""
+
+import json
+
+import pytest
+
+from t5x_selfprog.budget import Budget, Spending
+from verifier.errors import UserError
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr("t5x_selfprog.budget.time.monotonic", lambda: self.now)
+
+    def spend(self, spending, part, seconds):
+        with spending.on(part):
+            self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def iterations_made(clock, spending, each=60.0, arms=3, most=50) -> int:
+    """A loop as the run's: a base evaluation of 20 s, then iterations of `each` seconds of which 5 are training."""
+    clock.spend(spending, "evaluation", 20)
+    made = 0
+    while made < most and spending.may_begin(made, arms):
+        with spending.on("iteration"):
+            clock.now += each - 5
+            clock.spend(spending, "training", 5)
+        made += 1
+    return made
+
+
+@pytest.mark.parametrize("seconds", [400, 700, 1500])
+def test_the_end_fits_in_the_budget_and_no_iteration_too_few_is_made(clock, tmp_path, seconds):
+    started = clock.now
+    made = iterations_made(clock, Spending(Budget(seconds), str(tmp_path)))
+    end = 3 * (20 + 5)
+    assert clock.now - started + end <= seconds
+    assert clock.now - started + 1.3 * (60 + end) > seconds, "there was room for one more"
+    assert json.loads((tmp_path / "ended.json").read_text())["iterations"] == made
+
+
+def test_without_a_budget_nothing_ends_early_and_nothing_is_written(clock, tmp_path):
+    assert iterations_made(clock, Spending(Budget(), str(tmp_path))) == 50
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_ended_is_not_gone_on_with_by_a_new_life(clock, tmp_path):
+    made = iterations_made(clock, Spending(Budget(400), str(tmp_path)))
+    again = Spending(Budget(10_000), str(tmp_path))
+    assert [again.may_begin(i, 3) for i in range(made + 2)] == [True] * made + [False] * 2
+
+
+def test_a_budget_too_small_for_one_iteration_says_what_it_takes_and_writes_nothing(clock, tmp_path):
+    spending = Spending(Budget(60), str(tmp_path))
+    clock.spend(spending, "evaluation", 20)
+    with pytest.raises(UserError, match=r"Budget\.seconds=60 .*Give at least \d+ s"):
+        spending.may_begin(0, 3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_looking_at_a_finished_part_is_no_estimate(clock, tmp_path):
+    spending = Spending(Budget(200), str(tmp_path))
+    clock.spend(spending, "evaluation", 30)
+    clock.spend(spending, "evaluation", 0.1)
+    with pytest.raises(UserError):
+        spending.may_begin(0, 5)  # 30 + 1.3 x 5 x 30 > 200
+
+
+@pytest.mark.parametrize("settings", [{"seconds": -1.0}, {"seconds": 10.0, "margin": 0.5}])
+def test_a_budget_that_means_nothing_is_refused(settings):
+    with pytest.raises(UserError, match=r"Budget\.(seconds|margin)="):
+        Budget(**settings)
