@@ -76,10 +76,14 @@ def read_puzzle(source: str) -> tuple[Puzzle, ast.Module]:
     return Puzzle(source, answer.arg, answer_type, rest), tree
 
 
-def solution_header(puzzle: Puzzle) -> str:
-    """The first line of a solution: `g` takes the puzzle's other arguments with the same defaults."""
+def solution_header(puzzle: Puzzle, *, typed: bool = False) -> str:
+    """The first line of a solution: `g` takes the puzzle's other arguments with the same defaults.
+
+    `typed` says what it returns, `def g(n=3) -> List[int]:`; programs find the names of types (policy.py).
+    """
     arguments = ", ".join(f"{argument.name}={argument.default_source}" for argument in puzzle.arguments)
-    return f"def g({arguments}):"
+    returns = f" -> {puzzle.answer_type}" if typed else ""
+    return f"def g({arguments}){returns}:"
 
 
 def require_use(puzzle: Puzzle) -> None:

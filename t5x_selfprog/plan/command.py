@@ -176,7 +176,7 @@ def _sampler(partitioner: Partitioner, config: ModelConfig, scope: str, prefix: 
 def _prefix_tokens() -> int:
     tutorial = workload.bound("SolvePrompt.tutorial", "seeds")
     try:
-        text = "\n\n".join(tutorial_blocks(tutorial))
+        text = "\n\n".join(tutorial_blocks(tutorial, typed=workload.bound("SolvePrompt.typed", False)))
     except UserError:
         return 512  # P3's, where its folder is not here
     return round(len(text) / BYTES_A_TOKEN)

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from t5x_selfprog.puzzles.p3 import Problem, load_problems, tutorial_problems
 from t5x_selfprog.puzzles.source import (
     SourceError,
+    annotate_return,
     cut_at_unindented,
     lenient_python,
     normalise_solution,
@@ -30,11 +32,14 @@ from t5x_selfprog.puzzles.source import (
     rename_function,
 )
 from verifier.errors import UserError
-from verifier.puzzle import parse_puzzle, solution_header
+from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
 
 BLANK_LINE = "\n\n"
 NO_TUTORIAL = "none"
 _CHECK = "assert f(g())"
+_TYPED_HEADER = re.compile(
+    r"def g\([^()]*\) -> "
+)  # not every one: those with brackets among the defaults are read
 
 CountTokens = Callable[[str], int]
 Encode = Callable[[str], Sequence[int]]
@@ -52,6 +57,25 @@ def puzzle_of_pair(text: str) -> str | None:
     """The puzzle of a training pair as `pair_text` made it; None for a document of another kind."""
     puzzle, solution, check = text.partition(f"{BLANK_LINE}def g(")
     return puzzle if solution and check.endswith(_CHECK) else None
+
+
+def typed_pair(text: str) -> str:
+    """A training pair as a typed `SolvePrompt` asks for it: `g` says that it returns the puzzle's answer type.
+
+    A document of another kind, a pair that says so already, and one whose puzzle is none stay as they are.
+    """
+    puzzle = puzzle_of_pair(text)
+    if puzzle is None:
+        return text
+    solution = text[len(puzzle) + len(BLANK_LINE) : -len(BLANK_LINE + _CHECK)]
+    if _TYPED_HEADER.match(solution):
+        return text
+    try:
+        with lenient_python():
+            answer_type = parse_puzzle(puzzle).answer_type
+    except PuzzleError:
+        return text
+    return pair_text(puzzle, annotate_return(solution, answer_type))
 
 
 def puzzle_list(sources: Iterable[str]) -> str:
@@ -175,21 +199,24 @@ class SolvePrompt:
     `Tutorial...`
         problems (the paper's are P3's), or "none" for the puzzle alone, as a fine-tuned model has seen it.
     max_tokens: leave out tutorial examples, first ones first, until the prompt fits; None for all of them.
+    typed: the header says what the solution returns, `def g(n=3) -> str:`, here, in the tutorial and in training pairs.
+        Small models answer in another type than the puzzle's more often than they are wrong in any other way.
     """
 
     tutorial: str = "seeds"
     max_tokens: int | None = None
+    typed: bool = False
 
     def prepare(self, encode: Encode) -> Callable[[str], SolveRequest]:
         """Reads the tutorial once; the result makes the request for one puzzle. Raises UserError.
 
         `encode` is the tokenizer's own function, without special tokens.
         """
-        blocks = tutorial_blocks(self.tutorial)
+        blocks = tutorial_blocks(self.tutorial, typed=self.typed)
 
         def request(puzzle: str) -> SolveRequest:
             for first in range(len(blocks) + 1):
-                prompt = solve_prompt(puzzle, blocks[first:], encode=encode)
+                prompt = solve_prompt(puzzle, blocks[first:], encode=encode, typed=self.typed)
                 if self.max_tokens is None or len(encode(prompt.text)) <= self.max_tokens:
                     break
             return prompt
@@ -197,7 +224,7 @@ class SolvePrompt:
         return request
 
 
-def tutorial_blocks(tutorial: str) -> list[str]:
+def tutorial_blocks(tutorial: str, *, typed: bool = False) -> list[str]:
     """Solved examples as training pairs. Raises UserError where the set has no solved tutorial problem."""
     if tutorial == NO_TUTORIAL:
         return []
@@ -207,16 +234,19 @@ def tutorial_blocks(tutorial: str) -> list[str]:
             f"{tutorial}: no problem called Tutorial... with a solution; "
             f"name a set that has some, or {NO_TUTORIAL!r} for prompts without examples"
         )
-    return [pair_text(problem.source, problem.solutions[0]) for problem in problems]
+    blocks = [pair_text(problem.source, problem.solutions[0]) for problem in problems]
+    return [typed_pair(block) for block in blocks] if typed else blocks
 
 
-def solve_prompt(puzzle: str, tutorial: Sequence[str] = (), *, encode: Encode | None = None) -> SolveRequest:
+def solve_prompt(
+    puzzle: str, tutorial: Sequence[str] = (), *, encode: Encode | None = None, typed: bool = False
+) -> SolveRequest:
     """Tutorial pairs, the puzzle, and the header of `g`. Raises PuzzleError if `puzzle` is none.
 
     With `encode`, the tokenizer's own function, the prompt's end is checked to be a token boundary.
     """
     with lenient_python():
-        header = solution_header(parse_puzzle(puzzle))
+        header = solution_header(parse_puzzle(puzzle), typed=typed)
     text = BLANK_LINE.join([*tutorial, puzzle.strip("\n"), header])
     if encode is not None and not ends_at_token_boundary(text, "\n    return", encode):
         text, header = f"{text}\n", f"{header}\n"

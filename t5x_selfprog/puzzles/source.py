@@ -243,6 +243,31 @@ def _lines_with_ends(text: str) -> list[str]:
     return [*pieces, text[start:]]
 
 
+def annotate_return(source: str, annotation: str) -> str:
+    """`source` with ` -> annotation` before the colon that ends its first `def`'s signature; else as it was.
+
+    A function that says what it returns keeps its word, and text without a whole signature stays as it is.
+    """
+    depth, lines = 0, _lines_with_ends(source)
+    try:
+        for token in tokenize.generate_tokens(iter([*lines, ""]).__next__):
+            if token.type != tokenize.OP:
+                continue
+            if token.string in "([{":
+                depth += 1
+            elif token.string in ")]}":
+                depth -= 1
+            elif not depth and token.string == "->":
+                return source
+            elif not depth and token.string == ":":
+                row, column = token.start
+                lines[row - 1] = f"{lines[row - 1][:column]} -> {annotation}{lines[row - 1][column:]}"
+                return "".join(lines)
+    except (tokenize.TokenError, SyntaxError):
+        pass  # no colon came before what Python cannot read
+    return source
+
+
 # Cutting what a model wrote.
 
 

@@ -87,7 +87,7 @@ def sample_attempts(
     pending = context.pending(ledger)
     if pending:
         loaded = context.model(model)
-        blocks = tutorial_blocks(prompt.tutorial)
+        blocks = tutorial_blocks(prompt.tutorial, typed=prompt.typed)
         prefix = BLANK_LINE.join([*blocks, ""]) if blocks else ""
         sampler = context.sampler(model, sampling, prefix)
         meter = SamplingMeter(sampler, path)
@@ -98,7 +98,10 @@ def sample_attempts(
             if shard not in pending:
                 bar.update(len(mine) * attempts)
                 continue
-            asked = [(*puzzle, solve_prompt(puzzle[1], encode=loaded.tokenizer.encode)) for puzzle in mine]
+            asked = [
+                (*puzzle, solve_prompt(puzzle[1], encode=loaded.tokenizer.encode, typed=prompt.typed))
+                for puzzle in mine
+            ]
             fitting = [item for item in asked if sampler.fits(item[2].text)]
             too_long += [item[0] for item in asked if not sampler.fits(item[2].text)]
             records: list[dict[str, Any]] = []

@@ -24,11 +24,13 @@ from t5x_selfprog.evaluation.contamination import Protected
 from t5x_selfprog.evaluation.difficulty import learnability
 from t5x_selfprog.evaluation.diversity import concepts
 from t5x_selfprog.puzzles.prompts import (
+    SolvePrompt,
     pair_text,
     puzzle_list,
     puzzle_of_pair,
     solution_key,
     tutorial_blocks,
+    typed_pair,
 )
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
 from t5x_selfprog.stages.context import Context
@@ -83,8 +85,9 @@ def run(
     context: Context,
     iteration: int,
     selection: Selection = Selection(),
+    prompt: SolvePrompt = SolvePrompt(),
 ) -> None:
-    """The verified pairs of one iteration.
+    """The verified pairs of one iteration, with headers as `prompt` asks for them.
 
     Raises UserError where no attempt was accepted: there is nothing to learn from.
     """
@@ -94,7 +97,7 @@ def run(
             f"iteration {iteration}: none of the attempts was accepted, so there is nothing to train on. "
             "Sample more puzzles or attempts, or start from a stronger base model."
         )
-    _write(context, context.run.stage(iteration, "dataset"), pairs, selection)
+    _write(context, context.run.stage(iteration, "dataset"), pairs, selection, prompt)
 
 
 @hosts.first_alone("control dataset built")
@@ -105,6 +108,7 @@ def run_control(
     iterations: int,
     selection: Selection = Selection(),
     sources: Mapping[str, str] = {},
+    prompt: SolvePrompt = SolvePrompt(),
 ) -> None:
     """The pairs of a control arm, matched to `iterations` iterations of the verified arm.
 
@@ -120,7 +124,7 @@ def run_control(
     if arm in sources:
         if not files.exists(files.join(path, "manifest.json")):  # reading a million pairs takes minutes
             pairs, contaminated = _external(context, sources[arm])
-            _write(context, path, pairs, selection, contaminated=contaminated)
+            _write(context, path, pairs, selection, prompt, contaminated=contaminated)
         return
     if arm not in makers:
         known = ", ".join([*makers, *sources])
@@ -128,7 +132,7 @@ def run_control(
             f"loop.run.controls: unknown arm {arm!r}; choose from {known}, or say where its pairs are in "
             "control_dataset.run_control.sources."
         )
-    _write(context, path, list(makers[arm](context, iterations, selection)), selection)
+    _write(context, path, list(makers[arm](context, iterations, selection)), selection, prompt)
 
 
 def _external(context: Context, source: str) -> tuple[list[Pair], int]:
@@ -151,8 +155,12 @@ def _external(context: Context, source: str) -> tuple[list[Pair], int]:
     return pairs, contaminated
 
 
-def _write(context: Context, path: str, pairs: list[Pair], selection: Selection, **counters: int) -> None:
+def _write(
+    context: Context, path: str, pairs: list[Pair], selection: Selection, prompt: SolvePrompt, **counters: int
+) -> None:
     ledger = context.ledger(path, "dataset", PAIR)
+    if prompt.typed:
+        pairs = [pair | {"text": typed_pair(pair["text"])} for pair in pairs]
     pairs = sorted(pairs, key=lambda pair: short_hash(pair["text"]))[: selection.max_pairs]
     documents = pairs + list(_lists(pairs, selection))
     for shard in ledger.pending():

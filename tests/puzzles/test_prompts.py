@@ -23,6 +23,7 @@ from t5x_selfprog.puzzles.prompts import (
     solution_key,
     solve_prompt,
     tutorial_blocks,
+    typed_pair,
 )
 from t5x_selfprog.puzzles.source import puzzle_id
 from verifier.errors import UserError
@@ -107,6 +108,49 @@ def test_integers_of_any_length_reach_the_prompt():
     assert solve_prompt(f"def f(x: int, a={huge}): return x == a").header == f"def g(a={huge}):"
 
 
+def test_a_typed_prompt_is_a_beginning_of_typed_pairs():
+    tutorial = [
+        typed_pair(pair_text("def f(x: list[str]):\n    return x == ['a']", "def g():\n    return ['a']"))
+    ]
+    assert tutorial[0].splitlines()[3] == "def g() -> List[str]:"
+    request = solve_prompt(PUZZLE, tutorial, typed=True)
+    assert request.text.endswith("\n\ndef g(a=3, b=[1, 2]) -> int:")
+    assert "\n\n".join([*tutorial, typed_pair(pair_text(PUZZLE, SOLUTION))]).startswith(request.text)
+    completion = "\n    return a + len(b)\n\nassert f(g())"
+    typed = clean_solution(request.header, completion)
+    assert solution_key(typed) == solution_key(SOLUTION)
+    assert typed_pair(pair_text(PUZZLE, typed)) == typed_pair(pair_text(PUZZLE, SOLUTION))
+    assert puzzle_of_pair(pair_text(PUZZLE, typed)) == PUZZLE
+
+
+@pytest.mark.parametrize(
+    "document", [puzzle_list([PUZZLE, PUZZLE]), PUZZLE, pair_text("def f(x):\n    return x", SOLUTION)]
+)
+def test_what_has_no_answer_type_to_say_stays_as_it_is(document):
+    assert typed_pair(document) == document
+
+
+@pytest.mark.parametrize(
+    ("solution", "typed"),
+    [
+        ("def g():\n    return {1: 2}[1]", "def g() -> int:\n    return {1: 2}[1]"),
+        (
+            "def g(a=[1][:1], b='):'):  # def\n    return 1",
+            "def g(a=[1][:1], b='):') -> int:  # def\n    return 1",
+        ),
+        ("def g(a=(lambda x: x)):\n    return 1", "def g(a=(lambda x: x)) -> int:\n    return 1"),
+        ("def g(\n    a=3,\n):\n    return a", "def g(\n    a=3,\n) -> int:\n    return a"),
+        ("def g(a=3) -> str:\n    return a", "def g(a=3) -> str:\n    return a"),
+        ("def g(a='é'): return a", "def g(a='é') -> int: return a"),
+        ("def g(a=3", "def g(a=3"),
+        ("def g():\n    return (", "def g() -> int:\n    return ("),
+    ],
+)
+def test_the_type_stands_before_the_colon_that_ends_the_signature(solution, typed):
+    puzzle = "def f(x: int):\n    return x == 3"
+    assert typed_pair(pair_text(puzzle, solution)) == pair_text(puzzle, typed)
+
+
 def tutorial_set(folder):
     names = ["TutorialOne", "TutorialTwo", "Other", "TutorialUnsolved"]
     entries = [
@@ -132,6 +176,9 @@ def test_the_tutorial_is_the_sets_solved_tutorial_problems(tmp_path):
         f"def f(x: int):\n    return x == {i}\n\ndef g():\n    return {i}\n\nassert f(g())" for i in (0, 1)
     ]
     assert tutorial_blocks("none") == []
+    typed = [block.replace("def g():", "def g() -> int:") for block in blocks]
+    assert tutorial_blocks(tutorial_set(tmp_path), typed=True) == typed
+    assert SolvePrompt(str(tmp_path), typed=True).prepare(words)(PUZZLE).text.startswith("\n\n".join(typed))
 
 
 def test_a_set_without_tutorial_is_refused(tmp_path):

@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from verifier import Limits, Pool, Verdict
+from verifier import Limits, Pool, Verdict, parse_puzzle
+from verifier.puzzle import solution_header
 
 LIMITS = Limits(cpu_s=0.5, memory_mb=512, output_bytes=8 << 20)
 SUM = "def f(x: List[int], n=3):\n    return len(x) == n and sum(x) == 10"
@@ -18,6 +19,28 @@ SUM = "def f(x: List[int], n=3):\n    return len(x) == n and sum(x) == 10"
 def pool():
     with Pool(2, LIMITS) as pool:
         yield pool
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "answer"),
+    [
+        ("int", "7"),
+        ("List[List[int]]", "[[7]]"),
+        ("Tuple[int, ...]", "(7, 7)"),
+        ("Tuple[()]", "()"),
+        ("Dict[str, Set[float]]", "{'a': {0.5}}"),
+        ("FrozenSet[bytes]", "frozenset([b'a'])"),
+        ("Union[int, List[str], None]", "['a']"),
+        ("Optional[bool]", "None"),
+    ],
+)
+@pytest.mark.parametrize("plain", ["", "    n.__class__\n"])
+def test_a_typed_header_is_accepted_alone_and_among_others(pool, answer_type, answer, plain):
+    puzzle = f"def f(x: {answer_type}, n=3):\n    return x == {answer}"
+    header = solution_header(parse_puzzle(puzzle), typed=True)
+    assert " -> " in header
+    right, wrong = f"{header}\n{plain}    return {answer}", f"{header}\n{plain}    return [n, n, n]"
+    assert [v.outcome for v in judge(pool, puzzle, right, wrong)] == ["accepted", "wrong_type"]
 
 
 def judge(pool: Pool, puzzle: str, *solutions: str) -> list[Verdict]:

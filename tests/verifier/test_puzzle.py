@@ -50,6 +50,11 @@ def test_parts():
     assert solution_header(puzzle) == "def g(n=3, s='a\"b', m=-1):"
 
 
+def test_a_typed_header_says_what_the_solution_returns():
+    puzzle = parse_puzzle("def f(li: list[int | None], n=3):\n    return len(li) == n")
+    assert solution_header(puzzle, typed=True) == "def g(n=3) -> List[Optional[int]]:"
+
+
 def test_header_keeps_values():
     puzzle = parse_puzzle("def f(x: int, a=[1, [2.5, None]], b={'k': (1,)}, c=1e400):\n    return x == 1")
     space: dict = {}

@@ -1,0 +1,59 @@
+"""What training reads: pairs of a run's verdicts, as solutions are asked for."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from t5x_selfprog.puzzles.p3 import load_problems
+from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text
+from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.stages import build_dataset
+from t5x_selfprog.stages.context import Context
+from verifier.records import VERDICT
+from verifier.shards import Ledger
+
+PUZZLE = "def f(x: List[int], n=3):\n    return len(x) == n"
+ANSWERS = {"[7] * n": "accepted", "[n] * n": "accepted", "[n]": "wrong"}
+
+
+class FromVerdicts:
+    """What the stage asks of a context: a run whose first iteration made these verdicts."""
+
+    shard_of = Context.shard_of
+    experiment = SimpleNamespace(shards=2, seed=0)
+    train_problems = load_problems("seeds")[:3]
+
+    def __init__(self, root, solutions):
+        self.run = RunDir(str(root))
+        ledger = self.ledger(self.run.stage(0, "verdicts"), "verdicts", VERDICT)
+        blank = dict.fromkeys(VERDICT)
+        for shard in range(2):
+            ledger.commit(
+                shard,
+                [
+                    blank | {"puzzle_id": "p", "puzzle": PUZZLE, "solution": solution, "outcome": outcome}
+                    for solution, outcome in solutions[shard::2]
+                ],
+            )
+        ledger.finish()
+
+    def ledger(self, path, stage, schema):
+        return Ledger(path, stage=stage, schema=schema, shard_count=2, seed=0, fingerprint="f")
+
+
+def texts(folder):
+    return sorted(pair["text"] for pair in Ledger.open(folder))
+
+
+@pytest.mark.parametrize("header", ["def g(n=3):", "def g(n=3) -> List[int]:"])
+def test_every_arm_learns_the_headers_that_solutions_are_asked_for_with(tmp_path, header):
+    typed = "->" in header
+    solutions = [(f"{header}\n    return {answer}", outcome) for answer, outcome in ANSWERS.items()]
+    context, prompt = FromVerdicts(tmp_path, solutions), SolvePrompt(typed=typed)
+    build_dataset.run(context, 0, prompt=prompt)
+    wanted = [pair_text(PUZZLE, text) for text, outcome in solutions if outcome == "accepted"]
+    assert texts(context.run.stage(0, "dataset")) == sorted(wanted)
+    for arm in ("human", "unverified", "seeds_only"):
+        build_dataset.run_control(context, arm, 1, prompt=prompt)
+        pairs = [text for text in texts(context.run.control(arm, "dataset")) if "\n\ndef g(" in text]
+        assert pairs and all((" -> " in text.partition("\n\ndef g(")[2]) == typed for text in pairs)
