@@ -17,6 +17,7 @@ from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
+from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier import Limits, Tiers
@@ -27,6 +28,7 @@ for dataclass in (
     SamplingConfig,
     OptimizerConfig,
     LoopConfig,
+    Fit,
     PuzzleRules,
     Archive,
     BehaviourCheck,

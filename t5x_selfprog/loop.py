@@ -86,10 +86,10 @@ def _run(
     if made:
         if measured == "last":
             evaluations.append(_measure(context, made - 1, base))
-        steps = _done(run.stage(made - 1, "checkpoints"))["step"]
+        trained = _done(run.stage(made - 1, "checkpoints"))
         for arm in controls:
             with timed(run, f"{arm}: training and evaluation"):
-                evaluations.append(control(context, arm, made, steps, base))
+                evaluations.append(control(context, arm, made, trained, base))
     evaluations.append(evaluate.run_enumerator(context, files.join(run.root, "enumerator", "7_eval")))
     return _conclude(context, evaluations, made)
 
@@ -147,20 +147,23 @@ def measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str,
     return evaluate.run(context, model, output, "verified", iteration, base)
 
 
-def control(context: Context, arm: str, iterations: int, steps: int, base: dict[str, Any]) -> dict[str, Any]:
-    """Trains and evaluates one control arm from the same base for the same number of steps.
+def control(
+    context: Context, arm: str, iterations: int, trained: dict[str, Any], base: dict[str, Any]
+) -> dict[str, Any]:
+    """Trains and evaluates one control arm from the same base for as many steps, in batches as large, as `trained`.
 
-    With `_best` after its name, for the number of steps that is best on the dev split.
+    `trained` is done.json's content of the verified arm. With `_best` after its name, the arm trains for the number of
+    steps that is best on the dev split.
     """
     run = context.run
     plain = arm.removesuffix("_best")
     build_dataset.run_control(context, plain, iterations)
     if arm != plain:
-        return best_control.run(context, plain, iterations, steps, base)
+        return best_control.run(context, plain, iterations, trained, base)
     output = run.control(arm, "checkpoints")
     finetune.run(
-        context, [run.control(arm, "dataset")], context.experiment.base, output, steps=steps,
-        label=f"{arm} fine-tune",
+        context, [run.control(arm, "dataset")], context.experiment.base, output, steps=trained["step"],
+        batch_size=trained["batch_rows"], label=f"{arm} fine-tune",
     )  # fmt: skip
     return evaluate.run(context, output, run.control(arm, "eval"), arm, iterations - 1, base)
 

@@ -136,6 +136,11 @@ class Partitioner:
 
         return jax.tree.map(one, axes_tree, shapes, is_leaf=lambda x: isinstance(x, tuple))
 
+    @property
+    def batch_ways(self) -> int:
+        """Devices, or groups of them, that take rows of a batch each: it must divide the number of rows."""
+        return math.prod(self.mesh.shape[axis] for axis in self.rules["batch"])
+
     def for_sampling(self, tensor: int | None = None) -> "Partitioner":
         """The same devices in the layout of sampling: `tensor` neighbours hold a copy of the weights together.
 

@@ -26,13 +26,13 @@ def run(
     context: Context,
     arm: str,
     iterations: int,
-    steps: int,
+    trained: dict[str, Any],
     base: dict[str, Any],
     fractions: tuple[float, ...] = (0.05, 0.2, 1.0),
     attempts: int = 20,
     k: int = 10,
 ) -> dict[str, Any]:
-    """Trains `arm` for each fraction of `steps`, keeps the best by dev Pass@k, and evaluates that one.
+    """Trains `arm` for each fraction of the steps of `trained`, keeps the best by dev Pass@k, and evaluates that one.
 
     The dev problems are the run's own dev split, or our seeds' where its problems have none (P3).
 
@@ -45,7 +45,7 @@ def run(
     output = context.run.control(f"{arm}_best", "eval")
     root = output.rpartition("/")[0]
     problems = dev_problems(context)
-    found = []
+    found, steps = [], trained["step"]
     for fraction in fractions:
         count = max(1, round(fraction * steps))
         checkpoints = (
@@ -53,7 +53,7 @@ def run(
         )
         finetune.run(
             context, [context.run.control(arm, "dataset")], context.experiment.base, checkpoints, steps=count,
-            label=f"{arm} {count} steps",
+            batch_size=trained["batch_rows"], label=f"{arm} {count} steps",
         )  # fmt: skip
         evaluation = evaluate.run(
             context, checkpoints, files.join(root, f"dev_{count}"), f"{arm} {count} steps", None,

@@ -6,6 +6,9 @@ Restart:  the newest checkpoint; batches are a function of the step.
 Left out: choosing a checkpoint: the last one counts.
 """
 
+import dataclasses
+import sys
+
 import numpy as np
 
 import gin
@@ -16,6 +19,7 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.tokenizer import Tokenizer
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
+from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier import files
 from verifier.shards import Ledger
@@ -32,6 +36,7 @@ def run(
     batch_size: int = 16,
     length: int = 1024,
     steps: int | None = None,
+    fit: Fit | None = None,
     label: str = "finetune",
 ) -> dict:
     """Trains the model at `start` on the pairs in `datasets`.
@@ -40,11 +45,13 @@ def run(
       datasets: ledgers of pairs.
       start: a model directory or the name of a shipped model.
       output: where checkpoints go; with done.json there, nothing is left to do.
-      steps: updates to make, instead of `epochs` passes (controls match the verified arm's).
+      epochs, batch_size: passes over the pairs, rows of a batch.
+      steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
+      fit: steps, batch and warm-up follow from the number of tokens; `epochs` and `batch_size` are what plenty gets.
 
     Returns:
-      done.json's content: step, identity, pairs, tokens, too_long (pairs left out because they exceed `length`),
-      padding (the share of positions that hold no token).
+      done.json's content: step, batch_rows, identity, pairs, tokens, too_long (pairs left out because they exceed
+      `length`), padding (the share of positions that hold no token).
     """
     done_path = files.join(output, "done.json")
     done = hosts.agree(_read(done_path))
@@ -59,6 +66,19 @@ def run(
     source = PackedDocuments(
         [encoded[i] for i in fits], [pairs[i]["weight"] for i in fits], batch_size, length, seed
     )
+    tokens = sum(len(encoded[i]) for i in fits)
+    if fit is not None:
+        ways = context.partitioner.batch_ways * loop.accumulate
+        if steps is None:
+            plan = fit.plan(source.rows, length, epochs=epochs, most_rows=batch_size, ways=ways)
+        else:
+            plan = fit.prescribed(source.rows, length, steps=steps, batch_rows=batch_size)
+        source = dataclasses.replace(source, batch_size=plan.batch_rows)
+        optimizer = dataclasses.replace(loop.optimizer, warmup_steps=plan.warmup_steps)
+        loop = dataclasses.replace(loop, optimizer=optimizer)
+        steps = plan.steps
+        if hosts.is_first():
+            print(f"{label}: {plan.sentence(len(fits), tokens)}", file=sys.stderr)
     num_steps = steps if steps is not None else source.steps(epochs)
     watch = recorder.current()
     with watch.stage(output):
@@ -72,10 +92,11 @@ def run(
             checkpoints.save_final(num_steps, state.params)
     done = {
         "step": num_steps,
+        "batch_rows": source.batch_size,
         "identity": store.weights_identity(state.params),
         "start": model.identity,
         "pairs": len(fits),
-        "tokens": sum(len(encoded[i]) for i in fits),
+        "tokens": tokens,
         "too_long": len(encoded) - len(fits),
         "padding": round(source.padding, 4),
     }

@@ -113,6 +113,11 @@ class PackedDocuments:
         return [by_rank[self._packing[row]].tolist() for row in random.permutation(len(self._packing))]
 
     @property
+    def rows(self) -> int:
+        """Packed rows that hold all documents."""
+        return len(self._packing)
+
+    @property
     def steps_in_epoch(self) -> int:
         return -(-len(self._packing) // self.batch_size)
 

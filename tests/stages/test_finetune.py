@@ -1,0 +1,84 @@
+"""Fine-tuning a tiny model on a handful of pairs: what it chose is said, kept, and taken over by controls."""
+
+import json
+
+import jax
+import pytest
+
+from t5x_selfprog.model import network, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.puzzles.prompts import pair_text
+from t5x_selfprog.run_dir import open_run
+from t5x_selfprog.stages import finetune
+from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.training.fit import Fit
+from t5x_selfprog.training.optimizers import OptimizerConfig
+from t5x_selfprog.training.train_loop import LoopConfig
+from verifier.records import PAIR
+from verifier.shards import Ledger
+
+LOOP = LoopConfig(OptimizerConfig(learning_rate=1e-2, warmup_steps=10), log_every=1)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    run = open_run(tmp_path_factory.mktemp("run"), {})
+    context = Context(run, Experiment())
+    context.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
+    return context
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A model of one small layer that reads as the shipped one does."""
+    folder = str(tmp_path_factory.mktemp("base"))
+    config = ModelConfig(4096, 128, 32, 1, 4, 2, 8, 64)
+    store.save(folder, config, network.init(config, jax.random.key(0)), store.resolve("base"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("pairs") / "5_dataset")
+    ledger = Ledger(path, stage="dataset", schema=PAIR, shard_count=1, seed=0, fingerprint="f")
+    texts = [
+        pair_text(f"def f(x: int):\n    return x == {i}", f"def g():\n    return {i}") for i in range(24)
+    ]
+    ledger.commit(
+        0,
+        [{"puzzle_id": str(i), "text": text, "weight": 1.0, "iteration": 0} for i, text in enumerate(texts)],
+    )
+    ledger.finish()
+    return path
+
+
+def test_few_pairs_are_learnt_in_many_small_steps_and_a_control_as_long(
+    context, base, pairs, tmp_path, capsys
+):
+    output = str(tmp_path / "6_checkpoints")
+    fit = Fit(min_steps=12, warmup=0.25)
+    with jax.numpy_dtype_promotion("standard"):
+        done = finetune.run(
+            context, [pairs], base, output, LOOP, epochs=2, batch_size=16, length=128, fit=fit
+        )
+        assert (done["step"], done["batch_rows"]) == (12, 1)
+        assert "24 pairs" in (said := capsys.readouterr().err) and "12 steps of 1 x 128" in said
+        with open(f"{output}/metrics.jsonl") as file:
+            lines = [json.loads(line) for line in file]
+        rates = [line["learning_rate"] for line in lines]
+        assert rates.index(max(rates)) in (2, 3), "the rise takes a quarter of the steps, not ten of twelve"
+        assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+        control = finetune.run(
+            context, [pairs], base, str(tmp_path / "control"), LOOP, epochs=2, batch_size=done["batch_rows"],
+            length=128, steps=done["step"], fit=fit,
+        )  # fmt: skip
+    assert control == done, "the same pairs, steps, batch and warm-up make the same weights"
+
+
+def test_without_a_fit_epochs_and_batches_are_as_they_were_told(context, base, pairs, tmp_path):
+    with jax.numpy_dtype_promotion("standard"):
+        done = finetune.run(
+            context, [pairs], base, str(tmp_path / "6"), LOOP, epochs=2, batch_size=4, length=128
+        )
+    assert (done["step"], done["batch_rows"]) == (4, 4)
