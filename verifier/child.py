@@ -32,10 +32,10 @@ from verifier.programs import (
     describe,
     is_worn,
     peak_kb,
-    reset_random,
+    reset_shared,
 )
 from verifier.puzzle import PuzzleError, parse_puzzle, read_puzzle, require_use
-from verifier.screen import names_variable
+from verifier.screen import may_call
 from verifier.shown import LIMIT, shown
 
 REPORT_BYTES = 4096  # a report without its answer takes less
@@ -218,10 +218,9 @@ def solve(
 ) -> tuple[str, str, list[literal.Part]]:
     """(status, detail, encoded answer) of one solution."""
     space = runtime.space(plain=plain)
-    if "random" in attempt.source or b"random" in attempt.quoted:
-        reset_random()
+    reset_shared(attempt.source, attempt.quoted)
     try:
-        if attempt.quoted and names_variable(code, "f"):
+        if attempt.quoted and may_call(code, "f"):
             exec(marshal.loads(attempt.quoted), space)
         exec(code, space)
         if "g" not in space:
@@ -252,12 +251,16 @@ class Check(NamedTuple):
     alone: bool  # the answer is from a solution that is not plain
 
 
-def run_checks(area: Area, checks: list[Check], runtime: Runtime, limits: Allowance) -> None:
-    """Check answers one after another. All puzzles are plain, or there is one check only.
+def run_checks(
+    area: Area, checks: list[Check], runtime: Runtime, limits: Allowance, *, alone: bool = False
+) -> None:
+    """Check answers one after another. All puzzles are plain, or there is one check only, which is then `alone`.
 
     A plain puzzle says the same of the same answer: it is asked once.
     """
     printed = begin_programs(limits.output_bytes)
+    if alone:
+        gc.enable()
     loaded: dict[bytes, Any] = {}
     said: dict[tuple[bytes, bytes], bytes] = {}
     for check in checks:
@@ -289,8 +292,7 @@ def check_answer(check: Check, code: Any, runtime: Runtime) -> tuple[str, str, s
         if check.answer[0] not in check.proofs and not check.checker(answer):
             return "wrong_type", "", text
         space = runtime.space(plain=check.plain)
-        if b"random" in check.code:
-            reset_random()
+        reset_shared("", check.code)
         result = call_puzzle(code, space, answer)
     except literal.CorruptLiteral as e:
         return "bad_answer", f"corrupt: {e}"[:200], text
@@ -343,8 +345,7 @@ def run_trivial(
     for answer in answers():
         tried += 1
         text = repr(answer)[:LIMIT]
-        if b"random" in code:
-            reset_random()
+        reset_shared("", code)
         try:
             accepted = call_puzzle(loaded, runtime.space(plain=plain), answer) is True
         except BaseException as e:

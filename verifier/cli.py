@@ -224,7 +224,7 @@ def _with_generality(rows: Iterable[dict[str, Any]], pool: Any, trials: int) -> 
 def _serve(options: argparse.Namespace) -> None:
     from verifier.calibration import calibrate
     from verifier.metrics import Metrics
-    from verifier.service import counting, find_work, serve
+    from verifier.service import find_work, recording, serve
 
     work = find_work(options.attempts, options.output)
     speed_s = round(calibrate(), 5)
@@ -233,7 +233,7 @@ def _serve(options: argparse.Namespace) -> None:
         metrics = Metrics(options.metrics, facts)
         serve(
             work,
-            counting(judge),
+            recording(judge),
             metrics,
             facts={"calibration_cpu_s": speed_s},
             poll_s=options.poll_s,

@@ -29,13 +29,18 @@ from verifier.reports import (
     read_checks,
     read_solutions,
 )
+from verifier.screen import LOOKS_UP
 from verifier.solver import Solver
 from verifier.watch import Ended, Nursery, Watched
 
 LEAST_CHECK_S = 0.005  # CPU seconds a check gets, however much its solution used
 
-# Solutions that may call the puzzle. Too many matches (a comment, say) only cost microseconds.
-_NAMES_F = re.compile(r"(?<![\w.])f\b(?!['\"])")
+# Solutions that may call the puzzle, by its name or by one in a text. Too many matches (a comment, say) only cost
+# microseconds: child.solve looks at the code. (An identifier of other letters than ASCII's may be a spelling of `f`.)
+_NAMES_F = re.compile(
+    rf"(?<![\w.])f\b(?!['\"])|['\"]f['\"]|\b(?:{'|'.join(sorted(LOOKS_UP))})\b|[^\x00-\x7f]"
+)
+_KNOWN_CHARACTERS = 1 << 16
 
 
 class Judge:
@@ -150,7 +155,8 @@ class Judge:
         plain = endless is not None
         alone = None if plain else attempts[0].item
         watched = Watched(budget, limits.wall_s, limits.memory_mb, alone)
-        return self._solver.run(attempts, endless or [], area, watched, limits, plain=plain)
+        known = _worth_knowing(endless or [], attempts)
+        return self._solver.run(attempts, known, area, watched, limits, plain=plain)
 
     # --- checks
 
@@ -192,7 +198,9 @@ class Judge:
     def _run_checks(
         self, checks: list[Check], solved: dict[int, Solved], limits: Allowance, alone: int | None = None
     ) -> tuple[Ended, list[tuple[int, Checked]]]:
-        body = partial(child.run_checks, checks=checks, runtime=self.runtime, limits=limits)
+        body = partial(
+            child.run_checks, checks=checks, runtime=self.runtime, limits=limits, alone=alone is not None
+        )
         budget = {check.item: max(limits.cpu_s - solved[check.item].cpu_s, LEAST_CHECK_S) for check in checks}
         with Area(child.REPORT_BYTES * len(checks)) as area:
             ended = self._nursery.run(body, area, Watched(budget, limits.wall_s, limits.memory_mb, alone))
@@ -213,6 +221,16 @@ class Judge:
             if not is_transient(ended):
                 break
         return ended, report if ended.how == "exit" else None
+
+
+def _worth_knowing(endless: list[Attempt], todo: list[Attempt]) -> list[Attempt]:
+    """Those that may have twins among what is to run, as far as compiling them again is nothing beside a limit."""
+    groups, room, known = {attempt.group for attempt in todo}, _KNOWN_CHARACTERS, []
+    for attempt in endless:
+        if attempt.group in groups and len(attempt.source) <= room:
+            room -= len(attempt.source)
+            known.append(attempt)
+    return known
 
 
 def _combine(solved: Solved, checked: Checked, limits: Allowance) -> Judged:

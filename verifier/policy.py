@@ -8,12 +8,15 @@ import builtins
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
+
+from verifier import clock, future, text_codecs
 
 # The paper's list.
 PAPER_IMPORTS = frozenset(["collections", "copy", "hashlib", "math", "random", "re", "string", "typing"])
 
-# Ours adds modules that only compute: no files, clocks, processes or network.
+# Ours adds modules that only compute: no files, processes or network, and no clock but one that is ours.
 WIDE_IMPORTS = PAPER_IMPORTS | frozenset(
     [
         "bisect",
@@ -26,12 +29,13 @@ WIDE_IMPORTS = PAPER_IMPORTS | frozenset(
         "numbers",
         "operator",
         "statistics",
+        "time",
     ]
 )
 
 IMPORTS: dict[str, frozenset[str]] = {"wide": WIDE_IMPORTS, "paper": PAPER_IMPORTS}
 
-# Puzzles and solutions write `List[int]` without importing it (P3's convention).
+# Puzzles and solutions write `List[int]` without importing it (P3's convention), and some `typing.List[int]`.
 TYPING_NAMES: dict[str, Any] = {
     name: getattr(typing, name)
     for name in (
@@ -51,7 +55,7 @@ TYPING_NAMES: dict[str, Any] = {
             "Union",
         ]
     )
-}
+} | {"typing": typing}
 
 # Builtins that reach outside the program. `print` stays (it writes to a counter), and so does `eval`. An address, which
 # is what `id` gives, is another one in every process: the same attempt would not get the same verdict twice.
@@ -84,25 +88,13 @@ REFLECTIVE_BUILTINS = frozenset(
 )
 
 
-# Text encodings `str.encode` and `bytes.decode` know, beside those built into the interpreter.
-_CODECS = [
-    "ascii",
-    "latin_1",
-    "cp437",
-    "cp1252",
-    "utf_8_sig",
-    "utf_16",
-    "utf_16_be",
-    "utf_16_le",
-    "utf_32",
-    "utf_32_be",
-    "utf_32_le",
-]
+# What the interpreter imports by itself, through the `__import__` of whatever program is running: for an identifier
+# beyond ASCII or `\N{...}` in a text and, from 3.12 on, for its own arithmetic on long integers.
+_INTERPRETERS_OWN = frozenset(["unicodedata", "_pylong"] if sys.version_info >= (3, 12) else ["unicodedata"])
 
-
-# From 3.12 on, the interpreter's own arithmetic on long integers is in part a module, which it imports through the
-# `__import__` of whatever program is running.
-_INTERPRETERS_OWN = frozenset(["_pylong"]) if sys.version_info >= (3, 12) else frozenset()
+# A program that may import these gets our own: `time` is a clock that only its own readings move, and `__future__`, a
+# word to the compiler, is allowed always.
+STAND_INS: dict[str, Callable[[], ModuleType]] = {"time": clock.module, "__future__": future.module}
 
 
 def import_modules(names: frozenset[str]) -> None:
@@ -115,18 +107,15 @@ def import_modules(names: frozenset[str]) -> None:
     for name in sorted(names):
         __import__(name)
     __import__("collections.abc")
-    for name in _CODECS:
-        __import__(f"encodings.{name}")
     for name in _INTERPRETERS_OWN:
         __import__(name)
-    sys.modules["encodings"].__path__[
-        :
-    ] = []  # an unknown codec is then a LookupError, not a search of the disk
+    text_codecs.install()
 
 
 def make_importer(allowed: frozenset[str]) -> Callable[..., Any]:
     """An `__import__` that knows only these modules and their already imported submodules."""
     real_import, modules = builtins.__import__, sys.modules
+    stand_ins = {name: make for name, make in STAND_INS.items() if name in allowed | {"__future__"}}
 
     def restricted_import(
         name: str,
@@ -138,6 +127,8 @@ def make_importer(allowed: frozenset[str]) -> Callable[..., Any]:
         # The interpreter asks with a list (PyImport_Import), an import statement with None or a tuple.
         if name in _INTERPRETERS_OWN and type(fromlist) is list:
             return real_import(name, {}, {}, (), 0)
+        if level == 0 and name in stand_ins:
+            return stand_ins[name]()
         if level == 0 and name.partition(".")[0] in allowed and name in modules:
             return real_import(name, {}, {}, fromlist, 0)
         raise ImportError(f"{name!r} may not be imported", name=str(name))

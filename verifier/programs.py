@@ -6,7 +6,7 @@ import resource
 import sys
 from typing import Any, NamedTuple
 
-from verifier import policy
+from verifier import clock, policy
 from verifier.screen import Screen
 from verifier.shown import without_addresses
 
@@ -78,9 +78,22 @@ def begin_programs(output_characters: int) -> Printed:
     """The state every program starts from, set once in a fresh child."""
     gc.disable()  # cyclic garbage of one program must not be collected, or finalised, in the time of another
     sys.setrecursionlimit(RECURSION_LIMIT)
+    reset_random()
     printed = Printed(output_characters)
     sys.stdin, sys.stdout, sys.stderr = None, printed, printed  # type: ignore[assignment]
     return printed
+
+
+def reset_shared(source: str, code: bytes) -> None:
+    """Before every program: the clock starts anew, and so does the shared generator where one of its two texts might
+    use it. (Seeding costs a tenth of a judgement.)"""
+    clock.reset()
+    # names are normalised: other letters than ASCII's may spell `random` too
+    if not source.isascii() or any(word in source or word.encode() in code for word in _DRAWING):
+        reset_random()
+
+
+_DRAWING = ("random", "statistics")  # modules with which one can draw from the shared generator
 
 
 def reset_random() -> None:

@@ -92,7 +92,7 @@ VERDICT: Schema = {
     "isolation": Kind.TEXT,
     "verifier_version": Kind.TEXT,
     "generality": Kind.FLOAT,
-    "count": Kind.INT,
+    "count": Kind.INT,  # of the attempts that this record stands for; absent: one. Nothing writes it any more
 }
 PAIR: Schema = {"puzzle_id": Kind.TEXT, "text": Kind.TEXT, "weight": Kind.FLOAT, "iteration": Kind.INT}
 TOKENS: Schema = {"tokens": Kind.INTS}

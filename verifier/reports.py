@@ -8,9 +8,7 @@ from verifier.area import Area, unpack_report
 from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, KILLED, OUTPUT_LIMIT, SYNTAX, WALL_LIMIT
 from verifier.watch import Ended
 
-SOLUTION_OUTCOMES = frozenset(
-    (child.ANSWER, child.NOT_PLAIN, child.FULL, child.NO_MEMORY, SYNTAX, "bad_answer", OUTPUT_LIMIT)
-)
+SOLUTION_OUTCOMES = frozenset((child.ANSWER, child.FULL, child.NO_MEMORY, SYNTAX, "bad_answer", OUTPUT_LIMIT))
 CHECK_OUTCOMES = frozenset(("accepted", "wrong", "wrong_type", "bad_answer", OUTPUT_LIMIT, child.NO_MEMORY))
 
 
@@ -59,8 +57,8 @@ def read_solutions(area: Area, *, plain: bool) -> Iterator[tuple[int, Solved]]:
     """(item, report) as a child wrote them, up to the first that no honest child writes.
 
     An answer comes before its report, under the complement of the item's number. It stays in the area.
-    Only a child of `plain` programs may say that an item is the SAME as another: from any other that would
-    be a way to another's verdict.
+    Only a child of `plain` programs may say that an item is the SAME as another, or NOT_PLAIN: from any other
+    that would be a way to another's verdict, or to none at all.
     """
     answers: dict[int, memoryview] = {}
     for item, data in area.records():
@@ -73,7 +71,9 @@ def read_solutions(area: Area, *, plain: bool) -> Iterator[tuple[int, Solved]]:
         outcome, detail, cpu_s, peak_kb, _ = fields
         answer = answers.pop(item, None) if outcome == child.ANSWER else b""
         known = outcome in SOLUTION_OUTCOMES or (outcome.startswith("error:") and outcome[6:].isidentifier())
-        known = known or (plain and outcome == child.SAME and detail.isdecimal())
+        known = known or (
+            plain and (outcome == child.NOT_PLAIN or (outcome == child.SAME and detail.isdecimal()))
+        )
         if answer is None or not known:
             return
         yield item, Solved(outcome[:70], detail[:200], cpu_s, peak_kb, answer)

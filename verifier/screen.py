@@ -37,6 +37,8 @@ _PLAIN_MODULES: dict[str, str | None] = {
     "pvariance stdev variance",
     "string": "ascii_letters ascii_lowercase ascii_uppercase capwords digits hexdigits octdigits printable "
     "punctuation whitespace",
+    "time": "monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns sleep thread_time "
+    "thread_time_ns time time_ns",
     "typing": " ".join(policy.TYPING_NAMES) + " DefaultDict Deque Hashable Mapping",
 }
 
@@ -68,6 +70,9 @@ _DENIED_OPERATIONS = frozenset(
     )
     if name in opcode.opmap
 )
+_FUTURE = "__future__"  # begins with underscores, and its module (future.py) is harmless
+# By these a program finds a variable whose name stands in a text only.
+LOOKS_UP = frozenset(["eval", "exec", "globals", "locals", "vars", "__globals__", "f_globals"])
 _COROUTINE_FLAGS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
 _IMPORT_NAME = opcode.opmap["IMPORT_NAME"]
 _EXTENDED_ARG = opcode.opmap["EXTENDED_ARG"]
@@ -79,8 +84,9 @@ class Screen:
     """Says of compiled programs whether they are plain. Build it after policy.import_modules(allowed)."""
 
     def __init__(self, allowed_imports: frozenset[str]):
-        self._modules = frozenset(_PLAIN_MODULES) & allowed_imports
-        self._denied = _denied_names(self._modules)
+        modules = frozenset(_PLAIN_MODULES) & allowed_imports
+        self._modules = modules | {_FUTURE}
+        self._denied = _denied_names(modules)
 
     def why_not_plain(self, code: CodeType) -> str | None:
         """None for a plain program, else what is not plain about it."""
@@ -88,7 +94,7 @@ class Screen:
         if not _DENIED_OPERATIONS.isdisjoint(operations) or code.co_flags & _COROUTINE_FLAGS:
             return "operation"
         for name in code.co_names:
-            if name in self._denied or name.startswith(_REFLECTIVE_PREFIXES):
+            if name in self._denied or (name.startswith(_REFLECTIVE_PREFIXES) and name != _FUTURE):
                 return name
         if _IMPORT_NAME in operations and not self._imports_are_plain(code):
             return "import"
@@ -112,11 +118,12 @@ class Screen:
         return self._modules.issuperset(names)
 
 
-def names_variable(code: CodeType, name: str) -> bool:
-    """Whether the program mentions the name as a global variable or an attribute, at any depth."""
-    return name in code.co_names or any(
-        type(constant) is CodeType and names_variable(constant, name) for constant in code.co_consts
-    )
+def may_call(code: CodeType, name: str) -> bool:
+    """Whether the program, at any depth, mentions the name as a global variable or an attribute, or anything by which
+    variables are found from texts."""
+    if name in code.co_names or not LOOKS_UP.isdisjoint(code.co_names):
+        return True
+    return any(type(constant) is CodeType and may_call(constant, name) for constant in code.co_consts)
 
 
 def _denied_names(modules: frozenset[str]) -> frozenset[str]:

@@ -167,18 +167,15 @@ def find_work(attempts: files.Path, verdicts: files.Path) -> Work:
     return LedgerWork(attempts, verdicts) if has_ledger else FolderWork(attempts, verdicts)
 
 
-def counting(judge: Judge) -> JudgeShard:
-    """Judges shards with `judge`; each record says how many attempts of its shard were the same as it."""
+def recording(judge: Judge) -> JudgeShard:
+    """Judges shards with `judge`: one record for each attempt. (No `count`, by which readers multiply a record.)"""
 
     def judge_shard(
         attempts: list[dict[str, Any]], beat: Callable[[], None]
     ) -> tuple[list[dict[str, Any]], dict[str, int]]:
-        repeats = Counter((attempt["puzzle"], attempt["solution"]) for attempt in attempts)
         records, outcomes = [], Counter[str]()
         for attempt, verdict in zip(attempts, judge(attempts), strict=True):
-            record = verdict.as_record(attempt)
-            record["count"] = repeats[attempt["puzzle"], attempt["solution"]]
-            records.append(record)
+            records.append(verdict.as_record(attempt))
             outcomes[verdict.outcome] += 1
             beat()
         return records, {name: outcomes[name] for name in ("accepted", "infrastructure")}

@@ -3,7 +3,7 @@
 import pytest
 
 from verifier import policy
-from verifier.screen import Screen, names_variable
+from verifier.screen import Screen, may_call
 
 policy_modules = policy.WIDE_IMPORTS
 
@@ -147,10 +147,10 @@ def test_many_names_do_not_hide_an_import(screen):
         assert (screen.why_not_plain(code) is None) == (module == "math")
 
 
-def test_names_variable():
+def test_may_call():
     code = compile("def g():\n    return [f(x) for x in range(3)]", "x", "exec")
-    assert names_variable(code, "f")
-    assert not names_variable(code, "h")
+    assert may_call(code, "f")
+    assert not may_call(code, "h")
 
 
 def test_no_plain_name_leads_to_something_that_can_be_changed(screen):
@@ -159,7 +159,8 @@ def test_no_plain_name_leads_to_something_that_can_be_changed(screen):
     from types import ModuleType
 
     for module in screen._modules:
-        for name, value in vars(sys.modules[module]).items():
+        stand_in = policy.STAND_INS.get(module)
+        for name, value in vars(stand_in() if stand_in else sys.modules[module]).items():
             if name.startswith("_") or name in screen._denied:
                 continue
             if isinstance(value, ModuleType):

@@ -1,5 +1,5 @@
-# Answers with the time, which a puzzle cannot ask for.
-# expect: error:ImportError
+# Answers with the time, which is the same for everybody.
+# expect: wrong
 import time
 
 
