@@ -179,6 +179,47 @@ COMMANDS = (
         ),
     ),
     Command(
+        "pack",
+        "what a run needs to go on elsewhere, in one small file",
+        "Packs records, verdicts, pairs and evaluations, finished or not. Weights stay behind where training makes "
+        "them again from the pairs (Experiment.start = 'base'), and attempts where their verdicts repeat them.",
+        (
+            "pack --run_dir=runs/claim --output=claim.pack",
+            "pack --run_dir=runs/claim --output=claim.pack --piece_mb=15     # claim.pack.00, claim.pack.01, ...",
+        ),
+        "t5x_selfprog.moving.pack:command",
+        run_dir="reads",
+        configured_by="",
+        options=(
+            Option("--output", "the file to write", {"required": True, "metavar": "FILE"}),
+            Option("--piece_mb", "cut it into pieces of so many MB", {"type": int, "metavar": "N"}),
+        ),
+        local=True,
+    ),
+    Command(
+        "unpack",
+        "a packed run, ready to go on",
+        "Checks the pack, then makes DIR of it; `selfprog run --run_dir=DIR` goes on. On a machine of the same kind it "
+        "ends in the bytes of a run that never moved.",
+        (
+            "unpack claim.pack --run_dir=runs/claim",
+            "unpack claim.pack.* --run_dir=runs/claim --go_on --base=models/smollm2",
+        ),
+        "t5x_selfprog.moving.unpack:command",
+        run_dir="reads",
+        configured_by="",
+        options=(
+            Option("files", "the pack, or all its pieces", {"nargs": "+", "metavar": "FILE"}),
+            Option(
+                "--go_on",
+                "set the end of the run aside (arms, table; kept under earlier/), so that iterations follow",
+                {"action": "store_true"},
+            ),
+            Option("--base", "check that this model is the one it was made from", {"metavar": "DIR"}),
+        ),
+        local=True,
+    ),
+    Command(
         "pretrain",
         "train a small base model and its tokenizer on Python source",
         "Needs a corpus folder; resumable. The base model in the package was made by this command.",

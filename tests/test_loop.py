@@ -147,6 +147,29 @@ def test_a_killed_run_ends_as_if_it_had_not_been(unbroken, launch, tmp_path):
     assert contents(run_dir) == contents(unbroken)
 
 
+@pytest.mark.slow
+def test_a_run_that_moves_to_another_machine_ends_as_if_it_had_not(
+    unbroken, launch, tmp_path, user_environment
+):
+    """Killed when its model is trained and not yet measured, packed, unpacked elsewhere: weights are made again."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    process = launch(here)
+    while process.poll() is None and not (here / "iter_000" / "6_checkpoints" / "done.json").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for command in (
+        ["pack", f"--run_dir={here}", f"--output={tmp_path}/run.pack"],
+        ["unpack", f"{tmp_path}/run.pack", f"--run_dir={there}", "--base=base"],
+    ):
+        subprocess.run(
+            [sys.executable, "-m", "t5x_selfprog.main", *command], env=user_environment, check=True
+        )
+    assert not (there / "iter_000" / "6_checkpoints" / "done.json").exists()
+    finish(launch(there), there)
+    assert contents(there) == contents(unbroken)
+
+
 def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, user_environment):
     """All judging is left to members from outside; one is killed at work, another comes in its place."""
     run_dir = tmp_path / "run"

@@ -116,6 +116,15 @@ def resolve(path: str) -> str:
     )
 
 
+def stored_identity(path: str) -> str:
+    """The identity of a model on disk, without loading its weights. Raises UserError where there is none."""
+    path = resolve(path)
+    if files.exists(files.join(path, WEIGHTS)):
+        with _fetched(path, [WEIGHTS]) as folder:
+            return _open_weights(folder, read_config(path))[1]
+    return _done(path)["identity"]
+
+
 def read_config(path: str) -> ModelConfig:
     """The shape of the model in a directory that `resolve` returned."""
     file = files.join(path, "model.json")

@@ -14,6 +14,7 @@ import numpy as np
 import gin
 from t5x_selfprog import hosts
 from t5x_selfprog.model import store
+from t5x_selfprog.moving.contents import PACKED_DONE
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.tokenizer import Tokenizer
@@ -101,9 +102,21 @@ def run(
         "padding": round(source.padding, 4),
     }
     if hosts.is_first():
+        _compare_with_packed(done, output)
         files.write_json(done_path, done)
     hosts.barrier(f"{output} finished")
     return done
+
+
+def _compare_with_packed(done: dict, output: str) -> None:
+    """Says so where weights that a pack left behind came out otherwise: machines of another kind round otherwise."""
+    packed = _read(files.join(output, PACKED_DONE))
+    if packed is not None and packed["identity"] != done["identity"]:
+        print(
+            f"{output}: trained again from the same pairs, the weights are {done['identity']}; where the run was "
+            f"packed they were {packed['identity']}. The run goes on from these.",
+            file=sys.stderr,
+        )
 
 
 def _read(path: str) -> dict | None:

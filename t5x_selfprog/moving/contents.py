@@ -1,0 +1,93 @@
+"""What of a run directory travels: everything that cannot be made again from the rest.
+
+Weights are left behind where training makes them again (`Experiment.start = 'base'`), and so is what only shows or
+measures a run. Attempts are left behind where their verdicts repeat them; `restore_attempts` brings back their bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from verifier import files
+from verifier.records import ATTEMPT, encode
+from verifier.shards import Ledger
+from verifier.tfrecord import write_frames
+
+# Of attempts and their verdicts, in a folder: stages 3 and 4, and an evaluation.
+JUDGED = (("3_solutions", "4_verdicts"), ("attempts", "verdicts"))
+CHECKPOINTS = re.compile(r"(.*/)?(6_checkpoints|steps_\d+)/")
+_SHOWN = ("events", "profile", "report")  # folders at the root that nothing reads
+DONE, PACKED_DONE = "done.json", "packed_done.json"
+
+
+def members(root: str, start: str) -> tuple[list[str], list[str]]:
+    """The files that travel, and the attempts' shards that verdicts stand for; both relative to `root`, sorted.
+
+    Args:
+      start: Experiment.start. From "previous", the newest weights are needed by the next iteration's training.
+    """
+    rebuilt = set(_rebuilt(root))
+    kept_weights = _newest_checkpoints(root) if start == "previous" else ""
+    kept = []
+    for path in _files(root):
+        if path in rebuilt or path.partition("/")[0] in _SHOWN or path.startswith("stuck-"):
+            continue
+        if ".claim-" in path or path.endswith(files.TEMPORARY_SUFFIX):
+            continue
+        checkpoints = CHECKPOINTS.match(path)
+        if checkpoints and checkpoints[0] != kept_weights and not _describes_training(root, path):
+            continue
+        kept.append(path)
+    return kept, sorted(rebuilt)
+
+
+def restore_attempts(root: str, shard: str) -> None:
+    """Writes one shard of attempts from the verdicts on them. `shard`: as `members` names it.
+
+    Raises OSError or what a damaged ledger raises; whether the bytes are the old ones is the caller's to check.
+    """
+    folder, name = os.path.split(shard)
+    parent, attempts = os.path.split(folder)
+    verdicts = Ledger.open(os.path.join(root, parent, dict(JUDGED)[attempts]))
+    number = int(name.split("-")[1])
+    with files.open_atomic(os.path.join(root, shard)) as file:
+        write_frames(file, _attempts(verdicts, number))
+
+
+def _attempts(verdicts: Ledger, shard: int) -> Iterator[bytes]:
+    for record in verdicts.read(shard):
+        yield encode({name: record[name] for name in ATTEMPT}, ATTEMPT)
+
+
+def _rebuilt(root: str) -> Iterator[str]:
+    """Shards of attempts whose verdicts are complete and hold each of them."""
+    for folder, _, _ in os.walk(root):
+        for attempts, verdicts in JUDGED:
+            paths = [os.path.join(folder, name) for name in (attempts, verdicts)]
+            if not all(files.exists(os.path.join(path, "manifest.json")) for path in paths):
+                continue
+            asked, judged = (Ledger.open(path) for path in paths)
+            for shard in range(asked.shard_count):
+                if asked.schema == ATTEMPT and asked.entry(shard)["rows"] == judged.entry(shard)["rows"]:
+                    yield os.path.relpath(asked.shard_path(shard), root)
+
+
+def _describes_training(root: str, path: str) -> bool:
+    """Whether a file in a folder of checkpoints says what training did, of a model that was trained to its end."""
+    folder = os.path.dirname(path)
+    return CHECKPOINTS.fullmatch(folder + "/") is not None and os.path.exists(
+        os.path.join(root, folder, DONE)
+    )
+
+
+def _newest_checkpoints(root: str) -> str:
+    numbered = sorted(name for name in os.listdir(root) if re.fullmatch(r"iter_\d+", name))
+    trained = [name for name in numbered if os.path.exists(os.path.join(root, name, "6_checkpoints", DONE))]
+    return f"{trained[-1]}/6_checkpoints/" if trained else ""
+
+
+def _files(root: str) -> Iterator[str]:
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
+    return iter(sorted(os.path.relpath(path, root) for path in found))

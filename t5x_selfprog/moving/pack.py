@@ -1,0 +1,108 @@
+"""`selfprog pack RUN`: one file, or pieces of it, from which a run goes on elsewhere.
+
+A tar archive in xz. Its first member, pack.json, says what it must hold: format, configuration, the identity of the
+base, and the digest of every file, of those too that `unpack` makes again from others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import tarfile
+from typing import IO, Any
+
+from t5x_selfprog.moving import contents
+from t5x_selfprog.moving.blocks import BlockWriter
+from t5x_selfprog.run_dir import RunDir
+from verifier import files
+from verifier.errors import UserError
+
+FORMAT = 1
+INDEX = "pack.json"
+
+
+def command(args: argparse.Namespace) -> dict[str, Any]:
+    if args.piece_mb is not None and args.piece_mb < 1:
+        raise UserError(f"--piece_mb={args.piece_mb}: pieces have at least 1 MB.")
+    written = pack(args.run_dir, args.output, args.piece_mb)
+    size = sum(files.size(path) for path in written)
+    print(f"{args.run_dir} in {size / 1e6:.1f} MB: {', '.join(written)}")
+    print(f"To go on elsewhere: selfprog unpack {' '.join(written)} --run_dir=DIR")
+    return {"files": written, "bytes": size}
+
+
+def pack(root: str, output: str, piece_mb: int | None = None) -> list[str]:
+    """Packs the run at `root`; returns the files written: `output`, or `output`.00, .01, ... of at most `piece_mb`.
+
+    The run may be unfinished, and another process may go on with it: what is committed is packed. The same run gives
+    the same bytes.
+
+    Raises UserError where there is no run, or the output is inside of it.
+    """
+    run = RunDir(root)
+    _ = run.fingerprint  # there must be one
+    if os.path.realpath(output).startswith(os.path.realpath(root) + os.sep):
+        raise UserError(f"--output={output}: is inside the run that it packs; put it beside {root}.")
+    kept, rebuilt = contents.members(root, start_of(root))
+    data = {path: _read(root, path) for path in kept}
+    index = {
+        "format": FORMAT,
+        "fingerprint": run.fingerprint,
+        "base": base_identity(root),
+        "files": {path: _digest(data[path]) for path in kept},
+        "rebuilt": {path: _digest(_read(root, path)) for path in rebuilt},
+    }
+    files.makedirs(os.path.dirname(os.path.abspath(output)))
+    with files.open_atomic(output) as raw, BlockWriter(raw) as blocks, _archive(blocks) as archive:
+        _add(archive, INDEX, (json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
+        for path in kept:
+            _add(archive, path, data[path])
+    return [output] if piece_mb is None else _cut(output, piece_mb << 20)
+
+
+def base_identity(root: str) -> str:
+    """The identity of the weights that the run's base was measured with; empty before that."""
+    try:
+        return files.read_json(os.path.join(RunDir(root).base_eval, "evaluation.json"))["checkpoint"]
+    except FileNotFoundError:
+        return ""
+
+
+def start_of(root: str) -> str:
+    """Experiment.start as the run's configuration has it."""
+    bindings = files.read_json(os.path.join(root, "fingerprint.json"))["bindings"]
+    found = [value for name, value in bindings.items() if name.endswith("Experiment.start")]
+    return found[0].strip("'\"") if found else "base"
+
+
+def _cut(path: str, size: int) -> list[str]:
+    pieces: list[str] = []
+    with open(path, "rb") as whole:
+        while piece := whole.read(size):
+            pieces.append(f"{path}.{len(pieces):02d}")
+            files.write_atomic(pieces[-1], piece)
+    files.remove(path)
+    return pieces
+
+
+def _archive(stream: Any) -> tarfile.TarFile:
+    return tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT)
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    about = tarfile.TarInfo(name)
+    about.size = len(data)
+    archive.addfile(about, io.BytesIO(data))
+
+
+def _read(root: str, path: str) -> bytes:
+    file: IO[bytes]
+    with open(os.path.join(root, path), "rb") as file:
+        return file.read()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,212 @@
+"""`selfprog unpack FILE ... --run_dir=DIR`: a packed run, ready for the command that it was begun with.
+
+Everything is checked in a folder beside DIR before DIR appears. Weights that were left behind are trained again, from
+the same pairs, when the run goes on: `mark_for_training` tells stage 6 which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, cast
+
+from t5x_selfprog import budget
+from t5x_selfprog.moving import contents
+from t5x_selfprog.moving.pack import FORMAT, INDEX
+from verifier import files
+from verifier.errors import UserError
+
+EARLIER = "earlier"
+# What the end of a run leaves, and the end of a longer one makes anew.
+_END = ("controls", "summary.json", "table.md", "operative_config.gin", "clean.json", budget.NAME)
+
+
+def command(args: argparse.Namespace) -> dict[str, Any]:
+    index = unpack(args.files, args.run_dir, go_on=args.go_on, base=args.base)
+    print(f"{args.run_dir}: {len(index['files'])} files, {len(index['rebuilt'])} made again from verdicts.")
+    if index["base"] and not args.base:
+        print(f"The base it goes on from has identity {index['base']} (--base=DIR compares one with it).")
+    print(f"Go on with: selfprog run --run_dir={args.run_dir}")
+    return {"run_dir": args.run_dir, "base": index["base"], "fingerprint": index["fingerprint"]}
+
+
+def unpack(
+    pieces: Sequence[str], root: str, *, go_on: bool = False, base: str | None = None
+) -> dict[str, Any]:
+    """Brings a packed run back to `root`, which must not be there yet; returns what pack.json says.
+
+    Args:
+      pieces: the file, or all its pieces; their order does not matter.
+      go_on: moves the end of the run (its control arms and its table) to `earlier/`, so that more iterations follow.
+      base: a model folder that must be the one the run was made from.
+
+    Raises:
+      UserError: a pack of another format, of another base, damaged or incomplete; nothing is left at `root`.
+    """
+    if files.is_folder(root) and files.listdir(root):
+        raise UserError(f"--run_dir={root}: is there already; give a folder that is not.")
+    partial = os.path.abspath(root) + ".unpacking"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        index = _extract(sorted(pieces, key=_natural), partial, base)
+        for shard, digest in index["rebuilt"].items():
+            contents.restore_attempts(partial, shard)
+            if _digest_of(os.path.join(partial, shard)) != digest:
+                raise UserError(
+                    f"{shard}: made again from its verdicts, it is not what was packed; the pack was made by another "
+                    "version of the project. Unpack it with that one."
+                )
+        mark_for_training(partial, go_on)
+        if go_on:
+            _set_the_end_aside(partial)
+        if files.is_folder(root):
+            os.rmdir(root)  # empty: looked at above
+        os.rename(partial, root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return index
+
+
+def mark_for_training(root: str, go_on: bool) -> None:
+    """Makes stage 6 train again what later stages need the weights of, and keeps what it said of them.
+
+    Those are the newest iteration's, from which the next one samples, and the arms' that are not evaluated yet.
+    """
+    finished = files.exists(os.path.join(root, "summary.json"))
+    done = [folder for folder in _trained(root) if not _has_weights(folder)]
+    iterations = [folder for folder in done if os.path.basename(os.path.dirname(folder)).startswith("iter_")]
+    again = [] if finished else [folder for folder in done if folder not in iterations]
+    if iterations and (go_on or not finished):
+        again.append(iterations[-1])
+    for folder in again:
+        os.rename(os.path.join(folder, contents.DONE), os.path.join(folder, contents.PACKED_DONE))
+
+
+def _trained(root: str) -> list[str]:
+    return sorted(
+        folder
+        for folder, _, names in os.walk(root)
+        if contents.DONE in names and contents.CHECKPOINTS.search(folder + "/")
+    )
+
+
+def _has_weights(folder: str) -> bool:
+    return any(name.isdigit() for name in os.listdir(folder))
+
+
+def _set_the_end_aside(root: str) -> None:
+    number = len(files.listdir(os.path.join(root, EARLIER)))
+    aside = os.path.join(root, EARLIER, f"part_{number:03d}")
+    os.makedirs(aside)
+    for name in _END:
+        if os.path.exists(os.path.join(root, name)):
+            os.rename(os.path.join(root, name), os.path.join(aside, name))
+
+
+def _extract(pieces: Sequence[str], target: str, base: str | None) -> dict[str, Any]:
+    """Writes the members of a pack under `target`, each compared with its digest."""
+    named = ", ".join(pieces)
+    try:
+        with (
+            _Joined(pieces) as raw,
+            lzma.open(cast(IO[bytes], raw)) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as tar,
+        ):
+            members = _members(tar)
+            index = _index(next(members, ("", b"")), named, base)
+            missing = dict(index["files"])
+            for name, data in members:
+                if missing.pop(name, None) != hashlib.sha256(data).hexdigest():
+                    raise UserError(
+                        f"{named}: {name} is damaged, or does not belong there; copy the pack again."
+                    )
+                files.makedirs(os.path.dirname(os.path.join(target, name)))
+                files.write_atomic(os.path.join(target, name), data)
+    except (EOFError, lzma.LZMAError, tarfile.TarError) as error:
+        raise UserError(
+            f"{named}: not a whole pack ({error}). Name all its pieces, as `selfprog pack` printed them."
+        ) from error
+    if missing:
+        first = sorted(missing)[0]
+        raise UserError(f"{named}: incomplete, {len(missing)} files are missing, {first} the first of them.")
+    return index
+
+
+def _index(member: tuple[str, bytes], named: str, base: str | None) -> dict[str, Any]:
+    name, data = member
+    if name != INDEX:
+        raise UserError(f"{named}: not made by `selfprog pack` (it begins with {name or 'nothing'!r}).")
+    index = json.loads(data)
+    if index["format"] != FORMAT:
+        raise UserError(
+            f"{named}: a pack of format {index['format']}, and this version reads {FORMAT}; install the version of the "
+            "project that made it, or pack the run again with this one."
+        )
+    if base is not None and index["base"]:
+        from t5x_selfprog.model import store
+
+        found = store.stored_identity(base)
+        if found != index["base"]:
+            raise UserError(
+                f"--base={base}: has identity {found}, and the run was made from {index['base']}; give that base."
+            )
+    return index
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    for member in archive:
+        file = archive.extractfile(member)
+        parts = member.name.split("/")
+        if file is None or member.name.startswith("/") or ".." in parts:
+            raise UserError(f"{member.name}: not a name that `selfprog pack` writes.")
+        yield member.name, file.read()
+
+
+class _Joined:
+    """Files read one after another as if they were one."""
+
+    def __init__(self, paths: Sequence[str]):
+        self._paths = list(paths)
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> _Joined:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            if self._file is None:
+                if not self._paths:
+                    return b""
+                path = self._paths.pop(0)
+                try:
+                    self._file = open(path, "rb")  # noqa: SIM115 (closed here or in __exit__)
+                except FileNotFoundError:
+                    raise UserError(
+                        f"{path}: there is no such file; name the pieces that are there."
+                    ) from None
+            data = self._file.read(size)
+            if data:
+                return data
+            self._file.close()
+            self._file = None
+
+
+def _natural(path: str) -> list[Any]:
+    """.2 before .10, should somebody have renamed them."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path)]
+
+
+def _digest_of(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
