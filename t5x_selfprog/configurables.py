@@ -12,6 +12,7 @@ from t5x_selfprog.puzzles.archive import Archive
 from t5x_selfprog.puzzles.behaviour import BehaviourCheck
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.rules import PuzzleRules
+from t5x_selfprog.puzzles.signatures import AskedSignature
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
@@ -33,6 +34,7 @@ for dataclass in (
     Archive,
     BehaviourCheck,
     SolvePrompt,
+    AskedSignature,
     Selection,
     Allocation,
     Limits,

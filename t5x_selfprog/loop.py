@@ -122,9 +122,9 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
     return filter_puzzles.write_funnel(context, iteration, solved=_solved(context.run, iteration))
 
 
-def _solved(run: RunDir, iteration: int) -> int:
-    """Puzzles with an accepted solution."""
-    return len({r["puzzle_id"] for r in run.read(iteration, "verdicts") if r["outcome"] == "accepted"})
+def _solved(run: RunDir, iteration: int) -> set[str]:
+    """The ids of puzzles with an accepted solution."""
+    return {r["puzzle_id"] for r in run.read(iteration, "verdicts") if r["outcome"] == "accepted"}
 
 
 def learn(context: Context, iteration: int) -> dict[str, Any]:

@@ -99,11 +99,12 @@ class Example:
 
 @dataclass(frozen=True)
 class PuzzlePrompt:
-    """`text` ends with the beginning of the puzzle asked for, `def f{number}(`."""
+    """`text` ends with the beginning of the puzzle asked for: `def f{number}(`, and `begun`, as of a signature."""
 
     text: str
     puzzle_ids: tuple[str, ...]
     number: int
+    begun: str = ""
 
 
 class PuzzlePrompts:
@@ -111,8 +112,21 @@ class PuzzlePrompts:
 
     MAX_SHARE = 0.25  # of the budget for one example: every prompt shows several, and no giant starves it.
 
-    def __init__(self, examples: Iterable[Example], *, budget_tokens: int, count_tokens: CountTokens) -> None:
-        """`budget_tokens` counts the whole prompt. Raises UserError if it holds no example at all."""
+    def __init__(
+        self,
+        examples: Iterable[Example],
+        *,
+        budget_tokens: int,
+        count_tokens: CountTokens,
+        begun: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """
+        Args:
+            budget_tokens: counts the whole prompt. Raises UserError if it holds no example at all.
+            begun: beginnings of signatures by the id of the puzzle they are from (signatures.py); a prompt goes on to
+                one of them, not of a puzzle that it shows.
+        """
+        self._begun = begun
         self._count_tokens = count_tokens
         self._budget_tokens = budget_tokens
         unique = {example.puzzle_id: example for example in examples if example.weight > 0}
@@ -135,12 +149,18 @@ class PuzzlePrompts:
                 break
             chosen.append(example)
             left -= cost
-        prompt = _puzzle_prompt(chosen)
+        prompt = self._prompt(chosen, key)
         # The sum of the parts is an estimate (f12 may be longer than f); the whole is what must fit.
         while chosen and self._count_tokens(prompt.text) > self._budget_tokens:
             chosen.pop()
-            prompt = _puzzle_prompt(chosen)
+            prompt = self._prompt(chosen, key)
         return prompt
+
+    def _prompt(self, chosen: Sequence[Example], key: Sequence[int]) -> PuzzlePrompt:
+        shown = {example.puzzle_id for example in chosen}
+        others = [item for item in self._begun if item[0] not in shown]
+        _, begun = min(others, key=lambda item: _uniform(key, f"signature {item[0]}"), default=("", ""))
+        return _puzzle_prompt(chosen, begun)
 
 
 def examples_of(problems: Iterable[Problem]) -> list[Example]:
@@ -148,11 +168,11 @@ def examples_of(problems: Iterable[Problem]) -> list[Example]:
     return [Example(problem.puzzle_id, problem.source) for problem in problems]
 
 
-def _puzzle_prompt(examples: Sequence[Example]) -> PuzzlePrompt:
+def _puzzle_prompt(examples: Sequence[Example], begun: str) -> PuzzlePrompt:
     number = len(examples) + 1
     shown = [puzzle_list(example.source for example in examples)] if examples else []
-    text = BLANK_LINE.join([*shown, f"def f{number}("])
-    return PuzzlePrompt(text, tuple(example.puzzle_id for example in examples), number)
+    text = BLANK_LINE.join([*shown, f"def f{number}({begun}"])
+    return PuzzlePrompt(text, tuple(example.puzzle_id for example in examples), number, begun)
 
 
 def _shuffled(examples: Sequence[tuple[Example, int]], key: Sequence[int]) -> list[tuple[Example, int]]:
@@ -175,9 +195,9 @@ def _uniform(key: Sequence[int], name: str) -> float:
     return (int.from_bytes(digest[:7], "big") + 1) / 2**56
 
 
-def puzzle_from_completion(number: int, completion: str) -> str:
-    """The puzzle that a model wrote after `def f{number}(`: cut where it ends and called `f` again."""
-    return rename_definition(cut_at_unindented(f"def f{number}({completion}"), "f")
+def puzzle_from_completion(number: int, completion: str, begun: str = "") -> str:
+    """The puzzle that a model wrote after `def f{number}(` and `begun`: cut where it ends and called `f` again."""
+    return rename_definition(cut_at_unindented(f"def f{number}({begun}{completion}"), "f")
 
 
 # Solve prompts.

@@ -9,6 +9,7 @@ Left out: nothing is ranked here; weights are the dataset's business.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 import gin
@@ -22,7 +23,8 @@ from t5x_selfprog.puzzles.behaviour import (
     make_probes,
     of_problems,
 )
-from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules
+from t5x_selfprog.puzzles.repair import Defaults, repaired
+from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules, Rejected
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
@@ -35,6 +37,9 @@ from verifier.shards import Ledger
 UNPARSED = ("no_parse",)
 DUPLICATES = ("duplicate", "contaminated")
 BEHAVIOUR = ("same_behaviour", "contaminated")  # where running the puzzle found it
+# Reasons for which a puzzle may be repaired, and how the origin of a repaired one ends.
+REPAIRABLE = ("bad_signature", "no_parse", "arguments_unused")
+REPAIRED = "+repaired"
 
 
 SCREENED: Schema = {
@@ -56,11 +61,14 @@ def run(
     behaviour: BehaviourCheck | None = BehaviourCheck(),
     trivial_rate: float = 1.0,
     min_kept: int = 1,
+    repair: bool = False,
 ) -> None:
     """Raises UserError, after printing the funnel, if fewer than `min_kept` puzzles survive.
 
     Without `behaviour`, puzzles are compared on the page alone. `trivial_rate` is the share of the puzzles that
     trivial answers solve which are refused for it (the paper: 0.95); which ones, their identity decides.
+    With `repair`, a puzzle refused for its arguments gets defaults for them, as train problems have them, or loses
+    those it never uses (puzzles/repair.py); it is then judged like any other, and counted apart.
     """
     kept_ledger = context.ledger(context.run.stage(iteration, "kept"), "kept", PUZZLE)
     # The last shard holds what the static rules refused, the others what running them did.
@@ -68,7 +76,7 @@ def run(
         context.run.stage(iteration, "rejected"), "rejected", REJECTION, context.experiment.shards + 1
     )
     if kept_ledger.pending() or rejected_ledger.pending():
-        survivors, refused = _apply_rules(context, iteration, rules)
+        survivors, refused = _apply_rules(context, iteration, rules, repair)
         rejected_ledger.commit(context.experiment.shards, refused)
         screened = _screen(context, iteration, survivors, limits, behaviour, trivial_rate)
         same = _SameBehaviour(context, iteration, behaviour)
@@ -209,12 +217,20 @@ def _probes_path(context: Context) -> str:
     return files.join(context.run.root, "probes.json")
 
 
-def _apply_rules(context: Context, iteration: int, rules: PuzzleRules) -> tuple[list[dict], list[dict]]:
+def _apply_rules(
+    context: Context, iteration: int, rules: PuzzleRules, repair: bool
+) -> tuple[list[dict], list[dict]]:
     known = [record["source"] for earlier in range(iteration) for record in context.run.read(earlier, "kept")]
     puzzles = PuzzleFilter(rules, problems=context.problems, known=known)
+    defaults = Defaults.of(problem.source for problem in context.train_problems) if repair else None
     survivors, refused = [], []
     for record in Ledger.open(context.run.stage(iteration, "puzzles")):
         result = puzzles.offer(record["source"])
+        if defaults is not None and isinstance(result, Rejected) and result.reason in REPAIRABLE:
+            mended = repaired(record["source"], defaults)
+            if mended is not None:
+                record |= {"source": mended, "origin": record["origin"] + REPAIRED}
+                result = puzzles.offer(mended)
         if isinstance(result, Kept):
             survivors.append(
                 record
@@ -225,8 +241,13 @@ def _apply_rules(context: Context, iteration: int, rules: PuzzleRules) -> tuple[
     return survivors, refused
 
 
-def write_funnel(context: Context, iteration: int, **later: int) -> dict:
-    """How many puzzles passed each step so far; `later` adds the steps after filtering."""
+def write_funnel(
+    context: Context, iteration: int, solved: Collection[str] | None = None, **later: int
+) -> dict:
+    """How many puzzles passed each step so far; `later` adds the steps after filtering and solving.
+
+    Repaired puzzles are in every step they passed, and their own counts stand under "repaired" where there are any.
+    """
     reasons = Counter(record["reason"] for record in context.run.read(iteration, "rejected"))
     sampled = context.run.read(iteration, "puzzles").manifest()["rows"]
     kept = context.run.read(iteration, "kept").manifest()["rows"]
@@ -243,14 +264,31 @@ def write_funnel(context: Context, iteration: int, **later: int) -> dict:
         "new": sampled - unparsed - malformed - doubled,
         "non_trivial": kept + by_behaviour,
         "distinct": kept,
-    } | later
+    }
+    if solved is not None:
+        steps["solved"] = len(solved)
+    steps |= later
     funnel = {
         "stages": [{"name": name, "count": count} for name, count in steps.items()],
         "rejections": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     }
+    if mended := _of_repaired(context, iteration, solved):
+        funnel["repaired"] = mended
     if hosts.is_first():
         files.write_json(context.run.funnel(iteration), funnel)
     return funnel
+
+
+def _of_repaired(context: Context, iteration: int, solved: Collection[str] | None) -> dict[str, int]:
+    """How many puzzles were repaired, were kept then, and were solved; nothing where none was repaired."""
+    kept = [r for r in context.run.read(iteration, "kept") if r["origin"].endswith(REPAIRED)]
+    refused = sum(r["origin"].endswith(REPAIRED) for r in context.run.read(iteration, "rejected"))
+    if not kept and not refused:
+        return {}
+    found = {"tried": len(kept) + refused, "kept": len(kept)}
+    if solved is not None:
+        found["solved"] = sum(record["puzzle_id"] in solved for record in kept)
+    return found
 
 
 def format_funnel(funnel: dict) -> str:
@@ -261,4 +299,7 @@ def format_funnel(funnel: dict) -> str:
         for step in funnel["stages"]
     ]
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(funnel["rejections"].items())[:6])
-    return "\n".join([*lines, f"  refused: {reasons or 'none'}"])
+    lines.append(f"  refused: {reasons or 'none'}")
+    if "repaired" in funnel:
+        lines.append(f"  repaired: {', '.join(f'{name} {n:,}' for name, n in funnel['repaired'].items())}")
+    return "\n".join(lines)

@@ -12,6 +12,7 @@ from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.archive import Archive
 from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, examples_of, puzzle_from_completion
+from t5x_selfprog.puzzles.signatures import AskedSignature, beginnings
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.sampler import Request, SamplingConfig
 from t5x_selfprog.stages.context import Context
@@ -29,8 +30,11 @@ def run(
     attempts: int = 64,
     prompt_tokens: int = 384,
     archive: Archive | None = None,
+    signature: AskedSignature | None = None,
 ) -> None:
     """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each.
+
+    With a `signature`, a prompt goes on into the signature of the puzzle it asks for, as one of the train split begins.
 
     With an `archive`, prompts show puzzles of the model's own beside train problems from the second iteration on.
     """
@@ -53,6 +57,7 @@ def run(
             _examples(context, iteration, archive),
             budget_tokens=prompt_tokens,
             count_tokens=lambda text: len(tokenizer.encode(text)),
+            begun=_beginnings(context, signature) if signature else (),
         )
         key, meter = context.key(iteration, "puzzles"), SamplingMeter(sampler, ledger.path)
         bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")
@@ -71,7 +76,7 @@ def run(
                 bar.update(len(completions))
                 for completion in completions:
                     tokens += completion.n_tokens
-                    source = puzzle_from_completion(prompt.number, completion.text).rstrip()
+                    source = puzzle_from_completion(prompt.number, completion.text, prompt.begun).rstrip()
                     records.append(
                         {
                             "puzzle_id": short_hash(source),
@@ -88,6 +93,10 @@ def run(
             meter.shard(shard, len(records))
         bar.close()
     context.finish(ledger)
+
+
+def _beginnings(context: Context, signature: AskedSignature) -> list[tuple[str, str]]:
+    return beginnings(signature, [(problem.puzzle_id, problem.source) for problem in context.train_problems])
 
 
 def _examples(context: Context, iteration: int, archive: Archive | None) -> list[Example]:
