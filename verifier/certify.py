@@ -6,10 +6,10 @@ accidents; it is put aside as `unstable`, and counted like any other outcome.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from verifier.outcomes import INFRASTRUCTURE, UNSTABLE
+from verifier.windows import take_window
 
 if TYPE_CHECKING:
     from verifier.verdict import Judges, Verdict
@@ -25,7 +25,7 @@ def judge_and_certify(
     An infrastructure failure of the second run says nothing about the pair: it is not certified, hence unstable.
     """
     source = iter(items)
-    while window := list(islice(source, WINDOW)):
+    while window := take_window(source, WINDOW):
         verdicts = list(pool.judge(window))
         places = [place for place, verdict in enumerate(verdicts) if verdict.accepted]
         for place, again in zip(places, other.judge([window[place] for place in places]), strict=True):

@@ -77,14 +77,11 @@ def prepare_puzzles(area: Area, sources: list[str], runtime: Runtime) -> None:
 
 def prepare_puzzle(source: str, runtime: Runtime) -> Prepared:
     try:
-        puzzle, tree = read_puzzle(source)
-        code = compile_program(tree, "<puzzle>")
+        puzzle, code = read_puzzle(source)
     except PuzzleError as e:
         if isinstance(e.__cause__, MemoryError):
             return refused_puzzle("too_large", "too large or too deeply nested")
         return refused_puzzle(e.reason, str(e)[:200])
-    except COMPILE_ERRORS as e:
-        return refused_puzzle("no_parse", describe(e))
     except MemoryError:
         return refused_puzzle("too_large", "too large to compile")
     plain = runtime.screen.why_not_plain(code) is None

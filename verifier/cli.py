@@ -209,12 +209,11 @@ def _judge(options: argparse.Namespace) -> None:
 
 def _with_generality(rows: Iterable[dict[str, Any]], pool: Any, trials: int) -> Iterator[dict[str, Any]]:
     """The rows again, the accepted ones with their share of variants; a window at a time."""
-    from itertools import islice
-
     from verifier.generality import measure_generality
+    from verifier.windows import take_window
 
     source = iter(rows)
-    while window := list(islice(source, 1024)):
+    while window := take_window(source, 1024):
         accepted = [row for row in window if row["outcome"] == "accepted"]
         for row, share in zip(accepted, measure_generality(pool, accepted, trials), strict=True):
             row["generality"] = share

@@ -6,16 +6,22 @@ compares solutions of one puzzle; it is no probability.
 """
 
 import ast
+import itertools
+import math
 import random
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from verifier.puzzle import any_number_of_digits
+from verifier.leniency import lenient_python
 
 if TYPE_CHECKING:
     from verifier.verdict import Judges
+
+MAX_CHARACTERS = (
+    20_000  # of either text; to read and write integers takes time that grows as the square of it
+)
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as Python counts lines
 
 
 def measure_generality(
@@ -42,62 +48,71 @@ def measure_generality(
 def variants(puzzle: str, solution: str, count: int) -> list[tuple[str, str]]:
     """Up to `count` pairs of puzzle and solution whose shared arguments have other defaults.
 
-    Every literal default changes within its type: numbers move, texts and lists lose, double or swap parts.
-    The same sources give the same variants. Empty where the puzzle has no argument with a literal default, or
-    where the solution does not take the puzzle's arguments.
+    Every literal default changes within its type: numbers move, texts and lists lose, double or swap parts; the rest
+    of both texts stays as it is. The same sources give the same variants. Empty where the puzzle has no argument with
+    a literal default, where the solution does not take the puzzle's arguments, and for texts that are too long
+    (MAX_CHARACTERS) or too deeply nested to be read here: this runs in the caller's process, not in a sandbox.
     """
-    with lenient_python():
-        f, g = _function(puzzle, "f"), _function(solution, "g")
-        if f is None or g is None:
-            return []
-        values = _literal_defaults(f)
-        shared = [name for name in _literal_defaults(g) if name in values]
-        if not shared:
-            return []
-        draw = random.Random(ast.dump(f) + ast.dump(g))
-        found: dict[str, tuple[str, str]] = {}
-        for _ in range(4 * count):
-            fresh = {name: _moved(values[name], draw) for name in shared}
-            pair = _with_defaults(puzzle, "f", fresh), _with_defaults(solution, "g", fresh)
-            if any(repr(fresh[name]) != repr(values[name]) for name in shared):
-                found.setdefault(pair[0], pair)
-            if len(found) == count:
-                break
+    if max(len(puzzle), len(solution)) > MAX_CHARACTERS:
+        return []
+    try:
+        with lenient_python():
+            return _variants(puzzle, solution, count)
+    except (RecursionError, MemoryError):
+        return []
+
+
+def _variants(puzzle: str, solution: str, count: int) -> list[tuple[str, str]]:
+    f, g = _function(puzzle, "f"), _function(solution, "g")
+    if f is None or g is None:
+        return []
+    values = {name: value for name, (value, _) in _literal_defaults(f).items()}
+    shared = [name for name in _literal_defaults(g) if name in values]
+    draw = random.Random(f"{puzzle}\0{solution}".encode("utf-8", "surrogatepass"))
+    found: dict[str, tuple[str, str]] = {}
+    for _ in range(4 * count if shared else 0):
+        fresh = {name: _moved(values[name], draw) for name in shared}
+        if any(repr(fresh[name]) != repr(values[name]) for name in shared):
+            pair = _with_defaults(puzzle, f, fresh), _with_defaults(solution, g, fresh)
+            found.setdefault(pair[0], pair)
+        if len(found) == count:
+            break
     return list(found.values())
 
 
 def _function(source: str, name: str) -> ast.FunctionDef | None:
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError):
         return None
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
     return found[0] if len(found) == 1 else None
 
 
-def _defaults(function: ast.FunctionDef) -> dict[str, int]:
-    """The place in `args.defaults` of every argument that has one."""
+def _literal_defaults(function: ast.FunctionDef) -> dict[str, tuple[object, ast.expr]]:
+    """The value of every argument whose default is a literal, and where it stands."""
     names = [argument.arg for argument in function.args.args]
-    return {name: i for i, name in enumerate(names[len(names) - len(function.args.defaults) :])}
-
-
-def _literal_defaults(function: ast.FunctionDef) -> dict[str, object]:
     values = {}
-    for name, place in _defaults(function).items():
+    for name, node in zip(reversed(names), reversed(function.args.defaults), strict=False):
         try:
-            values[name] = ast.literal_eval(function.args.defaults[place])
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            values[name] = ast.literal_eval(node), node
+        except (ValueError, TypeError, SyntaxError):
             continue
-    return values
+    return dict(reversed(values.items()))
 
 
-def _with_defaults(source: str, name: str, values: dict[str, object]) -> str:
-    tree = ast.parse(source)
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    for argument, place in _defaults(function).items():
-        if argument in values:
-            function.args.defaults[place] = ast.parse(repr(values[argument]), mode="eval").body
-    return ast.unparse(tree) + "\n"
+def _with_defaults(source: str, function: ast.FunctionDef, values: dict[str, object]) -> str:
+    """The source with other values written where the defaults of these names stand."""
+    lines = [line.encode() for line in _LINE.findall(source)]
+    starts = list(itertools.accumulate(map(len, lines), initial=0))
+    text = b"".join(lines)
+    for name, (_, node) in reversed(_literal_defaults(function).items()):
+        if name in values:
+            assert node.end_lineno is not None and node.end_col_offset is not None
+            start = starts[node.lineno - 1] + node.col_offset
+            end = starts[node.end_lineno - 1] + node.end_col_offset
+            text = text[:start] + repr(values[name]).encode() + text[end:]
+    return text.decode()
 
 
 def _moved(value: object, draw: random.Random) -> object:
@@ -106,10 +121,11 @@ def _moved(value: object, draw: random.Random) -> object:
         return draw.random() < 0.5
     if isinstance(value, int):
         step = max(1, abs(value) // 3)
-        moved = value + draw.choice([-1, 1]) * draw.randint(1, step)
-        return abs(moved) or 1 if value > 0 else moved
+        shifted = value + draw.choice([-1, 1]) * draw.randint(1, step)
+        return abs(shifted) or 1 if value > 0 else shifted
     if isinstance(value, float):
-        return round(value * draw.uniform(0.5, 1.5), 3)
+        moved = round(value * draw.uniform(0.5, 1.5), 3)
+        return moved if math.isfinite(moved) else value
     if isinstance(value, str):
         return "".join(_moved_parts(list(value), draw))
     if isinstance(value, list):
@@ -133,11 +149,3 @@ def _moved_parts(parts: list, draw: random.Random) -> list:
     else:
         parts[i], parts[j] = parts[j], parts[i]
     return parts
-
-
-@contextmanager
-def lenient_python() -> Iterator[None]:
-    """Integers of any length, and no warnings about what programs are like."""
-    with any_number_of_digits(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -18,14 +18,23 @@ from typing import Any
 from verifier import policy
 from verifier.errors import UserError
 from verifier.isolation import LAYERS
+from verifier.outcomes import MEMORY_LIMIT
 from verifier.reuse import Reuse
 from verifier.tiers import judge_in_tiers
 from verifier.verdict import Limits, PuzzleReport, Verdict, infrastructure
+from verifier.windows import text_size
 from verifier.worker import Worker
 
 JOBS_AHEAD = 2  # per worker: one at work, one queued, so that it never waits for the pool
 MOST_IN_BATCH = 1024  # what a batch costs by itself, half a dozen forks, is then 2% of it
 MOST_ABROAD = 1 << 16  # attempts in one batch for each worker
+MOST_CHARACTERS = (
+    1 << 24
+)  # of text in a batch, its last item not counted: a message has to fit in memory several times
+MOST_HELD = 1 << 27  # characters of text in items not given back yet
+LONGEST_TEXT = (
+    1 << 22
+)  # characters of one program; nobody writes such, and to compile it takes more than there is
 KEPT = 1 << 16  # verdicts, for attempts that come again
 HELLO_S = 60.0
 SILENCE_S = 60.0  # a worker at work says something every second
@@ -153,12 +162,13 @@ class Pool:
     def _judge_within(self, items: Iterable[Mapping[str, Any]], cpu_s: float) -> Iterator[Verdict]:
         allowance = self._allowance(cpu_s)
         message = partial(_judge_message, allowance)
-        return self._stream(items, _check_attempt, message, self._batch_size, allowance)
+        return self._stream(items, _check_attempt, _too_long, message, self._batch_size, allowance)
 
     def screen_puzzles(self, sources: Iterable[str]) -> Iterator[PuzzleReport]:
         """One PuzzleReport for each puzzle's source: well formed, and not solved by a trivial answer?"""
         message = partial(_screen_message, self._allowance(self.limits.cpu_s))
-        return self._stream(sources, _check_source, message, max(1, self._batch_size // 16), None)
+        batch_size = max(1, self._batch_size // 16)
+        return self._stream(sources, _check_source, _too_long_source, message, batch_size, None)
 
     def _allowance(self, cpu_s: float) -> tuple[float, float, int, int]:
         limits = self.limits
@@ -168,12 +178,14 @@ class Pool:
         self,
         items: Iterable[Any],
         check: Callable[[int, Any], None],
+        refuse: Callable[[Any], Any],
         message: Callable[[int, Sequence[Any]], tuple],
         batch_size: int,
         reuse_under: tuple | None,
     ) -> Iterator[Any]:
         """Send items out in batches and yield what comes back, in the items' order.
 
+        What `refuse` says of an item, if anything, is its result.
         Results of earlier items serve identical ones, if they came under the limits `reuse_under`.
         """
         if self._busy:
@@ -187,6 +199,8 @@ class Pool:
         kept = self._kept if reuse_under is not None and self._kept.capacity else None
         deliver = kept.begin(ready, reuse_under or ()) if kept else ready.__setitem__
         source, exhausted, pulled, given = iter(items), False, 0, 0
+        sizes: deque[int] = deque()  # characters of what is pulled and not given
+        held = 0
         look_ahead = batch_size * (JOBS_AHEAD * len(self._workers) + 2)
         for worker in self._workers:
             worker.excuse()
@@ -196,23 +210,29 @@ class Pool:
                 while given in ready:
                     yield ready.pop(given)
                     given += 1
+                    held -= sizes.popleft()
                     self.counters["verdicts"] += 1
                 room = batch_size
-                while not exhausted and room > 0 and pulled - given < look_ahead:
+                while not exhausted and room > 0 and pulled - given < look_ahead and held < MOST_HELD:
                     try:
                         item = next(source)
                     except StopIteration:
                         exhausted = True
                         break
                     check(pulled, item)
-                    if kept is None or kept.is_first(pulled, item):
+                    sizes.append(text_size(item))
+                    held += sizes[-1]
+                    refusal = refuse(item)
+                    if refusal is not None:
+                        ready[pulled] = refusal
+                    elif kept is None or kept.is_first(pulled, item):
                         fresh.append((pulled, item))
                     else:
                         self.counters["same_text"] += 1
                     pulled, room = pulled + 1, room - 1
                 if exhausted and given == pulled:
                     return
-                full = exhausted or pulled - given >= look_ahead
+                full = exhausted or pulled - given >= look_ahead or held >= MOST_HELD
                 self._dispatch(waiting, fresh, deliver, message, batch_size, exhausted, full)
                 self._pump(block=given not in ready and full)
         finally:
@@ -329,7 +349,12 @@ class Pool:
 
 
 def _cut(fresh: deque[tuple[int, Any]], size: int, deliver: Callable[[int, Any], None]) -> Job:
-    return Job([fresh.popleft() for _ in range(min(size, len(fresh)))], 0, deliver)
+    items: list[tuple[int, Any]] = []
+    characters = 0
+    while fresh and len(items) < size and characters < MOST_CHARACTERS:
+        items.append(fresh.popleft())
+        characters += text_size(items[-1][1])
+    return Job(items, 0, deliver)
 
 
 def _end_workers(workers: list[Worker], owner: int) -> None:
@@ -361,6 +386,23 @@ def _check_attempt(place: int, item: Any) -> None:
 def _check_source(place: int, item: Any) -> None:
     if not isinstance(item, str):
         raise TypeError(f"puzzle {place} must be source text, got {type(item).__name__}")
+
+
+def _too_long(item: Mapping[str, Any]) -> Verdict | None:
+    """What to say of an attempt whose text nobody needs to try: as the judge says of one that will not compile."""
+    if len(item["puzzle"]) > LONGEST_TEXT:
+        return Verdict("error:PuzzleError", f"puzzle: too_large: {len(item['puzzle'])} characters")
+    if len(item["solution"]) > LONGEST_TEXT:
+        return Verdict(
+            MEMORY_LIMIT, f"a text of {len(item['solution'])} characters; {LONGEST_TEXT} are compiled"
+        )
+    return None
+
+
+def _too_long_source(source: str) -> PuzzleReport | None:
+    return (
+        PuzzleReport(False, "too_large", f"{len(source)} characters") if len(source) > LONGEST_TEXT else None
+    )
 
 
 def _verdicts(message: tuple, isolation: str) -> Iterator[Verdict]:

@@ -1,12 +1,16 @@
-"""A puzzle is one function, `def f(answer: T, a=..., b=...)`, given as source; read here, never run."""
+"""A puzzle is one function, `def f(answer: T, a=..., b=...)`, given as source; read here, never run.
+
+This is the only reader of puzzles: what judges, filters, loads or trains on puzzles asks it, and so nothing that one
+part takes for a puzzle is refused by another.
+"""
 
 import ast
-import contextlib
-import sys
 from collections.abc import Iterator
+from types import CodeType
 from typing import NamedTuple
 
 from verifier.answer_types import TypeSyntaxError, parse_type
+from verifier.leniency import lenient_python
 
 
 class PuzzleError(ValueError):
@@ -40,14 +44,14 @@ def parse_puzzle(source: str) -> Puzzle:
     """Read `def f(answer: T, a=..., b=...)`, the one and only statement of `source`.
 
     Raises:
-        PuzzleError: no_parse (not Python), bad_signature (not that one function) or bad_type (T is missing or
-            not an answer type).
+        PuzzleError: no_parse (not Python, or it does not compile), bad_signature (not that one function) or
+            bad_type (T is missing or not an answer type).
     """
     return read_puzzle(source)[0]
 
 
-def read_puzzle(source: str) -> tuple[Puzzle, ast.Module]:
-    """As `parse_puzzle`; the syntax tree as well, for whoever goes on to compile it."""
+def read_puzzle(source: str) -> tuple[Puzzle, CodeType]:
+    """As `parse_puzzle`; its code as well, for whoever goes on to run it."""
     tree, function = _the_function(source)
     arguments = function.args
     if arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg:
@@ -68,12 +72,21 @@ def read_puzzle(source: str) -> tuple[Puzzle, ast.Module]:
     except TypeSyntaxError as e:
         raise PuzzleError("bad_type", str(e)) from e
     try:
-        with any_number_of_digits():
+        with lenient_python():
             defaults = [ast.unparse(default) for default in arguments.defaults]
     except RecursionError as e:
         raise PuzzleError("no_parse", f"a default cannot be written out: {e}") from e
     rest = tuple(Argument(name, default) for name, default in zip(names[1:], defaults, strict=True))
-    return Puzzle(source, answer.arg, answer_type, rest), tree
+    return Puzzle(source, answer.arg, answer_type, rest), _compile(tree)
+
+
+def _compile(tree: ast.Module) -> CodeType:
+    """What only the compiler finds: a `nonlocal` of nothing, a `break` outside a loop, nesting too deep for it."""
+    try:
+        with lenient_python():
+            return compile(tree, "<puzzle>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError) as e:
+        raise PuzzleError("no_parse", f"does not compile: {e or type(e).__name__}") from e
 
 
 def solution_header(puzzle: Puzzle, *, typed: bool = False) -> str:
@@ -106,7 +119,7 @@ def require_use(puzzle: Puzzle) -> None:
 def _the_function(source: str) -> tuple[ast.Module, ast.FunctionDef]:
     # ValueError: NUL bytes, lone surrogates. MemoryError: the parser's own stack ran out (deep nesting).
     try:
-        with any_number_of_digits():
+        with lenient_python():
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
         raise PuzzleError("no_parse", f"not Python: {e or type(e).__name__}") from e
@@ -117,17 +130,6 @@ def _the_function(source: str) -> tuple[ast.Module, ast.FunctionDef]:
     if function.decorator_list:
         raise PuzzleError("bad_signature", "f has a decorator")
     return tree, function
-
-
-@contextlib.contextmanager
-def any_number_of_digits() -> Iterator[None]:
-    """Lift the interpreter's limit on decimal digits (4,300): real puzzles have longer constants."""
-    limit = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)
-    try:
-        yield
-    finally:
-        sys.set_int_max_str_digits(limit)
 
 
 def _describe(statement: ast.stmt) -> str:

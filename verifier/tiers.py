@@ -12,10 +12,10 @@ serve data generation, and evaluation, where every attempt counts, must do witho
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from verifier.outcomes import CPU_LIMIT
+from verifier.windows import take_window
 
 if TYPE_CHECKING:
     from verifier.verdict import Verdict
@@ -29,7 +29,8 @@ class Tiers:
 
     first_s: CPU seconds that every attempt gets.
     candidates: how many attempts of an unsolved puzzle, at most, get the full limit.
-    window: attempts looked at together; a puzzle's attempts should fall into one window, or few.
+    window: attempts looked at together, fewer where they are megabytes long. A puzzle's attempts should fall into
+        one window, or few.
     """
 
     first_s: float = 0.05
@@ -55,7 +56,7 @@ def judge_in_tiers(
     source = iter(items)
     solved: set[bytes] = set()
     tried: dict[bytes, int] = {}  # puzzle -> how many got the full limit
-    while window := list(islice(source, tiers.window)):
+    while window := take_window(source, tiers.window):
         verdicts = list(judge(window, min(tiers.first_s, full_s)))
         puzzles = [_digest(item["puzzle"]) for item in window]
         solved.update(puzzle for puzzle, verdict in zip(puzzles, verdicts, strict=True) if verdict.accepted)

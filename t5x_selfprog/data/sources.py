@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from t5x_selfprog.puzzles.prompts import pair_text, puzzle_of_pair
-from t5x_selfprog.puzzles.source import SourceError, puzzle_id, short_hash
+from t5x_selfprog.puzzles.source import SourceError, parse, puzzle_id, short_hash
 from t5x_selfprog.run_dir import RunDir
 from verifier import files
 from verifier.errors import UserError
 from verifier.shards import Ledger
 
 CHECK = "assert f(g())"
-_SPLIT = "\n\ndef g("
+_MOST_CHECKS = 20  # lines like the check inside the texts of one pair
 _LEDGER = "ledger.json"
 
 Pair = dict[str, Any]
@@ -81,27 +81,50 @@ def pair_record(puzzle: str, solution: str, iteration: int = 0) -> Pair:
 def _from_text(path: str) -> Iterator[Pair]:
     number = 0
     for first_line, document in _documents(_lines(path)):
-        puzzle, found, solution = document.partition(_SPLIT)
-        if not found:
+        pair = split_pair(f"{document}\n\n{CHECK}")
+        if pair is None:
             raise UserError(
                 f"{path}, line {first_line}: {document[:60]!r}... is no pair of `def f` and `def g`"
             )
         number += 1
-        yield pair_record(puzzle, f"def g({solution}")
+        yield pair_record(*pair)
     if not number:
         raise UserError(f"{path}: holds no line {CHECK!r}, so it holds no pairs")
 
 
 def _documents(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """(number of its first line, text) of what stands before each line `assert f(g())`."""
-    kept: list[str] = []
-    first = 1
+    """(number of its first line, text) of what stands before each line `assert f(g())` that is inside no text."""
+    first, kept, inside = 1, list[str](), list[int]()  # `inside`: places of checks within texts
     for number, line in enumerate(lines, start=1):
-        if line.rstrip() == CHECK:
-            yield first, "\n".join(kept).strip("\n")
-            kept, first = [], number + 1
+        if line.rstrip() != CHECK:
+            kept.append(line)
+        elif len(inside) < _MOST_CHECKS and _is_open("".join(kept)):
+            inside.append(len(kept))
+            kept.append(line)
         else:
-            kept.append(line.removesuffix("\n"))
+            yield from _pieces(first, kept, inside if len(inside) == _MOST_CHECKS else [])
+            first, kept, inside = number + 1, [], []
+    if inside:  # that text never ended, so the checks were the ends of documents after all
+        yield from _pieces(first, kept[: inside[-1]], inside[:-1])
+
+
+def _pieces(first: int, lines: list[str], cuts: list[int]) -> Iterator[tuple[int, str]]:
+    """The document, or those between the lines at `cuts`, with the numbers of their first lines."""
+    start = 0
+    for end in [*cuts, len(lines)]:
+        yield first + start, "".join(lines[start:end]).strip("\n")
+        start = end + 1
+
+
+def _is_open(document: str) -> bool:
+    """Whether it ends inside a text of several lines."""
+    if not any(document.count(quotes) % 2 for quotes in ('"""', "'''")):
+        return False
+    try:
+        parse(document)
+    except SourceError as error:
+        return str(error).startswith("unterminated triple-quoted string")
+    return False
 
 
 def _lines(path: str) -> Iterator[str]:

@@ -21,8 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from t5x_selfprog.puzzles.p3 import Problem
-from t5x_selfprog.puzzles.source import lenient_python, short_hash
+from t5x_selfprog.puzzles.source import short_hash
 from verifier import Pool, Verdict
+from verifier.leniency import lenient_python
 
 Literal = str  # the source of a plain value
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from t5x_selfprog.puzzles.source import SourceError, only_function, rename_function
 from verifier.answer_types import TypeSyntaxError, parse_type
+from verifier.puzzle import PuzzleError, parse_puzzle
 
 Docstrings = Literal["keep", "drop"]
 
@@ -45,13 +46,14 @@ def read_entry(entry: Any, docstrings: Docstrings) -> Entry:
     if name is None:
         raise SourceError("'name' must look like Problem:0, the problem and the number of the instance")
     function = _function(entry["sat"], "sat", "sat")
+    source = rename_function(entry["sat"], "f")
     statement = _docstring(entry["sol_docstring"])
     head = [entry["sol_header"], *([entry["sol_docstring"]] if docstrings == "keep" and statement else [])]
     return Entry(
         problem=name[1],
         index=int(name[2]),
-        source=rename_function(entry["sat"], "f"),
-        answer_type=_answer_type(function, entry["ans_type"]),
+        source=source,
+        answer_type=_answer_type(source, entry["ans_type"]),
         solutions=tuple(
             _solution("\n".join([*head, body]), function, f"sol_bodies[{i}]") for i, body in enumerate(bodies)
         ),
@@ -70,21 +72,15 @@ def _function(source: str, name: str, field: str) -> ast.FunctionDef:
     return function
 
 
-def _answer_type(function: ast.FunctionDef, written: str) -> str:
-    """The annotation of the answer, in one spelling, which 'ans_type' must agree with."""
-    arguments = function.args
-    required = len(arguments.args) - len(arguments.defaults)
-    if required != 1 or arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg:
-        raise SourceError(
-            f"'sat' must have one required argument and only plain ones, has {required} required"
-        )
-    annotation = arguments.args[0].annotation
-    if annotation is None:
-        raise SourceError(f"'sat' does not annotate its answer {arguments.args[0].arg!r}")
+def _answer_type(source: str, written: str) -> str:
+    """The annotation of the answer of `sat`, here f, in one spelling, which 'ans_type' must agree with."""
     try:
-        annotated, declared = str(parse_type(annotation)), str(parse_type(written))
+        annotated = parse_puzzle(source).answer_type
+        declared = str(parse_type(written))
+    except PuzzleError as error:
+        raise SourceError(f"'sat', here called f, is no puzzle: {error}") from error
     except TypeSyntaxError as error:
-        raise SourceError(f"answer type: {error}") from error
+        raise SourceError(f"'ans_type': {error}") from error
     if annotated != declared:
         raise SourceError(f"'ans_type' is {declared} but 'sat' annotates its answer as {annotated}")
     return annotated

@@ -26,7 +26,7 @@ from t5x_selfprog.puzzles.source import (
     SourceError,
     annotate_return,
     cut_at_unindented,
-    lenient_python,
+    end_of_first_function,
     normalise_solution,
     rename_definition,
     rename_function,
@@ -37,6 +37,8 @@ from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
 BLANK_LINE = "\n\n"
 NO_TUTORIAL = "none"
 _CHECK = "assert f(g())"
+_AMBIGUOUS = re.compile(r"\"\"\"|'''|\\\n")  # texts of several lines
+_AT_MARGIN = re.compile(r"\n[^\s)\]}]")
 _TYPED_HEADER = re.compile(
     r"def g\([^()]*\) -> "
 )  # not every one: those with brackets among the defaults are read
@@ -54,9 +56,22 @@ def pair_text(puzzle: str, solution: str) -> str:
 
 
 def puzzle_of_pair(text: str) -> str | None:
-    """The puzzle of a training pair as `pair_text` made it; None for a document of another kind."""
-    puzzle, solution, check = text.partition(f"{BLANK_LINE}def g(")
-    return puzzle if solution and check.endswith(_CHECK) else None
+    """The puzzle of a training pair as `pair_text` made it; None for a document of another kind.
+
+    Blank lines, `def g(` and the check may stand inside a text of the puzzle too, so the end of its function counts.
+    """
+    if not text.endswith(BLANK_LINE + _CHECK):
+        return None
+    puzzle, found, _ = text.partition(f"{BLANK_LINE}def g(")
+    if (
+        found and not _AMBIGUOUS.search(text) and not _AT_MARGIN.search(puzzle)
+    ):  # nearly always; else it takes a parser
+        return puzzle
+    end = end_of_first_function(text)
+    if end is None:  # not for this Python to read: the paper's judge ran on an older one
+        return puzzle if found else None
+    rest, _, solution = text[end:].partition(BLANK_LINE)
+    return text[:end] + rest if solution != _CHECK else None
 
 
 def typed_pair(text: str) -> str:
@@ -71,8 +86,7 @@ def typed_pair(text: str) -> str:
     if _TYPED_HEADER.match(solution):
         return text
     try:
-        with lenient_python():
-            answer_type = parse_puzzle(puzzle).answer_type
+        answer_type = parse_puzzle(puzzle).answer_type
     except PuzzleError:
         return text
     return pair_text(puzzle, annotate_return(solution, answer_type))
@@ -265,8 +279,7 @@ def solve_prompt(
 
     With `encode`, the tokenizer's own function, the prompt's end is checked to be a token boundary.
     """
-    with lenient_python():
-        header = solution_header(parse_puzzle(puzzle), typed=typed)
+    header = solution_header(parse_puzzle(puzzle), typed=typed)
     text = BLANK_LINE.join([*tutorial, puzzle.strip("\n"), header])
     if encode is not None and not ends_at_token_boundary(text, "\n    return", encode):
         text, header = f"{text}\n", f"{header}\n"

@@ -19,7 +19,7 @@ from t5x_selfprog.evaluation.contamination import Level, Protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
 from t5x_selfprog.puzzles.shape import shape_id
-from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, puzzle_id
+from t5x_selfprog.puzzles.source import SourceError, only_function, puzzle_id
 from verifier import policy
 from verifier.answer_types import AnswerType, parse_type
 from verifier.puzzle import Puzzle, PuzzleError, own_nodes, parse_puzzle
@@ -69,8 +69,7 @@ class Candidate:
     @cached_property
     def _parsed(self) -> Puzzle | PuzzleError:
         try:
-            with lenient_python():
-                return parse_puzzle(self.source)
+            return parse_puzzle(self.source)
         except PuzzleError as error:
             return error
 
@@ -260,7 +259,12 @@ def check(source: str, rules: PuzzleRules) -> Kept | Rejected:
     for name, rule in RULES.items():
         if name in rules.skip:
             continue
-        detail = rule(candidate, rules)
+        try:
+            detail = rule(candidate, rules)
+        except (
+            RecursionError
+        ):  # a long sum, a long chain of elif: Python compiles what our visitors cannot follow
+            return Rejected("no_parse", "nested too deeply")
         if detail is not None:
             return Rejected(name, detail)
     try:

@@ -7,24 +7,19 @@ and quoting do not matter; `shape.shape_id` is the coarser identity, blind to na
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import hashlib
 import io
 import re
-import sys
 import textwrap
-import threading
 import tokenize
-import warnings
-from collections.abc import Iterator
 
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
+from verifier.leniency import lenient_python
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _DEF = re.compile(r"def[ \t]+([^\W\d]\w*)")
 _FIXED_POINT_ROUNDS = 4
-_digits_lock = threading.RLock()
 
 
 class SourceError(ValueError):
@@ -32,24 +27,6 @@ class SourceError(ValueError):
 
 
 # Parsing.
-
-
-@contextlib.contextmanager
-def lenient_python() -> Iterator[None]:
-    """Integers of any length and no syntax warnings, for the time of one call into `ast`.
-
-    Real puzzles hold literals beyond Python's guard of 4,300 digits. The guard is one setting per process,
-    hence the lock.
-    """
-    with _digits_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)  # Invalid escapes, in Python 3.11.
-        digits = sys.get_int_max_str_digits()
-        sys.set_int_max_str_digits(0)
-        try:
-            yield
-        finally:
-            sys.set_int_max_str_digits(digits)
 
 
 def parse(source: str) -> ast.Module:
@@ -80,6 +57,19 @@ def only_function(source: str) -> ast.FunctionDef:
         found = ", ".join(type(statement).__name__ for statement in body) or "nothing"
         raise SourceError(f"must be one function, found {found}")
     return body[0]
+
+
+def end_of_first_function(text: str) -> int | None:
+    """Where the function at the head of a program ends; None where Python does not read it, or it has no such head."""
+    try:
+        body = parse(text).body
+    except SourceError:
+        return None
+    if not body or not isinstance(body[0], ast.FunctionDef) or body[0].end_lineno is None:
+        return None
+    lines = _lines_with_ends(text)[: body[0].end_lineno]
+    end_column = body[0].end_col_offset or 0
+    return sum(map(len, lines[:-1])) + len(lines[-1].encode()[:end_column].decode())
 
 
 # Identity.
@@ -183,7 +173,8 @@ def rename_function(source: str, new: str) -> str:
     """`source` (one function) with that function called `new`, in its recursive uses too.
 
     Layout and comments survive. A local variable of the old name, in this function or in one nested in it, is
-    another thing and keeps its name. Raises SourceError if a local `new` would capture a recursive use.
+    another thing and keeps its name. Raises SourceError if a local `new` would capture a recursive use, or if the
+    text is nested too deeply.
     """
     tree = parse(source)
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
@@ -191,6 +182,13 @@ def rename_function(source: str, new: str) -> str:
     old = tree.body[0].name
     if old == new:
         return source
+    try:
+        return _renamed(source, tree, old, new)
+    except RecursionError as error:
+        raise SourceError("nested too deeply to be renamed") from error
+
+
+def _renamed(source: str, tree: ast.Module, old: str, new: str) -> str:
     uses = [found for found in occurrences(tree) if found.name == old and _is_module(found.owner)]
     for use in uses:
         if not use.binds and use.scope.owner_of(new) is not None:

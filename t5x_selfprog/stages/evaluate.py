@@ -18,13 +18,14 @@ from t5x_selfprog.evaluation.enumerator import guesses
 from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.prompts import SolvePrompt
-from t5x_selfprog.puzzles.source import lenient_python, short_hash
+from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import sample_attempts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts, overlapped
 from t5x_selfprog.telemetry import recorder
 from verifier import Limits, files, parse_puzzle
+from verifier.leniency import lenient_python
 from verifier.shards import Ledger
 from verifier.terms import Terms
 

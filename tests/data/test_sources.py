@@ -6,6 +6,7 @@ import json
 import pytest
 
 from t5x_selfprog.data.sources import read_pairs, split_pair
+from t5x_selfprog.puzzles.prompts import pair_text
 from t5x_selfprog.puzzles.source import puzzle_id
 from tests.data.pairs_run import make_pairs_run
 from verifier.errors import UserError
@@ -28,6 +29,56 @@ def test_the_papers_files_load_as_they_are(tmp_path, name):
     found = list(read_pairs(str(path)))
     assert [split_pair(pair["text"]) for pair in found] == [(F, G), OTHER]
     assert found[0]["puzzle_id"] == puzzle_id(F) and found[0]["weight"] == 1.0
+
+
+PAIRS = {
+    "a blank line and def g( in a text": (
+        'def f(s: str):\n    """Text\n\ndef g(a):\n    pass\n"""\n    return s == "a"',
+        G,
+    ),
+    "the check in a text": ('def f(s: str):\n    """\nassert f(g())\n"""\n    return s == "a"', G),
+    "the check in a text, after a blank line": (
+        'def f(s: str, t="""\n\nassert f(g())\n"""):\n    return s == t',
+        G,
+    ),
+    "the check in the solution's text": (
+        F,
+        'def g():\n    """\n\nassert f(g())\n\ndef f(x: int):\n    """\n    return "a"',
+    ),
+    "a text in two kinds of quotes": ("def f(s: str):\n    '''\"\"\"\nassert f(g())\n'''\n    return s", G),
+    "a comment at the end": (
+        "def f(s: str):\n    return s == 'a'\n    # the end",
+        "# first\n\ndef g():\n    return 'a'",
+    ),
+    "what stands before g": (F, "import math\n\ndef h():\n    return 1\n\ndef g():\n    return 'a' * h()"),
+    "g by assignment": (F, "g = lambda: 'a'"),
+    "a signature of several lines": ("def f(\n    s: str,\n\n    n=3\n):\n    return s == 'a'", G),
+    "a line that goes on": ("def f(s: str):\n    return s == \\\n'a'", G),
+    "other ends of lines": ("def f(s: str):\n    return s == '''a\x0cb\x85c\u2028d\x1ee'''", G),
+    "a carriage return": ("def f(s: str):\n    return s == 'a' # \r    and more", G),
+    "letters beyond ASCII": ("def f(s: str, \u03c0='\u00e9'): return s == '\u20ac' + \u03c0  # \u2026", G),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_comes_back_as_it_went(tmp_path, name):
+    pair = PAIRS[name]
+    text = pair_text(*pair)
+    assert split_pair(text) == pair
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n\n".join([pair_text(F, G), text, text, pair_text(*OTHER)]) + "\n\n", newline="")
+    found = [split_pair(record["text"]) for record in read_pairs(str(path))]
+    assert found == [(F, G), pair, pair, OTHER]
+
+
+def test_a_text_that_never_ends_costs_its_own_pair_only(tmp_path):
+    path = tmp_path / "pairs.txt"
+    broken = ('def f(s: str):\n    return s == """a', G)
+    path.write_text(paper_file((F, G), broken, *[OTHER] * 30, (F, G)))
+    found = [split_pair(record["text"]) for record in read_pairs(str(path))]
+    assert found == [(F, G), broken, *[OTHER] * 30, (F, G)]
+    path.write_text(paper_file(broken, OTHER))
+    assert [split_pair(record["text"]) for record in read_pairs(str(path))] == [broken, OTHER]
 
 
 def test_puzzles_of_an_older_python_are_kept(tmp_path):

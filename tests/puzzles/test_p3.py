@@ -85,9 +85,15 @@ def test_the_answer_type_has_one_spelling(tmp_path):
         ({"sat": "def sat(x: int:\n    return x"}, "'sat' .*invalid syntax|'sat' .*never closed"),
         ({"sat": "x = 1"}, "'sat' must be one function, found Assign"),
         ({"sat": "def f(x: int): return x"}, "'sat' must define 'sat', defines 'f'"),
-        ({"sat": "def sat(x: int, y): return x"}, "one required argument"),
-        ({"sat": "def sat(x: int, *a): return x"}, "one required argument"),
-        ({"sat": "def sat(x, a=6): return x"}, "does not annotate its answer 'x'"),
+        ({"sat": "def sat(x: int, y): return x"}, "one argument without default, the answer; it has 2"),
+        ({"sat": "def sat(x: int, *a): return x"}, "f takes plain arguments only"),
+        (
+            {"sat": "def sat(x: int, a=6, a=7): return x"},
+            "two arguments of f have the same name|duplicate arg",
+        ),
+        ({"sat": "def sat(x, a=6): return x"}, "answer 'x' has no type annotation"),
+        ({"sat": "@staticmethod\ndef sat(x: int, a=6): return x"}, "no puzzle: f has a decorator"),
+        ({"sat": "def sat(x: int, a=6):\n    nonlocal b\n    return x"}, "does not compile: .*nonlocal"),
         (
             {"sat": "def sat(x: str, a=6): return x"},
             "'ans_type' is int but 'sat' annotates its answer as str",

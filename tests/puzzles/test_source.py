@@ -6,13 +6,15 @@ import json.decoder
 import statistics
 import string
 import symtable
+import sys
 import textwrap
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from t5x_selfprog.puzzles import shape, source
+from t5x_selfprog.puzzles import shape
+from t5x_selfprog.puzzles.rules import PuzzleRules, check
 from t5x_selfprog.puzzles.scopes import occurrences
 from t5x_selfprog.puzzles.shape import abstract_form, shape_id
 from t5x_selfprog.puzzles.source import (
@@ -163,13 +165,35 @@ def test_text_that_python_refuses_is_a_source_error(text, function):
         function(text)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x == 0" + " + 0" * 800,
+        "if x: pass\n" + "    elif x: pass\n" * 350 + "    return x",
+        "return " + "not " * 800 + "x",
+        "return " + "-" * 1500 + "x",
+    ],
+)
+def test_text_that_python_compiles_and_visitors_cannot_follow(body):
+    """Whatever a model writes, it costs the process that reads it nothing but an answer."""
+    text = f"def f(x: int):\n    {body}"
+    compile(text, "x", "exec")
+    for function in (normalise, puzzle_id, shape_id, lambda text: rename_function(text, "h")):
+        try:
+            assert function(text)
+        except SourceError as error:
+            assert "too deep" in str(error) or "Recursion" in str(error)
+    assert rename_definition(text, "h") == "def h" + text.removeprefix("def f")
+    assert check(text, PuzzleRules(max_chars=None)).reason in ("no_parse", "unsafe", "chained_comparison")
+
+
 def test_integers_beyond_pythons_digit_limit_are_read_and_the_limit_stays():
-    digits = source.sys.get_int_max_str_digits()
+    digits = sys.get_int_max_str_digits()
     puzzle = "def f(x: int):\n    return x == " + "7" * 9000
     assert normalise(puzzle) == puzzle
     assert shape_id(puzzle) == shape_id("def f(x: int): return x == 1")
     assert rename_function(puzzle, "f1").startswith("def f1(")
-    assert source.sys.get_int_max_str_digits() == digits
+    assert sys.get_int_max_str_digits() == digits
 
 
 def test_body_tokens_leave_out_the_signature():

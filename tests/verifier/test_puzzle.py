@@ -16,6 +16,8 @@ from verifier.puzzle import require_use, solution_header
         ("def f(x: int):\n    return x\0", "no_parse"),
         ("def f(x: int):\n    return '\ud800'\n\\", "no_parse"),
         ("def f(x: int):\n    return " + "(" * 300 + ")" * 300, "no_parse"),
+        ("def f(x: int):\n    nonlocal y\n    return x", "no_parse"),
+        ("def f(x: int):\n    break\n    return x", "no_parse"),
         ("", "bad_signature"),
         ("def h(x: int):\n    return x", "bad_signature"),
         ("def f(x: int):\n    return x\nf = None", "bad_signature"),

@@ -1,0 +1,24 @@
+"""Windows of a stream of attempts: at most so many, and at most so much text, so that a window fits in memory."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MOST_CHARACTERS = 1 << 26  # of puzzles and solutions in one window, the last one not counted
+
+
+def text_size(item: Any) -> int:
+    """Characters of an attempt, or of a puzzle's source."""
+    return len(item) if isinstance(item, str) else len(item["puzzle"]) + len(item["solution"])
+
+
+def take_window(source: Iterator[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """The next items, none at the end of the stream. It depends on the items alone."""
+    window: list[Mapping[str, Any]] = []
+    characters = 0
+    while len(window) < count and characters < MOST_CHARACTERS:
+        item = next(source, None)
+        if item is None:
+            break
+        window.append(item)
+        characters += text_size(item)
+    return window
