@@ -1,8 +1,9 @@
 """Windows of a stream of attempts: at most so many, and at most so much text, so that a window fits in memory."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+Row = TypeVar("Row", bound=Mapping[str, Any])
 MOST_CHARACTERS = 1 << 26  # of puzzles and solutions in one window, the last one not counted
 
 
@@ -11,9 +12,9 @@ def text_size(item: Any) -> int:
     return len(item) if isinstance(item, str) else len(item["puzzle"]) + len(item["solution"])
 
 
-def take_window(source: Iterator[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+def take_window(source: Iterator[Row], count: int) -> list[Row]:
     """The next items, none at the end of the stream. It depends on the items alone."""
-    window: list[Mapping[str, Any]] = []
+    window: list[Row] = []
     characters = 0
     while len(window) < count and characters < MOST_CHARACTERS:
         item = next(source, None)

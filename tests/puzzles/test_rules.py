@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t5x_selfprog.puzzles.p3 import load_problems
@@ -191,6 +191,7 @@ def test_puzzles_too_close_to_a_problem_are_contaminated(problems, rules, body, 
     assert (isinstance(result, Kept) and detail is None) or result == Rejected("contaminated", detail)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([shaped(1), shaped(2), shaped("x"), "def f(x: int):\n    return x", "def f("]),
