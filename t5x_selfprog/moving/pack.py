@@ -7,6 +7,7 @@ base, and the digest of every file, of those too that `unpack` makes again from 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
@@ -46,20 +47,25 @@ def pack(root: str, output: str, piece_mb: int | None = None) -> list[str]:
     _ = run.fingerprint  # there must be one
     if os.path.realpath(output).startswith(os.path.realpath(root) + os.sep):
         raise UserError(f"--output={output}: is inside the run that it packs; put it beside {root}.")
-    kept, rebuilt = contents.members(root, start_of(root))
-    data = {path: _read(root, path) for path in kept}
+    listed, rebuilt = contents.members(root, start_of(root))
+    data = {}
+    for path in listed:
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # a run that goes on meanwhile replaces some, and removes others
+            data[path] = _read(root, path)
     index = {
         "format": FORMAT,
         "fingerprint": run.fingerprint,
         "base": base_identity(root),
-        "files": {path: _digest(data[path]) for path in kept},
+        "files": {path: _digest(content) for path, content in data.items()},
         "rebuilt": {path: _digest(_read(root, path)) for path in rebuilt},
     }
     files.makedirs(os.path.dirname(os.path.abspath(output)))
     with files.open_atomic(output) as raw, BlockWriter(raw) as blocks, _archive(blocks) as archive:
         _add(archive, INDEX, (json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
-        for path in kept:
-            _add(archive, path, data[path])
+        for path, content in data.items():
+            _add(archive, path, content)
     return [output] if piece_mb is None else _cut(output, piece_mb << 20)
 
 

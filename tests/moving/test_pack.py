@@ -138,6 +138,23 @@ def test_going_on_sets_the_end_aside_and_keeps_it(run, tmp_path):
     assert "iter_000/6_checkpoints/packed_done.json" in there
 
 
+def test_what_a_living_run_removes_while_it_is_packed_is_left_out(run, tmp_path, monkeypatch):
+    from t5x_selfprog.moving import contents
+    from t5x_selfprog.moving import pack as packing
+
+    listed = contents.members
+
+    def then_removed(root: str, start: str):
+        found = listed(root, start)
+        (run / "iter_000" / "6_checkpoints" / "model.json").unlink()
+        return found
+
+    monkeypatch.setattr(packing.contents, "members", then_removed)
+    unpack(pack(str(run), str(tmp_path / "a.pack")), str(tmp_path / "there"))
+    assert not (tmp_path / "there/iter_000/6_checkpoints/model.json").exists()
+    assert (tmp_path / "there/iter_000/7_eval/evaluation.json").exists()
+
+
 def test_pieces_in_any_order_are_one_pack(run, tmp_path):
     blob = random.Random(0).randbytes(3 << 20)
     (run / "noise").write_bytes(blob)

@@ -1,0 +1,72 @@
+"""`scripts/p3_experiment`: what it refuses, and a stretch in small: stopped by its budget, packed, gone on with."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_loop import CONFIG, few_problems
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BASE = REPOSITORY / "t5x_selfprog" / "assets" / "base"
+NEEDED = ("--gin_file=quickstart", f"--model={BASE}", "--budget_s=500", "--output=out")
+
+
+def experiment(environment: dict[str, str], cwd: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(REPOSITORY / "scripts" / "p3_experiment"), *flags]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--budget_s=60",), "--budget_s=60: too short for one evaluation; 120 is the least"),
+        (("--from=nowhere",), "nowhere: there is no such file"),
+        (("--cache=none.tar",), "none.tar: there is no such file"),
+        (("--pieces=0",), "--pieces=0"),
+        (("--iterations=3",), "--iterations=3: not known here"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(user_environment, tmp_path, flags, said):
+    done = experiment(user_environment, tmp_path, *NEEDED, *flags)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_stretch_ends_with_packs_and_the_next_one_goes_on_from_them(user_environment, tmp_path):
+    problems = few_problems(tmp_path / "problems")
+    config = tmp_path / "small.gin"
+    config.write_text(CONFIG.format(problems=str(problems), iterations=2) + "loop.run.measured = 'last'\n")
+    environment = user_environment | {"JAX_PLATFORMS": "cpu"}
+    flags = (f"--gin_file={config}", f"--model={BASE}", "--seeds=0,1")
+    first = experiment(
+        environment,
+        tmp_path,
+        *flags,
+        "--budget_s=3000",
+        f"--output={tmp_path}/one",
+        f"--work={tmp_path}/here",
+    )
+    assert first.returncode == 0, first.stderr[-3000:]
+    measured = json.loads(first.stdout.splitlines()[-1])
+    assert sorted(measured) == ["base-seed-0", "base-seed-1"]
+    for arms in measured.values():
+        assert {"base", "verified 1", "unverified 1", "enumerator"} <= arms.keys()
+    packs = sorted(path.name for path in (tmp_path / "one").glob("*.pack*"))
+    assert packs == ["base-seed-0.pack.00", "base-seed-1.pack.00"]
+    assert all(
+        json.loads(line)["left"] > 0 for line in (tmp_path / "one" / "status.jsonl").read_text().splitlines()
+    )
+
+    again = experiment(
+        environment, tmp_path, *flags, "--budget_s=3000", f"--output={tmp_path}/two", f"--work={tmp_path}/there",
+        f"--from={tmp_path}/one",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert json.loads(again.stdout.splitlines()[-1]) == measured
+    assert (tmp_path / "there" / "base-seed-0" / "earlier" / "part_000" / "summary.json").exists()
+    assert os.path.getsize(tmp_path / "two" / "base-seed-0.pack.00") < 16 << 20
