@@ -14,7 +14,7 @@ that program.
 import gc
 import marshal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -34,9 +34,9 @@ from verifier.programs import (
     peak_kb,
     reset_shared,
 )
-from verifier.puzzle import PuzzleError, parse_puzzle, read_puzzle, require_use
+from verifier.puzzle import PuzzleError, read_puzzle
 from verifier.screen import may_call
-from verifier.shown import LIMIT, shown
+from verifier.shown import shown
 
 REPORT_BYTES = 4096  # a report without its answer takes less
 
@@ -49,6 +49,7 @@ SAME = (
 )
 NO_MEMORY = "memory_limit"
 
+RAISED = "f raised "  # begins the detail where the puzzle did
 MEMO_BYTES = 1 << 20  # a longer answer is checked anew, however often it comes
 
 
@@ -56,13 +57,17 @@ MEMO_BYTES = 1 << 20  # a longer answer is checked anew, however often it comes
 
 
 class Prepared(NamedTuple):
-    """A puzzle ready to be checked against, or the reason why it cannot be: `reason` is "" if it can."""
+    """A puzzle ready to be checked against, or the reason why it cannot be: `reason` is "" if it can.
+
+    `useless`: why it can't depend on its answer, though it can be checked against; "" if it may.
+    """
 
     reason: str
     detail: str
     answer_type: str
     plain: bool
     code: bytes  # marshalled
+    useless: str = ""
 
 
 def prepare_puzzles(area: Area, sources: list[str], runtime: Runtime) -> None:
@@ -77,7 +82,7 @@ def prepare_puzzles(area: Area, sources: list[str], runtime: Runtime) -> None:
 
 def prepare_puzzle(source: str, runtime: Runtime) -> Prepared:
     try:
-        puzzle, code = read_puzzle(source)
+        puzzle, code, useless = read_puzzle(source)
     except PuzzleError as e:
         if isinstance(e.__cause__, MemoryError):
             return refused_puzzle("too_large", "too large or too deeply nested")
@@ -85,7 +90,7 @@ def prepare_puzzle(source: str, runtime: Runtime) -> Prepared:
     except MemoryError:
         return refused_puzzle("too_large", "too large to compile")
     plain = runtime.screen.why_not_plain(code) is None
-    return Prepared("", "", puzzle.answer_type, plain, marshal.dumps(code))
+    return Prepared("", "", puzzle.answer_type, plain, marshal.dumps(code), useless)
 
 
 def refused_puzzle(reason: str, detail: str) -> Prepared:
@@ -298,7 +303,7 @@ def check_answer(check: Check, code: Any, runtime: Runtime) -> tuple[str, str, s
     except OutputLimit:
         return "output_limit", "the puzzle printed too much", text
     except BaseException as e:
-        return "wrong", f"f raised {class_name(e)}: {describe(e)}"[:200], text
+        return "wrong", f"{RAISED}{class_name(e)}: {describe(e)}"[:200], text
     if result is True:
         return "accepted", "", text
     return "wrong", "" if result is False else f"f returned {class_name(result)}", text
@@ -311,45 +316,3 @@ def call_puzzle(code: Any, space: dict[str, Any], answer: object) -> object:
         return space["f"](answer)
     finally:
         space.clear()
-
-
-# --- trivial answers
-
-
-def run_trivial(
-    area: Area, source: str, code: bytes, plain: bool, answers: Callable[[], Iterable[Any]], runtime: Runtime
-) -> None:
-    """Try guesses on one puzzle until one is accepted.
-
-    Reports (tried, raised, the winner or "", last error), or only the reason why it cannot be a good puzzle.
-    """
-    begin_programs(1 << 20)
-    if not plain:
-        gc.enable()
-    area.begin(0, 0.0)
-    try:
-        require_use(parse_puzzle(source))
-    except PuzzleError as e:
-        area.append(0, literal.encode((0, 0, "", e.reason)))
-        return
-    loaded = marshal.loads(code)
-    tried, raised, winner, error = 0, 0, "", ""
-    try:
-        exec(loaded, runtime.space(plain=plain))
-    except BaseException as e:
-        area.append(0, literal.encode((0, 0, "", f"{class_name(e)}: {describe(e)}"[:200])))
-        return
-    for answer in answers():
-        tried += 1
-        text = repr(answer)[:LIMIT]
-        reset_shared("", code)
-        try:
-            accepted = call_puzzle(loaded, runtime.space(plain=plain), answer) is True
-        except BaseException as e:
-            raised += 1
-            error = f"{class_name(e)}: {describe(e)}"[:200]
-            accepted = False
-        if accepted:
-            winner = text
-            break
-    area.append(0, literal.encode((tried, raised, winner, error)))

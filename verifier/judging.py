@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from verifier import child
+from verifier import child, literal
 from verifier.area import Area
 from verifier.child import Attempt, Check, Prepared
 from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, OUTPUT_LIMIT, WALL_LIMIT
@@ -206,21 +206,19 @@ class Judge:
             ended = self._nursery.run(body, area, Watched(budget, limits.wall_s, limits.memory_mb, alone))
             return ended, list(read_checks(area))
 
-    # --- anything else about one puzzle
+    # --- without solutions
 
-    def examine(
-        self, puzzle: Prepared, body: Callable[..., None], limits: Allowance
-    ) -> tuple[Ended, bytes | None]:
-        """Run `body(area, code, plain, runtime=...)` on a puzzle in a child; how it ended, and its one report."""
-        run = partial(body, code=puzzle.code, plain=puzzle.plain, runtime=self.runtime)
-        for _ in range(2):
-            with Area(child.REPORT_BYTES) as area:
-                watched = Watched({0: limits.cpu_s}, limits.wall_s, limits.memory_mb, alone=0)
-                ended = self._nursery.run(run, area, watched)
-                report = next((bytes(data) for _, data in area.records()), None)
-            if not is_transient(ended):
-                break
-        return ended, report if ended.how == "exit" else None
+    def check(self, puzzle: Prepared, answer: literal.Buffer, limits: Allowance) -> Checked:
+        """What a puzzle says to an encoded answer, in a child that holds nothing else."""
+        check = Check(
+            0, puzzle.code, *self.puzzles.checker(puzzle.answer_type), answer, puzzle.plain, alone=True
+        )
+        judged = self._check_alone(check, {0: Solved(child.ANSWER, "", 0.0, 0)}, limits)
+        return Checked(judged.outcome, judged.detail, judged.cpu_s, int(judged.peak_kb), judged.answer or "")
+
+    def run(self, body: Callable[[Area], None], area: Area, watched: Watched) -> Ended:
+        """Run `body` in a child that holds puzzles."""
+        return self._nursery.run(body, area, watched)
 
 
 def _worth_knowing(endless: list[Attempt], todo: list[Attempt]) -> list[Attempt]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from verifier import policy
+from verifier import literal, policy
 from verifier.errors import UserError
 from verifier.isolation import LAYERS
 from verifier.outcomes import MEMORY_LIMIT
@@ -170,6 +170,19 @@ class Pool:
         batch_size = max(1, self._batch_size // 16)
         return self._stream(sources, _check_source, _too_long_source, message, batch_size, None)
 
+    def ask(
+        self, puzzles: Iterable[tuple[str, Sequence[Any]]], *, each_s: float, total_s: float, ends: int
+    ) -> Iterator[str]:
+        """What each puzzle, a source and the plain values to ask it, says to these: a letter each, in their order.
+
+        1 accepted, 0 refused, e raised, ! came to a limit or died, ? was not to be had (infrastructure). Fewer letters
+        where the puzzle was left alone: after `ends` times !, or `total_s` CPU seconds. No letters for what is no
+        puzzle. An answer may take `each_s` CPU seconds. Many questions may share one sequence of values.
+        """
+        message = partial(_ask_message, self._allowance(each_s), (float(total_s), ends))
+        batch_size = max(1, self._batch_size // 16)
+        return self._stream(puzzles, _check_question, _too_long_question, message, batch_size, None)
+
     def _allowance(self, cpu_s: float) -> tuple[float, float, int, int]:
         limits = self.limits
         return float(cpu_s), float(limits.effective_wall_s), limits.memory_mb, limits.output_bytes
@@ -311,13 +324,13 @@ class Pool:
             self._failed_starts = 0
         elif kind == "refused":
             raise PoolError(message[1])
-        elif kind in ("judged", "screened"):
+        elif kind in ("judged", "screened", "asked"):
             job = worker.jobs.pop(message[1])
             worker.judged += len(job.items)
             self.counters["same_tree"] += message[-1] if kind == "judged" else 0
             if job.deliver is None:
                 return
-            results = _verdicts(message, worker.isolation or "") if kind == "judged" else _reports(message)
+            results = _RESULTS[kind](message, worker.isolation or "")
             for (place, _), result in zip(job.items, results, strict=True):
                 job.deliver(place, result)
 
@@ -377,6 +390,16 @@ def _screen_message(allowance: tuple, number: int, items: Sequence[str]) -> tupl
     return "screen", number, allowance, list(items)
 
 
+def _ask_message(
+    allowance: tuple, patience: tuple, number: int, items: Sequence[tuple[str, Sequence[Any]]]
+) -> tuple:
+    lists = {id(values): values for _, values in items}
+    places = {name: place for place, name in enumerate(lists)}
+    encoded = [[literal.encode(value) for value in values] for values in lists.values()]
+    which = [places[id(values)] for _, values in items]
+    return "ask", number, allowance, [source for source, _ in items], encoded, which, patience
+
+
 def _check_attempt(place: int, item: Any) -> None:
     for name in ("puzzle", "solution"):
         if not isinstance(item, Mapping) or not isinstance(item.get(name), str):
@@ -405,6 +428,15 @@ def _too_long_source(source: str) -> PuzzleReport | None:
     )
 
 
+def _check_question(place: int, item: Any) -> None:
+    if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
+        raise TypeError(f"question {place} must be a puzzle's source and values, got {str(item)[:100]}")
+
+
+def _too_long_question(item: tuple[str, Any]) -> str | None:
+    return "" if len(item[0]) > LONGEST_TEXT else None
+
+
 def _verdicts(message: tuple, isolation: str) -> Iterator[Verdict]:
     _, _, outcomes, details, cpu_s, peak_mb, answers, without, _ = message
     for place in without:
@@ -413,12 +445,25 @@ def _verdicts(message: tuple, isolation: str) -> Iterator[Verdict]:
         yield Verdict(*fields, isolation=isolation)
 
 
-def _reports(message: tuple) -> Iterator[PuzzleReport]:
+def _reports(message: tuple, isolation: str) -> Iterator[PuzzleReport]:
     for row in message[2]:
         yield PuzzleReport(*row)
+
+
+def _said(message: tuple, isolation: str) -> Iterator[str]:
+    yield from message[2]
+
+
+_RESULTS: dict[str, Callable[[tuple, str], Iterator[Any]]] = {
+    "judged": _verdicts,
+    "screened": _reports,
+    "asked": _said,
+}
 
 
 def _lost_result(item: Any, why: str) -> Any:
     if isinstance(item, str):
         return PuzzleReport(False, "infrastructure", why)
+    if isinstance(item, tuple):
+        return "?"
     return infrastructure(why)

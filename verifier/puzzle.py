@@ -16,7 +16,7 @@ from verifier.leniency import lenient_python
 class PuzzleError(ValueError):
     """The source is no puzzle. `reason` is a word fit for a rejection record, the message says what is wrong.
 
-    Reasons: no_parse, bad_signature, bad_type, no_return, answer_unused.
+    Reasons: no_parse, bad_signature, bad_type.
     """
 
     def __init__(self, reason: str, message: str):
@@ -50,8 +50,11 @@ def parse_puzzle(source: str) -> Puzzle:
     return read_puzzle(source)[0]
 
 
-def read_puzzle(source: str) -> tuple[Puzzle, CodeType]:
-    """As `parse_puzzle`; its code as well, for whoever goes on to run it."""
+def read_puzzle(source: str) -> tuple[Puzzle, CodeType, str]:
+    """As `parse_puzzle`; for whoever goes on to run it also its code, and why its verdict can't depend on the answer.
+
+    The last is "" if it may, else no_return (no `return` with a value in f itself) or answer_unused (never read).
+    """
     tree, function = _the_function(source)
     arguments = function.args
     if arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg:
@@ -77,7 +80,7 @@ def read_puzzle(source: str) -> tuple[Puzzle, CodeType]:
     except RecursionError as e:
         raise PuzzleError("no_parse", f"a default cannot be written out: {e}") from e
     rest = tuple(Argument(name, default) for name, default in zip(names[1:], defaults, strict=True))
-    return Puzzle(source, answer.arg, answer_type, rest), _compile(tree)
+    return Puzzle(source, answer.arg, answer_type, rest), _compile(tree), _why_useless(function, answer.arg)
 
 
 def _compile(tree: ast.Module) -> CodeType:
@@ -99,21 +102,14 @@ def solution_header(puzzle: Puzzle, *, typed: bool = False) -> str:
     return f"def g({arguments}){returns}:"
 
 
-def require_use(puzzle: Puzzle) -> None:
-    """Refuse a puzzle that cannot depend on its answer.
-
-    Raises:
-        PuzzleError: no_return (no `return` with a value in f itself), answer_unused (its name is never read).
-    """
-    _, function = _the_function(puzzle.source)
+def _why_useless(function: ast.FunctionDef, answer_name: str) -> str:
     if not any(isinstance(node, ast.Return) and node.value is not None for node in own_nodes(function)):
-        raise PuzzleError("no_return", "f never returns a value")
-    body_nodes = (node for statement in function.body for node in ast.walk(statement))
-    if not any(
-        isinstance(node, ast.Name) and node.id == puzzle.answer_name and isinstance(node.ctx, ast.Load)
-        for node in body_nodes
-    ):
-        raise PuzzleError("answer_unused", f"f never reads its answer {puzzle.answer_name!r}")
+        return "no_return"
+    for statement in function.body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and node.id == answer_name and isinstance(node.ctx, ast.Load):
+                return ""
+    return "answer_unused"
 
 
 def _the_function(source: str) -> tuple[ast.Module, ast.FunctionDef]:

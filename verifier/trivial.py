@@ -6,18 +6,22 @@ alike.
 """
 
 import itertools
+import marshal
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from verifier import literal
+from verifier import child, literal
 from verifier.answer_types import AnswerType, parse_type
-from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, WALL_LIMIT
-
-if TYPE_CHECKING:  # these import this module
-    from verifier.child import Prepared
-    from verifier.judging import Judge
-    from verifier.programs import Allowance
+from verifier.area import Area
+from verifier.child import Prepared
+from verifier.judging import Judge
+from verifier.outcomes import ACCEPTED, CPU_LIMIT, INFRASTRUCTURE, WALL_LIMIT
+from verifier.programs import Allowance, Runtime, begin_programs, class_name, describe, reset_shared
+from verifier.questions import Answered, Patience, Question, ask
+from verifier.shown import LIMIT
+from verifier.watch import Watched
 
 INTS = tuple(range(-10, 101))
 STRINGS = ("cat", "dog", "aa", "ab", "foo", "bar", "baz", "")
@@ -78,45 +82,90 @@ class Report(NamedTuple):
     plain: bool = False
 
 
-def screen_puzzles(judge: "Judge", sources: Sequence[str], limits: "Allowance") -> list[tuple]:
-    """A Report, as a plain tuple, for each puzzle. All guesses at one puzzle run in one child."""
+def screen_puzzles(judge: Judge, sources: Sequence[str], limits: Allowance) -> list[tuple]:
+    """A Report, as a plain tuple, for each puzzle.
+
+    A guess is judged as a solution that returns it would be, under the same limits, and the word of a child that holds
+    nothing else decides that one is accepted. All guesses together may take as long as one solution.
+    """
     prepared = judge.puzzles.prepare(sources, limits)
-    return [tuple(_screen(judge, *pair, limits)) for pair in zip(sources, prepared, strict=True)]
+    worthwhile = [puzzle for puzzle in prepared if not puzzle.reason and not puzzle.useless]
+    guesses = {
+        name: [literal.encode(guess) for guess in trivial_answers(name)]
+        for name in {puzzle.answer_type for puzzle in worthwhile}
+    }
+    questions = [Question(puzzle, guesses[puzzle.answer_type]) for puzzle in worthwhile]
+    asked = ask(judge, questions, limits, Patience(accepted=1, ends=1, total_s=limits.cpu_s))
+    unmade = _unmade(
+        judge, [one.question.puzzle for one in asked if _raised(one) == len(one.reports)], limits
+    )
+    screened = iter(map(partial(_report, unmade=unmade), asked))
+    return [
+        tuple(
+            Report(False, reason, puzzle.detail)
+            if (reason := puzzle.reason or puzzle.useless)
+            else next(screened)
+        )
+        for puzzle in prepared
+    ]
 
 
-def _screen(judge: "Judge", source: str, puzzle: "Prepared", limits: "Allowance") -> Report:
-    from verifier import child
-
-    if puzzle.reason:
-        return Report(False, puzzle.reason, puzzle.detail)
-    guesses = partial(trivial_answers, puzzle.answer_type)
-    tries = partial(child.run_trivial, source=source, answers=guesses)
-    ended, data = judge.examine(puzzle, tries, limits)
-    report = partial(Report, answer_type=puzzle.answer_type, cpu_s=ended.cpu_s, plain=puzzle.plain)
-    fields = _read(data) if data is not None else None
-    if fields is None:
-        return report(False, _reason(ended.how), f"{ended.how} while trying trivial answers")
-    tried, raised, winner, error = fields
-    if winner:
-        return report(False, "trivial", winner, tried=tried, raised=raised)
-    if error in ("no_return", "answer_unused"):
-        return report(False, error)
-    if not tried or (raised == tried and error.startswith(("NameError", "ImportError", "UnboundLocalError"))):
-        return report(False, "broken", error, tried=tried, raised=raised)
-    return report(True, "", "", tried=tried, raised=raised)
+def _unmade(judge: Judge, puzzles: Sequence[Prepared], limits: Allowance) -> dict[bytes, str]:
+    """Of those that raised whatever they were asked: code and error of the ones whose `def` itself raises."""
+    together = [puzzle.code for puzzle in puzzles if puzzle.plain]
+    unmade: dict[bytes, str] = {}
+    apart = [([puzzle.code], False) for puzzle in puzzles if not puzzle.plain]
+    for codes, plain in [(together, True), *apart] if together else apart:
+        body = partial(_define, codes=codes, plain=plain, runtime=judge.runtime, limits=limits)
+        watched = Watched(dict.fromkeys(range(len(codes)), limits.cpu_s), limits.wall_s, limits.memory_mb)
+        with Area(child.REPORT_BYTES * len(codes)) as area:
+            judge.run(body, area, watched)
+            for number, error in area.records():
+                if number in range(len(codes)) and error:
+                    unmade[codes[number]] = str(error[: 4 * LIMIT], "utf-8", "replace")[:LIMIT]
+    return unmade
 
 
-def _reason(how: str) -> str:
-    if how in (CPU_LIMIT, WALL_LIMIT):
-        return "timeout"
-    return INFRASTRUCTURE if how in ("setup", "signal 9") else "killed"
+def _define(area: Area, codes: Sequence[bytes], plain: bool, runtime: Runtime, limits: Allowance) -> None:
+    """The child: what each `def` raises."""
+    begin_programs(limits.output_bytes)
+    for number, code in enumerate(codes):
+        area.begin(number, time.process_time())
+        error = ""
+        reset_shared("", code)
+        try:
+            exec(marshal.loads(code), runtime.space(plain=plain))
+        except BaseException as e:
+            error = f"{class_name(e)}: {describe(e)}"
+        area.append(number, error.encode("utf-8", "replace"))
 
 
-def _read(data: bytes) -> tuple[int, int, str, str] | None:
-    try:
-        tried, raised, winner, error = literal.decode(data)
-    except (literal.CorruptLiteral, TypeError, ValueError):
-        return None
-    if tuple(map(type, (tried, raised, winner, error))) != (int, int, str, str):
-        return None
-    return tried, raised, winner[:200], error[:200]
+def _raised(answered: Answered) -> int:
+    return sum(report.detail.startswith(child.RAISED) for report in answered.reports)
+
+
+def _report(answered: Answered, unmade: dict[bytes, str]) -> Report:
+    puzzle, said = answered.question.puzzle, answered.reports
+    tried, raised, last = len(said), _raised(answered), said[-1]
+    report = partial(
+        Report,
+        answer_type=puzzle.answer_type,
+        cpu_s=answered.cpu_s,
+        tried=tried,
+        raised=raised,
+        plain=puzzle.plain,
+    )
+    if last.outcome == ACCEPTED:
+        guess = literal.decode(answered.question.answers[tried - 1])
+        return report(False, "trivial", repr(guess)[:LIMIT])
+    if answered.ends or answered.is_late or last.outcome == INFRASTRUCTURE:
+        how = CPU_LIMIT if answered.is_late else last.outcome
+        return report(
+            False, "timeout" if how in (CPU_LIMIT, WALL_LIMIT) else how, f"{how} while trying trivial answers"
+        )
+    error = last.detail.removeprefix(child.RAISED)
+    if puzzle.code in unmade:
+        return report(False, "broken", unmade[puzzle.code])
+    if raised == tried and error.startswith(("NameError", "ImportError", "UnboundLocalError")):
+        return report(False, "broken", error)
+    return report(True, "")

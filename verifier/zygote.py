@@ -4,10 +4,11 @@ It is started as a fresh interpreter, imports nothing heavy and never runs a can
 it costs half a millisecond, and nothing a candidate does survives in it. It ends when its pipe does.
 
 Messages in:   ("config", isolation, require, imports, once), at first, then
-               ("judge", number, limits, puzzles, solutions, which) or ("screen", number, limits, puzzles)
+               ("judge", number, limits, puzzles, solutions, which), ("screen", number, limits, puzzles) or
+               ("ask", number, limits, puzzles, lists of encoded answers, which, patience)
 Messages out:  ("hello", layers, notes), then ("alive",) about every second while at work, and
                ("judged", number, outcomes, details, cpu_s, peak_mb, answers, without, same), where `without` are
-               the places that have no answer, or ("screened", number, rows)
+               the places that have no answer, ("screened", number, rows) or ("asked", number, letters)
 """
 
 import os
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 from verifier import isolation, policy, sweep, wire
 from verifier.judging import Judge
 from verifier.programs import Allowance, Runtime
+from verifier.questions import letters
 from verifier.solver import Solver
 from verifier.trivial import screen_puzzles
 from verifier.watch import Nursery
@@ -79,6 +81,9 @@ def _answer(judge: Judge, message: Any) -> tuple:
     kind, number, limits, puzzles = message[:4]
     if kind == "screen":
         return "screened", number, screen_puzzles(judge, puzzles, Allowance(*limits))
+    if kind == "ask":
+        answers, which, (total_s, ends) = message[4:]
+        return "asked", number, letters(judge, puzzles, answers, which, Allowance(*limits), total_s, ends)
     solutions, which = message[4:]
     verdicts, same = judge.judge(puzzles, solutions, which, Allowance(*limits))
     return (
