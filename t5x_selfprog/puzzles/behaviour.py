@@ -6,31 +6,32 @@ that type, near misses of them, and a few plain values. What a puzzle says to ea
 letter a probe: `1` accepted, `0` refused, `e` f raised. Only a behaviour that accepts something and refuses
 something says who a puzzle is; most puzzles refuse every probe, and those are told apart by other means.
 
-Probes run through the verifier's pool like any solution. CPU limits are tight, because a probe made for another
-puzzle may be an absurd question to this one (a loop to 10**12); a puzzle that runs into them again and again has
-no behaviour. A tenth of a second is also what a virtual machine can lose in one piece to its neighbours, and count
-as the program's: what ran into a limit is asked once more.
+Probes are values that the verifier's pool asks a puzzle, a hundred for less than the cost of one attempt. CPU limits
+are tight, because a probe made for another puzzle may be an absurd question to this one (a loop to 10**12); a puzzle
+that runs into them again and again has no behaviour. A tenth of a second is also what a virtual machine can lose in one
+piece to its neighbours, and count as the program's: what ran into a limit is asked once more.
 """
 
 from __future__ import annotations
 
 import ast
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import short_hash
-from verifier import Pool, Verdict
+from verifier import Pool
 from verifier.leniency import lenient_python
 
 Literal = str  # the source of a plain value
 
 MAX_SLOW = 2  # probes over the limit, after which a puzzle is left alone
-_FIRST = 12  # probes of the first round, which finds the slow ones
-_OVER = "!"
-_AGAIN = 12  # a puzzle with more probes over the limit is slow, whatever a second try would say
+_OVER = ("!", "?", "")  # no letter to keep
+_ROUNDS = 5
+TOTAL = 30  # all probes of a puzzle may take so many times as long as one
 _SOLUTIONS = 2  # reference solutions of a problem that are asked for an answer
 _PLAIN: Mapping[str, tuple[Literal, ...]] = {
     "int": ("0", "1", "-1", "7", "12", "100", "101", "1000", "12345"),
@@ -131,42 +132,65 @@ def _value(literal: Literal) -> tuple[object] | None:
         return None
 
 
-def behaviours(pool: Pool, puzzles: Sequence[tuple[str, str]], probes: Probes) -> list[str | None]:
-    """The behaviour of each (source, answer type); None where its type has no probes, or it is slow."""
-    letters: list[list[str]] = [[] for _ in puzzles]
-    slow = [0] * len(puzzles)
+def behaviours(
+    pool: Pool, puzzles: Sequence[tuple[str, str]], probes: Probes, cpu_s: float
+) -> list[str | None]:
+    """The behaviour of each (source, answer type); None where its type has no probes, or it is slow.
 
-    def judge(asked: Sequence[tuple[int, Literal]], end: str = "") -> list[str]:
-        items = ({"puzzle": puzzles[i][0], "solution": f"def g():\n    return {x}{end}"} for i, x in asked)
-        return [_letter(verdict) for verdict in pool.judge(items)]
-
-    def ask(first: int, last: int | None) -> None:
-        asked = [
-            (i, literal)
-            for i, (_, answer_type) in enumerate(puzzles)
-            if slow[i] <= MAX_SLOW
-            for literal in probes.by_type.get(answer_type, ())[first:last]
-        ]
-        said = judge(asked)
-        count = Counter(i for (i, _), letter in zip(asked, said, strict=True) if letter == _OVER)
-        over = [at for at, (i, _) in enumerate(asked) if said[at] == _OVER and count[i] <= _AGAIN]
-        # by another text, for the pool knows what it said of this one
-        for at, letter in zip(over, judge([asked[at] for at in over], "  # again"), strict=True):
-            said[at] = letter
-        for (i, _), letter in zip(asked, said, strict=True):
-            slow[i] += letter == _OVER
-            letters[i].append("0" if letter == _OVER else letter)
-
-    ask(0, _FIRST)
-    ask(_FIRST, None)
-    return ["".join(found) if found and slow[i] <= MAX_SLOW else None for i, found in enumerate(letters)]
+    `cpu_s` is for one probe.
+    """
+    values = {
+        name: [value[0] for text in texts if (value := _value(text))]
+        for name, texts in probes.by_type.items()
+    }
+    asked = {i: _Asked(source, values[kind]) for i, (source, kind) in enumerate(puzzles) if values.get(kind)}
+    ask = partial(pool.ask, each_s=cpu_s, total_s=TOTAL * cpu_s, ends=MAX_SLOW + 1)
+    for _ in range(_ROUNDS):
+        # one that was given up on is asked a single thing again: most then turn out to be slow indeed
+        for several in (False, True):
+            turn = [one for one in asked.values() if one.is_open and (several or one.was_given_up)]
+            answers = ask((one.source, one.values_to_ask(several)) for one in turn)
+            for one, letters in zip(turn, answers, strict=True):
+                one.take(letters, several)
+    return [asked[i].behaviour if i in asked else None for i in range(len(puzzles))]
 
 
-def _letter(verdict: Verdict) -> str:
-    if verdict.outcome in ("cpu_limit", "wall_limit", "memory_limit", "infrastructure"):
-        return _OVER
-    raised = verdict.outcome == "wrong" and verdict.detail.startswith("f raised")
-    return "1" if verdict.accepted else "e" if raised else "0"
+class _Asked:
+    """A puzzle on its way to a behaviour: a letter for each probe, "" where there is none yet."""
+
+    def __init__(self, source: str, values: list[object]) -> None:
+        self.source, self._values = source, values
+        self._said = [""] * len(values)
+        self._slow = 0  # probes that took it to the limit twice
+        self.was_given_up = self._is_slow = False
+
+    @property
+    def _unsaid(self) -> list[int]:
+        return [at for at, letter in enumerate(self._said) if letter in _OVER]
+
+    @property
+    def is_open(self) -> bool:
+        return not self._is_slow and bool(self._unsaid)
+
+    @property
+    def behaviour(self) -> str | None:
+        return None if self._is_slow or self._unsaid else "".join(self._said)
+
+    def values_to_ask(self, several: bool) -> list[object]:
+        if len(self._unsaid) == len(self._values):
+            return self._values  # the very list, which the pool sends once for many puzzles
+        return [self._values[at] for at in self._unsaid[: None if several else 1]]
+
+    def take(self, letters: str, several: bool) -> None:
+        """What the puzzle said to `values_to_ask`."""
+        asked = self._unsaid if several else self._unsaid[:1]
+        for at, letter in zip(asked, letters, strict=False):
+            again = letter in _OVER and self._said[at] != ""
+            self._slow += again
+            self._said[at] = "0" if again else letter
+        self.was_given_up = sum(letter in _OVER for letter in letters) > MAX_SLOW
+        is_late = len(letters) < len(asked) and not self.was_given_up and not letters.endswith("?")
+        self._is_slow = is_late or self._slow > MAX_SLOW or (not several and self._slow > 0)
 
 
 def is_telling(behaviour: str | None) -> bool:
@@ -190,8 +214,8 @@ class KnownBehaviours:
 
 
 def of_problems(
-    pool: Pool, problems: Sequence[Problem], probes: Probes
+    pool: Pool, problems: Sequence[Problem], probes: Probes, cpu_s: float
 ) -> Iterator[tuple[Problem, str | None]]:
     """The behaviour of each known problem."""
-    found = behaviours(pool, [(problem.source, problem.answer_type) for problem in problems], probes)
+    found = behaviours(pool, [(problem.source, problem.answer_type) for problem in problems], probes, cpu_s)
     yield from zip(problems, found, strict=True)

@@ -177,6 +177,12 @@ class _Showing(Pool):
         super().__init__(**settings)
         self._track = track
 
+    def ask(self, *puzzles: Any, **patience: Any) -> Iterator[str]:
+        watch = recorder.current()
+        for number, said in enumerate(super().ask(*puzzles, **patience), start=1):
+            watch.beat("puzzle asked", number, self._track)
+            yield said
+
     def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
         watch = recorder.current()
         for number, verdict in enumerate(super().judge(items), start=1):

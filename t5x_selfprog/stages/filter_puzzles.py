@@ -9,8 +9,9 @@ Left out: nothing is ranked here; weights are the dataset's business.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import gin
 from t5x_selfprog import hosts
@@ -28,7 +29,7 @@ from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules, Rejected
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
-from verifier import Limits, files
+from verifier import Limits, PuzzleReport, files
 from verifier.errors import UserError
 from verifier.records import PUZZLE, REJECTION, Kind, Schema
 from verifier.shards import Ledger
@@ -37,6 +38,7 @@ from verifier.shards import Ledger
 UNPARSED = ("no_parse",)
 DUPLICATES = ("duplicate", "contaminated")
 BEHAVIOUR = ("same_behaviour", "contaminated")  # where running the puzzle found it
+TOGETHER = 8192  # puzzles screened before any of their shards is committed: seconds of many workers
 # Reasons for which a puzzle may be repaired, and how the origin of a repaired one ends.
 REPAIRABLE = ("bad_signature", "no_parse", "arguments_unused")
 REPAIRED = "+repaired"
@@ -119,40 +121,51 @@ def _screen(
         probes = _probes(context, behaviour) if behaviour else None
         bar = progress_bar(total=len(survivors), desc=f"{iteration}.2 try trivial answers", unit="puzzle")
         with context.pool(limits) as pool, bar:
-            for shard in range(context.experiment.shards):
-                records = context.shard_of(survivors, shard)
-                if shard not in ledger.pending():
-                    bar.update(len(records))
-                    continue
-                reports = []
-                screening = pool.screen_puzzles([record["source"] for record in records])
-                for record, report in zip(records, screening, strict=True):
+            for shards in _together(context, survivors, ledger.pending()):
+                records = [record for shard in shards for record in context.shard_of(survivors, shard)]
+                reports: list[PuzzleReport] = []
+                for report in pool.screen_puzzles(record["source"] for record in records):
                     bar.update()
-                    recorder.current().beat("puzzle screened in shard", shard)
-                    if report.reason == "trivial" and not _is_among(record["puzzle_id"], trivial_rate):
+                    recorder.current().beat("puzzle screened", len(reports))
+                    if report.reason == "trivial" and not _is_among(
+                        records[len(reports)]["puzzle_id"], trivial_rate
+                    ):
                         report = replace(report, ok=True, reason="", detail=f"trivial: {report.detail}")
                     reports.append(report)
                 passed = [r for r, report in zip(records, reports, strict=True) if report.ok]
                 shown: dict[str, str | None] = {}
                 if behaviour and probes and passed:
-                    with context.pool(replace(limits, cpu_s=behaviour.cpu_s)) as tight:
-                        found = behaviours(tight, [(r["source"], r["answer_type"]) for r in passed], probes)
+                    asked = [(r["source"], r["answer_type"]) for r in passed]
+                    found = behaviours(pool, asked, probes, behaviour.cpu_s)
                     shown = {r["puzzle_id"]: text for r, text in zip(passed, found, strict=True)}
-                ledger.commit(
-                    shard,
-                    [
-                        {
-                            "puzzle_id": record["puzzle_id"],
-                            "ok": int(report.ok),
-                            "reason": report.reason,
-                            "detail": report.detail,
-                            "behaviour": shown.get(record["puzzle_id"]),
-                        }
-                        for record, report in zip(records, reports, strict=True)
-                    ],
+                rows = iter(
+                    {
+                        "puzzle_id": record["puzzle_id"],
+                        "ok": int(report.ok),
+                        "reason": report.reason,
+                        "detail": report.detail,
+                        "behaviour": shown.get(record["puzzle_id"]),
+                    }
+                    for record, report in zip(records, reports, strict=True)
                 )
+                for shard in shards:
+                    ledger.commit(shard, list(islice(rows, len(context.shard_of(survivors, shard)))))
     ledger.finish()
     return ledger
+
+
+def _together(context: Context, survivors: list[dict], pending: Iterable[int]) -> Iterator[list[int]]:
+    """Pending shards in runs of about TOGETHER puzzles: what many workers are not done with at once."""
+    shards: list[int] = []
+    puzzles = 0
+    for shard in pending:
+        shards.append(shard)
+        puzzles += len(context.shard_of(survivors, shard))
+        if puzzles >= TOGETHER:
+            yield shards
+            shards, puzzles = [], 0
+    if shards:
+        yield shards
 
 
 def _is_among(puzzle_id: str, share: float) -> bool:
@@ -194,7 +207,6 @@ def _probes(context: Context, check: BehaviourCheck) -> Probes:
     if not files.exists(_probes_path(context)):
         with context.pool(Limits(cpu_s=1.0)) as pool:
             probes = make_probes(context.problems, pool, check.probes)
-        with context.pool(Limits(cpu_s=check.cpu_s)) as pool:
             known = [
                 {
                     "name": problem.name,
@@ -202,7 +214,7 @@ def _probes(context: Context, check: BehaviourCheck) -> Probes:
                     "answer_type": problem.answer_type,
                     "behaviour": behaviour,
                 }
-                for problem, behaviour in of_problems(pool, context.problems, probes)
+                for problem, behaviour in of_problems(pool, context.problems, probes, check.cpu_s)
             ]
         content = {"identity": probes.identity, "probes": probes.by_type, "problems": known}
         files.write_json(_probes_path(context), content)
