@@ -8,7 +8,9 @@ MOST_CHARACTERS = 1 << 26  # of puzzles and solutions in one window, the last on
 
 
 def text_size(item: Any) -> int:
-    """Characters of an attempt, or of a puzzle's source."""
+    """Characters of an attempt, of a puzzle's source, or of the source in a question."""
+    if isinstance(item, tuple):
+        item = item[0]
     return len(item) if isinstance(item, str) else len(item["puzzle"]) + len(item["solution"])
 
 
