@@ -29,6 +29,7 @@ A line of the input:
   {"puzzle": "def f(x: int, n=3):\\n    return x == n", "solution": "def g(n=3):\\n    return n"}
 and of the output, in the same order: the same object and
   outcome, detail, cpu_s, peak_mb, answer, isolation, verifier_version
+(a field of yours that has one of these names becomes input_NAME, unless the row is a verdict already).
 
 Outcomes: accepted; wrong (f returned something else or raised); wrong_type; bad_answer (no plain value);
 error:<class> (g raised it); syntax; cpu_limit; wall_limit; memory_limit; output_limit; killed (the process died);
@@ -57,6 +58,7 @@ A line of the input:
   {"puzzle": "def f(x: int):\\n    return x > 5"}
 and of the output, in the same order: the same object and
   ok, reason, detail, answer_type, cpu_s, tried, raised, plain
+(a field of yours that has one of these names becomes input_NAME, unless the row is a report already).
 
 Reasons: no_parse, bad_signature, bad_type, no_return, answer_unused, trivial (detail is the answer that solved it),
 broken (an undefined name), timeout, killed, too_large, infrastructure.
@@ -132,7 +134,12 @@ def _make_parser() -> argparse.ArgumentParser:
         _add_limits(command)
         _add_options(command)
     _add_options(follow)
-    doctor = commands.add_parser("doctor", help="say which layers of isolation this host allows")
+    doctor = commands.add_parser(
+        "doctor",
+        help="say which layers of isolation this host allows",
+        description="Say which layers of isolation this host allows, and how to get the others. Exit status 2 where "
+        "nothing can be judged here: a hard limit of the host's own is below what judging needs.",
+    )
     doctor.set_defaults(command=_doctor)
     doctor.add_argument("--json", action="store_true", help="print one JSON object instead")
     return parser
@@ -188,15 +195,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _judge(options: argparse.Namespace) -> None:
-    from verifier.rows import STANDARD, read_rows, write_rows
+    from verifier.rows import JUDGED, STANDARD, read_beside, write_rows
 
-    needed = ("puzzle", "solution")
-    total = None if options.input == STANDARD else sum(1 for _ in read_rows(options.input, needed))
+    ours = JUDGED | {"generality"} if options.generality else JUDGED
+
+    def read() -> Iterator[dict[str, Any]]:
+        return read_beside(options.input, ("puzzle", "solution"), ours, options.output)
+
+    total = None if options.input == STANDARD else sum(1 for _ in read())
     with _judging(options) as (pool, judge), Tally(options, total, "verdicts") as tally:
 
         def judged() -> Iterator[dict[str, Any]]:
-            rows = read_rows(options.input, needed)
-            for row, verdict in _alongside(rows, judge):
+            for row, verdict in _alongside(read(), judge):
                 tally.add(verdict.outcome)
                 yield verdict.as_record(row)
 
@@ -293,19 +303,23 @@ def _print_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None
 
 
 def _filter(options: argparse.Namespace) -> None:
-    from verifier.rows import STANDARD, BadRow, is_tfrecord, read_rows, write_rows
+    from verifier.rows import SCREENED, STANDARD, BadRow, is_tfrecord, read_beside, write_rows
 
     if is_tfrecord(options.output):
         raise BadRow(f"--output={options.output}: reports are written as JSON lines")
     name = "source" if is_tfrecord(options.input) else "puzzle"
-    total = None if options.input == STANDARD else sum(1 for _ in read_rows(options.input, (name,)))
+
+    def read() -> Iterator[dict[str, Any]]:
+        return read_beside(options.input, (name,), SCREENED, options.output)
+
+    total = None if options.input == STANDARD else sum(1 for _ in read())
     with _pool(options) as pool, Tally(options, total, "puzzles") as tally:
 
         def screen(rows: Iterable[dict[str, Any]]) -> Iterator[Any]:
             return pool.screen_puzzles(row[name] for row in rows)
 
         def screened() -> Iterator[dict[str, Any]]:
-            for row, report in _alongside(read_rows(options.input, (name,)), screen):
+            for row, report in _alongside(read(), screen):
                 tally.add(report.reason or "ok")
                 yield report.as_record(row)
 
@@ -318,6 +332,8 @@ def _doctor(options: argparse.Namespace) -> None:
 
     found = examine()
     print(json.dumps(found) if options.json else render(found))
+    if not found["judges"]:
+        sys.exit(2)
 
 
 @contextlib.contextmanager

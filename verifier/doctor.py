@@ -6,6 +6,7 @@ import platform
 from typing import Any
 
 from verifier.calibration import calibrate
+from verifier.host_limits import too_low
 from verifier.isolation import LAYERS
 from verifier.pool import Pool
 from verifier.verdict import Limits
@@ -67,17 +68,27 @@ _PLACES = {
 
 
 def examine() -> dict[str, Any]:
-    """What was found out, as plain values. Starts a worker, with all layers that work."""
-    with Pool(1, Limits(cpu_s=10)) as pool:
-        on = pool.isolation.split("+")
-        notes = dict(note.partition(": ")[::2] for note in pool.notes)
-        works = next(pool.judge([_ATTEMPT])).accepted
+    """What was found out, as plain values. Starts a worker with all layers that work, where limits allow one."""
+    limits = Limits()
+    obstacles = too_low(limits)
+    on, notes, works = list[str](), dict[str, str](), False
+    if not obstacles:
+        with Pool(1, limits) as pool:
+            on = pool.isolation.split("+")
+            notes = dict(note.partition(": ")[::2] for note in pool.notes)
+            works = any(next(pool.judge([_ATTEMPT])).accepted for _ in range(3))
     settings = {name: _read(path) for name, path in _SETTINGS.items()}
     place = where()
     return {
         "isolation": "+".join(on),
-        "layers": {layer: "on" if layer in on else notes.get(layer, "off") for layer in LAYERS},
-        "remedies": {layer: remedies(layer, place, settings) for layer in LAYERS if layer not in on},
+        "layers": {
+            layer: "not tried" if obstacles else "on" if layer in on else notes.get(layer, "off")
+            for layer in LAYERS
+        },
+        "remedies": {
+            layer: remedies(layer, place, settings) for layer in LAYERS if layer not in on and not obstacles
+        },
+        "limits": obstacles,
         "judges": works,
         "calibration_cpu_s": round(calibrate(), 5),
         "host": {
@@ -128,7 +139,9 @@ def render(found: dict[str, Any]) -> str:
     for layer, state in found["layers"].items():
         lines.append(f"  {layer:<12} {state}")
         lines += [f"               {remedy}" for remedy in found["remedies"].get(layer, ())]
-    lines.append(f"a first attempt was judged {'rightly' if found['judges'] else 'WRONGLY'}")
+    lines += [f"LIMITS of this host are too low: {obstacle}" for obstacle in found["limits"]]
+    if not found["limits"]:
+        lines.append(f"a first attempt was judged {'rightly' if found['judges'] else 'WRONGLY'}")
     lines.append(f"calibration: {found['calibration_cpu_s']} CPU seconds for a fixed piece of work")
     lines += [f"  {name:<46} {value}" for name, value in found["host"].items()]
     return "\n".join(lines)

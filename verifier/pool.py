@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from verifier import literal, policy
+from verifier import host_limits, literal, policy
 from verifier.errors import UserError
 from verifier.isolation import LAYERS
 from verifier.outcomes import MEMORY_LIMIT
@@ -101,6 +101,9 @@ class Pool:
             raise ValueError(f"isolation={isolation} is weaker than require={require}")
         if imports not in policy.IMPORTS:
             raise ValueError(f"imports must be one of {', '.join(policy.IMPORTS)}, got {imports!r}")
+        obstacles = host_limits.too_low(limits)
+        if obstacles:
+            raise PoolError("; ".join(obstacles))
         self.limits = limits
         self._batch_size, self._recycle_after = batch_size, recycle_after
         self._worker = partial(Worker, isolation, require, imports, hash_seed, once=reuse > 0)

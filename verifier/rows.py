@@ -3,12 +3,14 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from verifier import files
 from verifier.errors import UserError
 
+JUDGED = frozenset(["outcome", "detail", "cpu_s", "peak_mb", "answer", "isolation", "verifier_version"])
+SCREENED = frozenset(["ok", "reason", "detail", "answer_type", "cpu_s", "tried", "raised", "plain"])
 STANDARD = "-"  # standard input or output, as JSON lines
 
 
@@ -53,6 +55,33 @@ def _read_tfrecord(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     schema = {**records.PUZZLE, **records.VERDICT}
     for number, row in enumerate(records.read_tfrecord(path, schema), start=1):
         yield f"record {number}", {name: value for name, value in row.items() if value is not None}
+
+
+def read_beside(
+    path: str, texts: Sequence[str], ours: Container[str], output: str
+) -> Iterator[dict[str, Any]]:
+    """As `read_rows`, with fields out of the way of `ours`, which are added to every row: `answer` becomes
+    `input_answer`.
+
+    Rows that were judged or screened before (they have all that we say of each) are so anew. Raises BadRow where a
+    field would be lost: the other name is taken, or `output` is a TFRecord file, which has no place for it.
+    """
+    if is_tfrecord(path):  # whose fields are ours
+        yield from read_rows(path, texts)
+        return
+    for number, row in enumerate(read_rows(path, texts), start=1):
+        if not (row.keys() >= JUDGED or row.keys() >= SCREENED):
+            for name in [name for name in row if name in ours]:
+                other = f"input_{name}"
+                if other in row or is_tfrecord(output):
+                    why = (
+                        f"there is {other!r} too"
+                        if other in row
+                        else "a TFRecord file has no place for another"
+                    )
+                    raise BadRow(f"{path}, row {number}: {name!r} is a field of ours, and {why}; rename it")
+                row[other] = row.pop(name)
+        yield row
 
 
 def write_rows(path: str, rows: Iterable[Mapping[str, Any]]) -> None:

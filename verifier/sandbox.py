@@ -56,8 +56,10 @@ def become_nobody(zygote: int) -> None:
 
 
 def set_limits(cpu_s: float, memory_mb: int) -> None:
-    """The kernel's own limits. CPU in whole seconds: only a net under the zygote's exact one."""
-    seconds = int(cpu_s) + 2
+    """The kernel's own limits. CPU in whole seconds: only a net under the zygote's exact one, and for a batch no more
+    than the host allows."""
+    hard_s = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    seconds = int(cpu_s) + 2 if hard_s == resource.RLIM_INFINITY else min(int(cpu_s) + 2, hard_s)
     limits = [
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, memory_mb << 20),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from verifier import isolation, policy, sweep, wire
+from verifier import host_limits, isolation, policy, sweep, wire
 from verifier.judging import Judge
 from verifier.programs import Allowance, Runtime
 from verifier.questions import letters
@@ -37,6 +37,7 @@ def main() -> NoReturn:
 
 
 def _serve() -> NoReturn:
+    host_limits.raise_soft()
     _, level, require, imports, once = wire.receive(STDIN)
     allowed = policy.IMPORTS[imports]
     policy.import_modules(allowed)

@@ -247,3 +247,46 @@ def test_tiers_certificate_and_generality(tmp_path):
     assert rows[1]["cpu_s"] < 1 and "first tier" in rows[1]["detail"]
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["calibration_cpu_s"] > 0 and "same_text" not in figures
+
+
+def test_fields_that_are_named_like_ours_are_kept(tmp_path):
+    mine = {"answer": "the reference", "detail": ["note"], "generality": 3, "ok": 0, "cpu_s": None}
+    row = {"puzzle": "def f(x: int):\n    return x == 7", "solution": "def g():\n    return 7"} | mine
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    judged, again, screened = tmp_path / "judged.jsonl", tmp_path / "again.jsonl", tmp_path / "screened.jsonl"
+    run("judge", "--input", tmp_path / "in.jsonl", "--output", judged, "--quiet", "--generality", 2)
+    run("judge", "--input", judged, "--output", again, "--quiet")
+    run("filter", "--input", tmp_path / "in.jsonl", "--output", screened, "--quiet")
+    (verdict,), (second,), (report,) = (
+        [json.loads(line) for line in path.read_text().splitlines()] for path in (judged, again, screened)
+    )
+    for name in ("answer", "detail", "generality", "cpu_s"):
+        assert verdict[f"input_{name}"] == mine[name] == second[f"input_{name}"]
+    assert (
+        verdict["answer"] == "7" == second["answer"]
+        and verdict["ok"] == 0
+        and "input_input_answer" not in second
+    )
+    assert report["input_ok"] == 0 and report["ok"] is False and report["answer"] == "the reference"
+
+
+@pytest.mark.parametrize(
+    ("more", "output", "words"),
+    [
+        (
+            {"answer": 1, "input_answer": 2},
+            "out.jsonl",
+            "row 1: 'answer' is a field of ours, and there is 'input_answer'",
+        ),
+        (
+            {"outcome": 1},
+            "out.tfrecord",
+            "row 1: 'outcome' is a field of ours, and a TFRecord file has no place",
+        ),
+    ],
+)
+def test_a_field_that_would_be_lost_is_refused(tmp_path, more, output, words):
+    row = {"puzzle": "def f(x: int):\n    return x == 7", "solution": "def g():\n    return 7"} | more
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    done = run("judge", "--input", tmp_path / "in.jsonl", "--output", tmp_path / output, "--quiet")
+    assert done.returncode == 2 and words in done.stderr and not (tmp_path / output).exists()

@@ -63,3 +63,63 @@ def test_every_layer_off_has_a_remedy():
     for layer in LAYERS[1:]:
         for place in ("kubernetes", "tpu-vm", "container", "gvisor", "wsl", "host"):
             assert doctor.remedies(layer, place, CLEAR)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("AS", 700 << 20, "--memory_mb=700"),
+        ("DATA", 500 << 20, "--memory_mb=500"),
+        ("CPU", 2, "--timeout_s"),
+        ("FSIZE", 4 << 20, "--output_mb"),
+        ("NOFILE", 64, "RLIMIT_NOFILE"),
+    ],
+)
+def test_a_hosts_own_hard_limit_is_said_at_once(tmp_path, name, value, word):
+    """Not as `infrastructure` of every attempt: by every command, in one line, with exit status 2."""
+    import resource
+
+    def lower() -> None:
+        which = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(which, (value, value))
+
+    (tmp_path / "a.jsonl").write_text(
+        '{"puzzle": "def f(x: int):\\n    return x == 7", "solution": "g = lambda: 7"}\n'
+    )
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "COMPLETE").touch()
+    commands = [
+        ["doctor"],
+        ["judge", "--input", f"{tmp_path}/a.jsonl", "--output", f"{tmp_path}/b.jsonl"],
+        ["filter", "--input", f"{tmp_path}/a.jsonl", "--output", f"{tmp_path}/b.jsonl"],
+        ["serve", f"{tmp_path}/in", "--output", f"{tmp_path}/out"],
+        ["follow", f"{tmp_path}/run", "--once"],
+    ]
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "verifier", *command],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            preexec_fn=lower,
+        )
+        said = done.stdout if command == ["doctor"] else done.stderr
+        assert done.returncode == 2 and word in said and "Traceback" not in done.stderr, (command, done)
+    assert not (tmp_path / "b.jsonl").exists()
+
+
+def test_a_hosts_soft_limit_is_no_obstacle(tmp_path):
+    import resource
+
+    def lower() -> None:
+        for which, value in ((resource.RLIMIT_AS, 500 << 20), (resource.RLIMIT_FSIZE, 1 << 20)):
+            resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "verifier", "doctor"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        preexec_fn=lower,
+    )
+    assert done.returncode == 0 and "judged rightly" in done.stdout
