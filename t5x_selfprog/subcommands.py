@@ -244,23 +244,33 @@ COMMANDS = (
     ),
     Command(
         "import",
-        "make a published model (Hugging Face format) one of ours",
+        "make a published model (Hugging Face format, or GGUF) one of ours",
         "Reads config.json, the tokenizer and safetensors or pytorch_model.bin of a GPT-Neo, GPT-J, CodeGen, "
-        "GPT-NeoX, Llama, Qwen 2 or 3, StarCoder2 or Gemma model; one tensor at a time, so memory does not depend "
-        "on the model's size. What it writes can be Experiment.base.",
+        "GPT-NeoX, Llama, Qwen 2 or 3, StarCoder2 or Gemma model, or a GGUF file of most of these "
+        "(pip install 't5x_selfprog[gguf]'); one tensor at a time, so memory does not depend on the model's size. "
+        "What it writes can be Experiment.base.",
         (
             "import --model=downloads/gpt-neo-125m --output=models/gpt_neo_125m",
             "import --model=Qwen/Qwen2.5-Coder-0.5B --output=models/qwen_0p5b      # where there is a network",
+            "import --model=smollm2-135m-instruct.gguf --output=models/smollm2     # quantised weights, undone",
+            "import --model part01.bin part02.bin part03.bin --output=models/qwen  # one GGUF file in pieces",
         ),
         f"{_MODELS}:import_model",
         run_dir="unused",
         configured_by="",
         options=(
             Option(
-                "--model", "a folder, or a name on the Hugging Face Hub", {"required": True, "metavar": "M"}
+                "--model",
+                "a folder, a name on the Hugging Face Hub, or a GGUF file (or its pieces, which are joined by their "
+                "numbers)",
+                {"required": True, "metavar": "M", "nargs": "+"},
             ),
             Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"}),
-            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: as published)"),
+            Option(
+                "--dtype",
+                "round weights to float32, bfloat16 or float16 (default: as published; quantised ones bfloat16)",
+            ),
+            Option("--sha256", "what the GGUF file must have", {"metavar": "HEX"}),
         ),
     ),
     Command(

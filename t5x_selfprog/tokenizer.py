@@ -24,6 +24,10 @@ from verifier.shards import atomic_write
 PAD = "<|pad|>"  # id 0: padding, never part of a text
 END_OF_TEXT = "<|endoftext|>"  # id 1: between documents
 
+# What ended the documents of pretraining, in one family or another. A model tuned for conversations keeps it among its
+# special tokens, and calls the end of an answer (`<|im_end|>`) its end of text.
+ENDS_OF_DOCUMENTS = (END_OF_TEXT, "<|end_of_text|>", "<eos>", "</s>")
+
 # Alternatives in order. A run of newlines takes the indentation after it and nothing else, so whether the
 # next line is indented shows at a token boundary. Digits stand alone, after a space at most. A space or dot,
 # and underscores, join the word after them.
@@ -45,6 +49,8 @@ class Tokenizer:
     """A loaded tokenizer. The names of special tokens in a text are plain text to `encode`, never ids.
 
     Attributes:
+      eos_id: ends a document in training.
+      end_ids: what ends a completion: that, and the end of an answer where conversations have another.
       start_id: what stands before every document in training, so before every prompt: the token that the
         tokenizer itself puts there (Llama's and Gemma's `<s>`, `<bos>`), otherwise the end of the text before.
     """
@@ -56,13 +62,15 @@ class Tokenizer:
         pad_id: int,
         spell: Callable[[str], bytes],
         start_id: int | None = None,
+        end_ids: Iterable[int] = (),
     ) -> None:
         """spell: the bytes that a token of the vocabulary, as the backend names it, stands for."""
         backend.encode_special_tokens = True
         self._backend, self._spell = backend, spell
         self._special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
         self.start_id = eos_id if start_id is None else start_id
-        self._special |= {eos_id, pad_id, self.start_id}
+        self.end_ids = tuple(sorted({eos_id, *end_ids}))
+        self._special |= {pad_id, self.start_id, *self.end_ids}
         self._added = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
         self.eos_id = eos_id
         self.pad_id = pad_id
@@ -99,9 +107,12 @@ class Tokenizer:
             raise UserError(
                 f"{directory}: no end-of-text token; name it as eos_token in tokenizer_config.json"
             )
+        ends = {eos_id, *_ends_said(directory, backend)}
+        eos_id = _end_of_documents(backend, eos_id)
         pad_id = backend.token_to_id(names["pad_token"]) if names.get("pad_token") else None
         # GPT-2 and its kin have no padding token; end of text serves, as padded positions are masked anyway.
-        return cls(backend, eos_id, eos_id if pad_id is None else pad_id, spell, _start_id(backend, names))
+        pad_id = eos_id if pad_id is None else pad_id
+        return cls(backend, eos_id, pad_id, spell, _start_id(backend, names), ends)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without special tokens. A lone surrogate (no UTF-8 holds one) becomes U+FFFD."""
@@ -191,6 +202,30 @@ def _special_names(directory: Path) -> dict[str, str]:
         if config.get("add_bos_token"):
             names["added"] = "bos_token"
     return names
+
+
+def _end_of_documents(backend: tokenizers.Tokenizer, eos_id: int) -> int:
+    """The token between documents; the end of text itself, unless that is a conversation's."""
+    special = {token.content: i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    known = [special[name] for name in ENDS_OF_DOCUMENTS if name in special]
+    return eos_id if eos_id in known or not known else known[0]
+
+
+def _ends_said(directory: Path, backend: tokenizers.Tokenizer) -> set[int]:
+    """Further ends of a completion: special tokens that config.json or generation_config.json beside it list."""
+    found: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        if not (directory / name).is_file():
+            continue
+        try:
+            said = json.loads((directory / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(
+                f"{directory / name}: not JSON ({error}); copy it again from its model"
+            ) from error
+        ends = said.get("eos_token_id") if isinstance(said, dict) else None
+        found |= {i for i in (ends if isinstance(ends, list) else [ends]) if isinstance(i, int)}
+    return found & {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
 
 
 def _start_id(backend: tokenizers.Tokenizer, names: dict[str, str]) -> int | None:

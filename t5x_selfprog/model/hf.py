@@ -1,7 +1,7 @@
-"""A published model's folder: which family it is of, and where each of its tensors lies.
+"""A published model: which family it is of, and where each of its tensors lies.
 
 Nothing is loaded here. Tensors are checked by name, shape and number format against the family's weight map
-(families/), and mapped from disk when somebody asks for one.
+(families/), and mapped from disk when somebody asks for one. GGUF files come in by gguf/published.py.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,20 +28,32 @@ SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
 TIED_HEAD = r"(lm_head|embed_out)\.weight$"
 
 
+class Tensor(store.StoredLeaf, Protocol):
+    """A published tensor; `stored_as` is its number format by the file's own name."""
+
+    @property
+    def stored_as(self) -> str: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A published model's folder, checked against its family; weights are mapped when asked for.
+    """A published model, checked against its family; weights are mapped when asked for.
 
     Attributes:
+      folder: holds its config.json and its tokenizer.
+      name: for messages: the folder, or the file it came from.
       tensors: by the names of the family's weight map.
       said: its config.json.
+      origin: where it came from, as far as its files are the only ones that know.
     """
 
     folder: str
+    name: str
     said: Mapping[str, Any]
     family: Family
     config: ModelConfig
-    tensors: Mapping[str, StoredTensor]
+    tensors: Mapping[str, Tensor]
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def layer(self, weight: Weight, leaf: str, name: str) -> np.ndarray:
         """One layer of our `leaf`, out of the published tensor `name`, which `weight` describes."""
@@ -63,6 +75,27 @@ def open_published(folder: str) -> Published:
     """
     where = os.path.join(folder, "config.json")
     said = read_json(where)
+    table.of_published(said, where)  # before the weights are looked for: what is not supported needs none
+    return check(folder, said, find_tensors(folder), folder, where)
+
+
+def check(
+    folder: str,
+    said: Mapping[str, Any],
+    found: Mapping[str, Tensor],
+    model: str,
+    where: str,
+    origin: Mapping[str, Any] | None = None,
+) -> Published:
+    """A model whose tensors are those that its config.json describes.
+
+    Args:
+      found: tensors by their published names, any of those they have had.
+      model, where: the model, and what described it; for messages.
+
+    Raises:
+      UserError: an unknown architecture, or tensors that do not match (each is listed).
+    """
     family = table.of_published(said, where)
     config = family.config(said, where)
     shapes = layer_shapes(config)
@@ -71,10 +104,10 @@ def open_published(folder: str) -> Published:
         for layer, name in numbered(weight, config.num_layers):
             wanted[name] = weight.shape(shapes)
             renamed.update({other.format(layer): name for other in weight.also})
-    tensors = {renamed.get(name, name): tensor for name, tensor in find_tensors(folder).items()}
+    tensors = {renamed.get(name, name): tensor for name, tensor in found.items()}
     surplus = re.compile(f"{family.surplus}|{TIED_HEAD}" if config.head == "tied" else family.surplus)
     tensors = {name: x for name, x in tensors.items() if name in wanted or not surplus.match(name)}
-    wrong = store.mismatches({name: x.shape for name, x in tensors.items()}, wanted, "config.json")
+    wrong = store.mismatches({name: x.shape for name, x in tensors.items()}, wanted, os.path.basename(where))
     wrong += [
         f"{name}: numbers of type {x.stored_as}, only floating point is supported"
         for name, x in sorted(tensors.items())
@@ -82,10 +115,10 @@ def open_published(folder: str) -> Published:
     ]
     if wrong:
         raise UserError(
-            f"{folder} does not hold the {family.model_type} model that its config.json describes:\n  "
+            f"{model} does not hold the {family.model_type} model that {os.path.basename(where)} describes:\n  "
             + "\n  ".join(wrong)
         )
-    return Published(folder, said, family, config, tensors)
+    return Published(folder, model, said, family, config, tensors, origin or {})
 
 
 def read_json(path: str) -> dict[str, Any]:

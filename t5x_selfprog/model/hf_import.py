@@ -1,20 +1,22 @@
-"""Published weights in: a Hugging Face folder becomes a model directory of ours.
+"""Published weights in: a Hugging Face folder or a GGUF file becomes a model directory of ours.
 
 The host never holds more than one tensor: what is read is mapped from disk, one layer of one tensor at a time, and
 goes out in pieces.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from t5x_selfprog.model import hf, network, store
-from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.model.new_folder import new_folder
+from t5x_selfprog.model.gguf.published import open_gguf
+from t5x_selfprog.model.new_folder import new_folder, require_new
 from t5x_selfprog.model.tensor_files import DTYPES, TensorSpec, dtype_named
 from t5x_selfprog.model.weight_map import Weight, numbered
 from t5x_selfprog.tokenizer import Tokenizer
+from verifier import files
 from verifier.errors import UserError
 
 
@@ -27,13 +29,29 @@ def import_model(folder: str, output: str, dtype: str | None = None) -> dict[str
     Returns:
       What was imported: family, parameters, identity, bytes.
     """
-    published = hf.open_published(folder)
-    config = published.config
-    _check_tokenizer(folder, config, published.said)
     rounded = None if dtype is None else dtype_named(dtype)
+    return import_published(hf.open_published(folder), output, rounded)
+
+
+def import_gguf(
+    paths: Sequence[str], output: str, dtype: str | None = None, sha256: str | None = None
+) -> dict[str, Any]:
+    """Turns a GGUF file (whole, split, or in pieces) into a model directory of ours; see `open_gguf`."""
+    rounded = None if dtype is None else dtype_named(dtype)
+    require_new(output)
+    beside = os.path.dirname(os.path.abspath(output))
+    with open_gguf(paths, rounded, sha256, beside) as published:
+        return import_published(published, output, rounded)
+
+
+def import_published(published: hf.Published, output: str, rounded: np.dtype | None) -> dict[str, Any]:
+    config = published.config
+    _check_tokenizer(published)
     specs = list(_our_tensors(published, rounded))
     with new_folder(output, sum(spec.num_bytes for spec in specs)) as partial:
-        store.describe(partial, config, folder)
+        store.describe(partial, config, published.folder)
+        if published.origin:
+            files.write_json(files.join(partial, "origin.json"), published.origin)
         identity = store.write_weights(partial, specs)
     return {
         "family": published.family.model_type,
@@ -41,6 +59,7 @@ def import_model(folder: str, output: str, dtype: str | None = None) -> dict[str
         "identity": identity,
         "bytes": sum(spec.num_bytes for spec in specs),
         "model": output,
+        **({"origin": dict(published.origin)} if published.origin else {}),
     }
 
 
@@ -60,19 +79,20 @@ def _our_tensors(published: hf.Published, dtype: np.dtype | None) -> Iterator[Te
             yield TensorSpec(leaf, stacked[leaf], dtype or kept, parts)
 
 
-def _check_tokenizer(folder: str, config: ModelConfig, said: Mapping[str, Any]) -> None:
+def _check_tokenizer(published: hf.Published) -> None:
     """Raises UserError for a tokenizer that is absent, or that was not made for this model."""
-    tokenizer = Tokenizer.load(folder)
+    name, config, said = published.name, published.config, published.said
+    tokenizer = Tokenizer.load(published.folder)
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model's embedding {config.vocab_size:,} "
+            f"{name}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model's embedding {config.vocab_size:,} "
             "rows, so it belongs to another model: copy the tokenizer's files from the model's own page"
         )
     ends = said.get("eos_token_id")
     ends = ends if isinstance(ends, list) else [ends]
-    if ends != [None] and tokenizer.eos_id not in ends:
+    if ends != [None] and not set(ends) & set(tokenizer.end_ids):
         raise UserError(
-            f"{folder}: end of text is token {tokenizer.eos_id} for the tokenizer and {said['eos_token_id']} in "
+            f"{name}: end of text is token {tokenizer.eos_id} for the tokenizer and {said['eos_token_id']} in "
             "config.json: copy the tokenizer's files from the model's own page, or name the right eos_token in "
             "tokenizer_config.json"
         )

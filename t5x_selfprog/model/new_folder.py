@@ -8,15 +8,21 @@ from collections.abc import Iterator
 from verifier.errors import UserError
 
 
+def require_new(output: str) -> str:
+    """The absolute path of a folder to be made. Raises UserError where something is there already."""
+    output = os.path.abspath(output)
+    if os.path.exists(output) and (not os.path.isdir(output) or os.listdir(output)):
+        raise UserError(f"{output} is there already: remove it, or give another --output")
+    return output
+
+
 @contextlib.contextmanager
 def new_folder(output: str, num_bytes: int) -> Iterator[str]:
     """A folder to fill, which becomes `output` at the end, or nothing.
 
     Raises UserError where `output` has something in it already, or the disk has no room.
     """
-    output = os.path.abspath(output)
-    if os.path.exists(output) and (not os.path.isdir(output) or os.listdir(output)):
-        raise UserError(f"{output} is there already: remove it, or give another --output")
+    output = require_new(output)
     os.makedirs(os.path.dirname(output), exist_ok=True)
     free = shutil.disk_usage(os.path.dirname(output)).free
     if free < num_bytes:

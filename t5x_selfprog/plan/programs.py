@@ -148,7 +148,7 @@ class SamplingPrograms:
             choice=self.sampling.token_choice(),
             prefix_length=self.prefix_tokens,
             vocab_size=self.config.vocab_size,
-            eos_id=0,
+            end_ids=(0,),
             max_new_tokens=self.sampling.max_new_tokens,
         )
 

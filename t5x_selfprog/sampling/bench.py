@@ -58,7 +58,8 @@ SIZES = {
 class Numbers:
     """A vocabulary whose texts are token ids in decimal: enough to time a sampler without a tokenizer."""
 
-    eos_id, start_id = -1, None  # -1 is never sampled
+    end_ids: tuple[int, ...] = ()  # so that every attempt is as long as asked
+    start_id = None
 
     def __init__(self, vocab_size: int):
         self.vocab_size = vocab_size

@@ -37,13 +37,14 @@ class Decoding:
 
     Attributes:
       vocab_size: tokens of the tokenizer; the embedding's padding rows beyond them are never chosen.
+      end_ids: tokens that end an attempt: of the document, or of an answer.
     """
 
     config: ModelConfig
     choice: TokenChoice
     prefix_length: int
     vocab_size: int
-    eos_id: int
+    end_ids: tuple[int, ...]
     max_new_tokens: int
 
 
@@ -79,7 +80,7 @@ def decode_step(
     unindented, at_line_start = stop.advance(tables, token, grid.at_line_start)
     age = grid.age + 1
     reason = jnp.where(
-        token == fixed.eos_id,
+        stop.is_any_of(token, fixed.end_ids),
         stop.EOS,
         jnp.where(unindented, stop.UNINDENTED, jnp.where(age >= fixed.max_new_tokens, stop.LENGTH, 0)),
     ).astype(jnp.int32)

@@ -46,7 +46,7 @@ class Engine:
         prefix_tokens: Sequence[int],
         buckets: tuple[int, ...],
         vocab_size: int,
-        eos_id: int,
+        end_ids: tuple[int, ...],
         partitioner: Partitioner | None,
     ):
         self.buckets = buckets
@@ -56,7 +56,7 @@ class Engine:
             choice=config.token_choice(),
             prefix_length=len(prefix_tokens),
             vocab_size=vocab_size,
-            eos_id=eos_id,
+            end_ids=end_ids,
             max_new_tokens=config.max_new_tokens,
         )
         with machine.naming_memory(f"casting weights to {config.weights_dtype}", REMEDY):

@@ -84,7 +84,7 @@ class Sampler:
             prefix_tokens,
             buckets,
             tokenizer.vocab_size,
-            tokenizer.eos_id,
+            tuple(tokenizer.end_ids),
             partitioner,
         )
         self._stats = dict.fromkeys(("tokens", "completions", "prompts", "prompt_tokens", "row_steps"), 0)

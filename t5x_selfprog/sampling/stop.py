@@ -6,6 +6,7 @@ each token settle it, so the state of a row is one bit: whether it stands at the
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol
 
@@ -22,7 +23,10 @@ class Vocabulary(Protocol):
     """What sampling asks of a tokenizer."""
 
     vocab_size: int
-    eos_id: int
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion."""
 
     @property
     def start_id(self) -> int | None:
@@ -86,6 +90,11 @@ def advance(tables: StopTables, token: jax.Array, at_line_start: jax.Array) -> t
     """
     unindented = tables.breaks_out[token] | (at_line_start & tables.starts_text[token])
     return unindented, jnp.where(tables.empty[token], at_line_start, tables.ends_line[token])
+
+
+def is_any_of(token: jax.Array, ids: tuple[int, ...]) -> jax.Array:
+    """Whether each token is one of a few; [...] bool."""
+    return functools.reduce(jnp.logical_or, [token == i for i in ids], jnp.zeros(token.shape, bool))
 
 
 def first_unindented(text: bytes, at_line_start: bool) -> int | None:

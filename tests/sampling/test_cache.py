@@ -99,7 +99,9 @@ def check(
     params = byte_model.random_params(config)
     weights, fast = prepare(config, params, weights_dtype, None), sampling_config(config, weights_dtype)
     before = tokenizer.encode(PREFIX) if with_prefix else []
-    fixed = decode.Decoding(fast, TokenChoice(1.0), len(before), tokenizer.vocab_size, tokenizer.eos_id, NEW)
+    fixed = decode.Decoding(
+        fast, TokenChoice(1.0), len(before), tokenizer.vocab_size, (tokenizer.eos_id,), NEW
+    )
     tables = StopRule().tables(token_texts(tokenizer), config.vocab_size)
 
     prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]

@@ -1,0 +1,290 @@
+"""A GGUF file as it lies on disk: metadata, and tensors that are undone when somebody opens one.
+
+The package `gguf` reads the format and knows its number formats. It is an extra (`pip install 't5x_selfprog[gguf]'`),
+imported only here and only when a file is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from t5x_selfprog.model.tensor_files import DTYPES, OTHER
+from verifier.errors import UserError
+
+MAGIC = b"GGUF"
+PIECE_BYTES = 16 << 20  # of float32 that are undone at one time
+# What numbers become where nobody chose: these types are kept, and published weights behind all others were bfloat16.
+KEPT = {"F64": "F64", "F32": "F32", "F16": "F16", "BF16": "BF16"}
+INTEGERS = ("I8", "I16", "I32", "I64")
+_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedTensor:
+    """A tensor in a GGUF file: nothing is read before `open`.
+
+    Attributes:
+      data: its bytes, mapped; rows of whole blocks, or numbers where they are not quantised.
+      shape: as torch has it.
+      dtype: what `open` rounds to; OTHER for integers, which no weight is.
+      stored_as: the name of its number format.
+      undo: from rows of `data` to float32.
+      order: which row of `data` each row is; None where they lie in order.
+      shift: added to every number.
+    """
+
+    data: np.ndarray
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    stored_as: str
+    undo: Callable[[np.ndarray], np.ndarray]
+    order: np.ndarray | None = None
+    shift: float = 0.0
+
+    def pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows by rows as float32, with their place; about `PIECE_BYTES` at one time."""
+        if len(self.shape) == 1 and self.data.dtype == np.uint8:  # blocks of one row cannot be cut
+            whole = self.undo(self.data[None])[0]
+            yield slice(None), (whole if self.order is None else whole[self.order]) + np.float32(self.shift)
+            return
+        rows = self.shape[0]
+        step = max(1, PIECE_BYTES // (4 * max(1, math.prod(self.shape[1:]))))
+        for start in range(0, rows, step):
+            place = slice(start, min(start + step, rows))
+            found = self.undo(self.data[place if self.order is None else self.order[place]])
+            yield place, found.reshape(-1, *self.shape[1:]) + np.float32(self.shift)
+
+    def open(self) -> np.ndarray:
+        result = np.empty(self.shape, self.dtype)
+        for place, numbers in self.pieces():
+            with np.errstate(
+                over="ignore"
+            ):  # what float16 cannot hold becomes infinite, and is refused as that
+                result[place] = numbers
+        return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """One or several GGUF files that are one model.
+
+    Attributes:
+      name: of the first file, for messages.
+      metadata: its keys and values.
+      tensors: by their names in the file.
+      checksums: of each file as it was read (of one in pieces: joined), and its bytes.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    tensors: Mapping[str, QuantizedTensor]
+    checksums: Mapping[str, tuple[str, int]]
+
+
+def is_gguf(path: str) -> bool:
+    """Whether a file begins as GGUF files do; a file that ends in .gguf should."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+@contextlib.contextmanager
+def open_container(
+    paths: Sequence[str], dtype: np.dtype | None, sha256: str | None, scratch: str
+) -> Iterator[Container]:
+    """The model in one GGUF file, in the files it was split into, or in one cut in pieces of bytes.
+
+    Args:
+      paths: the file; one of a split model's files, or all; or the pieces.
+      dtype: what tensors are rounded to; None keeps floats and rounds quantised ones to bfloat16.
+      sha256: what the (joined) file must have.
+      scratch: a folder with room for a joined file, which is gone afterwards.
+
+    Raises:
+      UserError: no such file, not GGUF, cut short, a wrong checksum, pieces out of order, a type of numbers that the
+        package cannot undo.
+    """
+    for path in paths:
+        if not os.path.isfile(path):
+            raise UserError(f"--model={path}: no such file")
+    if not is_gguf(paths[0]):
+        raise UserError(f"{paths[0]}: not a GGUF file, it does not begin with the bytes GGUF")
+    with contextlib.ExitStack() as opened:
+        if len(paths) > 1 and not any(is_gguf(path) for path in paths[1:]):
+            paths = in_order(paths)
+            file, found, size = _joined(paths, scratch, opened)
+            sources, checksums = [(paths[0], file)], {os.path.basename(paths[0]): (found, size)}
+        else:
+            paths = _all_parts(paths)
+            sources = [(path, opened.enter_context(open(path, "rb"))) for path in paths]
+            checksums = {os.path.basename(path): _checksum(file) for path, file in sources}
+        sums = [found for found, _ in checksums.values()]
+        if sha256 and sha256.lower() not in sums:
+            raise UserError(
+                f"{paths[0]}: sha256 {', '.join(sums)}, --sha256 says {sha256.lower()}: fetch it again"
+            )
+        readers = [_read(name, file) for name, file in sources]
+        if len(paths) > len(readers):
+            _check_end(paths, readers[0])
+        tensors: dict[str, QuantizedTensor] = {}
+        for (name, _), reader in zip(sources, readers, strict=True):
+            for tensor in reader.tensors:
+                if tensor.name in tensors:
+                    raise UserError(f"{name}: the tensor {tensor.name} is in another file too")
+                tensors[tensor.name] = _tensor(name, tensor, dtype)
+        metadata = {key: field.contents() for key, field in readers[0].fields.items()}
+        _check_count(paths, metadata, len(tensors))
+        yield Container(paths[0], metadata, tensors, checksums)
+
+
+def in_order(paths: Sequence[str]) -> list[str]:
+    """Pieces by the numbers in their names: a shell puts part10 before part2, and joined so they are no model."""
+    numbers = [[int(n) for n in re.findall(r"\d+", os.path.basename(path))] for path in paths]
+    if len({tuple(found) for found in numbers}) < len(paths):
+        return list(paths)  # names that do not count: as given
+    return [path for _, path in sorted(zip(numbers, paths, strict=True))]
+
+
+def _joined(paths: Sequence[str], scratch: str, opened: contextlib.ExitStack) -> tuple[IO[bytes], str, int]:
+    """A file without a name that holds the pieces one after another; its sha256 and its bytes."""
+    size = sum(os.path.getsize(path) for path in paths)
+    os.makedirs(scratch, exist_ok=True)
+    free = shutil.disk_usage(scratch).free
+    if free < size:
+        raise UserError(
+            f"{scratch}: {size:,} bytes are needed to join {len(paths)} pieces, and {free:,} are free"
+        )
+    file = opened.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as piece:
+            while chunk := piece.read(PIECE_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+    file.flush()
+    file.seek(0)
+    return file, digest.hexdigest(), size
+
+
+def _checksum(file: IO[bytes]) -> tuple[str, int]:
+    found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # any file has `readinto`
+    size = file.tell()
+    file.seek(0)
+    return found, size
+
+
+def _all_parts(paths: Sequence[str]) -> list[str]:
+    """The files of a split model, found beside the one given. Raises UserError naming those that are absent."""
+    match = _SPLIT.search(paths[0])
+    if match is None:
+        if len(paths) > 1:
+            raise UserError(f"{', '.join(paths)}: several whole GGUF files; give one model's")
+        return list(paths)
+    stem, count = paths[0][: match.start()], int(match[2])
+    parts = [f"{stem}-{i + 1:05}-of-{count:05}.gguf" for i in range(count)]
+    if stray := sorted(set(paths) - set(parts)):
+        raise UserError(f"{', '.join(stray)}: not a part of the model that {paths[0]} begins")
+    if absent := [part for part in parts if not is_gguf(part)]:
+        raise UserError(f"{paths[0]} is one of {count} files; absent or damaged: {', '.join(absent)}")
+    return parts
+
+
+def _read(name: str, file: IO[bytes]) -> Any:
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise UserError(
+            f"{name}: reading GGUF takes the package gguf ({error}): pip install 't5x_selfprog[gguf]'"
+        ) from error
+
+    class Reader(GGUFReader):
+        """The package's reader, ten times as fast on long vocabularies, and aware of where the file ends."""
+
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: str | None = None) -> Any:
+            kind, count, offset = np.dtype(dtype), int(count), int(offset)
+            if offset + kind.itemsize * count > self.data.size:
+                raise EOFError(f"{offset + kind.itemsize * count:,}")
+            kind = kind.newbyteorder(override_order or self.byte_order)  # type: ignore[arg-type]
+            return np.frombuffer(self.data, kind, count, offset)
+
+    try:
+        reader = Reader(file)  # type: ignore[arg-type]
+    except EOFError as error:
+        size = os.fstat(file.fileno()).st_size
+        raise UserError(
+            f"{name}: cut short or damaged, it has {size:,} bytes and speaks of byte {error}; fetch it again"
+        ) from error
+    except (ValueError, KeyError, IndexError, OverflowError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: not a GGUF file that can be read ({error}); fetch it again") from error
+    if reader.byte_order == "S":
+        raise UserError(
+            f"{name}: written for machines of the other byte order; fetch the usual (little-endian) file"
+        )
+    return reader
+
+
+def _tensor(where: str, found: Any, dtype: np.dtype | None) -> QuantizedTensor:
+    from gguf.quants import dequantize
+
+    kind = found.tensor_type
+    shape = tuple(int(n) for n in reversed(found.shape.tolist()))
+    if kind.name in INTEGERS:
+        return QuantizedTensor(found.data, shape, OTHER, kind.name, np.asarray)
+    if kind.name not in undoable():
+        raise UserError(
+            f"{where}: {found.name} is of type {kind.name}, which cannot be undone; there are {', '.join(undoable())}"
+        )
+    undo = (
+        (lambda rows: dequantize(rows, kind)) if kind.name != "F64" else lambda rows: rows.astype(np.float32)
+    )
+    return QuantizedTensor(found.data, shape, dtype or DTYPES[KEPT.get(kind.name, "BF16")], kind.name, undo)
+
+
+@functools.cache
+def undoable() -> tuple[str, ...]:
+    """The number formats of which the package can make floats."""
+    from gguf import GGML_QUANT_SIZES
+    from gguf.quants import dequantize
+
+    found = ["F64"]
+    for kind, (_, size) in GGML_QUANT_SIZES.items():
+        if kind.name in INTEGERS or kind.name == "F64":
+            continue
+        try:
+            dequantize(np.zeros((1, size), np.uint8), kind)
+        except NotImplementedError:
+            continue
+        found.append(kind.name)
+    return tuple(found)
+
+
+def _check_end(paths: Sequence[str], reader: Any) -> None:
+    """Raises UserError where joined pieces are more than the file that they begin with."""
+    end = max((tensor.data_offset + tensor.n_bytes for tensor in reader.tensors), default=reader.data_offset)
+    surplus = int(reader.data.size) - int(end)
+    if surplus > int(reader.alignment):
+        raise UserError(
+            f"{paths[0]}: {len(paths)} pieces have {surplus:,} bytes more than the model that they begin; give its "
+            "pieces once each"
+        )
+
+
+def _check_count(paths: Sequence[str], metadata: Mapping[str, Any], tensors: int) -> None:
+    wanted, parts = metadata.get("split.tensors.count"), metadata.get("split.count")
+    if wanted is not None and wanted != tensors:
+        raise UserError(
+            f"{paths[0]}: {tensors} of the model's {wanted} tensors; it was split into {parts} files"
+        )

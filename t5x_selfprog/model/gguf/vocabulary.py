@@ -1,0 +1,191 @@
+"""The tokenizer that a GGUF file describes, as the files of a published model.
+
+Two kinds, as t5x_selfprog/tokenizer.py knows them: byte-level BPE with its merges, cut into words first by one of the
+patterns below (llama.cpp names them and compiles them in), and SentencePiece's, whose merges follow from the scores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+
+from verifier.errors import UserError
+from verifier.files import write_atomic
+
+UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = (
+    2,
+    3,
+    4,
+    5,
+    6,
+)  # of tokenizer.ggml.token_type; 1 is a plain token
+SPACE = "\u2581"  # SentencePiece's
+
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def _by_pattern(digits: str) -> Any:
+    pattern = Regex(_WORDS.replace("DIGITS", digits))
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+def _gpt2() -> Any:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+
+
+def _single_digits() -> Any:
+    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _gpt2()])
+
+
+# How each of tokenizer.ggml.pre cuts a text into words.
+PRE_TOKENIZERS = {
+    "gpt-2": _gpt2,
+    "llama-bpe": lambda: _by_pattern("{1,3}"),
+    "qwen2": lambda: _by_pattern(""),
+    "smollm": _single_digits,
+    "starcoder": _single_digits,
+}
+
+
+def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> None:
+    """Writes tokenizer.json, tokenizer_config.json and, where the file has one, chat_template.jinja.
+
+    Raises UserError for a kind of tokenizer that is not known, or one that contradicts itself.
+    """
+    field = lambda name, default=None: metadata.get(f"tokenizer.ggml.{name}", default)  # noqa: E731
+    tokens, kinds, kind = field("tokens"), field("token_type"), field("model")
+    if kind not in ("gpt2", "llama"):
+        raise UserError(
+            f"{where}: tokenizer.ggml.model {kind!r} is not supported; there are gpt2 (byte-level BPE) and llama "
+            "(SentencePiece)"
+        )
+    if not isinstance(tokens, list) or not tokens:
+        raise UserError(f"{where}: no tokenizer.ggml.tokens; fetch the file again")
+    kinds = kinds if isinstance(kinds, list) else [1] * len(tokens)
+    if len(kinds) != len(tokens):
+        raise UserError(f"{where}: {len(tokens)} tokens and {len(kinds)} of tokenizer.ggml.token_type")
+    used = len(tokens)
+    while used and kinds[used - 1] == UNUSED:
+        used -= 1  # rows of the embedding without a token
+    tokens, kinds = tokens[:used], kinds[:used]
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    if len(vocabulary) < len(tokens):
+        twice = next(token for i, token in enumerate(tokens) if vocabulary[token] != i)
+        raise UserError(f"{where}: the token {twice!r} is there twice")
+    if kind == "gpt2":
+        pre = field("pre")
+        if pre not in PRE_TOKENIZERS:
+            known = ", ".join(sorted(PRE_TOKENIZERS))
+            raise UserError(f"{where}: tokenizer.ggml.pre {pre!r} is not supported; there are {known}")
+        backend = _byte_level(vocabulary, _merges(field("merges"), vocabulary, where), pre)
+        starts = field("add_bos_token", pre == "llama-bpe")
+    else:
+        scores = field("scores") or [0.0] * used
+        backend = _sentence_piece(vocabulary, scores[:used], kinds, field("add_space_prefix", True))
+        starts = field("add_bos_token", True)
+    # In the order of their ids: the library counts on from the vocabulary it has.
+    backend.add_tokens(
+        [
+            AddedToken(
+                token, special=kind != USER_DEFINED, normalized=kind == USER_DEFINED and SPACE in token
+            )
+            for token, kind in zip(tokens, kinds, strict=True)
+            if kind in (UNKNOWN, CONTROL, USER_DEFINED)
+        ]
+    )
+    names = {
+        f"{ours}_token": tokens[field(f"{theirs}_token_id")]
+        for ours, theirs in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding"))
+        if field(f"{theirs}_token_id") is not None and 0 <= field(f"{theirs}_token_id") < used
+    }
+    if starts and "bos_token" in names:
+        start = names["bos_token"]
+        backend.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+            single=f"{start} $A", pair=f"{start} $A $B", special_tokens=[(start, vocabulary[start])]
+        )
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **names,
+        "add_bos_token": bool(starts and "bos_token" in names),
+        "clean_up_tokenization_spaces": False,
+    }
+    write_atomic(os.path.join(folder, "tokenizer.json"), backend.to_str() + "\n")
+    write_atomic(os.path.join(folder, "tokenizer_config.json"), json.dumps(config, indent=1) + "\n")
+    if template := metadata.get("tokenizer.chat_template"):
+        write_atomic(os.path.join(folder, "chat_template.jinja"), template)
+
+
+def ends(metadata: Mapping[str, Any]) -> list[int]:
+    """Tokens that end an answer, of a conversation or of a document: what generation_config.json lists."""
+    found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    return list(dict.fromkeys(token for token in found if token is not None))
+
+
+def _merges(found: Any, vocabulary: Mapping[str, int], where: str) -> list[tuple[str, str]]:
+    if not isinstance(found, list):
+        raise UserError(f"{where}: no tokenizer.ggml.merges; fetch the file again")
+    merges = []
+    for merge in found:
+        left, _, right = merge.partition(" ")
+        if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
+            raise UserError(
+                f"{where}: the merge {merge!r} is of tokens that are not in tokenizer.ggml.tokens"
+            )
+        merges.append((left, right))
+    return merges
+
+
+def _byte_level(vocabulary: dict[str, int], merges: list[tuple[str, str]], pre: str) -> tokenizers.Tokenizer:
+    # Llama 3 takes a word that is a token as that token, whatever the merges would make of it.
+    model = models.BPE(vocabulary, merges, ignore_merges=pre == "llama-bpe")
+    backend = tokenizers.Tokenizer(model)
+    if pre == "qwen2":
+        backend.normalizer = normalizers.NFC()  # type: ignore[assignment]
+    backend.pre_tokenizer = PRE_TOKENIZERS[pre]()
+    backend.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    return backend
+
+
+def _sentence_piece(
+    vocabulary: dict[str, int], scores: Sequence[float], kinds: Sequence[int], space_first: bool
+) -> tokenizers.Tokenizer:
+    merges = []
+    for (token, _), score, kind in zip(vocabulary.items(), scores, kinds, strict=True):
+        if kind in (UNKNOWN, CONTROL, USER_DEFINED, BYTE):
+            continue
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if left in vocabulary and right in vocabulary:
+                merges.append(
+                    (-score, -len(left), -len(right), vocabulary[left], vocabulary[right], left, right)
+                )
+    merges.sort(key=lambda merge: merge[:5])
+    unknown = next((token for token, kind in zip(vocabulary, kinds, strict=True) if kind == UNKNOWN), None)
+    model = models.BPE(
+        vocabulary,
+        [(left, right) for *_, left, right in merges],
+        unk_token=unknown,
+        fuse_unk=True,
+        byte_fallback=True,
+    )
+    backend = tokenizers.Tokenizer(model)
+    prepend = [normalizers.Prepend(SPACE)] if space_first else []
+    backend.normalizer = normalizers.Sequence([*prepend, normalizers.Replace(" ", SPACE)])  # type: ignore[assignment]
+    strip = [decoders.Strip(" ", 1, 0)] if space_first else []
+    backend.decoder = decoders.Sequence(  # type: ignore[assignment]
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
+    return backend
