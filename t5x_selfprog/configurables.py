@@ -16,6 +16,7 @@ from t5x_selfprog.puzzles.signatures import AskedSignature
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
+from t5x_selfprog.stages.hindsight import Hindsight
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.training.fit import Fit
@@ -36,6 +37,7 @@ for dataclass in (
     SolvePrompt,
     AskedSignature,
     Selection,
+    Hindsight,
     Allocation,
     Limits,
     Tiers,

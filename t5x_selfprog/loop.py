@@ -22,6 +22,7 @@ from t5x_selfprog.stages import (
     evaluate,
     filter_puzzles,
     finetune,
+    hindsight,
     judge_solutions,
     sample_puzzles,
     sample_solutions,
@@ -128,8 +129,9 @@ def _solved(run: RunDir, iteration: int) -> set[str]:
 
 
 def learn(context: Context, iteration: int) -> dict[str, Any]:
-    """Stages 5 and 6."""
+    """Stages 5 and 6, and before them a second look at wrong answers where the run has one."""
     run, experiment = context.run, context.experiment
+    hindsight.run(context, iteration)
     build_dataset.run(context, iteration)
     pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
     filter_puzzles.write_funnel(context, iteration, solved=_solved(run, iteration), kept=pairs)

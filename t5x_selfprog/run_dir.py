@@ -3,7 +3,7 @@
     RUN/config.gin  fingerprint.json  report/index.html
     RUN/metrics.jsonl  goodput.json  events/  profile/      measured (telemetry/): no stage reads it
     RUN/base/7_eval                                         the base model, measured once
-    RUN/iter_000/{1_puzzles,2_kept,2_rejected,3_solutions,4_verdicts,5_dataset,6_checkpoints,7_eval}
+    RUN/iter_000/{1_puzzles,2_kept,2_rejected,3_solutions,4_verdicts,4_hindsight,5_dataset,6_checkpoints,7_eval}
     RUN/iter_000/funnel.json                                how many puzzles survived each filter
     RUN/controls/<arm>/{5_dataset,6_checkpoints,7_eval}     what the loop is compared with
 
@@ -29,6 +29,7 @@ STAGES = {
     "rejected": ("2_rejected", "generate"),
     "solutions": ("3_solutions", "solve"),
     "verdicts": ("4_verdicts", "verify"),
+    "hindsight": ("4_hindsight", "finetune"),
     "dataset": ("5_dataset", "finetune"),
     "checkpoints": ("6_checkpoints", "finetune"),
     "eval": ("7_eval", "evaluate"),

@@ -1,12 +1,13 @@
 """Stage 5: what the model will learn from.
 
-Reads:    4_verdicts (and 2_kept) of this iteration, or the train problems, by arm.
+Reads:    4_verdicts (and 2_kept, 4_hindsight) of this iteration, or the train problems, by arm.
 Writes:   RUN/iter_NNN/5_dataset, or RUN/controls/ARM/5_dataset: pairs of puzzle and solution as text.
 Restart:  the whole stage: it is a pass over verdicts that takes seconds.
 Left out: tokens; the trainer makes them.
 
 Arms choose what goes in, nothing else:
-  verified    solutions the interpreter accepted
+  verified    solutions the interpreter accepted, and what hindsight made of others
+  no_hindsight  the same without hindsight
   unverified  as many attempts on the same puzzles, chosen blindly
   human       the train problems with their reference solutions
   seeds_only  the train problems without solutions, and the tutorial pairs
@@ -33,6 +34,7 @@ from t5x_selfprog.puzzles.prompts import (
     typed_pair,
 )
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
+from t5x_selfprog.stages import hindsight
 from t5x_selfprog.stages.context import Context
 from verifier import files
 from verifier.errors import UserError
@@ -58,6 +60,7 @@ class Selection:
       lists: documents that list puzzles as the prompts of stage 1 do, as a share of the number of pairs. A small
         model that learns pairs alone forgets how to write puzzles: of ours, well-formed fell from 40% to 16%.
       list_puzzles: how many puzzles such a document holds.
+      hindsight: weight of a pair that hindsight made of a wrong answer, where that stage runs; 0 leaves them out.
     """
 
     max_solutions: int = 8
@@ -69,6 +72,7 @@ class Selection:
     tutorial: str = "seeds"
     lists: float = 0.0
     list_puzzles: int = 8
+    hindsight: float = 1.0
 
     def weight(self, accepted: int, judged: int) -> float:
         """1 up to `easy_rate`, then falling on a line to `easy_weight`; times what is learnable, if that counts."""
@@ -117,6 +121,7 @@ def run_control(
     """
     makers: dict[str, Callable[[Context, int, Selection], Iterable[Pair]]] = {
         "unverified": _unverified,
+        "no_hindsight": _no_hindsight,
         "human": _human,
         "seeds_only": _seeds_only,
     }
@@ -187,8 +192,12 @@ def _pair(puzzle: str, solution: str, weight: float, iteration: int) -> Pair:
 
 def _by_puzzle(context: Context, iteration: int) -> Iterator[list[dict[str, Any]]]:
     """The verdicts of one iteration, a list for each puzzle, in order."""
+    return _grouped(context.run.read(iteration, "verdicts"))
+
+
+def _grouped(verdicts: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in context.run.read(iteration, "verdicts"):
+    for record in verdicts:
         grouped[record["puzzle_id"]].append(record)
     yield from grouped.values()
 
@@ -228,6 +237,15 @@ def _verified(context: Context, iteration: int, selection: Selection) -> Iterato
             ranked = by_novelty(ranked, selection.max_solutions)
         for verdict in ranked[: selection.max_solutions]:
             yield _pair(verdict["puzzle"], verdict["solution"], weight, iteration)
+    if selection.hindsight > 0:
+        for verdicts in _grouped(hindsight.of_iteration(context, iteration) or ()):
+            for verdict in distinct(verdicts)[: selection.max_solutions]:
+                yield _pair(verdict["puzzle"], verdict["solution"], selection.hindsight, iteration)
+
+
+def _no_hindsight(context: Context, iterations: int, selection: Selection) -> Iterator[Pair]:
+    for iteration in range(iterations):
+        yield from _verified(context, iteration, dataclasses.replace(selection, hindsight=0.0))
 
 
 def _unverified(context: Context, iterations: int, selection: Selection) -> Iterator[Pair]:

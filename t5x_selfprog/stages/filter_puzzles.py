@@ -81,7 +81,7 @@ def run(
         survivors, refused = _apply_rules(context, iteration, rules, repair)
         rejected_ledger.commit(context.experiment.shards, refused)
         screened = _screen(context, iteration, survivors, limits, behaviour, trivial_rate)
-        same = _SameBehaviour(context, iteration, behaviour)
+        same = SameBehaviour(context, iteration, behaviour)
         for shard in range(context.experiment.shards):
             kept, refused = [], []
             for record, shown in zip(context.shard_of(survivors, shard), screened.read(shard), strict=True):
@@ -173,7 +173,7 @@ def _is_among(puzzle_id: str, share: float) -> bool:
     return int(short_hash(f"trivial {puzzle_id}"), 16) < share * 16**16
 
 
-class _SameBehaviour:
+class SameBehaviour:
     """Who behaved like a puzzle before: held-out problems, train problems, puzzles kept earlier, in that order."""
 
     def __init__(self, context: Context, iteration: int, check: BehaviourCheck | None) -> None:
@@ -181,7 +181,7 @@ class _SameBehaviour:
         self._problems, self._train, self._earlier = KnownBehaviours(), KnownBehaviours(), KnownBehaviours()
         if check is None:
             return
-        for problem in _read_probes(context)["problems"]:
+        for problem in _known_probes(context)["problems"]:
             side = self._train if problem["split"] == "train" else self._problems
             side.add(problem["answer_type"], problem["behaviour"], problem["name"])
         for earlier in range(iteration):
@@ -218,10 +218,15 @@ def _probes(context: Context, check: BehaviourCheck) -> Probes:
             ]
         content = {"identity": probes.identity, "probes": probes.by_type, "problems": known}
         files.write_json(_probes_path(context), content)
-    return Probes({name: tuple(literals) for name, literals in _read_probes(context)["probes"].items()})
+    return Probes({name: tuple(literals) for name, literals in _known_probes(context)["probes"].items()})
 
 
-def _read_probes(context: Context) -> dict:
+def read_probes(context: Context) -> Probes:
+    """The run's probes, which stage 2 made."""
+    return Probes({name: tuple(literals) for name, literals in _known_probes(context)["probes"].items()})
+
+
+def _known_probes(context: Context) -> dict:
     return files.read_json(_probes_path(context))
 
 
@@ -284,11 +289,23 @@ def write_funnel(
         "stages": [{"name": name, "count": count} for name, count in steps.items()],
         "rejections": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
     }
+    hindsight = _of_hindsight(context, iteration)
+    if hindsight:
+        funnel["hindsight"] = hindsight
     if mended := _of_repaired(context, iteration, solved):
         funnel["repaired"] = mended
     if hosts.is_first():
         files.write_json(context.run.funnel(iteration), funnel)
     return funnel
+
+
+def _of_hindsight(context: Context, iteration: int) -> dict[str, int]:
+    """What became of wrong answers; nothing where nobody looked at them again."""
+    path = context.run.stage(iteration, "hindsight")
+    if not files.exists(files.join(path, "manifest.json")):
+        return {}
+    counters = Ledger.open(path).manifest()["stage_counters"]
+    return dict(sorted(counters.items(), key=lambda item: -item[1]))  # each step keeps fewer
 
 
 def _of_repaired(context: Context, iteration: int, solved: Collection[str] | None) -> dict[str, int]:
@@ -312,6 +329,8 @@ def format_funnel(funnel: dict) -> str:
     ]
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(funnel["rejections"].items())[:6])
     lines.append(f"  refused: {reasons or 'none'}")
-    if "repaired" in funnel:
-        lines.append(f"  repaired: {', '.join(f'{name} {n:,}' for name, n in funnel['repaired'].items())}")
+    for apart in ("repaired", "hindsight"):
+        if apart in funnel:
+            counts = ", ".join(f"{name} {n:,}" for name, n in funnel[apart].items())
+            lines.append(f"  {apart}: {counts}")
     return "\n".join(lines)

@@ -1,0 +1,197 @@
+"""Between stages 4 and 5: wrong answers as right answers to other puzzles.
+
+Reads:    4_verdicts of this iteration; 2_kept and 4_hindsight of all iterations so far; train and held-out problems.
+Writes:   RUN/iter_NNN/4_hindsight: verdicts of the new pairs, all of them accepted; what became of the rest is counted.
+Restart:  the whole stage: a pass over the wrong verdicts that takes seconds a thousand.
+Left out: weights (Selection.hindsight); and nothing is sampled.
+
+A new pair is judged by the verifier as any attempt is, and its puzzle by everything stage 2 asks of one: the rules,
+trivial answers, likeness to held-out and train problems on the page and in what it does, and to puzzles known before.
+"""
+
+import ast
+import contextlib
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import gin
+from t5x_selfprog import hosts
+from t5x_selfprog.puzzles.behaviour import BehaviourCheck, behaviours
+from t5x_selfprog.puzzles.hindsight import NO_ANSWER, Retarget, retarget
+from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules, check
+from t5x_selfprog.puzzles.source import SourceError, lenient_python, puzzle_id
+from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.filter_puzzles import SameBehaviour, read_probes
+from verifier import Limits, Pool, Verdict, files
+from verifier.errors import UserError
+from verifier.records import VERDICT
+from verifier.shards import Ledger
+
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hindsight:
+    """How much is made of wrong answers.
+
+    Attributes:
+      answers: wrong answers to one puzzle that are looked at, those of the shortest solutions.
+      max_chars: of a value that is put into a puzzle.
+    """
+
+    answers: int = 8
+    max_chars: int = 60
+
+    def __post_init__(self) -> None:
+        for name in ("answers", "max_chars"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Hindsight.{name}={getattr(self, name)}: must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+    """A puzzle that aims at what a wrong solution gave, and that solution with the header it asks for."""
+
+    puzzle: str
+    solution: str
+    verdict: Record  # of the wrong attempt
+
+    @property
+    def item(self) -> dict[str, str]:
+        return {"puzzle": self.puzzle, "solution": self.solution}
+
+
+@hosts.first_alone("wrong answers looked at again")
+@gin.configurable(module="hindsight")
+def run(
+    context: Context,
+    iteration: int,
+    aims: Hindsight | None = None,
+    rules: PuzzleRules = PuzzleRules(),
+    limits: Limits = Limits(cpu_s=0.5),
+    behaviour: BehaviourCheck | None = BehaviourCheck(),
+) -> None:
+    """Does nothing without `aims`. `rules`, `limits` and `behaviour` are those of stage 2."""
+    if aims is None:
+        return
+    ledger = context.ledger(context.run.stage(iteration, "hindsight"), "hindsight", VERDICT)
+    if ledger.is_complete():
+        return
+    count: Counter[str] = Counter()
+    with context.pool(limits) as pool:
+        wrong = _wrong(context, iteration, aims, count)
+        pairs = _retargeted(pool, wrong, aims, count)
+        pairs = [pair for pair in pairs if isinstance(check(pair.puzzle, rules), Kept)]
+        count["well_formed"] = len(pairs)
+        verdicts = list(pool.judge([pair.item for pair in pairs]))
+        accepted = [
+            (pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.accepted
+        ]
+        count["accepted"] = len(accepted)
+        puzzles = dict.fromkeys(pair.puzzle for pair, _ in accepted)
+        kept = _as_stage_2(context, iteration, pool, list(puzzles), rules, limits, behaviour)
+    records = [_record(pair, verdict, kept[pair.puzzle]) for pair, verdict in accepted if pair.puzzle in kept]
+    count["kept"] = len(records)
+    for shard in ledger.pending():
+        ledger.commit(shard, context.shard_of(records, shard))
+    ledger.finish(**count)
+
+
+def of_iteration(context: Context, iteration: int) -> Ledger | None:
+    """What this stage wrote; None where it did not run."""
+    path = context.run.stage(iteration, "hindsight")
+    return Ledger.open(path) if files.exists(files.join(path, "manifest.json")) else None
+
+
+def _wrong(
+    context: Context, iteration: int, aims: Hindsight, count: Counter[str]
+) -> list[tuple[Record, Retarget]]:
+    """Wrong attempts whose puzzle has something to aim elsewhere: one of each answer, the shortest first."""
+    by_puzzle: dict[str, list[Record]] = {}
+    for verdict in context.run.read(iteration, "verdicts"):
+        # What f raised on, it would raise on again wherever it aimed.
+        if verdict["outcome"] == "wrong" and not verdict["detail"].startswith("f raised"):
+            count["wrong"] += 1
+            if verdict["answer"] is not None and _value(verdict["answer"]) is not None:
+                by_puzzle.setdefault(verdict["puzzle"], []).append(verdict)
+    found = []
+    for puzzle, verdicts in by_puzzle.items():
+        apart = retarget(puzzle)
+        if apart is not None:
+            verdicts.sort(key=lambda verdict: (len(verdict["solution"]), verdict["solution"]))
+            one_each = {verdict["answer"]: verdict for verdict in reversed(verdicts)}
+            chosen = [verdict for verdict in verdicts if one_each[verdict["answer"]] is verdict]
+            found += [(verdict, apart) for verdict in chosen[: aims.answers]]
+    count["aimed"] = len(found)
+    return found
+
+
+def _retargeted(
+    pool: Pool, wrong: list[tuple[Record, Retarget]], aims: Hindsight, count: Counter[str]
+) -> list[_Pair]:
+    asked, probes = [], []
+    for verdict, apart in wrong:
+        with contextlib.suppress(SourceError):
+            probes.append({"puzzle": NO_ANSWER, "solution": apart.probe(verdict["answer"])})
+            asked.append((verdict, apart))
+    pairs = []
+    for (verdict, apart), shown in zip(asked, pool.judge(probes), strict=True):
+        values = _value(shown.answer) if shown.answer is not None else None
+        if values is None or type(values[0]) is not list:  # f raised, or returned before its end
+            continue
+        puzzle = apart.towards(values[0], aims.max_chars)
+        solution = None if puzzle is None else apart.solution(verdict["solution"], puzzle)
+        if puzzle is not None and solution is not None:
+            pairs.append(_Pair(puzzle, solution, verdict))
+    count["retargeted"] = len(pairs)
+    return pairs
+
+
+def _value(literal: str) -> tuple[Any] | None:
+    """The value of a literal, in a tuple because it may be None itself; None for text that was cut off."""
+    try:
+        with lenient_python():
+            return (ast.literal_eval(literal),)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+
+
+def _as_stage_2(
+    context: Context,
+    iteration: int,
+    pool: Pool,
+    puzzles: list[str],
+    rules: PuzzleRules,
+    limits: Limits,
+    behaviour: BehaviourCheck | None,
+) -> dict[str, Kept]:
+    """Those of the puzzles that stage 2 would have kept, after all that it and this stage kept before."""
+    reports = list(pool.screen_puzzles(puzzles))
+    passed = [puzzle for puzzle, report in zip(puzzles, reports, strict=True) if report.ok]
+    types = {puzzle: report.answer_type for puzzle, report in zip(puzzles, reports, strict=True)}
+    shown: dict[str, str | None] = dict.fromkeys(passed)
+    if behaviour is not None and passed:
+        with context.pool(dataclasses.replace(limits, cpu_s=behaviour.cpu_s)) as tight:
+            found = behaviours(tight, [(puzzle, types[puzzle]) for puzzle in passed], read_probes(context))
+        shown = dict(zip(passed, found, strict=True))
+    known = [record["source"] for i in range(iteration + 1) for record in context.run.read(i, "kept")]
+    for earlier in range(iteration):
+        known += dict.fromkeys(record["puzzle"] for record in of_iteration(context, earlier) or ())
+    rule = PuzzleFilter(rules, problems=context.problems, known=known)
+    same = SameBehaviour(context, iteration + 1, behaviour)
+    kept = {}
+    for puzzle in passed:
+        result = rule.offer(puzzle)
+        if isinstance(result, Kept):
+            record = {"puzzle_id": result.puzzle_id, "answer_type": types[puzzle]}
+            if same.fault(record, {"behaviour": shown[puzzle]}) is None:
+                kept[puzzle] = result
+    return kept
+
+
+def _record(pair: _Pair, verdict: Verdict, kept: Kept) -> Record:
+    blank: Record = dict.fromkeys(VERDICT)
+    attempt = {name: value for name, value in pair.verdict.items() if name in VERDICT}
+    found = verdict.as_record(blank | attempt | pair.item | {"puzzle_id": kept.puzzle_id})
+    return found | {"detail": f"from {puzzle_id(pair.verdict['puzzle'])}", "generality": None, "count": 1}

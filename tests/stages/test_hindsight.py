@@ -1,0 +1,104 @@
+"""Wrong answers looked at again, with a real verifier: what is kept holds, and nothing held out comes in by it."""
+
+import json
+
+import pytest
+
+from t5x_selfprog.run_dir import open_run
+from t5x_selfprog.stages import build_dataset, filter_puzzles, hindsight
+from t5x_selfprog.stages.build_dataset import Selection
+from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.hindsight import Hindsight
+from verifier import Pool
+from verifier.records import PUZZLE, VERDICT
+from verifier.shards import Ledger
+
+SUM = "def f(x: List[int], n=1000):\n    return sum(x) == n"
+SQUARE = "def f(x: int):\n    return x * x + 7"
+HELD_OUT = "def f(x: int):\n    return x * 3 == 999"
+WRONG = {
+    (SUM, "[300] * 3"): "[300, 300, 300]",
+    (SUM, "[n - 1]"): "[999]",  # n again becomes another n
+    (SUM, "[0] * 3"): "[0, 0, 0]",  # sums to what [] does: trivial
+    (SUM, "[900]"): "[900]",  # the same puzzle as the first
+    (SQUARE, "-5000"): "-5000",
+    ("def f(x: int):\n    return x * 3 == 4", "111222"): "111222",  # the held-out one
+}
+
+
+def entry(name, source, answer):
+    return {
+        "name": f"{name}:0", "sat": source.replace("def f", "def sat"), "ans_type": answer, "sol_header": "def sol():",
+        "sol_docstring": "", "sol_bodies": ["    return 111222"], "module": "m",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def context(tmp_path):
+    """A run whose stage 4 found these attempts wrong."""
+    problems = tmp_path / "problems"
+    problems.mkdir()
+    held_out = "def sat(x: int):\n    return x * 3 == 333666"
+    train = "def sat(x: str):\n    return len(x) == 1234"
+    (problems / "puzzles.json").write_text(
+        json.dumps([entry("A", train, "str"), entry("B", held_out, "int")])
+    )
+    (problems / "split.json").write_text(json.dumps({"train": ["A"], "test": ["B"]}))
+    context = Context(open_run(tmp_path / "run", {}), Experiment(problems=str(problems), shards=2, workers=1))
+    puzzles = context.ledger(context.run.stage(0, "puzzles"), "puzzles", PUZZLE)
+    sources = list(dict.fromkeys(puzzle for puzzle, _ in WRONG))
+    records = [dict.fromkeys(PUZZLE) | {"puzzle_id": s, "source": s, "origin": s} for s in sources]
+    for shard in range(2):
+        puzzles.commit(shard, context.shard_of(records, shard))
+    puzzles.finish()
+    filter_puzzles.run(context, 0)
+    verdicts = context.ledger(context.run.stage(0, "verdicts"), "verdicts", VERDICT)
+    made = []
+    for (puzzle, answer), shown in WRONG.items():
+        header = "def g(n=1000):" if puzzle == SUM else "def g():"
+        solution = f"{header}\n    return {answer}\n"
+        about = {"puzzle_id": puzzle, "puzzle": puzzle, "solution": solution, "answer": shown}
+        made.append(dict.fromkeys(VERDICT) | about | {"outcome": "wrong", "detail": "", "checkpoint": "c"})
+    right = "def g(n=1000):\n    return [n]\n"
+    made.append(made[0] | {"solution": right, "outcome": "accepted", "answer": "[1000]"})
+    for shard in range(2):
+        verdicts.commit(shard, context.shard_of(made, shard))
+    verdicts.finish()
+    return context
+
+
+def test_wrong_answers_become_right_ones_to_puzzles_that_pass_every_rule(context):
+    hindsight.run(context, 0, Hindsight())
+    found = {(r["puzzle"], r["solution"]) for r in context.run.read(0, "hindsight")}
+    nine = SUM.replace("1000", "900")
+    assert found == {
+        (nine, "def g(n=900):\n    return [300] * 3\n"),
+        (nine, "def g(n=900):\n    return [900]\n"),
+        (SQUARE + " == 25000007", "def g():\n    return -5000\n"),
+    }
+    with Pool(1) as pool:
+        assert all(v.accepted for v in pool.judge([{"puzzle": f, "solution": g} for f, g in found]))
+    funnel = filter_puzzles.write_funnel(context, 0)
+    assert funnel["hindsight"]["wrong"] == 6 and funnel["hindsight"]["kept"] == 3
+    assert "accepted 5, kept 3" in filter_puzzles.format_funnel(funnel)
+
+
+def test_its_pairs_are_weighted_apart_and_an_arm_does_without(context):
+    hindsight.run(context, 0, Hindsight())
+    build_dataset.run(context, 0, Selection(hindsight=0.5))
+    weights = sorted(pair["weight"] for pair in context.run.read(0, "dataset"))
+    assert weights[:3] == [0.5] * 3 and len(weights) == 4
+    build_dataset.run_control(context, "no_hindsight", 1, Selection(hindsight=0.5))
+    assert len(list(Ledger.open(context.run.control("no_hindsight", "dataset")))) == 1
+
+
+def test_one_answer_a_puzzle_is_looked_at_where_one_is_asked_for(context):
+    hindsight.run(context, 0, Hindsight(answers=1, max_chars=3))
+    assert {r["solution"] for r in context.run.read(0, "hindsight")} == {"def g(n=900):\n    return [900]\n"}
+
+
+def test_unasked_it_writes_nothing(context):
+    hindsight.run(context, 0)
+    assert hindsight.of_iteration(context, 0) is None
+    build_dataset.run(context, 0)
+    assert len(list(context.run.read(0, "dataset"))) == 1
