@@ -90,7 +90,7 @@ def run(
         ]
         count["accepted"] = len(accepted)
         puzzles = dict.fromkeys(pair.puzzle for pair, _ in accepted)
-        kept = _as_stage_2(context, iteration, pool, list(puzzles), rules, limits, behaviour)
+        kept = _as_stage_2(context, iteration, pool, list(puzzles), rules, behaviour)
     records = [_record(pair, verdict, kept[pair.puzzle]) for pair, verdict in accepted if pair.puzzle in kept]
     count["kept"] = len(records)
     for shard in ledger.pending():
@@ -163,7 +163,6 @@ def _as_stage_2(
     pool: Pool,
     puzzles: list[str],
     rules: PuzzleRules,
-    limits: Limits,
     behaviour: BehaviourCheck | None,
 ) -> dict[str, Kept]:
     """Those of the puzzles that stage 2 would have kept, after all that it and this stage kept before."""
@@ -172,8 +171,8 @@ def _as_stage_2(
     types = {puzzle: report.answer_type for puzzle, report in zip(puzzles, reports, strict=True)}
     shown: dict[str, str | None] = dict.fromkeys(passed)
     if behaviour is not None and passed:
-        with context.pool(dataclasses.replace(limits, cpu_s=behaviour.cpu_s)) as tight:
-            found = behaviours(tight, [(puzzle, types[puzzle]) for puzzle in passed], read_probes(context))
+        asked = [(puzzle, types[puzzle]) for puzzle in passed]
+        found = behaviours(pool, asked, read_probes(context), behaviour.cpu_s)
         shown = dict(zip(passed, found, strict=True))
     known = [record["source"] for i in range(iteration + 1) for record in context.run.read(i, "kept")]
     for earlier in range(iteration):
