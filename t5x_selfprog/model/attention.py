@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from t5x_selfprog.model.int8 import Int8, Stored
+from t5x_selfprog.model.int8 import Stored, unscaled
 from t5x_selfprog.model.products import product
 
 MASKED = -1e30  # finite: a row that sees nothing must not become NaN
@@ -144,7 +144,7 @@ def _attend_piece(q: jax.Array, piece: Piece) -> tuple[jax.Array, jax.Array, jax
       [G, K, R, H/K, 1], float32.
     """
     g, kv, r, h, c = q.shape
-    (k, k_scale), (v, v_scale) = _unscaled(piece.k), _unscaled(piece.v)
+    (k, k_scale), (v, v_scale) = unscaled(piece.k), unscaled(piece.v)
     k, v, mask = k.astype(q.dtype), v.astype(q.dtype), piece.mask[:, None, :, None]
     if k.ndim == 5:  # each row's own: [H/K, C] x [C, S]
         rows, order = q, (0, 1, 2)
@@ -159,7 +159,7 @@ def _attend_piece(q: jax.Array, piece: Piece) -> tuple[jax.Array, jax.Array, jax
         """A scale as the scores lie: [G, K, (R,) 1, S] in their order."""
         return scale if k.ndim == 5 else jnp.expand_dims(scale.transpose(*order[:2], 2, 3), 2)
 
-    scores = jnp.matmul(rows, k, preferred_element_type=jnp.float32).reshape(shape)
+    scores = _matmul(rows, k).reshape(shape)
     if k_scale is not None:
         scores = scores * by_key(k_scale)
     scores = jnp.where(mask, scores, MASKED)
@@ -169,8 +169,26 @@ def _attend_piece(q: jax.Array, piece: Piece) -> tuple[jax.Array, jax.Array, jax
     if v_scale is not None:
         weights = weights * by_key(v_scale.swapaxes(-1, -2))
     weights = weights.astype(q.dtype).reshape(*rows.shape[:-1], -1)
-    out = jnp.matmul(weights, v, preferred_element_type=jnp.float32).reshape(shape)
+    out = _matmul(weights, v).reshape(shape)
     return tuple(x.transpose(*order, 3, 4) for x in (out, total, top))  # type: ignore[return-value]
+
+
+def _matmul(rows: jax.Array, matrix: jax.Array) -> jax.Array:
+    """[..., n, a] x [..., a, b] -> [..., n, b] float32."""
+
+    def plainly(rows: jax.Array, matrix: jax.Array) -> jax.Array:
+        return jnp.matmul(rows, matrix, preferred_element_type=jnp.float32)
+
+    def with_a_second_row(rows: jax.Array, matrix: jax.Array) -> jax.Array:
+        """Of a single row XLA's GPU compiler makes a sum, for which it transposes the cache in every chunk, twice."""
+        twice = jnp.broadcast_to(rows, (*rows.shape[:-2], 2, rows.shape[-1]))
+        return plainly(twice, matrix)[..., :1, :]
+
+    if rows.shape[-2] != 1:
+        return plainly(rows, matrix)
+    return jax.lax.platform_dependent(
+        rows, matrix, cuda=with_a_second_row, rocm=with_a_second_row, default=plainly
+    )
 
 
 def _attend_slots(q: jax.Array, piece: Slots) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -186,7 +204,3 @@ def _attend_slots(q: jax.Array, piece: Slots) -> tuple[jax.Array, jax.Array, jax
     wide = jnp.matmul(weights.astype(q.dtype), head.T, preferred_element_type=q.dtype)
     out = jnp.sum(wide.astype(jnp.float32) * piece.v.astype(jnp.float32), axis=0).reshape(g, r, kv, c)
     return tuple(x.swapaxes(1, 2)[:, :, :, None] for x in (out, total[..., None], top[0, ..., None]))  # type: ignore[return-value]
-
-
-def _unscaled(x: Stored) -> tuple[jax.Array, jax.Array | None]:
-    return (x.values, x.scale) if isinstance(x, Int8) else (x, None)

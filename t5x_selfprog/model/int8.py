@@ -28,9 +28,12 @@ def quantize(x: jax.Array, axes: int | tuple[int, ...]) -> Int8:
     return Int8(values.astype(jnp.int8), scale)
 
 
-def dequantize(x: Stored, dtype: str) -> jax.Array:
-    """Fuses into the product that reads it, on accelerators; anything but Int8 is only cast."""
-    return ((x.values.astype(jnp.float32) * x.scale) if isinstance(x, Int8) else x).astype(dtype)
+def unscaled(x: Stored) -> tuple[jax.Array, jax.Array | None]:
+    """What a product reads, and the scale that its result is still to be multiplied by; None: by nothing.
+
+    int8 is exact in bfloat16, so that a product reads one byte a number and is rounded once.
+    """
+    return (x.values, x.scale) if isinstance(x, Int8) else (x, None)
 
 
 def store(x: jax.Array, dtype: str, axes: int | tuple[int, ...]) -> Stored:

@@ -72,7 +72,7 @@ class Projection(nnx.Module):
         rngs: nnx.Rngs,
         layers: int,
         inputs: tuple[tuple[int, str], ...],
-        outputs: tuple[tuple[int, str], ...],
+        outputs: tuple[tuple[int, str | None], ...],
         stddev: float,
         biased: bool,
     ):
@@ -86,7 +86,7 @@ class Projection(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [..., *inputs] -> [..., *outputs], in x's dtype."""
-        y = project(x, self.kernel[...], self.contracted)
+        y = project(x, self.kernel.get_value(), self.contracted)
         if self.biased:
             bias = self.bias[...].astype(x.dtype)
             y = y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
@@ -96,21 +96,30 @@ class Projection(nnx.Module):
 class MLP(nnx.Module):
     """Feed-forward half of a block: gated (Shazeer 2020) or plain."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, joint: bool = False):
         n, wide, narrow = config.num_layers, ((config.mlp_dim, "mlp"),), ((config.embed_dim, "embed"),)
         self.kind, biased = config.mlp, "mlp" in config.biases
-        self.up = Projection(rngs, n, narrow, wide, 0.02, biased)
-        if self.kind in ("swiglu", "geglu"):
-            self.gate = Projection(rngs, n, narrow, wide, 0.02, biased)
+        gated = self.kind in ("swiglu", "geglu")
+        self.is_joint = joint and gated
+        if self.is_joint:
+            self.joint = Projection(rngs, n, narrow, ((2, None), *wide), 0.02, biased)
+        else:
+            self.up = Projection(rngs, n, narrow, wide, 0.02, biased)
+            if gated:
+                self.gate = Projection(rngs, n, narrow, wide, 0.02, biased)
         self.down = Projection(rngs, n, wide, narrow, 0.02 / (2 * n) ** 0.5, biased)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x: [..., D] -> [..., D]."""
-        if self.kind == "swiglu":
-            return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
-        if self.kind == "geglu":
-            return self.down(jax.nn.gelu(self.gate(x), approximate=True) * self.up(x))
-        return self.down(jax.nn.gelu(self.up(x), approximate=self.kind == "gelu_tanh"))
+        if self.kind not in ("swiglu", "geglu"):
+            return self.down(jax.nn.gelu(self.up(x), approximate=self.kind == "gelu_tanh"))
+        if self.is_joint:
+            both = self.joint(x)  # [..., 2, F]
+            gate, up = both[..., 0, :], both[..., 1, :]
+        else:
+            gate, up = self.gate(x), self.up(x)
+        gate = jax.nn.silu(gate) if self.kind == "swiglu" else jax.nn.gelu(gate, approximate=True)
+        return self.down(gate * up)
 
 
 def rotary_frequencies(config: ModelConfig) -> np.ndarray:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.int8 import Stored, unscaled
 from t5x_selfprog.model.layers import MLP, Norm, Projection, normal, param, rotate, zeros
 from t5x_selfprog.model.packed_attention import PackedAttention, plain
 from t5x_selfprog.partitioning import constrain
@@ -25,39 +26,57 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 class Attention(nnx.Module):
     """Query, key, value and output projections around an attention function that the caller brings."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, joint: bool = False):
         self.config = config
         n, c, narrow = config.num_layers, config.head_dim, ((config.embed_dim, "embed"),)
         heads, kv = ((config.num_heads, "heads"), (c, "head")), ((config.num_kv_heads, "kv"), (c, "head"))
         biased = "qkv" in config.biases
-        self.query = Projection(rngs, n, narrow, heads, 0.02, biased)
-        self.key = Projection(rngs, n, narrow, kv, 0.02, biased)
-        self.value = Projection(rngs, n, narrow, kv, 0.02, biased)
+        self.is_joint = joint
+        if joint:
+            group = config.num_heads // config.num_kv_heads
+            outputs = (kv[0], (group + 2, None), kv[1])
+            self.joint = Projection(rngs, n, narrow, outputs, 0.02, biased)
+        else:
+            self.query = Projection(rngs, n, narrow, heads, 0.02, biased)
+            self.key = Projection(rngs, n, narrow, kv, 0.02, biased)
+            self.value = Projection(rngs, n, narrow, kv, 0.02, biased)
         self.out = Projection(rngs, n, heads, narrow, 0.02 / (2 * n) ** 0.5, "out" in config.biases)
         if config.qk_norm == "rms":
             self.query_norm = Norm(config, c, rngs, (n,), axis="head")
             self.key_norm = Norm(config, c, rngs, (n,), axis="head")
 
     def __call__(self, x: jax.Array, positions: jax.Array, attend_fn: Attend) -> tuple[jax.Array, Any]:
-        q, k, v = self.query(x), self.key(x), self.value(x)
+        q, k, v = self._project(x)
         if self.config.qk_norm == "rms":
             q, k = self.query_norm(q), self.key_norm(k)
         q, k = rotate(q, positions, self.config), rotate(k, positions, self.config)
         mixed, kept = attend_fn(q, k, v)
         return self.out(mixed), kept
 
+    def _project(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """x: [..., D] -> queries [..., H, C], keys and values [..., K, C]."""
+        if not self.is_joint:
+            return self.query(x), self.key(x), self.value(x)
+        both = self.joint(x)  # [..., K, H/K + 2, C]
+        q = both[..., :-2, :].reshape(*x.shape[:-1], self.config.num_heads, self.config.head_dim)
+        return q, both[..., -2, :], both[..., -1, :]
+
 
 class Block(nnx.Module):
-    """One residual layer; declared with all N layers' weights stacked, applied to one slice of them."""
+    """One residual layer; declared with all N layers' weights stacked, applied to one slice of them.
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    joint: projections that read the same input are one: query, key and value, and a gated MLP's gate and up (see
+      `join`). Fewer products for a decoding step; training and checkpoints keep them apart.
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, joint: bool = False):
         self.config = config
         stacked = (config.num_layers,)
         self.attention_norm = Norm(config, config.embed_dim, rngs, stacked)
-        self.attention = Attention(config, rngs)
+        self.attention = Attention(config, rngs, joint)
         if config.residual == "serial" or config.parallel_norms == 2:
             self.mlp_norm = Norm(config, config.embed_dim, rngs, stacked)
-        self.mlp = MLP(config, rngs)
+        self.mlp = MLP(config, rngs, joint)
 
     def __call__(self, x: jax.Array, positions: jax.Array, attend_fn: Attend) -> tuple[jax.Array, Any]:
         """x: [..., D] -> [..., D] and whatever `attend_fn` keeps (new cache entries, say)."""
@@ -73,13 +92,13 @@ class Block(nnx.Module):
 class Decoder(nnx.Module):
     """Embedding, N blocks, final norm, output head."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, joint: bool = False):
         self.config = config
         self.embedding = param(rngs, (config.vocab_size, config.embed_dim), ("vocab", "embed"), normal(0.02))
         if config.positions == "learned":
             shape = (config.context_length, config.embed_dim)
             self.position_embedding = param(rngs, shape, (None, "embed"), normal(0.01))
-        self.blocks = Block(config, rngs)
+        self.blocks = Block(config, rngs, joint)
         self.final_norm = Norm(config, config.embed_dim, rngs)
         if config.head == "separate":
             self.head = param(rngs, (config.embed_dim, config.vocab_size), ("embed", "vocab"), normal(0.02))
@@ -95,29 +114,31 @@ class Decoder(nnx.Module):
             x = x + jnp.take(self.position_embedding[...], positions, axis=0).astype(x.dtype)
         return x
 
-    def head_kernel(self) -> jax.Array:
-        """[D, V], in the stored dtype."""
-        return self.embedding[...].T if self.config.head == "tied" else self.head[...]
+    def head_kernel(self) -> Stored:
+        """[D, V], as it is stored."""
+        return self.embedding[...].T if self.config.head == "tied" else self.head.get_value()
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """hidden: [..., D] after the final norm -> [..., V] float32."""
-        kernel = self.head_kernel().astype(hidden.dtype)
-        out = jnp.matmul(hidden, kernel, preferred_element_type=jnp.float32)
+        kernel, scale = unscaled(self.head_kernel())
+        out = jnp.matmul(hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32)
+        if scale is not None:
+            out = out * scale.reshape((1,) * (out.ndim - 1) + (-1,))
         if "head" in self.config.biases:
             out = out + self.head_bias[...].astype(jnp.float32).reshape((1,) * (out.ndim - 1) + (-1,))
         return out
 
 
 @functools.lru_cache(maxsize=64)
-def _structure(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+def _structure(config: ModelConfig, joint: bool = False) -> tuple[nnx.GraphDef, nnx.State]:
     with nnx.use_eager_sharding(False):
-        return nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0))))
+        return nnx.split(nnx.eval_shape(lambda: Decoder(config, nnx.Rngs(0), joint)))
 
 
 @functools.lru_cache(maxsize=64)
-def _block_structure(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+def _block_structure(config: ModelConfig, joint: bool) -> tuple[nnx.GraphDef, nnx.State]:
     with nnx.use_eager_sharding(False):
-        return nnx.split(nnx.eval_shape(lambda: Block(config, nnx.Rngs(0))))
+        return nnx.split(nnx.eval_shape(lambda: Block(config, nnx.Rngs(0), joint)))
 
 
 def _merge(structure: tuple[nnx.GraphDef, nnx.State], params: Params) -> Any:
@@ -133,8 +154,8 @@ def bind(config: ModelConfig, params: Params) -> Decoder:
 
 
 def bind_block(config: ModelConfig, layer_params: Params) -> Block:
-    """One block holding one layer's weights (`params["blocks"]` without its leading axis)."""
-    return _merge(_block_structure(config), layer_params)
+    """One block holding one layer's weights: `params["blocks"]` without its leading axis, joined or not."""
+    return _merge(_block_structure(config, "joint" in layer_params["attention"]), layer_params)
 
 
 def init(config: ModelConfig, key: jax.Array) -> Params:
@@ -143,14 +164,14 @@ def init(config: ModelConfig, key: jax.Array) -> Params:
         return nnx.to_pure_dict(nnx.state(Decoder(config, nnx.Rngs(params=key)), nnx.Param))
 
 
-def abstract_params(config: ModelConfig) -> Params:
+def abstract_params(config: ModelConfig, joint: bool = False) -> Params:
     """Shapes and dtypes of the weights, as `jax.ShapeDtypeStruct`s; nothing is allocated."""
-    return nnx.to_pure_dict(_structure(config)[1])
+    return nnx.to_pure_dict(_structure(config, joint)[1])
 
 
-def logical_axes(config: ModelConfig) -> Params:
+def logical_axes(config: ModelConfig, joint: bool = False) -> Params:
     """The logical axis names of every weight: the same tree with tuples of names as leaves."""
-    _, state = _structure(config)
+    _, state = _structure(config, joint)
     flat = {path: variable.get_metadata()["axes"] for path, variable in nnx.to_flat_state(state)}
     return nnx.traversals.unflatten_mapping(flat)
 
@@ -162,6 +183,26 @@ def num_params(config: ModelConfig) -> int:
 def layer_slice(params: Params, layer: int) -> Params:
     """One layer's weights out of the stacked `params["blocks"]`."""
     return jax.tree.map(lambda x: x[layer], params["blocks"])
+
+
+def join(config: ModelConfig, layer_params: Params) -> Params:
+    """One layer's weights with projections of the same input as one, kernels and biases alike.
+
+    Queries lie with the keys and values that they meet, [..., K, H/K + 2, C], and gate before up, [..., 2, F], so
+    that what is split over devices by heads or by the feed-forward dimension still is.
+    """
+    attention, mlp = dict(layer_params["attention"]), dict(layer_params["mlp"])
+    shape = (config.num_kv_heads, -1, config.head_dim)
+
+    def side_by_side(*parts: jax.Array) -> jax.Array:
+        return jnp.concatenate([x.reshape(*x.shape[:-2], *shape) for x in parts], axis=-2)
+
+    parts = [attention.pop(name) for name in ("query", "key", "value")]
+    attention["joint"] = jax.tree.map(side_by_side, *parts)
+    if "gate" in mlp:
+        parts = [mlp.pop(name) for name in ("gate", "up")]
+        mlp["joint"] = jax.tree.map(lambda *x: jnp.stack(x, axis=-2), *parts)
+    return {**layer_params, "attention": attention, "mlp": mlp}
 
 
 def forward(

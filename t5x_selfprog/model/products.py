@@ -1,15 +1,18 @@
 """Matrix products in the compute dtype, summed in float32 and rounded once, in the forward and backward pass.
 
 Every matrix unit works this way (TPU, tensor cores, AVX-512 BF16), but only if it is asked to: a bfloat16 product
-with a bfloat16 result leaves XLA's fast path on a CPU (80 against 350 GFLOP/s on two cores), and automatic
-differentiation of one with a float32 result multiplies in float32.
+with a bfloat16 result leaves XLA's fast path on a CPU (80 against 350 GFLOP/s on two cores), one with a float32
+result writes and reads it all once more on a GPU, and automatic differentiation of the latter multiplies in float32.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+
+from t5x_selfprog.model.int8 import Stored, unscaled
 
 PROJECTION = "projection"  # the name of every projection's result, for policies of what to keep
 
@@ -25,8 +28,7 @@ def product(spec: str, a: jax.Array, b: jax.Array, dtype: str | None = None) -> 
     Returns:
       The product; its gradient comes in each argument's own dtype, a float32 weight's without being rounded.
     """
-    sums = jnp.einsum(spec, a, b.astype(a.dtype), preferred_element_type=jnp.float32)
-    return sums.astype(dtype or a.dtype)
+    return _rounded_once(spec, a, b.astype(a.dtype), dtype or a.dtype)
 
 
 def _forward(spec, a, b, dtype):
@@ -38,21 +40,38 @@ def _backward(spec, dtype, saved, g):
     inputs, out = spec.split("->")
     left, right = inputs.split(",")
     g = g.astype(a.dtype)
-    towards = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     return (
-        towards(f"{out},{right}->{left}", g, b.astype(a.dtype)).astype(a.dtype),
-        towards(f"{left},{out}->{right}", a, g).astype(b.dtype),
+        _rounded_once(f"{out},{right}->{left}", g, b.astype(a.dtype), a.dtype),
+        _rounded_once(f"{left},{out}->{right}", a, g, b.dtype),
     )
 
 
 product.defvjp(_forward, _backward)
 
 
-def project(x: jax.Array, kernel: jax.Array, contracted: int) -> jax.Array:
+def _rounded_once(spec: str, a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
+    """The einsum in `dtype`, its sums in float32 until then."""
+
+    def by_result(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.einsum(spec, a, b, preferred_element_type=dtype)
+
+    def by_sums(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32).astype(dtype)
+
+    if jnp.dtype(dtype) == jnp.float32:
+        return by_sums(a, b)
+    return jax.lax.platform_dependent(a, b, cuda=by_result, rocm=by_result, default=by_sums)
+
+
+def project(x: jax.Array, kernel: Stored, contracted: int) -> jax.Array:
     """x: [..., *inputs], kernel: [*inputs, *outputs] with `contracted` inputs -> [..., *outputs] in x's dtype."""
+    kernel, scale = unscaled(kernel)
     letters = "abcdefghijkl"
     before = letters[: x.ndim - contracted]
     inputs = letters[len(before) : x.ndim]
     outputs = letters[x.ndim : x.ndim + kernel.ndim - contracted]
-    y = product(f"{before}{inputs},{inputs}{outputs}->{before}{outputs}", x, kernel)
-    return checkpoint_name(y, PROJECTION)
+    spec = f"{before}{inputs},{inputs}{outputs}->{before}{outputs}"
+    if scale is None:
+        return checkpoint_name(product(spec, x, kernel), PROJECTION)
+    sums = product(spec, x, kernel, "float32")
+    return (sums * scale.reshape((1,) * len(before) + sums.shape[len(before) :])).astype(x.dtype)

@@ -5,19 +5,18 @@ reads what happened, chunk by chunk, and brings new prompts.
 """
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from t5x_selfprog.model import network
-from t5x_selfprog.model.attention import MASKED, Piece, Slots, attend_pieces, by_channel, by_position
+from t5x_selfprog.model.attention import MASKED
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.model.int8 import Int8, Stored, quantize
 from t5x_selfprog.sampling import stop
-from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid, is_by_slots, slots
-from t5x_selfprog.sampling.prefill import Prefix, prefix_mask
+from t5x_selfprog.sampling.grid import IDLE, Grid
+from t5x_selfprog.sampling.prefill import Prefix
+from t5x_selfprog.sampling.row_attention import RowAttention, Rows, plain
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from t5x_selfprog.sampling.weights import SamplingWeights
 
@@ -38,6 +37,7 @@ class Decoding:
     Attributes:
       vocab_size: tokens of the tokenizer; the embedding's padding rows beyond them are never chosen.
       end_ids: tokens that end an attempt: of the document, or of an answer.
+      attention: how a step's attention is computed.
     """
 
     config: ModelConfig
@@ -46,6 +46,7 @@ class Decoding:
     vocab_size: int
     end_ids: tuple[int, ...]
     max_new_tokens: int
+    attention: RowAttention = plain
 
 
 def decode_chunk(
@@ -120,56 +121,27 @@ def next_logits(
 
     Also returns the suffix caches with that token's keys and values written.
     """
-    config, length = fixed.config, fixed.max_new_tokens
-    step = grid.step
-    if weights.narrow:  # to be widened where a product reads it, in every step: widened once, it is read wide
+    config, step = fixed.config, grid.step
+    if weights.narrow:  # to be cast where a product reads it, in every step: cast once, it is read wide
         weights, step = jax.lax.optimization_barrier((weights, step))
-    model = network.bind(config, weights.around(config.dtype))
-    position = fixed.prefix_length + grid.prompt_length[:, None] + jnp.maximum(grid.age - 1, 0)
-    slot = step % length
-    ring_age = (slot - jnp.arange(length)) % length  # how many tokens ago each slot was written
-    prompt_slot = jnp.arange(slots(grid.prompt_keys[0]))
-    in_prompt = prompt_slot[None, None] < grid.prompt_length[:, None, None]
+    model = network.bind(config, weights.outer)
+    rows = Rows(grid.prompt_length, grid.age, step % fixed.max_new_tokens, fixed.prefix_length)
+    position = fixed.prefix_length + rows.place
     scale = config.attention_scale or config.head_dim**-0.5
-
-    def masks(window: int | None) -> tuple[jax.Array, jax.Array]:
-        if window is None:
-            return in_prompt, ring_age[None, None] < grid.age[..., None]
-        back = position[..., None] - fixed.prefix_length - prompt_slot[None, None]
-        return in_prompt & (back < window), ring_age[None, None] < jnp.minimum(grid.age, window)[..., None]
-
     x = model.embed(grid.token, position)
-    suffix_keys, suffix_values = [], []
+    suffix = []
     for i, window in enumerate(config.layer_windows()):
 
         def attend_fn(q, k, v, i=i, window=window):
-            in_prompt, in_suffix = masks(window)
-            if is_by_slots(grid.suffix_keys[i]):
-                flat = (1, *k.shape[:2], -1)
-                keys = _write(grid.suffix_keys[i], k.reshape(flat), slot, 0, KEY_CHANNELS)
-                values = _write(grid.suffix_values[i], v.reshape(flat), slot, 0, VALUE_CHANNELS)
-                own: Piece | Slots = Slots(keys, values, in_suffix)
-            else:
-                keys = _write(grid.suffix_keys[i], by_channel(k[:, :, None]), slot, 4, KEY_CHANNELS)
-                values = _write(grid.suffix_values[i], by_position(v[:, :, None]), slot, 3, VALUE_CHANNELS)
-                own = Piece(keys, values, in_suffix)
-            pieces = [Piece(grid.prompt_keys[i], grid.prompt_values[i], in_prompt), own]
-            if prefix is not None:
-                seen = prefix_mask(slots(prefix.keys[i]), fixed.prefix_length, position, window)
-                pieces.append(Piece(prefix.keys[i], prefix.values[i], seen))
-            return attend_pieces(q, pieces, scale), (keys, values)
+            prompt = grid.prompt_keys[i], grid.prompt_values[i]
+            own = grid.suffix_keys[i], grid.suffix_values[i]
+            before = None if prefix is None else (prefix.keys[i], prefix.values[i])
+            return fixed.attention(q, k, v, prompt, own, before, rows, window, scale)
 
-        x, (keys, values) = network.bind_block(config, weights.block(i, config.dtype))(x, position, attend_fn)
-        suffix_keys.append(keys)
-        suffix_values.append(values)
-    return model.logits(model.final_norm(x)), (tuple(suffix_keys), tuple(suffix_values))
-
-
-def _write(cache: Stored, new: jax.Array, slot: jax.Array, axis: int, channels: int) -> Stored:
-    """The cache with one more position, as it stores them."""
-    stored = quantize(new, channels) if isinstance(cache, Int8) else new.astype(cache.dtype)
-    update = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=axis)
-    return jax.tree.map(update, cache, stored)
+        x, own = network.bind_block(config, weights.layers[i])(x, position, attend_fn)
+        suffix.append(own)
+    keys, values = zip(*suffix, strict=True)
+    return model.logits(model.final_norm(x)), (keys, values)
 
 
 def uniforms(item_key: jax.Array, sample: jax.Array, index: jax.Array) -> jax.Array:

@@ -39,7 +39,7 @@ def prefill(
       Keys N x [B, K, C, L], values N x [B, K, L, C] (garbage past a prompt's length), and the logits after
       each prompt's last token, [B, V] float32.
     """
-    model = network.bind(config, weights.around(config.dtype))
+    model = network.bind(config, weights.outer)
     positions = prefix_length + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
     x = model.embed(tokens, positions)
     keys, values = [], []
@@ -50,7 +50,7 @@ def prefill(
             k, v = by_channel(k), by_position(v)
             return _attend(config, q, k, v, before, prefix_length, window), (k, v)
 
-        x, (k, v) = network.bind_block(config, weights.block(i, config.dtype))(x, positions, attend_fn)
+        x, (k, v) = network.bind_block(config, weights.layers[i])(x, positions, attend_fn)
         keys.append(k)
         values.append(v)
     last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]

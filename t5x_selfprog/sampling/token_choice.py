@@ -5,6 +5,7 @@ CPU, and the choice depends on nothing but that number and the row's own logits.
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -63,8 +64,9 @@ class TokenChoice:
 def heaviest_threshold(weights: jax.Array, needed: jax.Array) -> jax.Array:
     """The largest weight w such that all weights of at least w sum to at least `needed`.
 
-    Bisects over the bit patterns of float32, which order as the numbers do: exact after 31 passes over the
-    vocabulary, where sorting a [128, 4096] array takes a CPU 100 ms.
+    Searches the bit patterns of float32, which order as the numbers do, some bits a pass over the vocabulary: exact,
+    where sorting a [128, 4096] array takes a CPU 100 ms. A CPU pays for additions and finds one bit a pass (30 passes);
+    a GPU or TPU pays for reading and finds four, against 15 thresholds at once (8 passes).
 
     Args:
       weights: [..., V] float32 in [0, 1]; needed: [..., 1], at most the sum.
@@ -72,17 +74,27 @@ def heaviest_threshold(weights: jax.Array, needed: jax.Array) -> jax.Array:
     Returns:
       [..., 1] float32.
     """
-    bits = jax.lax.bitcast_convert_type(weights, jnp.int32)
+    by_bits = lambda n, **loop: functools.partial(_search_threshold, bits_a_pass=n, **loop)  # noqa: E731
+    return jax.lax.platform_dependent(weights, needed, cpu=by_bits(1), default=by_bits(4, unroll=True))
 
-    def halve(_, bounds):
-        low, high = bounds  # what `low` keeps is enough, what `high` keeps is not
-        middle = (low + high) // 2
-        enough = jnp.sum(jnp.where(bits >= middle, weights, 0.0), axis=-1, keepdims=True) >= needed
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-    above_one = jax.lax.bitcast_convert_type(jnp.float32(1.0), jnp.int32) + 1
-    low = jnp.zeros(needed.shape, jnp.int32)
-    low, _ = jax.lax.fori_loop(0, 31, halve, (low, jnp.full(needed.shape, above_one, jnp.int32)))
+def _search_threshold(
+    weights: jax.Array, needed: jax.Array, bits_a_pass: int, unroll: bool = False
+) -> jax.Array:
+    """`heaviest_threshold`; numbers in [0, 1] differ in 30 bits."""
+    bits = jax.lax.bitcast_convert_type(weights, jnp.uint32)
+    passes = -(-30 // bits_a_pass)
+
+    def find_digit(i: int | jax.Array, known: jax.Array) -> jax.Array:
+        shift = jnp.uint32(bits_a_pass) * (passes - 1 - jnp.asarray(i)).astype(jnp.uint32)
+        low = known  # what it keeps is enough
+        for digit in range(1, 1 << bits_a_pass):
+            threshold = known + (jnp.uint32(digit) << shift)
+            mass = jnp.sum(jnp.where(bits >= threshold, weights, 0.0), axis=-1, keepdims=True)
+            low = jnp.where(mass >= needed, threshold, low)
+        return low
+
+    low = jax.lax.fori_loop(0, passes, find_digit, jnp.zeros(needed.shape, jnp.uint32), unroll=unroll or None)
     return jax.lax.bitcast_convert_type(low, jnp.float32)
 
 

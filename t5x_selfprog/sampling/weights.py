@@ -1,7 +1,8 @@
-"""Weights as decoding reads them: cut by layer, cast and transposed once, not in every step."""
+"""Weights as decoding reads them: cut by layer, cast, joined and transposed once, not in every step."""
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,29 +12,21 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.model.int8 import Int8, dequantize, quantize, store
+from t5x_selfprog.model.int8 import Int8, quantize, store
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
 
 
 class SamplingWeights(NamedTuple):
-    """Matrices that a decoding step reads whole may be Int8; `block` and `around` give them back as the model's."""
+    """Matrices that a decoding step reads whole may be Int8."""
 
-    layers: tuple[Params, ...]  # one tree a layer
-    outer: Params  # embedding, final norm, head
+    layers: tuple[Params, ...]  # one tree a layer: what `network.bind_block` takes
+    outer: Params  # embedding, final norm, head: what `network.bind` takes
 
     @property
     def narrow(self) -> bool:
         """Whether any is Int8."""
         return isinstance(self.outer["head"], Int8)
-
-    def block(self, layer: int, dtype: str) -> Params:
-        """What `network.bind_block` takes."""
-        return _widened(self.layers[layer], dtype)
-
-    def around(self, dtype: str) -> Params:
-        """What `network.bind` takes."""
-        return _widened(self.outer, dtype)
 
 
 def sampling_config(config: ModelConfig, weights_dtype: str) -> ModelConfig:
@@ -47,32 +40,50 @@ def prepare(
 ) -> SamplingWeights:
     """Matrices in `weights_dtype`, laid out by the partitioner; vectors (norms, biases) stay float32.
 
-    In int8 every output of a projection, and every token of the head, has a scale of its own; embeddings, of
-    which a step reads only a row for each token, are bfloat16.
+    Projections of the same input are one (`network.join`), unless the mesh splits queries otherwise than keys. In
+    int8 every output of a projection, and every token of the head, has a scale of its own; embeddings, of which a
+    step reads only a row for each token, are bfloat16.
     """
+    joint = _may_join(config, partitioner)
     if partitioner is None:
-        cut = _cut(config, weights_dtype, None)
+        cut = _cut(config, weights_dtype, joint, None)
     else:
-        leaves, tree = jax.tree.flatten(_shardings(config, weights_dtype, partitioner))
-        cut = _cut(config, weights_dtype, (tuple(leaves), tree))
+        leaves, tree = jax.tree.flatten(_shardings(config, weights_dtype, joint, partitioner))
+        cut = _cut(config, weights_dtype, joint, (tuple(leaves), tree))
     return jax.block_until_ready(cut(params))
 
 
-def abstract_weights(config: ModelConfig, weights_dtype: str, partitioner: Partitioner) -> SamplingWeights:
-    """Shapes and shardings of what `prepare` makes; nothing is allocated."""
-    shapes = jax.eval_shape(_cut(config, weights_dtype, None), network.abstract_params(config))
-    shardings = _shardings(config, weights_dtype, partitioner)
+def abstract_weights(
+    config: ModelConfig, weights_dtype: str, partitioner: Partitioner | None
+) -> SamplingWeights:
+    """Shapes and shardings (None: none) of what `prepare` makes; nothing is allocated."""
+    joint = _may_join(config, partitioner)
+    shapes = jax.eval_shape(_cut(config, weights_dtype, joint, None), network.abstract_params(config))
+    if partitioner is None:
+        return shapes
+    shardings = _shardings(config, weights_dtype, joint, partitioner)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def _may_join(config: ModelConfig, partitioner: Partitioner | None) -> bool:
+    """Whether every device's queries are those of its keys, so that they may lie with them."""
+    if partitioner is None:
+        return True
+    ways = [
+        math.prod(partitioner.mesh.shape[axis] for axis in partitioner.rules[name])
+        for name in ("heads", "kv")
+    ]
+    return ways[0] == ways[1] and config.num_kv_heads % ways[0] == 0
 
 
 @functools.lru_cache(maxsize=8)
 def _cut(
-    config: ModelConfig, weights_dtype: str, layout: tuple[tuple, Any] | None
+    config: ModelConfig, weights_dtype: str, joint: bool, layout: tuple[tuple, Any] | None
 ) -> Callable[[Params], SamplingWeights]:
     """The jitted preparation; layout: shardings of the result, flattened, and their tree."""
 
     dtype = sampling_config(config, weights_dtype).dtype
-    inputs = _layer_inputs(config)
+    inputs = _layer_inputs(config, joint)
 
     def cast(x: jax.Array) -> jax.Array:
         return x.astype(dtype) if x.ndim > 1 else x.astype(jnp.float32)
@@ -83,7 +94,9 @@ def _cut(
             outer["head"] = params["embedding"].T
         head = outer.pop("head")
         outer = jax.tree.map(cast, outer) | {"head": store(head, weights_dtype, 0)}
-        layers = (network.layer_slice(params, layer) for layer in range(config.num_layers))
+        layers = [network.layer_slice(params, layer) for layer in range(config.num_layers)]
+        if joint:
+            layers = [network.join(config, layer) for layer in layers]
         if weights_dtype == "int8":
             narrow = lambda axes, x: quantize(x, axes) if axes else cast(x)  # noqa: E731
             return SamplingWeights(
@@ -95,7 +108,7 @@ def _cut(
     return jax.jit(cut, out_shardings=out_shardings)
 
 
-def _layer_inputs(config: ModelConfig) -> Params:
+def _layer_inputs(config: ModelConfig, joint: bool) -> Params:
     """Which dimensions of a layer's weight a projection sums over; none for all that is no projection's kernel."""
 
     def inputs(path: tuple, axes: tuple[str, ...]) -> tuple[int, ...]:
@@ -103,7 +116,7 @@ def _layer_inputs(config: ModelConfig) -> Params:
             return ()
         return tuple(range(len(axes) - 2)) if axes[-1] == "embed" else (0,)  # axes: layers, *inputs, *outputs
 
-    axes = network.logical_axes(config)["blocks"]
+    axes = network.logical_axes(config, joint)["blocks"]
     return jax.tree_util.tree_map_with_path(inputs, axes, is_leaf=_is_axes)
 
 
@@ -111,13 +124,10 @@ def _is_axes(x: Any) -> bool:
     return isinstance(x, tuple)
 
 
-def _widened(tree: Params, dtype: str) -> Params:
-    is_int8 = lambda x: isinstance(x, Int8)  # noqa: E731
-    return jax.tree.map(lambda x: dequantize(x, dtype) if is_int8(x) else x, tree, is_leaf=is_int8)
-
-
-def _shardings(config: ModelConfig, weights_dtype: str, partitioner: Partitioner) -> Any:
-    shardings = partitioner.param_shardings(network.logical_axes(config), network.abstract_params(config))
+def _shardings(config: ModelConfig, weights_dtype: str, joint: bool, partitioner: Partitioner) -> Any:
+    shardings = partitioner.param_shardings(
+        network.logical_axes(config, joint), network.abstract_params(config, joint)
+    )
     if config.head == "tied":
         shardings["head"] = NamedSharding(
             partitioner.mesh, PartitionSpec(*reversed(shardings["embedding"].spec))
@@ -130,5 +140,5 @@ def _shardings(config: ModelConfig, weights_dtype: str, partitioner: Partitioner
 
     if weights_dtype == "int8":
         shardings["head"] = with_scale((0,), shardings["head"])
-        layer = jax.tree.map(with_scale, _layer_inputs(config), layer, is_leaf=_is_axes)
+        layer = jax.tree.map(with_scale, _layer_inputs(config, joint), layer, is_leaf=_is_axes)
     return SamplingWeights((layer,) * config.num_layers, shardings)
