@@ -159,13 +159,13 @@ class _Walker(ast.NodeVisitor):
 
     def _visit_signature(self, args: ast.arguments, returns: ast.expr | None) -> None:
         """Defaults and annotations are evaluated in the scope around the function."""
-        self._visit_all(arg.annotation for arg in _every_argument(args))
+        self._visit_all(arg.annotation for arg in every_argument(args))
         self._visit_all(args.defaults)
         self._visit_all(args.kw_defaults)
         self._visit_all([returns])
 
     def _bind_arguments(self, args: ast.arguments) -> None:
-        for arg in _every_argument(args):
+        for arg in every_argument(args):
             self._bind(arg, "arg", arg.arg)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
@@ -190,7 +190,7 @@ class _Walker(ast.NodeVisitor):
     visit_GeneratorExp = _visit_comprehension
 
 
-def _every_argument(args: ast.arguments) -> list[ast.arg]:
+def every_argument(args: ast.arguments) -> list[ast.arg]:
     """All arguments in the order in which they are written."""
     positional = [*args.posonlyargs, *args.args]
     star = [args.vararg] if args.vararg is not None else []

@@ -14,7 +14,7 @@ import re
 import textwrap
 import tokenize
 
-from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
+from t5x_selfprog.puzzles.scopes import Occurrence, Scope, every_argument, occurrences
 from verifier.leniency import lenient_python
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -75,35 +75,35 @@ def end_of_first_function(text: str) -> int | None:
 # Identity.
 
 
-class _Bare(ast.NodeTransformer):
-    """Drops what does not change what a program does: docstrings and annotations, save those in `kept`."""
+def _bare(statements: list[ast.stmt], kept: set[ast.arg]) -> list[ast.stmt]:
+    """Statements without what does not change what a program does: docstrings and annotations, save those in `kept`.
 
-    def __init__(self, kept: set[ast.arg]) -> None:
-        self.kept = kept
+    Only statements hold statements and annotations, so expressions, which are most of a tree, are not looked at.
+    """
+    return [_bare_statement(statement, kept) for statement in statements]
 
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        if node not in self.kept:
-            node.annotation = None
-        return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
-        self.generic_visit(node)
-        if node.value is None:
-            return ast.Pass()
-        return ast.Assign(targets=[node.target], value=node.value)
-
-    def _visit_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> ast.stmt:
-        if not isinstance(node, ast.ClassDef):
-            node.returns = None
+def _bare_statement(node: ast.stmt, kept: set[ast.arg]) -> ast.stmt:
+    if isinstance(node, ast.AnnAssign):
+        bare: ast.stmt = (
+            ast.Pass() if node.value is None else ast.Assign(targets=[node.target], value=node.value)
+        )
+        return ast.copy_location(bare, node)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        node.returns = None
+        for argument in every_argument(node.args):
+            if argument not in kept:
+                argument.annotation = None
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         while node.body and _is_string_statement(node.body[0]):
             node.body.pop(0)
         node.body = node.body or [ast.Pass()]
-        self.generic_visit(node)
-        return node
-
-    visit_FunctionDef = _visit_definition
-    visit_AsyncFunctionDef = _visit_definition
-    visit_ClassDef = _visit_definition
+    for field in ("body", "orelse", "finalbody"):
+        if inner := getattr(node, field, None):
+            setattr(node, field, _bare(inner, kept))
+    for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        part.body = _bare(part.body, kept)
+    return node
 
 
 def _is_string_statement(node: ast.stmt) -> bool:
@@ -116,11 +116,13 @@ def bare_tree(source: str, *, keep_answer: bool) -> ast.Module:
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     kept = {function.args.args[0] for function in functions if function.args.args} if keep_answer else set()
     try:
-        return ast.fix_missing_locations(_Bare(kept).visit(tree))
-    except RecursionError as error:
+        tree.body = _bare(tree.body, kept)
+    except RecursionError as error:  # an `elif` stands within the one before it
         raise SourceError("nested too deeply") from error
+    return tree
 
 
+@functools.lru_cache(maxsize=4096)  # Asked for again at every comparison of the same text.
 def normalise(source: str) -> str:
     """Canonical text of a puzzle: no comments or docstrings, and of the annotations only the answer's type.
 
@@ -137,6 +139,8 @@ def normalise_solution(source: str) -> str:
 def _settled(tree: ast.AST) -> str:
     """Unparses to a fixed point: `ast.unparse` joins adjacent literals only when its text is parsed again."""
     text = unparse(tree)
+    if "'" not in text and '"' not in text:
+        return text
     for _ in range(_FIXED_POINT_ROUNDS):
         again = unparse(parse(text))
         if again == text:
