@@ -11,8 +11,9 @@ import os
 import struct
 from collections.abc import Iterator
 
-# bytes of records written, item in progress (-1: none), CPU seconds of the child when it began that item
-_HEADER = struct.Struct("<Qqd")
+# bytes of records written, item in progress (-1: none), CPU seconds of the child when it began that item, and whether
+# it is past the screen
+_HEADER = struct.Struct("<Qqdq")
 _RECORD = struct.Struct("<qI")  # item, length
 _REPORT = struct.Struct("<dIHH")  # CPU seconds, peak in KiB, bytes of outcome, of detail; the rest is shown
 
@@ -32,7 +33,7 @@ class Area:
         self._view = memoryview(self._map)
         self._used = 0
         if descriptor is None:
-            _HEADER.pack_into(self._map, 0, 0, -1, 0.0)
+            _HEADER.pack_into(self._map, 0, 0, -1, 0.0, 0)
 
     def __enter__(self) -> "Area":
         return self
@@ -40,8 +41,8 @@ class Area:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def begin(self, item: int, cpu_s: float) -> None:
-        _HEADER.pack_into(self._map, 0, self._used, item, cpu_s)
+    def begin(self, item: int, cpu_s: float, *, screened: bool = False) -> None:
+        _HEADER.pack_into(self._map, 0, self._used, item, cpu_s, screened)
 
     def has_room(self, size: int) -> bool:
         return self._used + _RECORD.size + size <= self.capacity
@@ -61,11 +62,20 @@ class Area:
             self._view[at : at + len(part)] = part
             at += len(part)
         self._used = at - _HEADER.size
-        _HEADER.pack_into(self._map, 0, self._used, -1, 0.0)
+        _HEADER.pack_into(self._map, 0, self._used, -1, 0.0, 0)
 
     def in_progress(self) -> tuple[int, float]:
         """The item the child is at (-1: none) and its CPU seconds then. A hostile child may write anything."""
-        return _HEADER.unpack_from(self._map, 0)[1:]
+        return _HEADER.unpack_from(self._map, 0)[1:3]
+
+    def is_untouched(self) -> bool:
+        """Whether no child has begun an item or written a record."""
+        return _HEADER.unpack_from(self._map, 0)[:2] == (0, -1)
+
+    @property
+    def is_screened(self) -> bool:
+        """Whether the program in progress had been found plain before it ran."""
+        return bool(_HEADER.unpack_from(self._map, 0)[3])
 
     def records(self) -> Iterator[tuple[int, memoryview]]:
         """What was written, as far as it makes sense. The views are of the area itself, until it is closed."""
@@ -85,6 +95,24 @@ class Area:
             self._view.release()
             self._map.close()
         os.close(self.descriptor)
+
+
+class Progress:
+    """How far the child is that writes an area, seen by who watches it: not a byte of what it writes."""
+
+    def __init__(self, descriptor: int):
+        self._map = mmap.mmap(descriptor, _HEADER.size)
+
+    def in_progress(self) -> tuple[int, float]:
+        """As Area's."""
+        return _HEADER.unpack_from(self._map, 0)[1:3]
+
+    def is_untouched(self) -> bool:
+        """As Area's."""
+        return _HEADER.unpack_from(self._map, 0)[:2] == (0, -1)
+
+    def close(self) -> None:
+        self._map.close()
 
 
 def pack_report(outcome: str, detail: str, cpu_s: float, peak_kb: int, shown: str = "") -> bytes:

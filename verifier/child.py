@@ -14,7 +14,7 @@ that program.
 import gc
 import marshal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -24,13 +24,13 @@ from verifier.area import Area, pack_report
 from verifier.programs import (
     COMPILE_ERRORS,
     Allowance,
+    Demand,
     OutputLimit,
     Runtime,
     begin_programs,
     class_name,
     compile_program,
     describe,
-    is_worn,
     peak_kb,
     reset_shared,
 )
@@ -47,6 +47,7 @@ FULL = "full"  # the area has no room for the answer; the rest needs another chi
 SAME = (
     "same"  # not run: the same program as that of another item of the same puzzle, whose number is the detail
 )
+TWIN = "twin"  # about to run: what programs have in common that are the same as it is the detail
 NO_MEMORY = "memory_limit"
 
 RAISED = "f raised "  # begins the detail where the puzzle did
@@ -115,28 +116,35 @@ class Attempt(NamedTuple):
     quoted_plain: bool
 
 
+class Twin(NamedTuple):
+    """A program that takes long, told by what is equal of those that are the same, so that no other one need run."""
+
+    item: int
+    group: int
+    quoted: bool
+    digest: bytes
+
+
 def run_solutions(
     area: Area,
     attempts: Iterable[Attempt],
-    known: Iterable[Attempt],
+    known: Iterable[Twin],
     runtime: Runtime,
     limits: Allowance,
     *,
     plain: bool,
 ) -> None:
-    """Run solutions one after another. With `plain`, those that are not are only reported as such.
+    """Run solutions one after another; or, if not `plain`, the only one.
 
-    Of plain programs that compile to the same code, one runs; `known` are not even run once.
+    Together, what is not plain is only reported as such; of those that compile to the same code, one runs, and of those
+    that are `known`, none. One that asked for so much memory that company might matter is reported as NO_MEMORY.
+    Alone, a plain program is first reported as a TWIN, whose detail is its digest: what others are to be compared with.
     """
     printed = begin_programs(limits.output_bytes)
+    demand = Demand(limits.memory_mb) if plain else None
     if not plain:
-        gc.enable()  # it is alone here
-    twins = Twins()
-    for attempt in known:
-        area.begin(attempt.item, time.process_time())
-        code, _, _ = compile_attempt(attempt, runtime, plain=plain)
-        if code is not None:
-            twins.first(attempt, code)
+        gc.enable()
+    twins = Twins(known)
     for attempt in attempts:
         if not area.has_room(REPORT_BYTES):
             return
@@ -147,23 +155,27 @@ def run_solutions(
         code, status, detail = compile_attempt(attempt, runtime, plain=plain)
         answer: list[literal.Part] = []
         if code is not None:
+            if not plain and runtime.once and runtime.screen.why_not_plain(code) is None:
+                area.append(item, pack_report(TWIN, digest(code).hex(), 0.0, 0))
+                area.begin(item, start)
             if plain and runtime.once:
                 first = twins.first(attempt, code)
                 if first != item:
                     area.append(item, pack_report(SAME, str(first), 0.0, 0))
                     continue
+                area.begin(item, start, screened=True)
             status, detail, answer = solve(code, attempt, runtime, limits.output_bytes, plain=plain)
         if printed.count > printed.limit:
             status, detail, answer = "output_limit", "printed too much", []
+        if demand is not None and demand.is_large():
+            area.append(item, pack_report(NO_MEMORY, "it asked for much", 0.0, 0))
+            return
         if answer and not area.has_room(sum(map(len, answer)) + REPORT_BYTES):
             area.append(item, pack_report(FULL, "", 0.0, 0))
             return
         if answer:
             area.append(~item, *answer)
-        peak = peak_kb()
-        area.append(item, pack_report(status, detail, time.process_time() - start, peak))
-        if is_worn(peak, limits.memory_mb):
-            return
+        area.append(item, pack_report(status, detail, time.process_time() - start, peak_kb()))
 
 
 def compile_attempt(attempt: Attempt, runtime: Runtime, *, plain: bool) -> tuple[CodeType | None, str, str]:
@@ -184,13 +196,19 @@ def compile_attempt(attempt: Attempt, runtime: Runtime, *, plain: bool) -> tuple
 class Twins:
     """Programs of one puzzle that compile to the same code: as syntax trees they are equal."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Iterable[Twin] = ()) -> None:
         # by what is cheap to compare: the first item, and once there is a second, items by their identity
         self._first: dict[tuple, tuple[CodeType, int]] = {}
         self._same: dict[tuple, dict[bytes, int]] = {}
+        self._known = {twin[1:]: twin.item for twin in known}
+        self._groups = {twin.group for twin in known}
 
     def first(self, attempt: Attempt, code: CodeType) -> int:
         """The item that had this code first."""
+        if attempt.group in self._groups:
+            item = self._known.get((attempt.group, bool(attempt.quoted), digest(code)))
+            if item is not None:
+                return item
         # nearly all differ in this already, and it costs a tenth of an identity
         rough: list[Any] = [attempt.group, not attempt.quoted]
         for part in code.co_consts:
@@ -208,6 +226,12 @@ class Twins:
 def identity(code: CodeType) -> bytes:
     """All of a code but where in its text each part stood."""
     return marshal.dumps(_without_places(code), 2)  # version 2: no references, whose places are accidents
+
+
+def digest(code: CodeType) -> bytes:
+    import hashlib  # by now policy.import_modules has seen to it that this doesn't load OpenSSL
+
+    return hashlib.blake2b(identity(code), digest_size=16).digest()
 
 
 def _without_places(code: CodeType) -> CodeType:
@@ -250,17 +274,18 @@ class Check(NamedTuple):
     proofs: bytes
     answer: literal.Buffer  # encoded
     plain: bool  # the puzzle
-    alone: bool  # the answer is from a solution that is not plain
 
 
 def run_checks(
-    area: Area, checks: list[Check], runtime: Runtime, limits: Allowance, *, alone: bool = False
+    area: Area, checks: Sequence[Check], runtime: Runtime, limits: Allowance, *, alone: bool = False
 ) -> None:
     """Check answers one after another. All puzzles are plain, or there is one check only, which is then `alone`.
 
-    A plain puzzle says the same of the same answer: it is asked once.
+    A plain puzzle says the same of the same answer: it is asked once. One that asked for so much memory that company
+    might matter is reported as NO_MEMORY.
     """
     printed = begin_programs(limits.output_bytes)
+    demand = None if alone else Demand(limits.memory_mb)
     if alone:
         gc.enable()
     loaded: dict[bytes, Any] = {}
@@ -276,11 +301,11 @@ def run_checks(
         if check.code not in loaded:
             loaded[check.code] = marshal.loads(check.code)
         outcome, detail, text = check_answer(check, loaded[check.code], runtime)
-        peak = peak_kb()
-        report = pack_report(outcome, detail, time.process_time() - start, peak, text)
-        area.append(check.item, report)
-        if is_worn(peak, limits.memory_mb):
+        if demand is not None and demand.is_large():
+            area.append(check.item, pack_report(NO_MEMORY, "it asked for much", 0.0, 0))
             return
+        report = pack_report(outcome, detail, time.process_time() - start, peak_kb(), text)
+        area.append(check.item, report)
         if key[1] and runtime.once:
             said[key] = report
 

@@ -1,20 +1,22 @@
-"""Judging a batch: which program runs in which child.
+"""Judging a batch: which program runs in which child, and what is believed of it.
 
-Solutions first, until each has a literal answer or an outcome; then answers against puzzles. Plain
-programs share a child. What dies or runs into a limit costs itself only: the rest goes on in another
-child. An outcome that a batch might have caused (a crash, memory) is decided by running the program again,
-alone.
+Solutions first, until each has a literal answer or an outcome; then answers against puzzles. Plain programs share a
+child, where one cannot touch what another sees (screen.py). What they share all the same is a process with its memory,
+its time and its life: so a shared child never decides about those. What takes an eighth of its CPU time there, asks for
+much memory, writes much or dies runs again alone, in a fresh process, and only that counts. The same pair thus gets the
+same verdict in any company, and alone.
 """
 
-import contextlib
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass, field
 
 from verifier import child, literal
 from verifier.area import Area
-from verifier.child import Attempt, Check, Prepared
-from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, OUTPUT_LIMIT, WALL_LIMIT
+from verifier.child import Attempt, Prepared, Twin
+from verifier.forker import Forker
+from verifier.host_limits import SHARED_MEMORY
+from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, OUTPUT_LIMIT, SYNTAX
 from verifier.programs import Allowance, Runtime
 from verifier.puzzles import Puzzles
 from verifier.reports import (
@@ -29,25 +31,54 @@ from verifier.reports import (
     read_checks,
     read_solutions,
 )
+from verifier.request import Pending, Request, checks_request, solutions_request
 from verifier.screen import LOOKS_UP
-from verifier.solver import Solver
 from verifier.watch import Ended, Nursery, Watched
 
 LEAST_CHECK_S = 0.005  # CPU seconds a check gets, however much its solution used
+SHARED_TIME = 0.125  # of the CPU limit, for each of those that share a child,
+LEAST_SHARED_S = 0.02  # but no less than that
+HELD_BYTES = 16 << 20  # of answers that wait for their check
+SHARED_ANSWER_BYTES = 1 << 20  # what is longer is checked alone
+
+# Outcomes that no lack of anything can bring about: believed of a shared child.
+_SURE = frozenset((child.ANSWER, SYNTAX, "bad_answer"))
+_SURE_OF_CHECKS = frozenset(("accepted", "wrong", "wrong_type", "bad_answer"))
 
 # Solutions that may call the puzzle, by its name or by one in a text. Too many matches (a comment, say) only cost
 # microseconds: child.solve looks at the code. (An identifier of other letters than ASCII's may be a spelling of `f`.)
 _NAMES_F = re.compile(
     rf"(?<![\w.])f\b(?!['\"])|['\"]f['\"]|\b(?:{'|'.join(sorted(LOOKS_UP))})\b|[^\x00-\x7f]"
 )
-_KNOWN_CHARACTERS = 1 << 16
+
+
+@dataclass
+class _Batch:
+    """A batch at work. Everything is by the item's number."""
+
+    prepared: list[Prepared]
+    which: Sequence[int]  # the number of its puzzle
+    limits: Allowance
+    judged: dict[int, Judged] = field(default_factory=dict)
+    solved: dict[int, Solved] = field(default_factory=dict)  # its answer waits to be checked
+    held_bytes: int = 0
+    ran: dict[int, int] = field(default_factory=dict)  # that runs, or is going to: its puzzle
+    same: dict[int, int] = field(default_factory=dict)  # that need not run: the one that is the same
+    known: list[Twin] = field(default_factory=list)
+
+    def take(self, item: int, solved: Solved) -> None:
+        if solved.outcome == child.ANSWER:
+            self.solved[item] = solved
+            self.held_bytes += len(solved.answer)
+        else:
+            self.judged[item] = Judged(solved.outcome, solved.detail, solved.cpu_s, solved.peak_kb)
 
 
 class Judge:
-    """Judges batches: puzzles in children of `nursery`, solutions in those of `solver`."""
+    """Judges batches: solutions and checks in children of `forker`, what runs nothing in those of `nursery`."""
 
-    def __init__(self, nursery: Nursery, solver: Solver, runtime: Runtime):
-        self._nursery, self._solver, self.runtime = nursery, solver, runtime
+    def __init__(self, nursery: Nursery, forker: Forker, runtime: Runtime):
+        self._nursery, self._forker, self.runtime = nursery, forker, runtime
         self.puzzles = Puzzles(nursery, runtime)
 
     def judge(
@@ -55,165 +86,179 @@ class Judge:
     ) -> tuple[list[Judged], int]:
         """What became of each solution, and how many were the same as others; `which[i]` is the number of
         solution i's puzzle."""
-        prepared = self.puzzles.prepare(puzzles, limits)
-        judged: dict[int, Judged] = {}
-        attempts: dict[int, Attempt] = {}
+        batch = _Batch(self.puzzles.prepare(puzzles, limits), which, limits)
+        attempts = []
         for item, (solution, number) in enumerate(zip(solutions, which, strict=True)):
-            puzzle = prepared[number]
+            puzzle = batch.prepared[number]
             if puzzle.reason:
                 outcome = INFRASTRUCTURE if puzzle.reason == INFRASTRUCTURE else "error:PuzzleError"
-                judged[item] = Judged(outcome, f"puzzle: {puzzle.reason}: {puzzle.detail}"[:200])
+                batch.judged[item] = Judged(outcome, f"puzzle: {puzzle.reason}: {puzzle.detail}"[:200])
             else:
                 quoted = puzzle.code if _NAMES_F.search(solution) else b""
-                attempts[item] = Attempt(item, number, solution, quoted, puzzle.plain)
-        with contextlib.ExitStack() as areas:  # answers stay where they were written until they are checked
-            solved, same = self._solve(attempts, limits, areas)
-            checks = []
-            for item in sorted(solved, key=lambda item: (which[item], item)):
-                outcome, detail, cpu_s, peak_kb, answer, alone = solved[item]
-                if outcome != child.ANSWER:
-                    judged[item] = Judged(outcome, detail, cpu_s, peak_kb)
-                    continue
-                puzzle = prepared[which[item]]
-                checker = self.puzzles.checker(puzzle.answer_type)
-                checks.append(Check(item, puzzle.code, *checker, answer, puzzle.plain, alone))
-            judged |= self._check(checks, solved, limits)
-            solved.clear()
-            checks.clear()
-        for item, first in same.items():
-            judged[item] = judged[first]
-        return [judged[item] for item in range(len(which))], len(same)
+                attempts.append(Attempt(item, number, solution, quoted, puzzle.plain))
+        self._solve(batch, attempts)
+        self._check(batch)
+        for item, first in batch.same.items():
+            batch.judged[item] = batch.judged[first]
+        return [batch.judged[item] for item in range(len(which))], len(batch.same)
 
     # --- solutions
 
-    def _solve(
-        self, attempts: dict[int, Attempt], limits: Allowance, areas: contextlib.ExitStack
-    ) -> tuple[dict[int, Solved], dict[int, int]]:
-        """What became of each attempt that ran, and of each that did not, the one that ran in its place."""
-        solved: dict[int, Solved] = {}
-        same: dict[int, int] = {}
-        alone: list[int] = []
-        endless: list[Attempt] = []
-        todo = list(attempts)
+    def _solve(self, batch: _Batch, todo: list[Attempt]) -> None:
+        alone: list[Attempt] = []
         while todo:
-            area = areas.enter_context(Area(limits.output_bytes + 4 * child.REPORT_BYTES))
-            ended = self._run_solutions([attempts[item] for item in todo], area, limits, endless)
+            ended, screened, reports = self._solve_together(batch, todo)
             seen = 0
-            for item, report in read_solutions(area, plain=True):
-                if seen == len(todo) or item != todo[seen] or (report.outcome == child.FULL and seen > 0):
-                    break  # what is full begins the next child, with all the room there is
+            for item, report in reports:
+                if seen == len(todo) or item != todo[seen].item or report.outcome == child.FULL:
+                    break
                 if report.outcome == child.SAME:
                     first = int(report.detail)
-                    ran = first in solved or first in alone
-                    if not ran or attempts[first].group != attempts[item].group:
+                    if batch.ran.get(first) != todo[seen].group:
                         break
-                    same[item] = first
-                elif report.outcome in (child.NOT_PLAIN, child.NO_MEMORY):
-                    alone.append(item)
-                elif report.outcome == child.FULL:
-                    solved[item] = report._replace(outcome=OUTPUT_LIMIT, detail=TOO_LARGE)
+                    batch.same[item] = first
+                elif _is_sure(report) and report.cpu_s <= batch.limits.cpu_s:
+                    batch.ran[item] = todo[seen].group
+                    batch.take(item, report)
                 else:
-                    solved[item] = report.within(limits.cpu_s)
+                    batch.ran[item] = todo[seen].group
+                    alone.append(todo[seen])
                 seen += 1
             todo = todo[seen:]
-            stuck = [attempt for attempt in endless if attempt.item == ended.item]
-            if stuck and ended.how != "exit":  # to compile it takes for ever too: not again
-                endless.remove(stuck[0])
-            elif todo and ended.how in (CPU_LIMIT, WALL_LIMIT) and ended.item == todo[0]:
-                spent_s = limits.cpu_s if ended.how == CPU_LIMIT else 0.0
-                endless.append(attempts[todo[0]])
-                solved[todo.pop(0)] = Solved(ended.how, IN_SOLUTION, spent_s, ended.peak_kb)
-            elif todo and (ended.how != "exit" or seen == 0):
-                alone.append(todo.pop(0))  # it killed the batch
-        for item in alone:
-            area = areas.enter_context(Area(limits.output_bytes + 4 * child.REPORT_BYTES))
-            solved[item] = self._solve_alone(attempts[item], area, limits)
-        return solved, same
+            if todo and (ended.how != "exit" or seen == 0):
+                attempt = todo.pop(0)
+                batch.ran[attempt.item] = attempt.group
+                is_slow = ended.how == CPU_LIMIT and ended.item == attempt.item and screened
+                self._solve_alone(batch, attempt, may_have_twins=is_slow)
+            self._check_if_much(batch)
+        for attempt in alone:
+            self._solve_alone(batch, attempt, may_have_twins=False)
+            self._check_if_much(batch)
 
-    def _solve_alone(self, attempt: Attempt, area: Area, limits: Allowance) -> Solved:
+    def _solve_together(
+        self, batch: _Batch, attempts: list[Attempt]
+    ) -> tuple[Ended, bool, list[tuple[int, Solved]]]:
+        """How the child ended; whether at a program that was plain; and its reports."""
+        limits = batch.limits
+        with (
+            solutions_request(attempts, batch.known) as request,
+            Area(limits.output_bytes + 4 * child.REPORT_BYTES) as area,
+        ):
+            ended = self._run_together(request, area, len(batch.which), limits, checks=False)
+            reports = [
+                (item, report._replace(answer=bytes(report.answer)))
+                for item, report in read_solutions(area, plain=True)
+            ]
+            return ended, area.is_screened, reports
+
+    def _solve_alone(self, batch: _Batch, attempt: Attempt, *, may_have_twins: bool) -> None:
+        """may_have_twins: the program is plain, and slow: others that are the same should not run."""
+        limits = batch.limits
         for _ in range(2):
-            ended = self._run_solutions([attempt], area, limits)
-            reports = [report for item, report in read_solutions(area, plain=False) if item == attempt.item]
+            with (
+                solutions_request([attempt], []) as request,
+                Area(limits.output_bytes + 4 * child.REPORT_BYTES) as area,
+            ):
+                ended = self._run_alone(request, area, attempt.item, limits.cpu_s, limits, checks=False)
+                reports = [
+                    report._replace(answer=bytes(report.answer))
+                    for item, report in read_solutions(area, plain=False)
+                    if item == attempt.item
+                ]
+            if may_have_twins and reports and reports[0].outcome == child.TWIN:
+                digest = bytes.fromhex(reports[0].detail)
+                batch.known.append(Twin(attempt.item, attempt.group, bool(attempt.quoted), digest))
+                may_have_twins = False
+            reports = [report for report in reports if report.outcome != child.TWIN]
             if reports and ended.how == "exit":
                 last = reports[-1]
                 if last.outcome == child.FULL:
                     last = last._replace(outcome=OUTPUT_LIMIT, detail=TOO_LARGE)
-                # the kernel's figures, and a copy of the answer: the program may have written anything
-                # anywhere
-                answer = bytes(last.answer)
-                last = last._replace(cpu_s=ended.cpu_s, peak_kb=ended.peak_kb, answer=answer, alone=True)
-                return last.within(limits.cpu_s)
+                # the kernel's figures: the program may have written anything anywhere
+                last = last._replace(cpu_s=ended.cpu_s, peak_kb=ended.peak_kb)
+                batch.take(attempt.item, last.within(limits.cpu_s))
+                return
             if not is_transient(ended):
                 break
-        return Solved(*death(ended, IN_SOLUTION), ended.cpu_s, ended.peak_kb, alone=True)
-
-    def _run_solutions(
-        self, attempts: list[Attempt], area: Area, limits: Allowance, endless: list[Attempt] | None = None
-    ) -> Ended:
-        """Run plain solutions, where it is known which of this batch are `endless`; or any one, where it is None."""
-        budget = {attempt.item: limits.cpu_s for attempt in [*attempts, *(endless or [])]}
-        plain = endless is not None
-        alone = None if plain else attempts[0].item
-        watched = Watched(budget, limits.wall_s, limits.memory_mb, alone)
-        known = _worth_knowing(endless or [], attempts)
-        return self._solver.run(attempts, known, area, watched, limits, plain=plain)
+        batch.take(attempt.item, Solved(*death(ended, IN_SOLUTION), ended.cpu_s, ended.peak_kb))
 
     # --- checks
 
-    def _check(self, checks: list[Check], solved: dict[int, Solved], limits: Allowance) -> dict[int, Judged]:
-        judged: dict[int, Judged] = {}
-        alone = [check for check in checks if check.alone or not check.plain]
-        todo = [check for check in checks if not check.alone and check.plain]
+    def _check_if_much(self, batch: _Batch) -> None:
+        if batch.held_bytes > HELD_BYTES:
+            self._check(batch)
+
+    def _check(self, batch: _Batch) -> None:
+        """Check all answers that wait."""
+        todo: list[Pending] = []
+        alone: list[Pending] = []
+        for item in sorted(batch.solved, key=lambda item: (batch.which[item], item)):
+            puzzle, answer = batch.prepared[batch.which[item]], batch.solved[item].answer
+            check = Pending(item, puzzle.code, puzzle.answer_type, answer, puzzle.plain)
+            (todo if puzzle.plain and len(answer) <= SHARED_ANSWER_BYTES else alone).append(check)
         while todo:
-            ended, reports = self._run_checks(todo, solved, limits)
+            ended, reports = self._check_together(todo, len(batch.which), batch.limits)
             seen = 0
             for item, report in reports:
-                if item != todo[seen].item:
+                if seen == len(todo) or item != todo[seen].item:
                     break
-                if report.outcome == child.NO_MEMORY:
-                    alone.append(todo[seen])
+                judged = _combine(batch.solved[item], report, batch.limits)
+                if report.outcome in _SURE_OF_CHECKS and judged.outcome != CPU_LIMIT:
+                    batch.judged[item] = judged
                 else:
-                    judged[item] = _combine(solved[item], report, limits)
+                    alone.append(todo[seen])
                 seen += 1
             todo = todo[seen:]
-            if todo and ended.how == CPU_LIMIT and ended.item == todo[0].item:
-                judged[todo.pop(0).item] = Judged(CPU_LIMIT, IN_PUZZLE, limits.cpu_s, ended.peak_kb)
-            elif todo and (ended.how != "exit" or seen == 0):
+            if todo and (ended.how != "exit" or seen == 0):
                 alone.append(todo.pop(0))
         for check in alone:
-            judged[check.item] = self._check_alone(check, solved, limits)
-        return judged
+            batch.judged[check.item] = self._check_alone(check, batch.solved[check.item], batch.limits)
+        batch.solved.clear()
+        batch.held_bytes = 0
 
-    def _check_alone(self, check: Check, solved: dict[int, Solved], limits: Allowance) -> Judged:
+    def _check_together(
+        self, checks: list[Pending], items: int, limits: Allowance
+    ) -> tuple[Ended, list[tuple[int, Checked]]]:
+        with checks_request(checks) as request, Area(child.REPORT_BYTES * len(checks)) as area:
+            ended = self._run_together(request, area, items, limits, checks=True)
+            return ended, list(read_checks(area))
+
+    def _check_alone(self, check: Pending, solved: Solved, limits: Allowance) -> Judged:
+        cpu_s = max(limits.cpu_s - solved.cpu_s, LEAST_CHECK_S)
         for _ in range(2):
-            ended, reports = self._run_checks([check], solved, limits, alone=check.item)
-            mine = [report for item, report in reports if item == check.item]
+            with checks_request([check]) as request, Area(child.REPORT_BYTES) as area:
+                ended = self._run_alone(request, area, check.item, cpu_s, limits, checks=True)
+                mine = [report for item, report in read_checks(area) if item == check.item]
             if mine and ended.how == "exit":
-                return _combine(solved[check.item], mine[-1], limits)
+                return _combine(solved, mine[-1], limits)
             if not is_transient(ended):
                 break
         outcome, detail = death(ended, IN_PUZZLE)
-        return Judged(outcome, detail, solved[check.item].cpu_s + ended.cpu_s, ended.peak_kb)
+        return Judged(outcome, detail, solved.cpu_s + ended.cpu_s, ended.peak_kb)
 
-    def _run_checks(
-        self, checks: list[Check], solved: dict[int, Solved], limits: Allowance, alone: int | None = None
-    ) -> tuple[Ended, list[tuple[int, Checked]]]:
-        body = partial(
-            child.run_checks, checks=checks, runtime=self.runtime, limits=limits, alone=alone is not None
-        )
-        budget = {check.item: max(limits.cpu_s - solved[check.item].cpu_s, LEAST_CHECK_S) for check in checks}
-        with Area(child.REPORT_BYTES * len(checks)) as area:
-            ended = self._nursery.run(body, area, Watched(budget, limits.wall_s, limits.memory_mb, alone))
-            return ended, list(read_checks(area))
+    # --- children
+
+    def _run_together(
+        self, request: Request, area: Area, items: int, limits: Allowance, *, checks: bool
+    ) -> Ended:
+        """Run plain programs, whose numbers are below `items`, with less time for each, and room for all."""
+        cpu_s = min(limits.cpu_s, max(SHARED_TIME * limits.cpu_s, LEAST_SHARED_S))
+        memory_mb = int(SHARED_MEMORY * limits.memory_mb) + _mb(request)
+        watched = Watched({0: cpu_s}, limits.wall_s, memory_mb)
+        return self._forker.run(request, area, items, watched, limits, checks=checks, plain=True)
+
+    def _run_alone(
+        self, request: Request, area: Area, item: int, cpu_s: float, limits: Allowance, *, checks: bool
+    ) -> Ended:
+        watched = Watched({item: cpu_s}, limits.wall_s, limits.memory_mb + _mb(request), alone=item)
+        return self._forker.run(request, area, 1, watched, limits, checks=checks, plain=False)
 
     # --- without solutions
 
     def check(self, puzzle: Prepared, answer: literal.Buffer, limits: Allowance) -> Checked:
         """What a puzzle says to an encoded answer, in a child that holds nothing else."""
-        check = Check(
-            0, puzzle.code, *self.puzzles.checker(puzzle.answer_type), answer, puzzle.plain, alone=True
-        )
-        judged = self._check_alone(check, {0: Solved(child.ANSWER, "", 0.0, 0)}, limits)
+        check = Pending(0, puzzle.code, puzzle.answer_type, answer, puzzle.plain)
+        judged = self._check_alone(check, Solved(child.ANSWER, "", 0.0, 0), limits)
         return Checked(judged.outcome, judged.detail, judged.cpu_s, int(judged.peak_kb), judged.answer or "")
 
     def run(self, body: Callable[[Area], None], area: Area, watched: Watched) -> Ended:
@@ -221,14 +266,13 @@ class Judge:
         return self._nursery.run(body, area, watched)
 
 
-def _worth_knowing(endless: list[Attempt], todo: list[Attempt]) -> list[Attempt]:
-    """Those that may have twins among what is to run, as far as compiling them again is nothing beside a limit."""
-    groups, room, known = {attempt.group for attempt in todo}, _KNOWN_CHARACTERS, []
-    for attempt in endless:
-        if attempt.group in groups and len(attempt.source) <= room:
-            room -= len(attempt.source)
-            known.append(attempt)
-    return known
+def _is_sure(report: Solved) -> bool:
+    return report.outcome in _SURE or report.outcome.startswith("error:")
+
+
+def _mb(request: Request) -> int:
+    """Its size, which is nobody's fault, in whole megabytes, for it is mapped in the child that reads it."""
+    return (request.size >> 20) + 1
 
 
 def _combine(solved: Solved, checked: Checked, limits: Allowance) -> Judged:

@@ -1,5 +1,6 @@
 """The few system calls Python does not offer, through ctypes. Linux only."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -9,6 +10,10 @@ _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+_sbrk = _libc.sbrk
+_sbrk.argtypes, _sbrk.restype = [ctypes.c_long], ctypes.c_void_p
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
@@ -47,3 +52,15 @@ def die_with_parent(parent: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def show_memory_asked_for() -> None:
+    """From here on `heap_top` tells of all that malloc gave, freed or not: it is of the heap, which never shrinks."""
+    with contextlib.suppress(AttributeError):  # not glibc
+        _libc.mallopt(_M_MMAP_MAX, 0)
+        _libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def heap_top() -> int:
+    """The address at which the heap ends."""
+    return int(_sbrk(0) or 0)

@@ -191,10 +191,11 @@ def decode(data: Buffer) -> Any:
 
     Raises:
         CorruptLiteral: truncated, left-over bytes, unknown tag, an unhashable member, nested too deep.
+        MemoryError: nothing is wrong with the bytes.
     """
     try:
         value, end = _decode(data, 0, 0)
-    except (IndexError, struct.error, UnicodeDecodeError, TypeError, KeyError, MemoryError) as e:
+    except (IndexError, struct.error, UnicodeDecodeError, TypeError, KeyError) as e:
         raise CorruptLiteral(f"{type(e).__name__}: {e}") from e
     if end != len(data):
         raise CorruptLiteral(f"{len(data) - end} bytes after the value")

@@ -6,7 +6,7 @@ import resource
 import sys
 from typing import Any, NamedTuple
 
-from verifier import clock, policy
+from verifier import clock, linux, policy
 from verifier.screen import Screen
 from verifier.shown import without_addresses
 
@@ -69,9 +69,23 @@ def peak_kb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def is_worn(peak: int, memory_mb: int) -> bool:
-    """Whether programs have used so much memory here that the next might notice: let it begin elsewhere."""
-    return peak > memory_mb << 8  # a quarter of the limit
+class Demand:
+    """How much memory the programs of one child have asked for, counted from here.
+
+    Where they share the child, one must not meet the limit because of the others, nor catch a MemoryError that it
+    would not have had alone. So the child may use a quarter more than the limit (host_limits.SHARED_MEMORY), and what
+    asks for much runs again alone: up to the first that does, all together have not had that quarter.
+    """
+
+    def __init__(self, memory_mb: int):
+        linux.show_memory_asked_for()
+        self._room = memory_mb << 18  # bytes
+        self._top, self._peak_kb = linux.heap_top(), peak_kb()
+
+    def is_large(self) -> bool:
+        """Whether it is more than a quarter of the limit, be it given back or not."""
+        asked = linux.heap_top() - self._top
+        return asked > self._room or peak_kb() - self._peak_kb > self._room >> 10
 
 
 def begin_programs(output_characters: int) -> Printed:

@@ -15,8 +15,9 @@ from verifier import child
 from verifier.answer_types import Checker
 from verifier.area import Area, pack_report
 from verifier.child import Check, Prepared
+from verifier.host_limits import SHARED_MEMORY
 from verifier.outcomes import ACCEPTED, CPU_LIMIT, INFRASTRUCTURE, KILLED, WALL_LIMIT
-from verifier.programs import Allowance, Runtime, begin_programs, is_worn, peak_kb
+from verifier.programs import Allowance, Demand, Runtime, begin_programs, peak_kb
 from verifier.reports import Checked, read_checks
 from verifier.watch import Ended, Watched
 
@@ -155,9 +156,8 @@ def _ask_together(
     body = partial(answer_together, todo=todo, checkers=checkers, runtime=judge.runtime, limits=limits)
     unsure: set[int | None] = set()
     with Area(ROOM_BYTES) as area:
-        ended = judge.run(
-            body, area, Watched(dict.fromkeys(todo, limits.cpu_s), limits.wall_s, limits.memory_mb)
-        )
+        memory_mb = int(SHARED_MEMORY * limits.memory_mb)
+        ended = judge.run(body, area, Watched(dict.fromkeys(todo, limits.cpu_s), limits.wall_s, memory_mb))
         for number, report in read_checks(area):
             if number not in todo or not todo[number].rest:
                 break
@@ -177,6 +177,7 @@ def answer_together(
 ) -> None:
     """The child: each puzzle is asked until its patience ends, or it lacks memory; then the next."""
     printed = begin_programs(limits.output_bytes)
+    demand = Demand(limits.memory_mb)
     for number, one in todo.items():
         puzzle = one.question.puzzle
         code = marshal.loads(puzzle.code)
@@ -187,17 +188,18 @@ def answer_together(
             printed.count = 0
             start = time.process_time()
             area.begin(number, start + one.next_s - limits.cpu_s)  # limits.cpu_s later it is killed
-            check = Check(number, puzzle.code, checker, proofs, rest[0], plain=True, alone=False)
+            check = Check(number, puzzle.code, checker, proofs, rest[0], plain=True)
             outcome, detail, _ = child.check_answer(check, code, runtime)
+            if demand.is_large():
+                outcome = child.NO_MEMORY
             peak = peak_kb()
-            now = (
-                time.process_time()
-            )  # after getrusage, which brings this clock up to date where a CPU limit is set
+            # after getrusage, which brings this clock up to date where a CPU limit is set
+            now = time.process_time()
             area.append(number, pack_report(outcome, detail, now - start, peak))
             if outcome == child.NO_MEMORY:
+                if demand.is_large():
+                    return
                 break
             one.add(Checked(outcome, detail, now - start, peak, ""))
-            if (
-                is_worn(peak, limits.memory_mb) or now > len(todo) * limits.cpu_s
-            ):  # the kernel's limit is near
+            if now > len(todo) * limits.cpu_s:  # the kernel's limit is near
                 return

@@ -10,6 +10,7 @@ from verifier.watch import Ended
 
 SOLUTION_OUTCOMES = frozenset((child.ANSWER, child.FULL, child.NO_MEMORY, SYNTAX, "bad_answer", OUTPUT_LIMIT))
 CHECK_OUTCOMES = frozenset(("accepted", "wrong", "wrong_type", "bad_answer", OUTPUT_LIMIT, child.NO_MEMORY))
+_HEX = frozenset("0123456789abcdef")
 
 
 class Judged(NamedTuple):
@@ -30,13 +31,12 @@ class Solved(NamedTuple):
     cpu_s: float
     peak_kb: int
     answer: literal.Buffer = b""
-    alone: bool = False  # it ran in a child of its own
 
     def within(self, cpu_limit_s: float) -> "Solved":
         """Itself, or a CPU limit where it came to an end but used too much."""
         if self.cpu_s <= cpu_limit_s or self.outcome == CPU_LIMIT:
             return self
-        return Solved(CPU_LIMIT, IN_SOLUTION, self.cpu_s, self.peak_kb, alone=self.alone)
+        return Solved(CPU_LIMIT, IN_SOLUTION, self.cpu_s, self.peak_kb)
 
 
 class Checked(NamedTuple):
@@ -71,9 +71,10 @@ def read_solutions(area: Area, *, plain: bool) -> Iterator[tuple[int, Solved]]:
         outcome, detail, cpu_s, peak_kb, _ = fields
         answer = answers.pop(item, None) if outcome == child.ANSWER else b""
         known = outcome in SOLUTION_OUTCOMES or (outcome.startswith("error:") and outcome[6:].isidentifier())
-        known = known or (
-            plain and (outcome == child.NOT_PLAIN or (outcome == child.SAME and detail.isdecimal()))
-        )
+        if plain:
+            known = known or outcome == child.NOT_PLAIN or (outcome == child.SAME and detail.isdecimal())
+        else:
+            known = known or (outcome == child.TWIN and len(detail) == 32 and _HEX.issuperset(detail))
         if answer is None or not known:
             return
         yield item, Solved(outcome[:70], detail[:200], cpu_s, peak_kb, answer)

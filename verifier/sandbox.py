@@ -62,7 +62,7 @@ def set_limits(cpu_s: float, memory_mb: int) -> None:
     seconds = int(cpu_s) + 2 if hard_s == resource.RLIM_INFINITY else min(int(cpu_s) + 2, hard_s)
     limits = [
         (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, memory_mb << 20),
+        (resource.RLIMIT_AS, _within_hard(resource.RLIMIT_AS, memory_mb << 20)),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
@@ -72,3 +72,9 @@ def set_limits(cpu_s: float, memory_mb: int) -> None:
     ]
     for which, value in limits:
         resource.setrlimit(which, (value, value))
+
+
+def _within_hard(which: int, value: int) -> int:
+    """What a request takes beside a limit may be more than the host has left (host_limits.py sees to the limit)."""
+    hard = resource.getrlimit(which)[1]
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -10,10 +10,11 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from verifier import sandbox
-from verifier.area import Area
+from verifier.area import Area, Progress
 
 HEARTBEAT_S = 1.0
 LOOK_S = 0.5  # how long a child is watched before it counts as asleep,
@@ -54,20 +55,26 @@ class Nursery:
 
     def run(self, body: Callable[[Area], None], area: Area, watched: Watched) -> Ended:
         """Fork a child that runs `body` on the area, and wait for its end."""
+        return self.run_opening(lambda: partial(body, area), area, watched)
+
+    def run_opening(
+        self, opening: Callable[[], Callable[[], None]], area: Area | Progress, watched: Watched
+    ) -> Ended:
+        """Fork a child that opens what it needs, is shut in, and runs what `opening` returned."""
         child = os.fork()
         if child == 0:
-            _live(self._jail, body, area, watched)
+            _live(self._jail, opening, watched)
         how = self._watch(child, area, watched)
         _, status, usage = os.wait4(child, 0)
         self._jail.sweep(child)
         item = area.in_progress()[0]
         if how == "":
             how = _describe_status(status)
-            if how != "exit" and item == -1 and next(area.records(), None) is None:
+            if how != "exit" and area.is_untouched():
                 how = "setup"
         return Ended(item if item >= 0 else None, how, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
-    def _watch(self, child: int, area: Area, watched: Watched) -> str:
+    def _watch(self, child: int, area: Area | Progress, watched: Watched) -> str:
         """Returns when the child is dead or dying: "" if by itself, else the limit it met."""
         handle = os.pidfd_open(child)
         poller = select.poll()
@@ -110,12 +117,13 @@ class Nursery:
             os.close(handle)
 
 
-def _live(jail: sandbox.Jail, body: Callable[[Area], None], area: Area, watched: Watched) -> None:
+def _live(jail: sandbox.Jail, opening: Callable[[], Callable[[], None]], watched: Watched) -> None:
     """The child's whole life. Never returns."""
     status = 1
     try:
+        body = opening()
         sandbox.enter(jail, sum(watched.cpu_s.values()), watched.memory_mb)
-        body(area)
+        body()
         status = 0
     finally:
         os._exit(status)

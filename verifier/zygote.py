@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any, NoReturn
 
 from verifier import host_limits, isolation, policy, sweep, wire
+from verifier.forker import Forker
 from verifier.judging import Judge
 from verifier.programs import Allowance, Runtime
 from verifier.questions import letters
-from verifier.solver import Solver
 from verifier.trivial import screen_puzzles
 from verifier.watch import Nursery
 
@@ -54,22 +54,22 @@ def _serve() -> NoReturn:
         wire.send(STDOUT, ("alive",))
 
     runtime = Runtime.make(allowed, once=once)
-    solver = Solver.start(established.jail, runtime, heartbeat)
-    jail = established.jail._replace(sweep=_sparing(established.jail.sweep, solver.process))
-    judge = Judge(Nursery(jail, heartbeat, STDIN), solver, runtime)
+    forker = Forker.start(established.jail, runtime, heartbeat)
+    jail = established.jail._replace(sweep=_sparing(established.jail.sweep, forker.process))
+    judge = Judge(Nursery(jail, heartbeat, STDIN), forker, runtime)
     wire.send(STDOUT, ("hello", "+".join(established.layers), established.notes))
     try:
         while True:
             wire.send(STDOUT, _answer(judge, wire.receive(STDIN, end_if_orphan)))
     finally:
-        solver.stop()
+        forker.stop()
 
 
-def _sparing(chosen: Callable[[int], None], solver: int) -> Callable[[int], None]:
-    """The sweep for our own children, puzzles: the solver is no left-over. (Its own sweeps get what ours leaves.)"""
+def _sparing(chosen: Callable[[int], None], forker: int) -> Callable[[int], None]:
+    """The sweep for our own children, puzzles: the forker is no left-over. (Its own sweeps get what ours leaves.)"""
     if chosen is sweep.namespace:
         return sweep.group
-    return partial(sweep.orphans, spared=frozenset({solver})) if chosen is sweep.orphans else chosen
+    return partial(sweep.orphans, spared=frozenset({forker})) if chosen is sweep.orphans else chosen
 
 
 def _end_if_orphan(parent: int) -> None:

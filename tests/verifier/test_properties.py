@@ -56,8 +56,16 @@ def same(a, b) -> bool:
     if type(a) is dict:
         return same(list(a.items()), list(b.items()))
     if type(a) in (set, frozenset):  # the order of equal sets may differ, and NaN equals nothing
-        return len(a) == len(b) and sorted(map(repr, a)) == sorted(map(repr, b))
+        return len(a) == len(b) and sorted(map(spelled, a)) == sorted(map(spelled, b))
     return a == b
+
+
+def spelled(value) -> str:
+    """As repr, whatever the order of sets within."""
+    if type(value) in (tuple, frozenset):
+        inside = [spelled(item) for item in value]
+        return f"{type(value).__name__}({', '.join(inside if type(value) is tuple else sorted(inside))})"
+    return repr(value)
 
 
 @SETTINGS
