@@ -13,8 +13,6 @@ if TYPE_CHECKING:  # the worker imports this, and must stay small
     from verifier.verdict import Limits
 
 DESCRIPTORS = 256  # of a worker; its own processes take a few dozen
-_SPARE_MB = 128  # for what a shared child is to do, beside what it is given to do it
-SHARED_MEMORY = 1.25  # of the limit, for children that plain programs share (programs.Demand)
 _SPARE = 1 << 20  # of a file in memory, beside the answer it is for
 
 _UNLIMITED = resource.RLIM_INFINITY
@@ -26,14 +24,13 @@ def too_low(limits: "Limits") -> list[str]:
 
 
 def _obstacles(limits: "Limits") -> Iterator[str]:
-    memory_mb = int(SHARED_MEMORY * limits.memory_mb) + _SPARE_MB
+    memory = limits.memory_mb << 20
     for name, letter in (("AS", "v"), ("DATA", "d")):
-        hard_mb = _hard(name) >> 20
-        if hard_mb < memory_mb:
-            enough = f", or judge with --memory_mb={most}" if (most := _most_mb(hard_mb)) >= 64 else ""
+        hard = _hard(name)
+        if hard < memory:
             yield (
-                f"processes get {hard_mb} MB here (hard limit of RLIMIT_{name}), less than the {memory_mb} MB that "
-                f"memory_mb={limits.memory_mb} takes: raise it (`ulimit -H{letter}`){enough}"
+                f"processes get {hard >> 20} MB here (hard limit of RLIMIT_{name}), less than "
+                f"memory_mb={limits.memory_mb}: raise it (`ulimit -H{letter}`), or judge with --memory_mb={hard >> 20}"
             )
     hard, needed = _hard("CPU"), int(limits.cpu_s) + 2
     if hard < needed:
@@ -54,10 +51,6 @@ def _obstacles(limits: "Limits") -> Iterator[str]:
             f"processes get {hard} descriptors here (hard limit of RLIMIT_NOFILE), but a worker needs {DESCRIPTORS}: "
             "raise it (`ulimit -Hn`)"
         )
-
-
-def _most_mb(hard_mb: int) -> int:
-    return int((hard_mb - _SPARE_MB) / SHARED_MEMORY)
 
 
 def _hard(name: str) -> int:

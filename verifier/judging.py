@@ -15,9 +15,8 @@ from verifier import child, literal
 from verifier.area import Area
 from verifier.child import Attempt, Prepared, Twin
 from verifier.forker import Forker
-from verifier.host_limits import SHARED_MEMORY
 from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, OUTPUT_LIMIT, SYNTAX
-from verifier.programs import Allowance, Runtime
+from verifier.programs import SHARED_MEMORY, Allowance, Runtime
 from verifier.puzzles import Puzzles
 from verifier.reports import (
     IN_PUZZLE,

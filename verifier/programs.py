@@ -73,19 +73,24 @@ class Demand:
     """How much memory the programs of one child have asked for, counted from here.
 
     Where they share the child, one must not meet the limit because of the others, nor catch a MemoryError that it
-    would not have had alone. So the child may use a quarter more than the limit (host_limits.SHARED_MEMORY), and what
-    asks for much runs again alone: up to the first that does, all together have not had that quarter.
+    would not have had alone. So the child may use a quarter more than the limit (SHARED_MEMORY), and what asks for much
+    runs again alone: up to the first that does, all together have not had that quarter. (Where the host allows less
+    than that, much is less; where it allows no more than the limit, every program is judged alone.)
     """
 
     def __init__(self, memory_mb: int):
         linux.show_memory_asked_for()
-        self._room = memory_mb << 18  # bytes
+        more = resource.getrlimit(resource.RLIMIT_AS)[0] - (memory_mb << 20)
+        self._room = min(memory_mb << 18, more)  # bytes
         self._top, self._peak_kb = linux.heap_top(), peak_kb()
 
     def is_large(self) -> bool:
         """Whether it is more than a quarter of the limit, be it given back or not."""
         asked = linux.heap_top() - self._top
         return asked > self._room or peak_kb() - self._peak_kb > self._room >> 10
+
+
+SHARED_MEMORY = 1.25  # of the limit, for those that share a child
 
 
 def begin_programs(output_characters: int) -> Printed:

@@ -15,9 +15,8 @@ from verifier import child
 from verifier.answer_types import Checker
 from verifier.area import Area, pack_report
 from verifier.child import Check, Prepared
-from verifier.host_limits import SHARED_MEMORY
 from verifier.outcomes import ACCEPTED, CPU_LIMIT, INFRASTRUCTURE, KILLED, WALL_LIMIT
-from verifier.programs import Allowance, Demand, Runtime, begin_programs, peak_kb
+from verifier.programs import SHARED_MEMORY, Allowance, Demand, Runtime, begin_programs, peak_kb
 from verifier.reports import Checked, read_checks
 from verifier.watch import Ended, Watched
 
