@@ -141,7 +141,7 @@ def run_solutions(
     Alone, a plain program is first reported as a TWIN, whose detail is its digest: what others are to be compared with.
     """
     printed = begin_programs(limits.output_bytes)
-    demand = Demand(limits.memory_mb) if plain else None
+    demand = Demand(limits.memory_mb, runtime.host_mb) if plain else None
     if not plain:
         gc.enable()
     twins = Twins(known)
@@ -285,7 +285,7 @@ def run_checks(
     might matter is reported as NO_MEMORY.
     """
     printed = begin_programs(limits.output_bytes)
-    demand = None if alone else Demand(limits.memory_mb)
+    demand = None if alone else Demand(limits.memory_mb, runtime.host_mb)
     if alone:
         gc.enable()
     loaded: dict[bytes, Any] = {}

@@ -64,6 +64,7 @@ class _Batch:
     ran: dict[int, int] = field(default_factory=dict)  # that runs, or is going to: its puzzle
     same: dict[int, int] = field(default_factory=dict)  # that need not run: the one that is the same
     known: list[Twin] = field(default_factory=list)
+    alone: int = 0  # how many solutions ran in a process of their own
 
     def take(self, item: int, solved: Solved) -> None:
         if solved.outcome == child.ANSWER:
@@ -82,9 +83,9 @@ class Judge:
 
     def judge(
         self, puzzles: Sequence[str], solutions: Sequence[str], which: Sequence[int], limits: Allowance
-    ) -> tuple[list[Judged], int]:
-        """What became of each solution, and how many were the same as others; `which[i]` is the number of
-        solution i's puzzle."""
+    ) -> tuple[list[Judged], dict[str, int]]:
+        """What became of each solution, and how many of them were `same_tree`, not run because another was the same,
+        or `alone`, run in a process of their own; `which[i]` is the number of solution i's puzzle."""
         batch = _Batch(self.puzzles.prepare(puzzles, limits), which, limits)
         attempts = []
         for item, (solution, number) in enumerate(zip(solutions, which, strict=True)):
@@ -99,7 +100,8 @@ class Judge:
         self._check(batch)
         for item, first in batch.same.items():
             batch.judged[item] = batch.judged[first]
-        return [batch.judged[item] for item in range(len(which))], len(batch.same)
+        counted = {"same_tree": len(batch.same), "alone": batch.alone}
+        return [batch.judged[item] for item in range(len(which))], counted
 
     # --- solutions
 
@@ -153,6 +155,7 @@ class Judge:
     def _solve_alone(self, batch: _Batch, attempt: Attempt, *, may_have_twins: bool) -> None:
         """may_have_twins: the program is plain, and slow: others that are the same should not run."""
         limits = batch.limits
+        batch.alone += 1
         for _ in range(2):
             with (
                 solutions_request([attempt], []) as request,

@@ -69,7 +69,7 @@ class Pool:
     reuse: how many verdicts to keep for attempts that come again; 0 judges every attempt by itself.
 
     `counters` counts what happened so far: verdicts given, and of these `same_text` and `same_tree`, not judged
-    because an identical attempt was; workers started and lost.
+    because an identical attempt was, and `alone`, which shared a process with nobody; workers started and lost.
     """
 
     def __init__(
@@ -330,7 +330,8 @@ class Pool:
         elif kind in ("judged", "screened", "asked"):
             job = worker.jobs.pop(message[1])
             worker.judged += len(job.items)
-            self.counters["same_tree"] += message[-1] if kind == "judged" else 0
+            if kind == "judged":
+                self.counters.update(message[-1])
             if job.deliver is None:
                 return
             results = _RESULTS[kind](message, worker.isolation or "")

@@ -34,20 +34,27 @@ class Printed:
 
 
 class Runtime(NamedTuple):
-    """What every program of a zygote runs with. `once`: what is bound to end alike runs once in a batch."""
+    """What every program of a zygote runs with.
+
+    once: what is bound to end alike runs once in a batch.
+    host_mb: address space that the host lets any process have.
+    """
 
     screen: Screen
     plain_builtins: dict[str, Any]
     builtins: dict[str, Any]
     once: bool
+    host_mb: int
 
     @classmethod
     def make(cls, imports: frozenset[str], *, once: bool = True) -> "Runtime":
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         return cls(
             Screen(imports),
             policy.make_builtins(imports, without=policy.REFLECTIVE_BUILTINS),
             policy.make_builtins(imports),
             once,
+            1 << 40 if hard == resource.RLIM_INFINITY else hard >> 20,
         )
 
     def space(self, *, plain: bool) -> dict[str, Any]:
@@ -78,10 +85,9 @@ class Demand:
     than that, much is less; where it allows no more than the limit, every program is judged alone.)
     """
 
-    def __init__(self, memory_mb: int):
+    def __init__(self, memory_mb: int, host_mb: int):
         linux.show_memory_asked_for()
-        more = resource.getrlimit(resource.RLIMIT_AS)[0] - (memory_mb << 20)
-        self._room = min(memory_mb << 18, more)  # bytes
+        self._room = min(memory_mb << 18, host_mb - memory_mb - _REQUEST_MB << 20)  # bytes
         self._top, self._peak_kb = linux.heap_top(), peak_kb()
 
     def is_large(self) -> bool:
@@ -91,6 +97,7 @@ class Demand:
 
 
 SHARED_MEMORY = 1.25  # of the limit, for those that share a child
+_REQUEST_MB = 64  # what is left beside the limit where the host has one, for what a child is to do
 
 
 def begin_programs(output_characters: int) -> Printed:

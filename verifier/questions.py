@@ -176,7 +176,7 @@ def answer_together(
 ) -> None:
     """The child: each puzzle is asked until its patience ends, or it lacks memory; then the next."""
     printed = begin_programs(limits.output_bytes)
-    demand = Demand(limits.memory_mb)
+    demand = Demand(limits.memory_mb, runtime.host_mb)
     for number, one in todo.items():
         puzzle = one.question.puzzle
         code = marshal.loads(puzzle.code)

@@ -7,8 +7,8 @@ Messages in:   ("config", isolation, require, imports, once), at first, then
                ("judge", number, limits, puzzles, solutions, which), ("screen", number, limits, puzzles) or
                ("ask", number, limits, puzzles, lists of encoded answers, which, patience)
 Messages out:  ("hello", layers, notes), then ("alive",) about every second while at work, and
-               ("judged", number, outcomes, details, cpu_s, peak_mb, answers, without, same), where `without` are
-               the places that have no answer, ("screened", number, rows) or ("asked", number, letters)
+               ("judged", number, outcomes, details, cpu_s, peak_mb, answers, without, counted), where `without`
+               are the places that have no answer, ("screened", number, rows) or ("asked", number, letters)
 """
 
 import os
@@ -86,7 +86,7 @@ def _answer(judge: Judge, message: Any) -> tuple:
         answers, which, (total_s, ends) = message[4:]
         return "asked", number, letters(judge, puzzles, answers, which, Allowance(*limits), total_s, ends)
     solutions, which = message[4:]
-    verdicts, same = judge.judge(puzzles, solutions, which, Allowance(*limits))
+    verdicts, counted = judge.judge(puzzles, solutions, which, Allowance(*limits))
     return (
         "judged",
         number,
@@ -96,5 +96,5 @@ def _answer(judge: Judge, message: Any) -> tuple:
         [verdict.peak_kb / 1024 for verdict in verdicts],
         [verdict.answer or "" for verdict in verdicts],
         [place for place, verdict in enumerate(verdicts) if verdict.answer is None],
-        same,
+        counted,
     )

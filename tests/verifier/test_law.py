@@ -28,6 +28,16 @@ def pool():
         yield pool
 
 
+def test_plain_programs_share_a_child(pool):
+    """Or the rest here would show nothing, and cost ten times as much."""
+    before = pool.counters["alone"]
+    puzzle = "def f(x: int, n=3):\n    return x == n"
+    assert {v.outcome for v in judge(pool, *((puzzle, returning(f"{i} - {i} + 3")) for i in range(40)))} == {
+        "accepted"
+    }
+    assert pool.counters["alone"] == before
+
+
 # --- memory, descriptors
 
 
