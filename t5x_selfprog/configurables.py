@@ -14,6 +14,7 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.rules import PuzzleRules
 from t5x_selfprog.puzzles.signatures import AskedSignature
 from t5x_selfprog.sampling.sampler import SamplingConfig
+from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.hindsight import Hindsight
@@ -38,6 +39,7 @@ for dataclass in (
     AskedSignature,
     Selection,
     Hindsight,
+    Schedule,
     Allocation,
     Limits,
     Tiers,

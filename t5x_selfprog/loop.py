@@ -16,6 +16,7 @@ from t5x_selfprog.evaluation.compare import ALL
 from t5x_selfprog.evaluation.table import groups_shown, markdown_table, table
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages import (
     best_control,
     build_dataset,
@@ -42,6 +43,7 @@ def run(
     controls: tuple[str, ...] = ("unverified", "human", "seeds_only"),
     measured: Literal["each", "last"] = "each",
     budget: Budget = Budget(),
+    schedule: Schedule = Schedule(),
 ) -> dict[str, Any]:
     """Base evaluation, `iterations` rounds of self-play, the control arms, the enumerator, table and report.
 
@@ -49,6 +51,7 @@ def run(
       measured: which iterations' models are evaluated: "each", or the "last" alone, which costs less and looks at the
         held-out problems once.
       budget: wall time after which no iteration begins; `iterations` is then the most that are made.
+      schedule: ends the run where iterations bring nothing, or too little; the stages that sample have it too.
 
     Returns:
       What summary.json holds: the evaluations without their problems, and each iteration's funnel.
@@ -57,7 +60,7 @@ def run(
         raise UserError(f"loop.run.measured={measured!r}: choose 'each' or 'last'.")
     experiment = Experiment()
     with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
-        summary = _run(Context(RunDir(run_dir), experiment), iterations, controls, measured, budget)
+        summary = _run(Context(RunDir(run_dir), experiment), iterations, controls, measured, budget, schedule)
         spent = watch.flush()
     if hosts.is_first():
         print(f"\n{goodput.sentence(spent)}")
@@ -65,7 +68,12 @@ def run(
 
 
 def _run(
-    context: Context, iterations: int, controls: tuple[str, ...], measured: str, budget: Budget
+    context: Context,
+    iterations: int,
+    controls: tuple[str, ...],
+    measured: str,
+    budget: Budget,
+    schedule: Schedule,
 ) -> dict[str, Any]:
     run, experiment = context.run, context.experiment
     spending = Spending(budget, run.root)
@@ -81,18 +89,33 @@ def _run(
                 solve(context, made)
             with timed(run, f"iteration {made}: training"), spending.on("training"):
                 learn(context, made)
-            if measured == "each":
+            if measured == "each" and not run.learnt_nothing(made):
                 evaluations.append(_measure(context, made, base))
         made += 1
-    if made:
+        why = schedule.why_end(run, made)
+        if why is not None and made < iterations:
+            spending.end(made, why)
+            _say(f"The run ends here: {why}.")
+    last = run.newest_learnt(made)
+    if last is not None:
         if measured == "last":
-            evaluations.append(_measure(context, made - 1, base))
-        trained = _done(run.stage(made - 1, "checkpoints"))
+            evaluations.append(_measure(context, last, base))
+        trained = _done(run.stage(last, "checkpoints"))
         for arm in controls:
             with timed(run, f"{arm}: training and evaluation"):
-                evaluations.append(control(context, arm, made, trained, base))
+                evaluations.append(control(context, arm, last + 1, trained, base))
+    elif iterations:
+        _say(
+            "No attempt of any iteration was accepted, so no arm was trained: sample more puzzles or attempts "
+            "(sample_puzzles.run.prompts, sample_solutions.run.attempts), or start from a stronger base model."
+        )
     evaluations.append(evaluate.run_enumerator(context, files.join(run.root, "enumerator", "7_eval")))
     return _conclude(context, evaluations, made)
+
+
+def _say(text: str) -> None:
+    if hosts.is_first():
+        print(text, file=sys.stderr)
 
 
 def _measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str, Any]:
@@ -135,11 +158,29 @@ def learn(context: Context, iteration: int) -> dict[str, Any]:
     build_dataset.run(context, iteration)
     pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
     filter_puzzles.write_funnel(context, iteration, solved=_solved(run, iteration), kept=pairs)
+    if run.learnt_nothing(iteration):
+        return _skip(context, iteration)
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]
     start = run.trained_from(iteration, experiment.base, experiment.start)
     return finetune.run(
         context, datasets, start, run.stage(iteration, "checkpoints"), label=f"{iteration}.6 fine-tune"
     )
+
+
+def _skip(context: Context, iteration: int) -> dict[str, Any]:
+    """An iteration without a pair trains nothing: the next one samples from the model that this one had, and more."""
+    output = context.run.stage(iteration, "checkpoints")
+    done = {
+        "step": 0,
+        "pairs": 0,
+        "tokens": 0,
+        "start": context.run.sampled_from(iteration, context.experiment.base),
+    }
+    if hosts.is_first():
+        files.write_json(files.join(output, "done.json"), done)
+    hosts.barrier(f"{output} finished")
+    _say(f"Iteration {iteration}: none of the attempts was accepted, so there is nothing to learn from.")
+    return done
 
 
 def measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str, Any]:

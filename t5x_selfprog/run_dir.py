@@ -109,7 +109,20 @@ class RunDir:
 
     def sampled_from(self, iteration: int, base: str) -> str:
         """The checkpoint that writes the puzzles and the solutions of an iteration: the newest before it."""
-        return base if iteration == 0 else self.stage(iteration - 1, "checkpoints")
+        newest = self.newest_learnt(iteration)
+        return base if newest is None else self.stage(newest, "checkpoints")
+
+    def newest_learnt(self, iterations: int) -> int | None:
+        """The last of the first `iterations` that trained a model; None where none did."""
+        return next((i for i in reversed(range(iterations)) if not self.learnt_nothing(i)), None)
+
+    def learnt_nothing(self, iteration: int) -> bool:
+        """Whether an iteration ended without a single pair: it then has no checkpoint."""
+        try:
+            manifest = files.read_json(files.join(self.stage(iteration, "dataset"), "manifest.json"))
+        except FileNotFoundError:
+            return False
+        return manifest["rows"] == 0
 
     def trained_from(self, iteration: int, base: str, start: Literal["base", "previous"]) -> str:
         """The checkpoint fine-tuning starts from: the base each time (the paper's way), or the newest."""

@@ -172,7 +172,8 @@ def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
     if files.exists(files.join(screened, "manifest.json")):
         told = {row["puzzle_id"]: row["behaviour"] for row in Ledger.open(screened)}
         iteration.behaviours = {i: told[i] for i in puzzles if is_telling(told.get(i))}
-    iteration.training = _read_json(files.join(run.stage(number, "checkpoints"), "done.json"), missing)
+    done = _read_json(files.join(run.stage(number, "checkpoints"), "done.json"), missing)
+    iteration.training = done if done and done["step"] else None  # no step where there was nothing to learn
     tally: dict[str, SolvedPuzzle] = {}
     for verdict in _records(run, number, "verdicts", missing):
         count = verdict.get("count") or 1

@@ -91,16 +91,8 @@ def run(
     selection: Selection = Selection(),
     prompt: SolvePrompt = SolvePrompt(),
 ) -> None:
-    """The verified pairs of one iteration, with headers as `prompt` asks for them.
-
-    Raises UserError where no attempt was accepted: there is nothing to learn from.
-    """
+    """The verified pairs of one iteration, with headers as `prompt` asks for them; none where none was accepted."""
     pairs = list(_verified(context, iteration, selection))
-    if not pairs:
-        raise UserError(
-            f"iteration {iteration}: none of the attempts was accepted, so there is nothing to train on. "
-            "Sample more puzzles or attempts, or start from a stronger base model."
-        )
     _write(context, context.run.stage(iteration, "dataset"), pairs, selection, prompt)
 
 

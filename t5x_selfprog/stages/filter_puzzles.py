@@ -62,7 +62,7 @@ def run(
     limits: Limits = Limits(cpu_s=0.5),
     behaviour: BehaviourCheck | None = BehaviourCheck(),
     trivial_rate: float = 1.0,
-    min_kept: int = 1,
+    min_kept: int = 0,
     repair: bool = False,
 ) -> None:
     """Raises UserError, after printing the funnel, if fewer than `min_kept` puzzles survive.

@@ -15,6 +15,7 @@ from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, examples_of, pu
 from t5x_selfprog.puzzles.signatures import AskedSignature, beginnings
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.sampler import Request, SamplingConfig
+from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry.shards import SamplingMeter
 from verifier.errors import UserError
@@ -31,15 +32,18 @@ def run(
     prompt_tokens: int = 384,
     archive: Archive | None = None,
     signature: AskedSignature | None = None,
+    schedule: Schedule = Schedule(),
 ) -> None:
     """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each.
 
+    How many prompts are drawn after the first iteration, the `schedule` says.
     With a `signature`, a prompt goes on into the signature of the puzzle it asks for, as one of the train split begins.
 
     With an `archive`, prompts show puzzles of the model's own beside train problems from the second iteration on.
     """
     ledger = context.ledger(context.run.stage(iteration, "puzzles"), "puzzles", PUZZLE)
     pending = context.pending(ledger)
+    prompts = schedule.prompts_of(context.run, iteration, prompts)
     if pending:
         experiment = context.experiment
         newest = context.run.sampled_from(iteration, experiment.base)

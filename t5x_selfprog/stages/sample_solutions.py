@@ -9,6 +9,7 @@ Left out: judging, which runs beside it (stage 4).
 import gin
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import SamplingConfig
+from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.attempts import Allocation, sample_attempts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
@@ -22,8 +23,12 @@ def run(
     prompt: SolvePrompt = SolvePrompt(),
     attempts: int = 100,
     allocation: Allocation | None = None,
+    schedule: Schedule = Schedule(),
 ) -> None:
-    """Samples `attempts` solutions a puzzle, or fewer where an allocation says that one has enough."""
+    """Samples `attempts` solutions a puzzle, or fewer where an allocation says that one has enough.
+
+    How many they are after the first iteration, the `schedule` says.
+    """
     kept = [(record["puzzle_id"], record["source"]) for record in context.run.read(iteration, "kept")]
     path = context.run.stage(iteration, "solutions")
     with recorder.current().stage(path):
@@ -33,7 +38,7 @@ def run(
             path,
             model=context.run.sampled_from(iteration, context.experiment.base),
             key=context.key(iteration, "solutions"),
-            attempts=attempts,
+            attempts=schedule.attempts_of(context.run, iteration, attempts),
             sampling=sampling,
             prompt=prompt,
             label=f"{iteration}.3",

@@ -151,9 +151,14 @@ def parameters_of(base: str) -> int:
         return network.num_params(ModelConfig.from_json(file.read(), path))
 
 
-def flops_of_step(configured: Configured) -> float:
-    """6 per weight and position of one update, Kaplan et al. 2020, arXiv:2001.08361; padding included."""
-    batch = configured.value("finetune.run.batch_size", 16) * configured.value("finetune.run.length", 1024)
+def flops_of_step(configured: Configured, rows: int | None = None) -> float:
+    """6 per weight and position of one update, Kaplan et al. 2020, arXiv:2001.08361; padding included.
+
+    `rows` of a batch, where the run says how many they were.
+    """
+    batch = (rows or configured.value("finetune.run.batch_size", 16)) * configured.value(
+        "finetune.run.length", 1024
+    )
     return 6.0 * parameters_of(configured.value("Experiment.base", "base")) * batch
 
 
@@ -161,7 +166,6 @@ def _sizes(path: str, configured: Configured) -> dict[tuple[str, int | None], di
     """Parameters, training pairs and training FLOPs of each arm and iteration of a run."""
     run = RunDir(path)
     parameters = float(parameters_of(configured.value("Experiment.base", "base")))
-    per_step = flops_of_step(configured)
     found: dict[tuple[str, int | None], dict[str, float]] = {}
     iterations = sorted(int(name[5:]) for name in os.listdir(path) if name.startswith("iter_"))
     places = [(("verified", i), run.stage(i, "checkpoints")) for i in iterations]
@@ -178,7 +182,7 @@ def _sizes(path: str, configured: Configured) -> dict[tuple[str, int | None], di
             found[key] = {
                 "parameters": parameters,
                 "pairs": done["pairs"],
-                "train_flops": done["step"] * per_step,
+                "train_flops": done["step"] * flops_of_step(configured, done.get("batch_rows")),
             }
     return found
 

@@ -1,0 +1,82 @@
+"""How much each iteration samples, and when there is no point in another.
+
+Self-play grows on what it yields: a model that has seen a hundred right pairs writes more of them an attempt, so early
+iterations may be short and later ones longer. Everything here is a function of what lies in the run's directory, so
+stages that run alone, and runs that go on, sample as much as they would have.
+"""
+
+import dataclasses
+import math
+
+from t5x_selfprog.run_dir import RunDir
+from verifier import files
+from verifier.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Factors on sample_puzzles.run.prompts and sample_solutions.run.attempts, and rules that end a run.
+
+    Attributes:
+      prompts, attempts: factor from one iteration to the next; 1 samples as much in each.
+      after_nothing: factor on both after an iteration without a single pair.
+      most: what the factors of one iteration may come to, each.
+      nothing_in_a_row: iterations without a pair after which the run ends.
+      least_gain: the run ends after an iteration whose new pairs are a smaller share of all so far; 0 never.
+    """
+
+    prompts: float = 1.0
+    attempts: float = 1.0
+    after_nothing: float = 2.0
+    most: float = 16.0
+    nothing_in_a_row: int = 2
+    least_gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "attempts"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"Schedule.{name}={getattr(self, name)}: must be above 0; 1 changes nothing.")
+        for name in ("after_nothing", "most", "nothing_in_a_row"):
+            if not getattr(self, name) >= 1:
+                raise UserError(f"Schedule.{name}={getattr(self, name)}: must be at least 1.")
+        if not 0 <= self.least_gain < 1:
+            raise UserError(
+                f"Schedule.least_gain={self.least_gain}: must be a share from 0 up to, but not, 1."
+            )
+
+    def prompts_of(self, run: RunDir, iteration: int, prompts: int) -> int:
+        """How many prompts an iteration draws where the first draws `prompts`."""
+        return self._scaled(run, iteration, prompts, self.prompts)
+
+    def attempts_of(self, run: RunDir, iteration: int, attempts: int) -> int:
+        """How many attempts a puzzle gets where it gets `attempts` in the first iteration."""
+        return self._scaled(run, iteration, attempts, self.attempts)
+
+    def _scaled(self, run: RunDir, iteration: int, number: int, factor: float) -> int:
+        empty = _nothing_before(run, iteration)
+        return max(1, round(number * min(self.most, factor**iteration * self.after_nothing**empty)))
+
+    def why_end(self, run: RunDir, made: int) -> str | None:
+        """Why the run ends after `made` iterations; None where it goes on."""
+        empty = _nothing_before(run, made)
+        if empty >= self.nothing_in_a_row:
+            return f"{empty} iterations in a row brought no pair"
+        new = [_rows(run, iteration) for iteration in range(made)]
+        if self.least_gain and made > 1 and new[-1] < self.least_gain * math.fsum(new):
+            return (
+                f"iteration {made - 1} brought {new[-1]:g} of {math.fsum(new):g} pairs, less than "
+                f"Schedule.least_gain={self.least_gain:g} of them"
+            )
+        return None
+
+
+def _rows(run: RunDir, iteration: int) -> int:
+    return int(files.read_json(files.join(run.stage(iteration, "dataset"), "manifest.json"))["rows"])
+
+
+def _nothing_before(run: RunDir, iteration: int) -> int:
+    """Iterations without a pair that end in the one before this."""
+    empty = 0
+    while empty < iteration and run.learnt_nothing(iteration - 1 - empty):
+        empty += 1
+    return empty
