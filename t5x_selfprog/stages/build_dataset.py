@@ -16,7 +16,7 @@ Arms choose what goes in, nothing else:
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import gin
@@ -24,6 +24,7 @@ from t5x_selfprog import hosts
 from t5x_selfprog.evaluation.contamination import Protected
 from t5x_selfprog.evaluation.difficulty import learnability
 from t5x_selfprog.evaluation.diversity import concepts
+from t5x_selfprog.puzzles.fixes import fixes
 from t5x_selfprog.puzzles.prompts import (
     SolvePrompt,
     pair_text,
@@ -36,6 +37,7 @@ from t5x_selfprog.puzzles.prompts import (
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
 from t5x_selfprog.stages import hindsight
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.gate import let_through
 from verifier import files
 from verifier.errors import UserError
 from verifier.records import PAIR
@@ -61,6 +63,8 @@ class Selection:
         model that learns pairs alone forgets how to write puzzles: of ours, well-formed fell from 40% to 16%.
       list_puzzles: how many puzzles such a document holds.
       hindsight: weight of a pair that hindsight made of a wrong answer, where that stage runs; 0 leaves them out.
+      wrong: share of the verified arm's pairs that are wrong ones let through on purpose (stages/gate.py).
+      fixes: documents of a wrong solution and its correction (puzzles/fixes.py), as a share of the number of pairs.
     """
 
     max_solutions: int = 8
@@ -73,6 +77,15 @@ class Selection:
     lists: float = 0.0
     list_puzzles: int = 8
     hindsight: float = 1.0
+    wrong: float = 0.0
+    fixes: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.wrong <= 1:
+            raise UserError(f"Selection.wrong={self.wrong}: must be a share from 0 to 1.")
+        for name in ("hindsight", "lists", "fixes"):
+            if getattr(self, name) < 0:
+                raise UserError(f"Selection.{name}={getattr(self, name)}: must be 0 or more.")
 
     def weight(self, accepted: int, judged: int) -> float:
         """1 up to `easy_rate`, then falling on a line to `easy_weight`; times what is learnable, if that counts."""
@@ -93,7 +106,10 @@ def run(
 ) -> None:
     """The verified pairs of one iteration, with headers as `prompt` asks for them; none where none was accepted."""
     pairs = list(_verified(context, iteration, selection))
-    _write(context, context.run.stage(iteration, "dataset"), pairs, selection, prompt)
+    if selection.wrong:
+        pairs = let_through(pairs, _wrong(context, iteration, selection), selection.wrong)
+    documents = list(_fixes(context, iteration, round(selection.fixes * len(pairs))))
+    _write(context, context.run.stage(iteration, "dataset"), pairs, selection, prompt, documents)
 
 
 @hosts.first_alone("control dataset built")
@@ -153,13 +169,19 @@ def _external(context: Context, source: str) -> tuple[list[Pair], int]:
 
 
 def _write(
-    context: Context, path: str, pairs: list[Pair], selection: Selection, prompt: SolvePrompt, **counters: int
+    context: Context,
+    path: str,
+    pairs: list[Pair],
+    selection: Selection,
+    prompt: SolvePrompt,
+    others: Sequence[Pair] = (),
+    **counters: int,
 ) -> None:
     ledger = context.ledger(path, "dataset", PAIR)
     if prompt.typed:
         pairs = [pair | {"text": typed_pair(pair["text"])} for pair in pairs]
     pairs = sorted(pairs, key=lambda pair: short_hash(pair["text"]))[: selection.max_pairs]
-    documents = pairs + list(_lists(pairs, selection))
+    documents = [*pairs, *_lists(pairs, selection), *others]
     for shard in ledger.pending():
         ledger.commit(shard, context.shard_of(documents, shard))
     ledger.finish(**counters)
@@ -173,8 +195,20 @@ def _lists(pairs: list[Pair], selection: Selection) -> Iterator[Pair]:
         chosen = [
             puzzles[(first + i) % len(puzzles)] for i in range(min(selection.list_puzzles, len(puzzles)))
         ]
-        text = puzzle_list(chosen)
-        yield {"puzzle_id": short_hash(text), "text": text, "weight": 1.0, "iteration": pairs[0]["iteration"]}
+        yield _document(puzzle_list(chosen), pairs[0]["iteration"])
+
+
+def _document(text: str, iteration: int) -> Pair:
+    """What is no pair, among the pairs."""
+    return {"puzzle_id": short_hash(text), "text": text, "weight": 1.0, "iteration": iteration}
+
+
+def _fixes(context: Context, iteration: int, wanted: int) -> Iterator[Pair]:
+    """Corrections of the model's own mistakes, chosen blindly."""
+    if wanted:
+        found = {text for verdicts in _by_puzzle(context, iteration) for text in fixes(verdicts)}
+        for text in sorted(found, key=short_hash)[:wanted]:
+            yield _document(text, iteration)
 
 
 def _pair(puzzle: str, solution: str, weight: float, iteration: int) -> Pair:
@@ -235,6 +269,14 @@ def _verified(context: Context, iteration: int, selection: Selection) -> Iterato
                 yield _pair(verdict["puzzle"], verdict["solution"], selection.hindsight, iteration)
 
 
+def _wrong(context: Context, iteration: int, selection: Selection) -> Iterator[Pair]:
+    """Pairs of attempts that the verifier refused, as many a puzzle as of those that it accepts."""
+    for verdicts in _by_puzzle(context, iteration):
+        refused = [v for v in verdicts if v["outcome"] not in ("accepted", "infrastructure")]
+        for verdict in sorted(distinct(refused), key=_blind)[: selection.max_solutions]:
+            yield _pair(verdict["puzzle"], verdict["solution"], 1.0, iteration)
+
+
 def _no_hindsight(context: Context, iterations: int, selection: Selection) -> Iterator[Pair]:
     for iteration in range(iterations):
         yield from _verified(context, iteration, dataclasses.replace(selection, hindsight=0.0))
@@ -273,4 +315,4 @@ def _seeds_only(context: Context, iterations: int, selection: Selection) -> Iter
             "iteration": 0,
         }
     for text in tutorial_blocks(selection.tutorial):
-        yield {"puzzle_id": short_hash(text), "text": text, "weight": 1.0, "iteration": 0}
+        yield _document(text, 0)

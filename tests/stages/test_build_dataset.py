@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from t5x_selfprog.puzzles.p3 import load_problems
-from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text
+from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text, puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.stages import build_dataset
+from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.context import Context
+from verifier.errors import UserError
 from verifier.records import VERDICT
 from verifier.shards import Ledger
 
@@ -57,3 +59,33 @@ def test_every_arm_learns_the_headers_that_solutions_are_asked_for_with(tmp_path
         build_dataset.run_control(context, arm, 1, prompt=prompt)
         pairs = [text for text in texts(context.run.control(arm, "dataset")) if "\n\ndef g(" in text]
         assert pairs and all((" -> " in text.partition("\n\ndef g(")[2]) == typed for text in pairs)
+
+
+def many(tmp_path):
+    right = [(f"def g(n=3):\n    return [{i}] * n", "accepted") for i in range(10)]
+    return FromVerdicts(tmp_path, [*right, *((f"def g(n=3):\n    return [{i}]", "wrong") for i in range(40))])
+
+
+@pytest.mark.parametrize(("share", "wrong"), [(0.0, 0), (0.2, 2), (1.0, 10)])
+def test_a_gate_lets_a_share_through_and_the_number_of_pairs_stays(tmp_path, share, wrong):
+    context = many(tmp_path)
+    build_dataset.run(context, 0, Selection(max_solutions=10, wrong=share))
+    found = texts(context.run.stage(0, "dataset"))
+    assert len(set(found)) == len(found) == 10
+    assert sum("* n" not in text for text in found) == wrong
+
+
+def test_fixes_come_beside_the_pairs_and_are_none(tmp_path):
+    context = many(tmp_path)
+    build_dataset.run(context, 0, Selection(max_solutions=10, fixes=0.5))
+    found = texts(context.run.stage(0, "dataset"))
+    others = [text for text in found if puzzle_of_pair(text) is None]
+    assert len(found) == 11 and len(others) == 1, "one puzzle, failed in one way"
+    assert others[0].startswith(f"{PUZZLE}\n\n# assert f(g()): wrong\n# def g(n=3):\n")
+
+
+@pytest.mark.parametrize("bad", [{"wrong": 1.5}, {"wrong": -0.1}, {"fixes": -1.0}, {"hindsight": -1.0}])
+def test_what_makes_no_sense_is_named(bad):
+    name, value = next(iter(bad.items()))
+    with pytest.raises(UserError, match=rf"Selection\.{name}={value}"):
+        Selection(**bad)
