@@ -87,11 +87,14 @@ def compare(
     shared = [puzzle_id for puzzle_id in arm_values if puzzle_id in base_values]
     if not shared:
         return None
-    arms, bases = _seeds_first(arm_values, shared), _seeds_first(base_values, shared)
-    difference = statistics.difference_interval(arms, bases, seed=seed)
-    ratio = statistics.ratio_interval(arms, bases, seed=seed)
-    p_value = statistics.paired_test(arms, bases, seed=seed)
-    return Comparison(difference, ratio, p_value, statistics.claim(difference, ratio), len(shared))
+    return compare_values(_seeds_first(arm_values, shared), _seeds_first(base_values, shared), seed)
+
+
+def compare_values(arm: NDArray[np.float64], base: NDArray[np.float64], seed: int = 0) -> Comparison:
+    """The same from values, each [problems] or [seeds, problems]: for tables and studies."""
+    difference, p_value = statistics.difference_and_test(arm, base, seed=seed)
+    ratio = statistics.ratio_interval(arm, base, seed=seed)
+    return Comparison(difference, ratio, p_value, statistics.claim(difference, ratio), arm.shape[-1])
 
 
 def require_same_problems(arm: Sequence[Evaluation], base: Sequence[Evaluation]) -> None:

@@ -1,9 +1,9 @@
 """How many problems, attempts and seeds it takes to see a gain: the experiment simulated, judged as ours are.
 
 A trial draws problems with their base difficulty, an arm that differs from the base by a shift in log odds (the
-shift that gives the wanted gain in Pass@k on average), attempts of both, and then asks `statistics` for the
-word. Power is the share of trials in which the word is "improves" (or better) and the p-value holds after
-Holm's correction for `arms` comparisons.
+shift that gives the wanted gain in Pass@k on average), attempts of both, and then asks `statistics` for the word, as
+tables and studies do. Power is the share of trials in which the word is "improves" (or better) and the p-value
+holds after Holm's correction for `arms` comparisons.
 
 Two nuisances decide more than the gain does, and both are assumptions unless a pilot says otherwise:
 `per_problem` is how much an arm's log odds vary from problem to problem beyond the common shift (training helps
@@ -22,14 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from t5x_selfprog.evaluation import statistics
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
+from t5x_selfprog.evaluation.statistics import corrected, difference_and_test
 from verifier import files
 from verifier.errors import UserError
 
 _POPULATION = 20_000  # problems drawn to find the shift
-_RESAMPLES = 1000
-CLAIMED = ("improves", "more than doubles")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Design:
     Attributes:
       gain: of Pass@k, as a share: 0.03 is three percentage points.
       k: of the Pass@k that is compared.
-      problems, attempts, seeds: its size. The base is measured once, the arm once a seed.
+      problems, attempts, seeds: its size. Base and arm are measured once a seed.
       base: Pass@k of the base, used without a pilot.
       spread: first parameter of the Beta distribution of difficulties without a pilot; small means that most
         problems are nearly impossible and a few easy. 0.1 resembles small models on P3.
@@ -76,14 +74,57 @@ def power(
     Args:
       pilot: problems of a base evaluation ("n" attempts, "c" accepted), from which difficulties are drawn.
     """
-    rng = np.random.default_rng([seed, 0])
-    population = _log_odds(_difficulties(design, pilot, _POPULATION, rng))
-    noise = rng.normal(0, design.per_problem, _POPULATION)
-    shift = _shift(population, noise, design)
+    made_up = Experiments.of(design, pilot, seed)
     claims = 0
     for trial in range(trials):
-        claims += _claims(population, shift, design, np.random.default_rng([seed, 1, trial]))
+        base, (arm,) = made_up.draw(trial)
+        claims += shows_gain(arm, base, design.arms)
     return float(claims / trials)
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """Made-up experiments of one design: log odds of many problems, and the shift that gives an arm its gain."""
+
+    design: Design
+    population: NDArray[np.float64]
+    shift: float
+    seed: int
+
+    @classmethod
+    def of(cls, design: Design, pilot: Sequence[Mapping[str, Any]] = (), seed: int = 0) -> Experiments:
+        rng = np.random.default_rng([seed, 0])
+        population = _log_odds(_difficulties(design, pilot, _POPULATION, rng))
+        noise = rng.normal(0, np.hypot(design.per_problem, design.per_seed), _POPULATION)
+        return cls(design, population, _shift(population, noise, design), seed)
+
+    def draw(self, trial: int, arms: int = 1) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+        """Pass@k of the base and of arms that gain alike, each [seeds, problems].
+
+        The base is one model, measured with every seed anew, as a study does.
+        """
+        design, rng = self.design, np.random.default_rng([self.seed, 1, trial])
+        shape = (design.seeds, design.problems)
+        base_odds = rng.choice(self.population, design.problems)
+        found = [self._measured(base_odds, shape, rng)]
+        for _ in range(arms):
+            own = base_odds + self.shift + rng.normal(0, design.per_problem, design.problems)
+            found.append(self._measured(own + rng.normal(0, design.per_seed, (design.seeds, 1)), shape, rng))
+        return found[0], found[1:]
+
+    def _measured(
+        self, log_odds: NDArray[np.float64], shape: tuple[int, int], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        n = self.design.attempts
+        return pass_at_k(n, rng.binomial(n, _chances(log_odds), shape), self.design.k)
+
+
+def shows_gain(arm: NDArray[np.float64], base: NDArray[np.float64], arms: int) -> bool:
+    """Whether tables and studies would say "improves" (or better), by Holm's first step: as if this arm stood alone
+    among `arms`."""
+    # One seed of the bootstrap for all trials: its draws are cached.
+    difference, p_value = difference_and_test(arm, base, seed=0)
+    return difference.low > 0 and corrected("improves", min(1.0, p_value * arms)) == "improves"
 
 
 def smallest(
@@ -192,22 +233,6 @@ def _shift(population: NDArray[np.float64], noise: NDArray[np.float64], design: 
         else:
             high = middle
     return (low + high) / 2
-
-
-def _claims(population: NDArray[np.float64], shift: float, design: Design, rng: np.random.Generator) -> bool:
-    base_odds = rng.choice(population, design.problems)
-    own = shift + rng.normal(0, design.per_problem, design.problems)
-    arm_odds = base_odds + own + rng.normal(0, design.per_seed, (design.seeds, 1))
-    n = design.attempts
-    base = pass_at_k(n, rng.binomial(n, _chances(base_odds)), design.k)
-    arm = pass_at_k(n, rng.binomial(n, _chances(arm_odds)), design.k)
-    # One seed of the bootstrap for all trials: its draws are cached.
-    difference = statistics.difference_interval(arm, base, seed=0, resamples=_RESAMPLES)
-    if difference.low <= 0:
-        return False
-    p_value = statistics.paired_test(arm, base, seed=0, resamples=_RESAMPLES)
-    # Holm's first step, as if this arm stood alone among its peers.
-    return p_value * design.arms < 0.05
 
 
 def _log_odds(chances: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from t5x_selfprog.evaluation.statistics import Interval, resampled_means
+from t5x_selfprog.evaluation.resampling import resampled_means
+from t5x_selfprog.evaluation.statistics import Interval
 
 MIN_POINTS = 4
 MIN_SPAN = 4.0

@@ -2,12 +2,10 @@
 
 The unit is the problem: attempts at one problem resemble each other, so problems are what gets resampled. A
 table of values is [problems], or [seeds, problems] for one recipe trained with several seeds on the same
-problems. Seeds vary too, and there are few of them: a bootstrap that redraws 3 seeds knows no value beyond
-the 3 (its 95% holds in 75% of trials where training varies more than the problems do). So a resampling draws
-problems, and then moves the mean over seeds by a Student variate of S - 1 degrees of freedom times its
-standard error between the seeds, which is exact where seeds dominate and vanishes where they agree. Two arms
-with equally many seeds are paired by seed, in order: they share the variate, which keeps what the runs of one
-seed have in common. tests/evaluation simulates both ends.
+problems. Problems and seeds are crossed random effects: `crossed` tells their parts of the variance apart, and
+`resampling` draws problems, moves the draws by what seeds add, and stretches them by how few seeds said so. Two arms
+with equally many seeds are paired by seed, in order: what the runs of one seed have in common cancels. With one
+seed an interval speaks of the models as they are, and not of training them again.
 
 Which bootstrap? Percentile, over the problems and two imagined ones. Held-out scores of small models are
 mostly zeros, and a bootstrap can not draw what it has not seen: four problems won and none lost would
@@ -24,15 +22,25 @@ about the problems it did not draw. tests/evaluation repeats part of it.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Table = NDArray[np.float64]  # [seeds, problems]
+from t5x_selfprog.evaluation.crossed import Table
+from t5x_selfprog.evaluation.resampling import (
+    Sampled,
+    ratio_ends,
+    sampled_difference,
+    sampled_mean,
+    signs,
+)
+
+NO_DIFFERENCE = "no difference shown"
+NOT_AFTER_CORRECTION = "not shown after correction"  # the interval alone would have said more
+NOTHING_SHOWN = (NO_DIFFERENCE, NOT_AFTER_CORRECTION)
 
 _EXACT_FLIPS = 14  # differences up to which all 2^m sign patterns are enumerated
 
@@ -65,8 +73,8 @@ def mean_interval(values: ArrayLike, *, seed: int, level: float = 0.95, resample
     if largest == 0 or smallest == 1:
         bound = _all_zero_bound(table.shape[1], level)
         return Interval(0.0, 0.0, bound) if largest == 0 else Interval(1.0, 1.0 - bound, 1.0)
-    (means,) = resampled_means([_extend(table, 0.0, largest)], seed, resamples)
-    return _around(estimate, np.clip(means, 0.0, 1.0), level)
+    ends = _ends(sampled_mean(table, (0.0, largest), seed, resamples), level)
+    return _around(estimate, *np.clip(ends, 0.0, 1.0))
 
 
 def difference_interval(
@@ -74,37 +82,37 @@ def difference_interval(
 ) -> Interval:
     """Mean of `arm` minus mean of `base`, paired by problem (the last axis)."""
     arm_table, base_table = _pair(arm, base)
-    largest = np.abs(arm_table.mean(0) - base_table.mean(0)).max()
-    estimate = float(arm_table.mean() - base_table.mean())
-    if largest == 0:
-        bound = _all_zero_bound(arm_table.shape[1], level)
+    return _interval_of(arm_table, base_table, _drawn(arm_table, base_table, seed, resamples), level)
+
+
+def _drawn(arm: Table, base: Table, seed: int, resamples: int) -> Sampled | None:
+    """None where no problem differs."""
+    largest = np.abs(arm.mean(0) - base.mean(0)).max()
+    return sampled_difference(arm, base, largest, seed, resamples) if largest > 0 else None
+
+
+def _interval_of(arm: Table, base: Table, drawn: Sampled | None, level: float) -> Interval:
+    if drawn is None:
+        bound = _all_zero_bound(arm.shape[1], level)
         return Interval(0.0, -bound, bound)
-    return _around(estimate, _resampled_differences(arm_table, base_table, largest, seed, resamples), level)
-
-
-def _resampled_differences(
-    arm: Table, base: Table, largest: float, seed: int, resamples: int
-) -> NDArray[np.float64]:
-    """[resamples], each in [-1, 1]."""
-    tables = [_extend(arm, largest, 0.0), _extend(base, 0.0, largest)]
-    arm_means, base_means = resampled_means(tables, seed, resamples)
-    return np.clip(arm_means - base_means, -1.0, 1.0)
+    return _around(float(arm.mean() - base.mean()), *np.clip(_ends(drawn, level), -1.0, 1.0))
 
 
 def ratio_interval(
     arm: ArrayLike, base: ArrayLike, *, seed: int, level: float = 0.95, resamples: int = 10_000
 ) -> Interval:
-    """Mean of `arm` over mean of `base`, paired by problem; infinite over zero, NaN where both are zero."""
+    """Mean of `arm` over mean of `base`, paired by problem; infinite over zero, NaN where both are zero.
+
+    It holds the ratios r for which `arm` and r times `base` are not told apart, so that an interval above 1 and a
+    difference above 0 say the same but for the imagined problems.
+    """
     arm_table, base_table = _pair(arm, base)
     largest = max(arm_table.max(), base_table.max())
     if largest == 0:
         return Interval(math.nan, 0.0, math.inf)
-    tables = [_extend(arm_table, largest, 0.0), _extend(base_table, 0.0, largest)]
-    arm_means, base_means = (np.clip(means, 0, 1) for means in resampled_means(tables, seed, resamples))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where((arm_means == 0) & (base_means == 0), 1.0, arm_means / base_means)
         estimate = float(np.float64(arm_table.mean()) / base_table.mean())
-    return _around(estimate, ratios, level)
+    return _around(estimate, *ratio_ends(arm_table, base_table, largest, (1 - level) / 2, seed, resamples))
 
 
 def sign_flip_test(arm: ArrayLike, base: ArrayLike, *, seed: int, flips: int = 20_000) -> float:
@@ -124,8 +132,8 @@ def sign_flip_test(arm: ArrayLike, base: ArrayLike, *, seed: int, flips: int = 2
     if len(differences) <= _EXACT_FLIPS:
         patterns = np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ differences) >= observed))
-    signs = _signs(seed, len(differences), flips)
-    extreme = np.count_nonzero(np.abs(signs @ differences) >= observed)
+    flipped = signs(seed, len(differences), flips)
+    extreme = np.count_nonzero(np.abs(flipped @ differences) >= observed)
     return (extreme + 1) / (flips + 1)
 
 
@@ -133,17 +141,22 @@ def paired_test(arm: ArrayLike, base: ArrayLike, *, seed: int, resamples: int = 
     """Two-sided p-value for "no difference", over problems and, where there are several, over seeds.
 
     With one seed each it is `sign_flip_test`. That test takes the trained models as given; with several seeds
-    the share of resampled differences (those of `difference_interval`) beyond zero speaks for training them
-    again, and the larger of the two counts: an interval that includes zero never goes with a small p-value.
+    the draws of `difference_interval` speak for training them again, and the larger of the two counts: an interval
+    that includes zero never goes with a small p-value.
     """
+    return difference_and_test(arm, base, seed=seed, resamples=resamples)[1]
+
+
+def difference_and_test(
+    arm: ArrayLike, base: ArrayLike, *, seed: int, level: float = 0.95, resamples: int = 10_000
+) -> tuple[Interval, float]:
+    """`difference_interval` and `paired_test`, from the same draws."""
     arm_table, base_table = _pair(arm, base)
-    over_problems = sign_flip_test(arm_table, base_table, seed=seed, flips=2 * resamples)
-    largest = np.abs(arm_table.mean(0) - base_table.mean(0)).max()
-    if max(len(arm_table), len(base_table)) == 1 or largest == 0:
-        return over_problems
-    drawn = np.round(_resampled_differences(arm_table, base_table, largest, seed, resamples), 12)
-    tail = 1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    return max(over_problems, min(1.0, 2 * tail / (resamples + 1)))
+    drawn = _drawn(arm_table, base_table, seed, resamples)
+    p_value = sign_flip_test(arm_table, base_table, seed=seed, flips=2 * resamples)
+    if max(len(arm_table), len(base_table)) > 1 and drawn is not None:
+        p_value = max(p_value, drawn.p_value())
+    return _interval_of(arm_table, base_table, drawn, level), p_value
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -163,7 +176,20 @@ def claim(difference: Interval, ratio: Interval) -> str:
     """
     if difference.low > 0:
         return "more than doubles" if ratio.low > 2 else "improves"
-    return "worsens" if difference.high < 0 else "no difference shown"
+    return "worsens" if difference.high < 0 else NO_DIFFERENCE
+
+
+def corrected(word: str, adjusted: float) -> str:
+    """What is left of a claim when its p-value was corrected for the comparisons it stands among.
+
+    'More than doubles' asks two things: a corrected p-value of the difference below 0.05, and a plain 95% interval of
+    the ratio above 2. Nothing else corrects the ratio. A ratio above 2 implies a difference, so that where no arm
+    differs from the base the correction covers the word too; among several arms that do improve, each has its own
+    chance of at most 2.5% to be said to double when it does not.
+    """
+    if word == NO_DIFFERENCE or adjusted < 0.05:
+        return word
+    return NOT_AFTER_CORRECTION
 
 
 def _table(name: str, values: ArrayLike) -> Table:
@@ -186,61 +212,12 @@ def _pair(arm: ArrayLike, base: ArrayLike) -> tuple[Table, Table]:
     return arm_table, base_table
 
 
-def _extend(table: Table, *imagined: float) -> Table:
-    """`table` with imagined problems on the right, the same for every seed."""
-    return np.concatenate([table, np.broadcast_to(imagined, (len(table), len(imagined)))], axis=1)
+def _ends(sampled: Sampled, level: float) -> tuple[float, float]:
+    return sampled.end((1 - level) / 2), sampled.end((1 + level) / 2)
 
 
-def resampled_means(tables: Sequence[Table], seed: int, resamples: int) -> list[NDArray[np.float64]]:
-    """The mean of each table in each resampling, [resamples] a table; with several seeds it may leave [0, 1].
-
-    Tables share the drawn problems (they are paired), and those with equally many seeds share the variates.
-    """
-    weights = _weights(seed, tables[0].shape[1], resamples)
-    variates = {len(table): _seed_variates(seed, len(table), resamples) for table in tables}
-    if len(variates) > 1:  # Nothing pairs them: each arm varies by itself.
-        variates = {
-            seeds: _seed_variates(seed + place, seeds, resamples) for place, seeds in enumerate(variates)
-        }
-    means = []
-    for table in tables:
-        per_seed = weights @ table.T  # [resamples, seeds]
-        mean = per_seed.mean(1)
-        if len(table) > 1:
-            mean = mean + ((per_seed - mean[:, None]) * variates[len(table)]).sum(1)
-        means.append(mean)
-    return means
-
-
-@functools.lru_cache(maxsize=4)
-def _seed_variates(seed: int, seeds: int, resamples: int) -> NDArray[np.float64]:
-    """[resamples, seeds]; times the seeds' deviations and summed: Student's t times the mean's standard error."""
-    rng = np.random.default_rng([seed, 2])
-    freedom = max(1, seeds - 1)
-    stretch = np.sqrt(freedom / rng.chisquare(freedom, resamples) / (seeds * freedom))
-    return rng.standard_normal((resamples, seeds)) * stretch[:, None]
-
-
-@functools.lru_cache(maxsize=4)
-def _weights(seed: int, problems: int, resamples: int) -> NDArray[np.float64]:
-    """[resamples, problems], rows that sum to 1. Cached: a results table asks for them many times."""
-    rng = np.random.default_rng([seed, 0])
-    return rng.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems
-
-
-@functools.lru_cache(maxsize=4)
-def _signs(seed: int, problems: int, flips: int) -> NDArray[np.float64]:
-    """[flips, problems] of +1 and -1."""
-    rng = np.random.default_rng([seed, 1])
-    return rng.choice(np.array([-1.0, 1.0]), (flips, problems))
-
-
-def _around(estimate: float, resampled: NDArray[np.float64], level: float) -> Interval:
-    """The percentile interval, stretched to hold the estimate where the imagined problems pulled it off."""
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    # Rounded, so that a sum that ought to be 0 (or a ratio that ought to be 2) claims nothing by its 17th
-    # digit. Order statistics without interpolation, so that infinite ratios stay well defined.
-    low, high = np.quantile(np.round(resampled, 12), tails, method="inverted_cdf")
+def _around(estimate: float, low: float, high: float) -> Interval:
+    """The interval, stretched to hold the estimate where the imagined problems pulled it off."""
     return Interval(estimate, float(min(low, estimate)), float(max(high, estimate)))
 
 

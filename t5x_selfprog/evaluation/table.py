@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t5x_selfprog.evaluation.compare import ALL, Comparison, Evaluation, compare, estimate
-from t5x_selfprog.evaluation.statistics import Interval, holm
+from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval, corrected, holm
 
 ARM_ORDER = ("base", "verified", "unverified", "human", "seeds_only")
 ENUMERATOR = "enumerator"
 WIDTH = 118  # columns of the notes
-NO_DIFFERENCE = "no difference shown"
 P3_PARTS = (
     "human_eval",
     "rest",
@@ -28,6 +27,7 @@ class Row:
     estimates: dict[int, Interval]
     versus_base: dict[int, Comparison]
     claims: dict[int, str]
+    adjusted: dict[int, float]
 
     @property
     def arm(self) -> str:
@@ -47,7 +47,7 @@ def rows(evaluations: Sequence[Evaluation], group: str = ALL, seed: int = 0) -> 
     """The rows in their order: base, arms by iteration, enumerator.
 
     Claims are corrected for the number of arms compared with the base (Holm, for each k by itself): an arm
-    whose corrected p-value is 0.05 or more gets 'no difference shown' whatever its own interval says.
+    whose corrected p-value is 0.05 or more gets 'not shown after correction' whatever its own interval says.
     """
     seeds_of: dict[tuple[str, int | None], list[Evaluation]] = {}
     for evaluation in sorted(evaluations, key=_order):
@@ -61,7 +61,7 @@ def rows(evaluations: Sequence[Evaluation], group: str = ALL, seed: int = 0) -> 
         if base is not None and arm != "base" and _ids(found) == _ids(base):
             versus = {k: c for k in ks if (c := compare(found, base, k, group, seed)) is not None}
         claims = {k: comparison.claim for k, comparison in versus.items()}
-        found_rows.append(Row(label(found), found, estimates, versus, claims))
+        found_rows.append(Row(label(found), found, estimates, versus, claims, {}))
     for k in ks:
         _correct([row for row in found_rows if row.arm != ENUMERATOR and k in row.versus_base], k)
     return found_rows
@@ -137,8 +137,8 @@ def headline_k(found: Sequence[Row]) -> int:
 def _correct(compared: Sequence[Row], k: int) -> None:
     adjusted = holm({str(i): row.versus_base[k].p_value for i, row in enumerate(compared)})
     for i, row in enumerate(compared):
-        if adjusted[str(i)] >= 0.05:
-            row.claims[k] = NO_DIFFERENCE
+        row.adjusted[k] = adjusted[str(i)]
+        row.claims[k] = corrected(row.versus_base[k].claim, row.adjusted[k])
 
 
 def _grid(found: Sequence[Row], ks: Sequence[int], group: str) -> list[list[str]]:
@@ -200,7 +200,7 @@ def _notes(found: Sequence[Row], ks: Sequence[int], group: str) -> list[str]:
         said = [
             f"{row.label} {row.claims[k]} ({_difference(row.versus_base[k].difference)})"
             for row in trained
-            if row.claims.get(k, NO_DIFFERENCE) != NO_DIFFERENCE
+            if row.claims.get(k, NOTHING_SHOWN[0]) not in NOTHING_SHOWN
         ]
         if said:
             notes.append(f"Pass@{k}, against the base: {'; '.join(said)}.")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from t5x_selfprog.evaluation.compare import Comparison, compare, require_same_problems
-from t5x_selfprog.evaluation.statistics import holm
-from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE, Row, rows
+from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTION, corrected, holm
+from t5x_selfprog.evaluation.table import ENUMERATOR, Row, rows
 from t5x_selfprog.report.markup import percent, plural, points
 
 # A base is improved upon; of two arms that started alike, one is higher.
@@ -98,6 +98,8 @@ def _headline(base: Row | None, verified: Row | None, k: int) -> tuple[str, str]
         "improves": f"{who} improves on the base at Pass@{k}.",
         "worsens": f"{who} worsens the base’s Pass@{k}.",
         NO_DIFFERENCE: f"No difference shown between {who[0].lower()}{who[1:]} and the base at Pass@{k}.",
+        NOT_AFTER_CORRECTION: f"No difference between {who[0].lower()}{who[1:]} and the base at Pass@{k} is "
+        "shown after correction for the number of arms.",
     }[verified.claims[k]]
     difference = comparison.difference
     return sentence, (
@@ -128,6 +130,5 @@ def _corrected(contrasts: list[Contrast]) -> list[Contrast]:
         members = [contrast for contrast in contrasts if k in contrast.at]
         adjusted = holm({str(i): contrast.at[k].p_value for i, contrast in enumerate(members)})
         for i, contrast in enumerate(members):
-            if adjusted[str(i)] >= 0.05:
-                contrast.claims[k] = NO_DIFFERENCE
+            contrast.claims[k] = corrected(contrast.claims[k], adjusted[str(i)])
     return contrasts

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from t5x_selfprog.evaluation.compare import estimate, value_table
 from t5x_selfprog.evaluation.diversity import Diversity, diversity, solve_rate_histogram
-from t5x_selfprog.evaluation.statistics import Interval
-from t5x_selfprog.evaluation.table import NO_DIFFERENCE, Row
+from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval
+from t5x_selfprog.evaluation.table import Row
 from t5x_selfprog.report.collect import Iteration, SourceProblem
 from t5x_selfprog.report.findings import Contrast, Findings
 from t5x_selfprog.report.markup import EN_DASH, MINUS, Markup, count, element, join, percent, plural, points
@@ -175,7 +175,7 @@ def _difference(contrast: Contrast, k: int) -> object:
     if k not in contrast.at:
         return ""
     interval, word = contrast.at[k].difference, contrast.claims[k]
-    style = {NO_DIFFERENCE: "none", "worsens": "down", "lower": "down"}.get(word, "up")
+    style = "none" if word in NOTHING_SHOWN else "down" if word in ("worsens", "lower") else "up"
     return join(
         [
             element("span", points(interval.estimate), class_="number"),

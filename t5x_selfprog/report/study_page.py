@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE
+from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOTHING_SHOWN
+from t5x_selfprog.evaluation.table import ENUMERATOR
 from t5x_selfprog.report.build import fill, missing_note, navigation, script_json, template
 from t5x_selfprog.report.markup import Markup, element, escape, join, percent, plural, points
 from t5x_selfprog.report.plots import IntervalRow, Point, arm_style, interval_panel, scatter_panel
@@ -37,7 +38,9 @@ def page(study_dir: str, study: Study) -> str:
     script = template("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     name = PurePath(study_dir).name or study_dir
-    claimed = [line for line in study.lines if line.row.claims.get(study.k, NO_DIFFERENCE) != NO_DIFFERENCE]
+    claimed = [
+        line for line in study.lines if line.row.claims.get(study.k, NO_DIFFERENCE) not in NOTHING_SHOWN
+    ]
     claimed = [line for line in claimed if line.row.arm not in ("base", ENUMERATOR)]
     compared = [line for line in study.lines if line.adjusted]
     first = study.lines[0].row.evaluations[0]
@@ -86,7 +89,7 @@ def _nothing(study: Study) -> str:
     said = "Every interval there includes zero, or does not survive the correction for the number of comparisons."
     trained = [line for line in study.lines if line.row.arm not in ("base", ENUMERATOR)]
     for k in sorted({k for line in trained for k in line.row.claims} - {study.k}):
-        found = sum(line.row.claims.get(k, NO_DIFFERENCE) != NO_DIFFERENCE for line in trained)
+        found = sum(line.row.claims.get(k, NO_DIFFERENCE) not in NOTHING_SHOWN for line in trained)
         said += f" At Pass@{k}, {found or 'none'} of them show{'s' if found == 1 else ''} one."
     return said
 

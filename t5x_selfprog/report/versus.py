@@ -10,8 +10,8 @@ from pathlib import PurePath
 
 from t5x_selfprog.evaluation.compare import Comparison, compare
 from t5x_selfprog.evaluation.diversity import diversity
-from t5x_selfprog.evaluation.statistics import holm
-from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE, Row, rows
+from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTION, corrected, holm
+from t5x_selfprog.evaluation.table import ENUMERATOR, Row, rows
 from t5x_selfprog.report.build import fill, navigation, script_json, template
 from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, points
@@ -104,7 +104,7 @@ def _claims(compared: Sequence[tuple[Row, Row, dict[int, Comparison]]]) -> dict[
         trained = [(mine.label, at[k]) for mine, _, at in compared if k in at and mine.arm != ENUMERATOR]
         for name, adjusted in holm({name: comparison.p_value for name, comparison in trained}).items():
             claim = dict(trained)[name].claim
-            said[name, k] = words.get(claim, NO_DIFFERENCE) if adjusted < 0.05 else NO_DIFFERENCE
+            said[name, k] = corrected(words.get(claim, NO_DIFFERENCE), adjusted)
     return said
 
 
@@ -120,6 +120,8 @@ def _headline(
     difference, word = last[2][k].difference, claims[last[0].label, k]
     sentence = {
         NO_DIFFERENCE: f"No difference shown between {names[0]} and {names[1]} at Pass@{k}.",
+        NOT_AFTER_CORRECTION: f"No difference between {names[0]} and {names[1]} at Pass@{k} is shown after "
+        "correction for the number of arms.",
         "lower": f"{names[0]} is lower than {names[1]} at Pass@{k}.",
         "higher": f"{names[0]} is higher than {names[1]} at Pass@{k}.",
         "more than twice": f"{names[0]} is at more than twice {names[1]}’s Pass@{k}.",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from t5x_selfprog.evaluation import held_out, scaling
 from t5x_selfprog.evaluation.compare import Evaluation, value_table
-from t5x_selfprog.evaluation.statistics import holm
-from t5x_selfprog.evaluation.table import ENUMERATOR, NO_DIFFERENCE, Row, headline_k, percent, rows
+from t5x_selfprog.evaluation.statistics import corrected, holm
+from t5x_selfprog.evaluation.table import ENUMERATOR, Row, headline_k, percent, rows
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.study.grid import Cell
 from verifier.shards import atomic_write
@@ -31,13 +31,17 @@ SIZES = ("parameters", "pairs", "train_flops")
 
 @dataclass(frozen=True)
 class Line:
-    """One arm of one configuration, its seeds pooled; `adjusted` are p-values after correction, by k."""
+    """One arm of one configuration, its seeds pooled; its row is corrected over the whole study."""
 
     levels: dict[str, str]
     row: Row
     sizes: dict[str, float]
     runs: tuple[str, ...]
-    adjusted: dict[int, float]
+
+    @property
+    def adjusted(self) -> dict[int, float]:
+        """p-values after correction, by k."""
+        return self.row.adjusted
 
     @property
     def iteration(self) -> int | None:
@@ -118,7 +122,7 @@ def collect(
             means = (
                 {size: sum(each[size] for each in of_row) / len(of_row) for size in SIZES} if of_row else {}
             )
-            lines.append(Line(dict(levels), row, means, tuple(name for name, _ in runs), {}))
+            lines.append(Line(dict(levels), row, means, tuple(name for name, _ in runs)))
     _correct(lines)
     return Study(lines, missing, transfer, _fits(lines), _looks(looks))
 
@@ -199,7 +203,7 @@ def _correct(lines: Sequence[Line]) -> None:
         for i, adjusted in holm(asked).items():
             line = compared[int(i)]
             line.adjusted[k] = adjusted
-            line.row.claims[k] = line.row.versus_base[k].claim if adjusted < 0.05 else NO_DIFFERENCE
+            line.row.claims[k] = corrected(line.row.versus_base[k].claim, adjusted)
 
 
 def _looks(entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -33,11 +33,17 @@ def test_no_gain_is_rarely_claimed():
 
 
 @pytest.mark.parametrize(
-    "better",
-    [{"gain": 0.15}, {"problems": 600}, {"attempts": 200}, {"per_problem": 0.05}],
+    ("start", "better"),
+    [
+        ({}, {"gain": 0.15}),
+        ({}, {"problems": 600}),
+        ({"per_problem": 0.05, "gain": 0.01}, {"attempts": 400}),
+        ({}, {"per_problem": 0.05}),
+    ],
 )
-def test_more_of_what_helps_helps(better):
-    assert power(replace(SMALL, **better), trials=40) > power(SMALL, trials=40)
+def test_more_of_what_helps_helps(start, better):
+    design = replace(SMALL, **start)
+    assert power(replace(design, **better), trials=40) > power(design, trials=40)
 
 
 def test_seeds_that_vary_cost_power_and_more_of_them_buy_it_back():
