@@ -73,13 +73,15 @@ class Retarget:
         value = self._value
         parts = value.values if isinstance(value, ast.BoolOp) and isinstance(value.op, ast.And) else [value]
         found = [aim for part in parts if isinstance(part, ast.Compare) and (aim := self._aim(part))]
-        if (
-            not found
-            and not isinstance(value, ast.Compare | ast.BoolOp | ast.Constant)
-            and not _is_truth(value)
-        ):
+        if not found and not self._is_no_measure(value):
             found = [Aim(value, value, added=True)]
         return found
+
+    def _is_no_measure(self, value: ast.expr) -> bool:
+        """Whether there is nothing to compare in what is returned: a truth value, a constant, the bare answer."""
+        if isinstance(value, ast.Name) and value.id == self.puzzle.answer_name:
+            return True
+        return isinstance(value, ast.Compare | ast.BoolOp | ast.Constant) or _is_truth(value)
 
     def _aim(self, compare: ast.Compare) -> Aim | None:
         if len(compare.ops) != 1 or (step := _STEPS.get(type(compare.ops[0]))) is None:

@@ -62,6 +62,7 @@ def test_what_was_missed_becomes_the_aim(source, answer, expected):
         "def f(x: int):\n    return x > 1 or x == 2",
         "def f(x: int):\n    return 1 < x < 3",
         "def f(x: int):\n    return True",
+        "def f(x: int):\n    return x",
         "def f(x: int):\n    return 3 == 4",
         "def f(x: int):\n    return",
         "def f(x: int):\n    if x == 3:\n        return True",
