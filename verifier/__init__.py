@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from verifier.pool import Pool, PoolError
     from verifier.puzzle import Puzzle, PuzzleError, parse_puzzle
+    from verifier.rewards import Reward, reward
     from verifier.tiers import Tiers
     from verifier.verdict import Limits, PuzzleReport, Verdict
 
@@ -22,9 +23,11 @@ __all__ = [
     "Puzzle",
     "PuzzleError",
     "PuzzleReport",
+    "Reward",
     "Tiers",
     "Verdict",
     "parse_puzzle",
+    "reward",
 ]
 
 _HOMES = {
@@ -37,6 +40,8 @@ _HOMES = {
     "Limits": "verdict",
     "Tiers": "tiers",
     "Verdict": "verdict",
+    "Reward": "rewards",
+    "reward": "rewards",
 }
 
 

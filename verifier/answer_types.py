@@ -2,7 +2,8 @@
 
 The vocabulary is what a plain literal can be: int, float, str, bool, bytes, complex and None, and List,
 Tuple, Set, FrozenSet, Dict, Optional and Union of them, nested, in either spelling (`List[int]` or
-`list[int]`, `Optional[int]` or `int | None`). Nothing is evaluated: only the syntax tree is read.
+`list[int]`, `Optional[int]` or `int | None`); and Any, which is all of it. Nothing is evaluated: only the syntax tree
+is read.
 
 "Exactly" means by `type(value) is ...`: True is no int, an int is no float, a subclass of list is no list.
 """
@@ -34,6 +35,7 @@ CONTAINERS = {
     "Tuple": "Tuple",
     "tuple": "Tuple",
 }
+ANY = "Any"
 MAX_DEPTH = 20  # of a type; deeper annotations are refused rather than recursed into
 
 
@@ -42,7 +44,7 @@ class TypeSyntaxError(ValueError):
 
 
 class AnswerType(NamedTuple):
-    """One node of a type: `name` is a scalar's name, a container's, or "Union".
+    """One node of a type: `name` is a scalar's name, a container's, "Union" or "Any".
 
     A variable-length tuple `Tuple[int, ...]` is name "Tuple" with `variadic` set and one argument.
     """
@@ -84,7 +86,7 @@ def _read(node: ast.expr, depth: int) -> AnswerType:
     if isinstance(node, ast.Subscript):
         return _read_generic(_name(node.value), node.slice, depth)
     name = _name(node)
-    if name in SCALARS:
+    if name in SCALARS or name == ANY:
         return AnswerType(name)
     if name in CONTAINERS:
         raise TypeSyntaxError(f"{name} needs its element type, as in {CONTAINERS[name]}[int]")
@@ -153,6 +155,8 @@ def compile_checker(answer_type: AnswerType) -> Checker:
     if name in SCALARS:
         scalar = SCALARS[name]
         return lambda value: type(value) is scalar
+    if name == ANY:
+        return lambda value: True  # what is no plain value never comes here
     if name == "Union":
         return lambda value: any(check(value) for check in arguments)
     if name == "Dict":

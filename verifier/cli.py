@@ -1,4 +1,4 @@
-"""The command line: `python -m verifier judge|filter|serve|follow|doctor`. Imports only what each command needs."""
+"""The command line: `python -m verifier COMMAND`. Imports only what each command needs."""
 
 import argparse
 import contextlib
@@ -20,6 +20,8 @@ A solution is accepted if g() returns an answer of exactly type T and f(answer) 
   python -m verifier filter --input puzzles.jsonl --output reports.jsonl
   python -m verifier serve attempts/ --output verdicts/ --metrics verifier.prom
   python -m verifier follow gs://bucket/runs/p3
+  python -m verifier tests --tasks HumanEval.jsonl --samples samples.jsonl --output results.jsonl
+  python -m verifier http --port 8000
   python -m verifier doctor
 """
 
@@ -50,6 +52,27 @@ _FOLLOW = """A member of a fleet: judge what a run of `selfprog` samples, in all
 Start as many as you like, on any machines that see the run's folder, before the run or at any time; kill any of them.
 They need this package alone: no accelerator, no model. What they judge under (limits, second looks) stands in the run.
 The run's hosts judge too, unless it was started with --gin.Experiment.judges="'fleet'".
+"""
+
+_TESTS = """Judge programs by unit tests.
+
+--tasks has a task on every line, in the form of HumanEval (entry_point, test), MBPP (test_list), HumanEval+ and MBPP+
+(base_input, plus_input, canonical_solution), or
+  {"task_id": "add", "entry_point": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, 7]}
+  {"task_id": "sum", "inputs": ["1 2\\n"], "outputs": ["3\\n"]}                   (standard input and output)
+--samples has a program on every line:
+  {"task_id": "add", "solution": "def add(a, b):\\n    return a + b"}       (or "completion", what follows the prompt)
+and --output has the same in the same order, with passed and the fields of a verdict. The limit is in CPU seconds, for
+all tests of a task together. No expected output is ever in a process in which a sample runs.
+"""
+
+_HTTP = """Judge over HTTP.
+
+  POST /judge   {"attempts": [{"puzzle": "def f...", "solution": "def g..."}, {"task": {...}, "solution": "..."}]}
+                answers {"verdicts": [{"outcome": "accepted", ...}, ...]}, in order; a task is one of `tests`
+  GET /health   200 while attempts can be judged
+  GET /metrics  Prometheus text
+429 says that the queue is full: ask again later. There is no authentication: listen where only friends are.
 """
 
 _FILTER = """Screen puzzles: are they well formed, and does no trivial answer solve them?
@@ -134,6 +157,29 @@ def _make_parser() -> argparse.ArgumentParser:
         _add_limits(command)
         _add_options(command)
     _add_options(follow)
+    tests = commands.add_parser(
+        "tests", help="judge samples by unit tests", description=_TESTS, formatter_class=raw
+    )
+    tests.set_defaults(command=_tests)
+    for name, about in (
+        ("--tasks", "tests, as JSON lines or .gz"),
+        ("--samples", "programs, as evalplus' JSON lines"),
+        ("--output", "the samples with their verdicts, as JSON lines; - is stdout"),
+    ):
+        tests.add_argument(name, required=True, metavar="FILE", help=about)
+    tests.add_argument("--accepted", metavar="FILE", help="write what passed here, as evalplus' samples")
+    tests.add_argument("--certify", action="store_true", help="run what passed again under another hash seed")
+    web = commands.add_parser("http", help="judge over HTTP", description=_HTTP, formatter_class=raw)
+    web.set_defaults(command=_http)
+    web.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this host only)")
+    web.add_argument("--port", type=int, default=8000, metavar="N", help="0 is any that is free (8000)")
+    web.add_argument("--queue", type=int, default=4096, metavar="N", help="attempts that may wait (4096)")
+    for command, timeout_s in ((tests, 10.0), (web, 1.0)):
+        command.add_argument(
+            "--no_reuse", action="store_true", help="judge identical attempts each by itself"
+        )
+        _add_limits(command, timeout_s)
+        _add_options(command)
     doctor = commands.add_parser(
         "doctor",
         help="say which layers of isolation this host allows",
@@ -169,9 +215,10 @@ def _add_judging_options(parser: argparse.ArgumentParser) -> None:
     add("--no_reuse", action="store_true", help="judge identical attempts each by itself")
 
 
-def _add_limits(parser: argparse.ArgumentParser) -> None:
+def _add_limits(parser: argparse.ArgumentParser, timeout_s: float = 1.0) -> None:
     add = parser.add_argument
-    add("--timeout_s", type=float, default=1.0, metavar="S", help="CPU seconds an attempt may use (1)")
+    about = f"CPU seconds an attempt may use ({timeout_s:g})"
+    add("--timeout_s", type=float, default=timeout_s, metavar="S", help=about)
     add("--wall_s", type=float, metavar="S", help="seconds on the clock (30 x timeout_s, at least 10)")
     add("--memory_mb", type=int, default=1024, metavar="MB", help="address space of a process (1024)")
     add(
@@ -325,6 +372,43 @@ def _filter(options: argparse.Namespace) -> None:
 
         write_rows(options.output, screened())
         tally.isolation = pool.isolation
+
+
+def _tests(options: argparse.Namespace) -> None:
+    from verifier.rows import write_rows
+    from verifier.suite_command import judge_samples, pass_at
+    from verifier.suite_files import read_samples, read_tasks, write_samples
+
+    tasks = read_tasks(options.tasks)
+    samples = list(read_samples(options.samples, tasks))
+    short: list[dict[str, Any]] = []  # what the figures need of each row
+    with _judging(options) as (pool, judge), Tally(options, len(samples), "samples") as tally:
+
+        def judged() -> Iterator[dict[str, Any]]:
+            for row in judge_samples(samples, tasks, judge):
+                tally.add(row["outcome"])
+                short.append({name: row[name] for name in ("task_id", "outcome", "passed", "cpu_s")})
+                yield row
+
+        write_rows(options.output, judged())
+        if options.accepted:
+            passed = (sample for sample, row in zip(samples, short, strict=True) if row["passed"])
+            write_samples(options.accepted, passed)
+        figures = {
+            "tasks": len(tasks),
+            **pass_at(short),
+            "cpu_s": round(sum(row["cpu_s"] for row in short), 3),
+        }
+        tally.isolation, tally.counters = pool.isolation, {**pool.counters, **figures}
+    if not options.quiet:
+        print(", ".join(f"{name} {value}" for name, value in figures.items()), file=sys.stderr)
+
+
+def _http(options: argparse.Namespace) -> None:
+    from verifier.http_server import serve_http
+
+    with _pool(options) as pool:
+        serve_http(pool, options.host, options.port, options.queue)
 
 
 def _doctor(options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from verifier.child import Attempt, Prepared, Twin
 from verifier.forker import Forker
 from verifier.outcomes import CPU_LIMIT, INFRASTRUCTURE, OUTPUT_LIMIT, SYNTAX
 from verifier.programs import SHARED_MEMORY, Allowance, Runtime
+from verifier.puzzle import HIDDEN
 from verifier.puzzles import Puzzles
 from verifier.reports import (
     IN_PUZZLE,
@@ -94,7 +95,8 @@ class Judge:
                 outcome = INFRASTRUCTURE if puzzle.reason == INFRASTRUCTURE else "error:PuzzleError"
                 batch.judged[item] = Judged(outcome, f"puzzle: {puzzle.reason}: {puzzle.detail}"[:200])
             else:
-                quoted = puzzle.code if _NAMES_F.search(solution) else b""
+                shown = not puzzles[number].startswith(HIDDEN) and _NAMES_F.search(solution)
+                quoted = puzzle.code if shown else b""
                 attempts.append(Attempt(item, number, solution, quoted, puzzle.plain))
         self._solve(batch, attempts)
         self._check(batch)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from verifier import clock, future, text_codecs
+from verifier import clock, console, future, text_codecs
 
 # The paper's list.
 PAPER_IMPORTS = frozenset(["collections", "copy", "hashlib", "math", "random", "re", "string", "typing"])
@@ -92,9 +92,13 @@ REFLECTIVE_BUILTINS = frozenset(
 # beyond ASCII or `\N{...}` in a text and, from 3.12 on, for its own arithmetic on long integers.
 _INTERPRETERS_OWN = frozenset(["unicodedata", "_pylong"] if sys.version_info >= (3, 12) else ["unicodedata"])
 
-# A program that may import these gets our own: `time` is a clock that only its own readings move, and `__future__`, a
-# word to the compiler, is allowed always.
-STAND_INS: dict[str, Callable[[], ModuleType]] = {"time": clock.module, "__future__": future.module}
+# A program that imports these gets our own. `time`, where it is allowed, is a clock that only its own readings move;
+# `__future__` is a word to the compiler; `verifier_console` runs programs on standard input (suites.py).
+STAND_INS: dict[str, Callable[[], ModuleType]] = {
+    "time": clock.module,
+    "__future__": future.module,
+    "verifier_console": console.module,
+}
 
 
 def import_modules(names: frozenset[str]) -> None:
@@ -115,7 +119,7 @@ def import_modules(names: frozenset[str]) -> None:
 def make_importer(allowed: frozenset[str]) -> Callable[..., Any]:
     """An `__import__` that knows only these modules and their already imported submodules."""
     real_import, modules = builtins.__import__, sys.modules
-    stand_ins = {name: make for name, make in STAND_INS.items() if name in allowed | {"__future__"}}
+    stand_ins = {name: make for name, make in STAND_INS.items() if name != "time" or name in allowed}
 
     def restricted_import(
         name: str,

@@ -12,6 +12,10 @@ from typing import NamedTuple
 from verifier.answer_types import TypeSyntaxError, parse_type
 from verifier.leniency import lenient_python
 
+# A puzzle that begins with this line is never shown to a solution: it runs as if there were no `f` to call. (Other
+# puzzles are there to be called: a solution may search by them.)
+HIDDEN = "# hidden\n"
+
 
 class PuzzleError(ValueError):
     """The source is no puzzle. `reason` is a word fit for a rejection record, the message says what is wrong.

@@ -70,18 +70,27 @@ def read_beside(
         yield from read_rows(path, texts)
         return
     for number, row in enumerate(read_rows(path, texts), start=1):
-        if not (row.keys() >= JUDGED or row.keys() >= SCREENED):
-            for name in [name for name in row if name in ours]:
-                other = f"input_{name}"
-                if other in row or is_tfrecord(output):
-                    why = (
-                        f"there is {other!r} too"
-                        if other in row
-                        else "a TFRecord file has no place for another"
-                    )
-                    raise BadRow(f"{path}, row {number}: {name!r} is a field of ours, and {why}; rename it")
-                row[other] = row.pop(name)
-        yield row
+        yield out_of_the_way(row, ours, f"{path}, row {number}", whole=not is_tfrecord(output))
+
+
+def out_of_the_way(
+    row: Mapping[str, Any], ours: Container[str], place: str, *, whole: bool = True
+) -> dict[str, Any]:
+    """The row with fields named like `ours` under other names. Raises BadRow, naming `place`, where one would be lost:
+    the other name is taken, or the row will not be kept `whole`."""
+    moved = dict(row)
+    if moved.keys() >= JUDGED or moved.keys() >= SCREENED:
+        return moved
+    for name in row:
+        if name in ours:
+            other = f"input_{name}"
+            if other in row or not whole:
+                why = (
+                    f"there is {other!r} too" if other in row else "a TFRecord file has no place for another"
+                )
+                raise BadRow(f"{place}: {name!r} is a field of ours, and {why}; rename it")
+            moved[other] = moved.pop(name)
+    return moved
 
 
 def write_rows(path: str, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -34,6 +34,7 @@ SCALARS: dict[str, tuple[Any, ...]] = {
     "bytes": tuple(text.encode() for text in STRINGS),
     "complex": tuple(complex(number) for number in FLOATS),
     "None": (None,),
+    "Any": (None, True, *INTS, *STRINGS, *FLOATS, [], [0], [1], ()),
 }
 # What containers are filled from: the first few of a type's guesses, and for int those around zero.
 BASE_SIZE = 8

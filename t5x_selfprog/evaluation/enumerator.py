@@ -19,6 +19,12 @@ from verifier.puzzle import Puzzle, solution_header
 
 LIMIT = 55
 _FILLINGS_PER_TEMPLATE = 4  # of a template with many fitting arguments, so that none crowds out the rest
+_RARE = {
+    "None": ("None",),
+    "bytes": ("b''", "b'a'"),
+    "complex": ("0j", "1j"),
+    "Any": ("None", "0", "''", "[]"),
+}
 _ELEMENT_GUESSES = 4
 _SCALAR = r"(?:int|float|str|bool|T)"
 _HOLE = re.compile(rf"\$(List\[List\[{_SCALAR}\]\]|List\[{_SCALAR}\]|{_SCALAR}|List)")
@@ -97,7 +103,7 @@ def _expressions(answer: AnswerType, scope: Scope) -> Iterator[str]:
         case "Union":
             yield from _in_turns([_expressions(member, scope) for member in parts])
         case _:
-            yield from {"None": ("None",), "bytes": ("b''", "b'a'"), "complex": ("0j", "1j")}[answer.name]
+            yield from _RARE[answer.name]
 
 
 def _templates(answer: AnswerType) -> Iterator[tuple[str, AnswerType | None]]:

@@ -1,5 +1,6 @@
 """Every example of the verifier's README runs."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -32,6 +33,10 @@ def place(tmp_path):
     write_tfrecord(tmp_path / "attempts.tfrecord", [ROW], ATTEMPT)
     write_tfrecord(tmp_path / "attempts" / "a.tfrecord", [ROW], ATTEMPT)
     (tmp_path / "attempts" / COMPLETE).touch()
+    task = {"task_id": "add", "entry_point": "add", "inputs": [[1, 2]], "outputs": [3]}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
+    sample = {"task_id": "add", "solution": "def add(a, b):\n    return a + b"}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     return tmp_path
 
 
@@ -44,12 +49,32 @@ def run(place, *arguments: str) -> str:
     return done.stdout
 
 
+@contextlib.contextmanager
+def http_server():
+    """The command that the README names, on a free port; its address."""
+    command = [sys.executable, "-m", "verifier", "http", "--port", "0", "--workers", "1"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            yield process.stderr.readline().split()[1].rstrip(",")
+        finally:
+            process.terminate()
+
+
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_python(place, number):
     block = BLOCKS[number]
     if "apache_beam" in block and importlib.util.find_spec("apache_beam") is None:
         pytest.skip("Apache Beam is not installed")
-    said = run(place, "-c", block if "import" in block else f"from verifier import Pool\n{block}")
+    code = block if "import" in block else f"from verifier import Pool\n{block}"
+    with contextlib.ExitStack() as stack:
+        if "8000" in block:
+            code = code.replace("http://127.0.0.1:8000", stack.enter_context(http_server()))
+        said = run(place, "-c", code)
+    if "# [1.0, 0.0]" in block:
+        assert said == "[1.0, 0.0]\n"
+    if "# ['accepted', 'wrong']" in block:
+        assert said == "['accepted', 'wrong']\n"
     assert "print" not in block or said
     if "False trivial 6" in block:
         assert said == "False trivial 6\n"
@@ -65,8 +90,10 @@ def test_command(place, command):
         assert "verifier_verdicts_total" in (place / "verifier.prom").read_text()
     if command[2] == "doctor":
         assert "isolation" in said
+    if command[2] == "tests":
+        assert json.loads((place / "results.jsonl").read_text())["passed"] is True
 
 
 def test_every_command_is_shown():
-    assert {command[2] for command in COMMANDS} == {"judge", "filter", "serve", "doctor"}
-    assert len(BLOCKS) == 4
+    assert {command[2] for command in COMMANDS} == {"judge", "filter", "tests", "serve", "doctor"}
+    assert len(BLOCKS) == 6
