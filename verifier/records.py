@@ -69,6 +69,7 @@ PUZZLE: Schema = {
     "prompt_puzzle_ids": Kind.TEXTS,
     "sample_index": Kind.INT,
     "logprob": Kind.FLOAT,
+    "n_tokens": Kind.INT,
     "checkpoint": Kind.TEXT,
 }
 REJECTION: Schema = {**PUZZLE, "reason": Kind.TEXT, "detail": Kind.TEXT}

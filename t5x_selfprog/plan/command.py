@@ -163,7 +163,7 @@ def configured(kind: type, scope: str | None = None) -> Any:
 
 def _sampler(partitioner: Partitioner, config: ModelConfig, scope: str, prefix: int) -> SamplingPrograms:
     """The programs of the stage that gin calls `scope`. Raises UserError where its prompts have no room."""
-    sampling = configured(SamplingConfig, scope)
+    sampling = configured(SamplingConfig, scope).fitted(workload.bound(f"sample_{scope}.run.attempts", 64))
     room = config.context_length - prefix - sampling.max_new_tokens
     if room < 1:
         raise UserError(

@@ -20,12 +20,14 @@ from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.sampling.decode import Decoding, Events, decode_chunk
 from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by_slots
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.sampling.placing import Placement, load_prompts, narrow_grid, parts, share_prompt
+from t5x_selfprog.sampling.placing import Placement, load_prompts, narrow_grid, parts, share_prompts
 from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
 from t5x_selfprog.sampling.programs import REMEDY, Programs
 from t5x_selfprog.sampling.scheduler import Job, Narrowing, Share
 from t5x_selfprog.sampling.stop import StopTables
 from t5x_selfprog.sampling.weights import prepare, sampling_config
+
+SHARES = 16  # that one program carries out
 
 
 class Engine:
@@ -34,6 +36,7 @@ class Engine:
     Attributes:
       buckets: padded lengths of prompts, increasing.
       parts: into how many the groups of the grid are split; prompts are computed where their groups are.
+      platform: of its devices.
       programs: what has been compiled.
     """
 
@@ -51,6 +54,8 @@ class Engine:
     ):
         self.buckets = buckets
         self._config, self._partitioner = config, partitioner
+        devices = jax.devices() if partitioner is None else partitioner.mesh.devices.flat
+        self.platform = devices[0].platform
         self._fixed = Decoding(
             config=sampling_config(model, config.weights_dtype),
             choice=config.token_choice(),
@@ -67,7 +72,7 @@ class Engine:
             f"{config.prompts_in_flight} prompts x {config.rows_per_prompt} rows, on all devices together"
         )
         # The grid's shardings and its tail's: asked for at every load and chunk.
-        sizes = {config.prompts_in_flight, config.tail_prompts}
+        sizes = {config.prompts_in_flight, *config.tails()}
         self._layouts = {groups: self._layout_of(groups) for groups in sizes if groups}
         self._whole_layout = self._layouts[config.prompts_in_flight]
         self.parts = parts(self._whole_layout)
@@ -79,10 +84,11 @@ class Engine:
             compute = functools.partial(compute_prefix, self._fixed.config, cache_dtype=config.cache_dtype)
             self._prefix = self.programs.call("prefix", compute, self._weights, tokens)
 
-    def empty(self) -> Grid:
-        """A grid with nothing to do."""
+    def empty(self, step: int = 0) -> Grid:
+        """A grid with nothing to do, with so many decoding steps behind it."""
         make = functools.partial(self._empty, self._config.prompts_in_flight)
-        return self.programs.call("empty", make, out_shardings=self._whole_layout)
+        grid = self.programs.call("empty", make, out_shardings=self._whole_layout)
+        return dataclasses.replace(grid, step=self._put(np.int32(step))) if step else grid
 
     def load(self, grid: Grid, placed: list[tuple[Job, int]], each: int, stage_key: np.ndarray) -> Grid:
         """Computes the prompts of jobs that share a bucket, each for its idle group. Consumes the grid.
@@ -120,20 +126,33 @@ class Engine:
         there = placement if layout is None else hosts.place(placement, layout.prompt_length)
         return self._update(("load", bucket, count), function, constants, grid, there)
 
-    def share(self, grid: Grid, share: Share) -> Grid:
-        """Consumes the grid."""
-        numbers = [np.int32(number) for number in dataclasses.astuple(share)]
-        return self._update("share", share_prompt, (), grid, *self._put(numbers))
+    def share(self, grid: Grid, shares: Sequence[Share]) -> Grid:
+        """Consumes the grid. A share's source may be the target of one before it."""
+        groups = grid.sample.shape[0]
+        for begin in range(0, len(shares), SHARES):
+            some = shares[begin : begin + SHARES]
+            # Places without a share copy nothing: their targets lie behind the last group, each its own.
+            source, target = np.zeros(SHARES, np.int32), groups + np.arange(SHARES, dtype=np.int32)
+            middle = np.zeros(SHARES, np.int32)
+            for i, share in enumerate(some):
+                source[i], target[i], middle[i] = share.source, share.target, share.middle
+            grid = self._update("share", share_prompts, (), grid, *self._put([source, target, middle]))
+        return grid
 
     def narrow(self, grid: Grid, narrowing: Narrowing) -> Grid:
-        """The rows still at work, in a grid of `tail_prompts` groups."""
-        layout = self._layouts[self._config.tail_prompts]
+        """The rows still at work, in a grid of as many groups as one of `tail_prompts`."""
+        groups = len(narrowing.moves.group)
+        layout = self._layouts[groups]
         return self.programs.call(
-            "narrow", narrow_grid, grid, self._put(narrowing.moves), out_shardings=layout
+            ("narrow", grid.sample.shape[0], groups),
+            narrow_grid,
+            grid,
+            self._put(narrowing.moves),
+            out_shardings=layout,
         )
 
-    def decode(self, grid: Grid) -> tuple[Grid, Callable[[], Events]]:
-        """One chunk. Consumes the grid; the second value waits for the chunk's events, [k, G, R] each."""
+    def decode(self, grid: Grid) -> tuple[Grid, "Pending"]:
+        """Starts one chunk. Consumes the grid."""
         groups = grid.sample.shape[0]
         out_shardings = None
         if self._partitioner is not None:
@@ -143,7 +162,7 @@ class Engine:
         grid, events = self.programs.call(
             ("decode", groups), function, *arguments, donate=3, out_shardings=out_shardings
         )
-        return grid, lambda: jax.device_get(events)
+        return grid, Pending(events)
 
     def bucket(self, job: Job) -> int:
         """The length that a job's prompt is padded to."""
@@ -151,10 +170,7 @@ class Engine:
 
     def _empty(self, groups: int) -> Grid:
         c, model = self._config, self._fixed.config
-        platform = (
-            self._partitioner.mesh.devices.flat[0].platform if self._partitioner else jax.default_backend()
-        )
-        by_slots = lies_by_slots(model, c.cache_dtype, platform)
+        by_slots = lies_by_slots(model, c.cache_dtype, self.platform)
         return empty_grid(
             model, groups, c.rows_per_prompt, self.buckets[-1], c.max_new_tokens, c.cache_dtype, by_slots
         )
@@ -175,6 +191,23 @@ class Engine:
         if self._partitioner is None:
             return jax.device_put(tree)
         return hosts.place(tree, self._partitioner.replicated)
+
+
+class Pending:
+    """The events of a chunk, [k, G, R] each, on their way to the host."""
+
+    def __init__(self, events: Events):
+        self._events = events
+        for x in events:
+            x.copy_to_host_async()
+
+    def is_ready(self) -> bool:
+        """Whether the device has them."""
+        return all(x.is_ready() for x in self._events)  # type: ignore[attr-defined]
+
+    def get(self) -> Events:
+        """Waits for them."""
+        return Events(*jax.device_get(tuple(self._events)))
 
 
 def _bytes(tree: Any) -> int:

@@ -6,6 +6,7 @@ import math
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from verifier.errors import UserError
 
+IDLE_SHARE = 1 / 9  # of a grid's rows while a prompt's last attempts end, against those at work
 DTYPES = ("float32", "bfloat16", "int8")
 
 
@@ -14,8 +15,10 @@ class SamplingConfig:
     """How to sample, and the shape of the device's work.
 
     Attributes:
-      prompts_in_flight, rows_per_prompt: G and R; G * R rows decode together. Fewer rows a prompt lose less
-        time waiting for a prompt's last attempts, more rows read a prompt's cache less often.
+      prompts_in_flight, rows_per_prompt: G and R; G * R rows decode together. More rows a prompt read its cache less
+        often, fewer rows lose less time waiting for its last attempts: of A attempts at each prompt, whose lengths
+        vary as chance has it, they are busy about 1 / (1 + R (1/2 + ... + 1/R) / A) of the time. R = 32 makes 0.25
+        of A = 32, R = 4 makes 0.88.
       max_new_tokens: an attempt ends here at the latest.
       prompt_buckets: lengths in tokens that prompts are padded to; the largest is the longest prompt (less
         where the model's context leaves less).
@@ -24,8 +27,10 @@ class SamplingConfig:
       idle_share: prompts are brought once so large a share of the groups is idle; 0 is as soon as one is. On many
         chips one prompt takes as long as one for each.
       chunk_steps: decoding steps between two looks by the host.
-      tail_prompts: at the end of a list of requests, the last rows move to a grid of so many groups, as soon
-        as they fit (what it saves grows with the cost of a row, so: on CPUs); 0 keeps the large grid.
+      rows_in_flight: chooses the two above by the attempts at each prompt, so that about nine tenths of so many rows
+        are busy (`fitted`); None leaves them as they are. Fewer rows a prompt take more memory for prompts.
+      tail_prompts: at the end of a list of requests, the last rows move to a grid of so many groups, or of the first
+        of several numbers, as soon as they fit, and from there to the next; 0 keeps the large grid.
       temperature, top_k, top_p: see TokenChoice.
       stop: "unindented" or "none", see StopRule.
       document_start: prompts begin with the token that begins a document in training (`Tokenizer.start_id`).
@@ -36,12 +41,13 @@ class SamplingConfig:
 
     prompts_in_flight: int = 32
     rows_per_prompt: int = 4
+    rows_in_flight: int | None = None
     max_new_tokens: int = 150
     prompt_buckets: tuple[int, ...] = (128, 256, 512, 1024)
     prompts_per_load: int = 4
     idle_share: float = 0.0
     chunk_steps: int = 8
-    tail_prompts: int = 8
+    tail_prompts: int | tuple[int, ...] = 8
     temperature: float = 0.9
     top_k: int = 0
     top_p: float = 1.0
@@ -56,6 +62,12 @@ class SamplingConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise UserError(f"SamplingConfig.{name}={getattr(self, name)}: must be at least 1.")
+        if self.rows_in_flight is not None and self.rows_in_flight < 1:
+            raise UserError(
+                f"SamplingConfig.rows_in_flight={self.rows_in_flight}: must be at least 1, or None."
+            )
+        if min(self.tails(), default=0) < 0:
+            raise UserError(f"SamplingConfig.tail_prompts={self.tail_prompts}: give numbers of groups, or 0.")
         if not self.prompt_buckets or self.prompt_buckets[0] < 1:
             raise UserError(
                 f"SamplingConfig.prompt_buckets={self.prompt_buckets}: give lengths of at least 1."
@@ -73,6 +85,23 @@ class SamplingConfig:
                 )
         self.token_choice()
 
+    def tails(self) -> tuple[int, ...]:
+        """Sizes of the smaller grids, 0 for none."""
+        return self.tail_prompts if isinstance(self.tail_prompts, tuple) else (self.tail_prompts,)
+
+    def fitted(self, attempts: int) -> "SamplingConfig":
+        """The same with a grid of `rows_in_flight` rows that `attempts` at each prompt keep busy."""
+        if self.rows_in_flight is None:
+            return self
+        rows = 1
+        while 2 * rows <= self.rows_in_flight and _waiting(2 * rows) <= IDLE_SHARE * attempts:
+            rows *= 2
+        groups = max(1, self.rows_in_flight // rows)
+        tails = (groups // 2, groups // 8) if any(self.tails()) else (0,)
+        return dataclasses.replace(
+            self, prompts_in_flight=groups, rows_per_prompt=rows, rows_in_flight=None, tail_prompts=tails
+        )
+
     def groups_per_load(self) -> int:
         """So many groups are idle when the next prompts are brought."""
         return max(1, math.ceil(self.idle_share * self.prompts_in_flight))
@@ -84,12 +113,18 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Attempts `first_sample` up to `first_sample + attempts` at one prompt (without the shared prefix)."""
+    """Attempts `first_sample` up to `first_sample + attempts` at one prompt (without the shared prefix).
+
+    Attributes:
+      lengths: n_tokens of each, where an earlier life of the run has made them: they are not sampled again, only their
+        place in the work is kept.
+    """
 
     item_id: str
     prompt: str
     attempts: int
     first_sample: int = 0
+    lengths: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,3 +144,8 @@ class Completion:
     n_tokens: int
     logprob: float
     stop_reason: str
+
+
+def _waiting(rows: int) -> float:
+    """What `rows` rows of a prompt wait together for its last attempt, in attempts; lengths as chance has them."""
+    return rows * sum(1 / i for i in range(2, rows + 1))

@@ -93,11 +93,32 @@ def parts(layout: Grid | None) -> int:
     return math.prod(sharding.mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes))
 
 
-def share_prompt(grid: Grid, source: jax.Array, target: jax.Array, middle: jax.Array) -> Grid:
-    """Moves attempts from `middle` on to `target`, an idle group, with a copy of the prompt. All [] int32."""
+def share_prompts(grid: Grid, source: jax.Array, target: jax.Array, middle: jax.Array) -> Grid:
+    """Moves attempts from `middle` on to `target`, an idle group, with a copy of the prompt; B times, in order.
+
+    source, target, middle: [B] int32; targets differ, and one that is no group gets nothing. A source may have been a
+    target before.
+    """
+    last = grid.end_sample.shape[0] - 1
+
+    def root(i: jax.Array, roots: jax.Array) -> jax.Array:
+        """Where the prompt of the i-th share comes from: of shares before it, the one with that target knows."""
+        before = (target == source[i]) & (jnp.arange(len(target)) < i)
+        return roots.at[i].set(jnp.where(before.any(), roots[jnp.argmax(before)], source[i]))
+
+    def bounds(i: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        starts, ends = found
+        moved = ends[jnp.minimum(source[i], last)]
+        real = target[i] <= last
+        ends = ends.at[target[i]].set(moved, mode="drop")
+        ends = ends.at[source[i]].set(jnp.where(real, middle[i], moved))
+        return starts.at[target[i]].set(middle[i], mode="drop"), ends
+
+    roots = jax.lax.fori_loop(0, len(source), root, source)
+    starts, ends = jax.lax.fori_loop(0, len(source), bounds, (grid.next_sample, grid.end_sample))
 
     def copy(x: jax.Array) -> jax.Array:
-        return _put(x, target, jax.lax.dynamic_index_in_dim(x, source, keepdims=False))
+        return _put_all(x, target, x[roots])
 
     return dataclasses.replace(
         grid,
@@ -107,8 +128,8 @@ def share_prompt(grid: Grid, source: jax.Array, target: jax.Array, middle: jax.A
         prompt_length=copy(grid.prompt_length),
         starts_at_line=copy(grid.starts_at_line),
         item_key=copy(grid.item_key),
-        next_sample=grid.next_sample.at[target].set(middle),
-        end_sample=copy(grid.end_sample).at[source].set(middle),
+        next_sample=starts,
+        end_sample=ends,
     )
 
 
@@ -175,17 +196,11 @@ def _put_parts(x: jax.Array, placement: Placement, values: jax.Array, sharding: 
 
 
 def _put_all(x: jax.Array, group: jax.Array, values: jax.Array, real: jax.Array | None = None) -> jax.Array:
-    """x[group[b]] = values[b] for each b, except where not real."""
-    for b in range(group.shape[0]):
-        value = values[b]
-        if real is not None:
-            start: tuple[Any, ...] = (group[b], *(0,) * value.ndim)
-            old = jax.lax.dynamic_slice(x, start, (1, *value.shape))[0]
-            value = jnp.where(real[b], value.astype(x.dtype), old)
-        x = _put(x, group[b], value)
-    return x
+    """x[group[b], ..., :n] = values[b] in x's dtype for each b, except where not real or no group of x.
 
-
-def _put(x: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:
-    """x[index, ..., :n] = value in x's dtype, where value may be shorter than x in trailing dimensions."""
-    return jax.lax.dynamic_update_slice(x, value[None].astype(x.dtype), (index, *(0,) * value.ndim))
+    `values` may be shorter than x in trailing dimensions. One scatter, whatever the number of prompts.
+    """
+    if real is not None:
+        group = jnp.where(real, group, x.shape[0] + jnp.arange(len(group), dtype=group.dtype))
+    window = tuple(slice(0, n) for n in values.shape[1:])
+    return x.at[(group, *window)].set(values.astype(x.dtype), mode="drop", unique_indices=True)

@@ -4,9 +4,10 @@ The device works through a grid of prompts and rows in chunks of a few steps (`e
 host (`scheduler.py`) collects what ended and loads the next prompts into groups that are through.
 """
 
-import itertools
+import collections
+import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import jax
 import numpy as np
@@ -15,15 +16,20 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.sampling import stop
+from t5x_selfprog.sampling.decode import Events
+from t5x_selfprog.sampling.device import Chunk, Device
 from t5x_selfprog.sampling.engine import Engine
-from t5x_selfprog.sampling.grid import IDLE, Grid
+from t5x_selfprog.sampling.grid import IDLE
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
+from t5x_selfprog.sampling.replay import Remembered
 from t5x_selfprog.sampling.scheduler import Attempt, Job, Scheduler, Share
 from t5x_selfprog.sampling.stop import StopRule, Vocabulary
 from t5x_selfprog.telemetry import recorder
 from verifier.errors import UserError
 
 __all__ = ["Completion", "Request", "Sampler", "SamplingConfig"]
+
+ENCODED = 4096  # prompts whose tokens are kept
 
 
 class Sampler:
@@ -90,6 +96,8 @@ class Sampler:
         self._stats = dict.fromkeys(("tokens", "completions", "prompts", "prompt_tokens", "row_steps"), 0)
         self._seconds = dict.fromkeys(("prefill_s", "decode_s", "host_s"), 0.0)
         self._chunks = 0
+        # Stages ask whether a prompt fits before they ask for attempts at it.
+        self._encode = functools.lru_cache(maxsize=ENCODED)(self._encode_anew)
 
     def prompt_tokens(self, prompt: str) -> int:
         """Length of a prompt in tokens, the start of the document included, the prefix not."""
@@ -99,18 +107,25 @@ class Sampler:
         """Whether `sample` takes this prompt."""
         return bool(prompt) and self.prompt_tokens(prompt) <= self.longest_prompt
 
-    def sample(self, requests: Iterable[Request], key: jax.Array) -> Iterator[list[Completion]]:
+    def sample(
+        self, requests: Iterable[Request | None], key: jax.Array
+    ) -> Generator[list[Completion], None, None]:
         """Samples all attempts of all requests, which are drawn as groups become free.
 
         An attempt depends on the key, its item's id, its sample index, its prompt and the weights, not on
         what else is sampled with it. Bit for bit the outcome follows from the list of requests (elsewhere in
-        the grid sums round differently), so whoever resumes should start with the same request again.
+        the grid sums round differently). So whoever resumes should give the same list again, with the lengths
+        of the attempts that there are: those are not sampled again, and the others end in the bits that they
+        would have had (on the same kind of device).
 
         Args:
+          requests: None in between says that the next one depends on what has not been yielded yet: it is asked
+            for again after some decoding.
           key: of the stage, threefry.
 
         Yields:
-          The completions of one request, by sample index; requests in their order.
+          The completions of one request, by sample index (none where it came with lengths); requests in their
+          order.
 
         Raises:
           UserError: a prompt is empty or too long, or memory does not suffice.
@@ -118,7 +133,7 @@ class Sampler:
         finished: dict[int, list[Completion]] = {}
         following = 0
         for job in self._jobs_done(requests, _threefry_words(key)):
-            finished[job.number] = self._completions(job)
+            finished[job.number] = [] if job.lengths is not None else self._completions(job)
             while following in finished:
                 yield finished.pop(following)
                 following += 1
@@ -133,11 +148,18 @@ class Sampler:
                 job = Job(0, "", [0] * bucket, False, 0, 0, 0)
                 grid = engine.load(grid, [(job, group) for group in range(each)], each, stage_key)
         if self._config.prompts_in_flight > 1:
-            grid = engine.share(grid, Share(source=0, target=1, middle=0))
-        narrowing = scheduler.narrowed(self._config.tail_prompts)
-        if narrowing is not None:
-            engine.decode(engine.narrow(grid, narrowing))
-        jax.block_until_ready(engine.decode(grid)[0])
+            grid = engine.share(grid, [Share(source=0, target=1, middle=0)])
+        sizes = [size for size in self._config.tails() if 0 < size < self._config.prompts_in_flight]
+        for size in sizes:
+            narrowing = scheduler.narrowed([size])
+            assert narrowing is not None
+            smaller = engine.narrow(grid, narrowing)
+            for least in (other for other in sizes if other < size):
+                again = narrowing.scheduler.narrowed([least])
+                assert again is not None
+                engine.narrow(smaller, again)
+            engine.decode(smaller)
+        engine.decode(grid)[1].get()
 
     def stats(self) -> dict[str, float]:
         """Counts and seconds since construction.
@@ -153,30 +175,86 @@ class Sampler:
             "compile_s": programs.compile_s,
         }
 
-    def _jobs_done(self, requests: Iterable[Request], stage_key: np.ndarray) -> Iterator[Job]:
-        """Jobs with all their attempts, in the order in which they end."""
-        engine, scheduler, watch = self._engine, self._scheduler(), recorder.current()
-        grid = engine.empty()
-        waiting = (self._job(number, request) for number, request in enumerate(requests))
+    def _jobs_done(self, requests: Iterable[Request | None], stage_key: np.ndarray) -> Iterator[Job]:
+        """Jobs with all their attempts, in the order in which they end.
+
+        A chunk is on its way to the device before what the one before it brought is handed out, so that whoever takes
+        it works while the device does.
+        """
+        scheduler, c = self._scheduler(), self._config
+        device: Remembered | Device = Remembered(c.prompts_in_flight, c.rows_per_prompt, c.chunk_steps)
+        queue, done = _Queue(self._job, requests, c.prompts_in_flight), list[Job]()
         while True:
             idle = len(scheduler.idle_groups())
-            ready = idle >= self._config.groups_per_load() or not scheduler.busy()
-            drawn = list(itertools.islice(waiting, idle if ready else 0))
-            yield from (job for job in drawn if not job.missing)  # nothing asked, nothing to wait for
+            ready = idle >= c.groups_per_load() or not scheduler.busy()
+            drawn = queue.take(idle if ready else 0)
+            done += (job for job in drawn if not job.missing)  # nothing asked, nothing to wait for
             jobs = [job for job in drawn if job.missing]
-            with watch.part("prefill"):
-                grid = self._load(grid, scheduler, jobs, stage_key)
-            if ready and len(drawn) < idle:  # no more requests
-                if not scheduler.busy():
-                    return
-                for share in scheduler.shares():
-                    grid = engine.share(grid, share)
-                narrowing = scheduler.narrowed(self._config.tail_prompts)
-                if narrowing is not None:
-                    grid, scheduler = engine.narrow(grid, narrowing), narrowing.scheduler
-            if scheduler.busy():
-                grid, done = self._decode(grid, scheduler)
+            ending = ready and len(drawn) < idle and queue.is_over()
+            if isinstance(device, Remembered) and ending and all(job.lengths is not None for job in jobs):
+                done += jobs  # nothing is left to sample
+                done += {id(job): job for job in scheduler.jobs if job is not None}.values()
                 yield from done
+                return
+            if isinstance(device, Remembered) and any(job.lengths is None for job in jobs):
+                device, scheduler, given_up = self._caught_up(device, scheduler, stage_key)
+                done += given_up
+            self._load(device, scheduler, jobs)
+            if ending and isinstance(device, Device):
+                scheduler = self._end(device, scheduler)
+            if not scheduler.busy():
+                yield from done
+                queue.fill()
+                if queue.is_over():
+                    return
+                if not (done or queue):
+                    raise RuntimeError("the next request waits for others, and all of them are done")
+                done = []
+            elif isinstance(device, Remembered):
+                yield from done
+                queue.fill()
+                done = scheduler.record(device.decode())
+            else:
+                chunk = Chunk(device.decode, lambda: self._engine.programs.compile_s)
+                try:
+                    for job in done:
+                        yield job
+                        chunk.look()
+                    queue.fill()
+                    chunk.look()
+                    events = chunk.wait()
+                finally:
+                    chunk.end()
+                done = self._record(scheduler, events, chunk.device_s)
+
+    def _caught_up(
+        self, known: Remembered, scheduler: Scheduler, stage_key: np.ndarray
+    ) -> tuple[Device, Scheduler, list[Job]]:
+        """A device that is where `known` is, with the scheduler that knows it, and jobs to be given up as they are.
+
+        Where the device ends attempts otherwise than they did (it is of another kind), it starts anew: then what
+        follows equals the unbroken run to rounding alone.
+        """
+        first, loads = known.since()
+        device = Device(self._engine, stage_key, first * self._config.chunk_steps)
+        for chunk in range(first, known.chunks):
+            for load in loads:
+                if load.chunk == chunk:
+                    device.load(load.placed, load.each)
+            device.decode()
+        if known.chunks == first or known.agrees(*device.rows()):
+            return device, scheduler, []
+        under_way = {id(job): job for job in scheduler.jobs if job is not None}
+        return Device(self._engine, stage_key), self._scheduler(), list(under_way.values())
+
+    def _end(self, device: Device, scheduler: Scheduler) -> Scheduler:
+        """No more requests: groups that would stay idle share what waits, and the last rows move together."""
+        device.share(scheduler.shares())
+        narrowing = scheduler.narrowed(self._config.tails())
+        if narrowing is None:
+            return scheduler
+        device.narrow(narrowing)
+        return narrowing.scheduler
 
     def _job(self, number: int, request: Request) -> Job:
         tokens = self._encode(request.prompt)
@@ -195,9 +273,22 @@ class Sampler:
             first_sample=request.first_sample,
             end_sample=request.first_sample + request.attempts,
             missing=request.attempts,
+            lengths=self._lengths(request),
         )
 
-    def _encode(self, prompt: str) -> list[int]:
+    def _lengths(self, request: Request) -> np.ndarray | None:
+        if request.lengths is None:
+            return None
+        lengths = np.asarray(request.lengths, np.int32).reshape(-1)
+        longest = self._config.max_new_tokens
+        if len(lengths) != request.attempts or ((lengths < 1) | (lengths > longest)).any():
+            raise UserError(
+                f"{request.item_id}: lengths of attempts that cannot be: {request.attempts} were asked for, each of "
+                f"1 to {longest} tokens, and the records say {request.lengths}."
+            )
+        return lengths
+
+    def _encode_anew(self, prompt: str) -> list[int]:
         return [*self._start, *self._tokenizer.encode(prompt)]
 
     def _scheduler(self) -> Scheduler:
@@ -208,42 +299,50 @@ class Sampler:
         """Prompts that a part of the grid can take at once."""
         return min(self._config.prompts_per_load, self._config.prompts_in_flight // self._engine.parts)
 
-    def _load(self, grid: Grid, scheduler: Scheduler, jobs: list[Job], stage_key: np.ndarray) -> Grid:
+    def _for_batch(self) -> int | None:
+        """So many prompts must wait before a batch is computed as if it were full; None: all of it.
+
+        On accelerators one prompt by itself takes about as long as a quarter of a batch.
+        """
+        if self._engine.platform == "cpu":
+            return None
+        return max(1, self._engine.parts * self._together() // 4)
+
+    def _load(self, device: Remembered | Device, scheduler: Scheduler, jobs: list[Job]) -> None:
         """Places jobs in idle groups, several at a time where enough wait for the same bucket."""
+        if not jobs:
+            return
         start, compiled = time.perf_counter(), self._engine.programs.compile_s
-        for bucket in self._engine.buckets:
-            alike = [job for job in jobs if self._engine.bucket(job) == bucket]
-            while alike:
-                groups, each = scheduler.places(len(alike), self._engine.parts, self._together())
-                placed = list(zip(alike, groups, strict=False))
-                alike = alike[len(placed) :]
-                for job, group in placed:
-                    scheduler.place(job, group)
-                grid = self._engine.load(grid, placed, each, stage_key)
-        if jobs:
-            jax.block_until_ready(grid)
+        with recorder.current().part("prefill"):
+            for bucket in self._engine.buckets:
+                alike = [job for job in jobs if self._engine.bucket(job) == bucket]
+                while alike:
+                    groups, each = scheduler.places(
+                        len(alike), self._engine.parts, self._together(), self._for_batch()
+                    )
+                    placed = list(zip(alike, groups, strict=False))
+                    alike = alike[len(placed) :]
+                    for job, group in placed:
+                        scheduler.place(job, group)
+                    device.load(placed, each)
+        if isinstance(device, Device):
             self._stats["prompts"] += len(jobs)
             self._stats["prompt_tokens"] += sum(len(job.tokens) for job in jobs)
             compiling = self._engine.programs.compile_s - compiled
             self._seconds["prefill_s"] += time.perf_counter() - start - compiling
-        return grid
 
-    def _decode(self, grid: Grid, scheduler: Scheduler) -> tuple[Grid, list[Job]]:
-        start, compiled = time.perf_counter(), self._engine.programs.compile_s
-        watch = recorder.current()
-        with watch.part("decode"):
-            grid, wait = self._engine.decode(grid)
-            events = wait()
+    def _record(self, scheduler: Scheduler, events: Events, device_s: float) -> list[Job]:
+        """Takes a chunk in and counts it."""
+        start = time.perf_counter()
         self._chunks += 1
-        watch.step("decoding chunk", self._chunks, events)
-        middle = time.perf_counter()
-        done = scheduler.record(events)
-        self._stats["tokens"] += int(np.sum(events.sample != IDLE))
+        recorder.current().step("decoding chunk", self._chunks, events)
+        self._stats["tokens"] += int(np.count_nonzero(events.sample != IDLE))
         self._stats["row_steps"] += events.sample.size
-        self._stats["completions"] += int(np.sum(events.reason > 0))
-        self._seconds["decode_s"] += middle - start - (self._engine.programs.compile_s - compiled)
-        self._seconds["host_s"] += time.perf_counter() - middle
-        return grid, done
+        self._stats["completions"] += int(np.count_nonzero(events.reason))
+        done = scheduler.record(events)
+        self._seconds["decode_s"] += device_s
+        self._seconds["host_s"] += time.perf_counter() - start
+        return done
 
     def _completions(self, job: Job) -> list[Completion]:
         start = time.perf_counter()
@@ -264,6 +363,40 @@ class Sampler:
             logprob=attempt.logprob,
             stop_reason=stop.REASONS[attempt.reason],
         )
+
+
+class _Queue:
+    """Requests made ready ahead of their turn, so that the device does not wait for tokens of prompts."""
+
+    def __init__(self, ready: Callable[[int, Request], Job], requests: Iterable[Request | None], ahead: int):
+        self._ready, self._requests, self._ahead = ready, iter(requests), ahead
+        self._jobs: collections.deque[Job] = collections.deque()
+        self._number, self._exhausted = 0, False
+        self.fill()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def is_over(self) -> bool:
+        """Nothing is left, and nothing will come."""
+        return self._exhausted and not self._jobs
+
+    def fill(self) -> None:
+        """Asks for requests until there are enough, or the next one must wait."""
+        while len(self._jobs) < self._ahead and not self._exhausted:
+            try:
+                request = next(self._requests)
+            except StopIteration:
+                self._exhausted = True
+                return
+            if request is None:
+                return
+            self._jobs.append(self._ready(self._number, request))
+            self._number += 1
+
+    def take(self, count: int) -> list[Job]:
+        """The next jobs, `count` at most."""
+        return [self._jobs.popleft() for _ in range(min(count, len(self._jobs)))]
 
 
 def _threefry_words(key: jax.Array) -> np.ndarray:

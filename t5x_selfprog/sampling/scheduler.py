@@ -5,6 +5,8 @@ clock, so the same requests take the same path every time.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +22,8 @@ class Job:
     Attributes:
       number: its place in the order of requests.
       missing: attempts not finished yet.
+      lengths: tokens of each attempt, where an earlier life of the run has made them (`Request.lengths`).
+      finished: the attempts that are, in the order in which they ended.
     """
 
     number: int
@@ -29,15 +33,15 @@ class Job:
     first_sample: int
     end_sample: int
     missing: int
+    lengths: np.ndarray | None = None
     finished: list["Attempt"] = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One finished completion. reason: index in stop.REASONS."""
 
     sample: int
-    tokens: np.ndarray
+    tokens: list[int]
     logprob: float
     reason: int
 
@@ -66,9 +70,9 @@ class Scheduler:
         self._open = np.zeros(groups, np.int64)  # attempts given to the group and not finished
         self._next = np.zeros(groups, np.int64)  # the group's next attempt to start, as on the device
         self._end = np.zeros(groups, np.int64)
-        self._tokens = np.zeros((groups, rows, max_new_tokens), np.int32)
+        self._longest = max_new_tokens
         self._ages = np.zeros((groups, rows), np.int64)
-        self._logprobs = np.zeros((groups, rows), np.float64)
+        self._past: _Past | None = None
 
     def idle_groups(self) -> list[int]:
         return [g for g, job in enumerate(self.jobs) if job is None]
@@ -76,16 +80,19 @@ class Scheduler:
     def busy(self) -> bool:
         return any(job is not None for job in self.jobs)
 
-    def places(self, waiting: int, parts: int, together: int) -> tuple[list[int], int]:
+    def places(
+        self, waiting: int, parts: int, together: int, for_batch: int | None = None
+    ) -> tuple[list[int], int]:
         """Idle groups for jobs, spread over the parts of the grid, and how many each part takes at most.
 
-        That is `together` where as many wait for every part, else 1: a part without a job computes in vain.
+        That is `together` where `for_batch` wait (None: enough to fill every part), else 1.
         """
-        size = len(self.jobs) // parts
+        size, for_batch = len(self.jobs) // parts, for_batch or parts * together
         idle: list[list[int]] = [[] for _ in range(parts)]
         for group in self.idle_groups():
             idle[group // size].append(group)
-        each = together if waiting >= parts * together and min(map(len, idle)) >= together else 1
+        some = min(map(len, idle)) >= together if for_batch == parts * together else True
+        each = together if waiting >= for_batch and some else 1
         return [group for part in idle for group in part[:each]][:waiting], each
 
     def place(self, job: Job, group: int) -> None:
@@ -116,36 +123,53 @@ class Scheduler:
     def record(self, events: Events) -> list[Job]:
         """Takes in a chunk's events, [steps, G, R] each; returns jobs whose attempts are all done."""
         sample, token, logprob, reason = map(np.asarray, events)
-        done = []
-        for step in range(sample.shape[0]):
-            groups, rows = np.nonzero(sample[step] != IDLE)
-            self._tokens[groups, rows, self._ages[groups, rows]] = token[step, groups, rows]
-            self._ages[groups, rows] += 1
-            self._logprobs[groups, rows] += logprob[step, groups, rows]
-            for g, r in zip(*np.nonzero(reason[step]), strict=True):
-                job = self._finish(int(g), int(r), int(sample[step, g, r]), int(reason[step, g, r]))
-                if job.missing == 0:
-                    done.append(job)
+        if self._past is None:
+            self._past = _Past(self._longest, *sample.shape)
+        began = self._past.add(token, logprob)
+        live, ends = sample != IDLE, reason > 0
+        ages = np.zeros(sample.shape, np.int64)  # after each step
+        for step in range(len(sample)):
+            self._ages += live[step]
+            ages[step] = self._ages
+            self._ages[ends[step]] = 0
         self._next = np.maximum(self._next, sample.max(axis=(0, 2)) + 1)
-        return done
+        steps, groups, rows = np.nonzero(ends)
+        if not len(steps):
+            return []
+        lengths = ages[steps, groups, rows]
+        tokens, logprobs = self._past.last(began + steps, groups, rows, lengths)
+        done: list[tuple[int, Job]] = []  # with when the last attempt of each ended
+        found = zip(
+            groups.tolist(), sample[steps, groups, rows].tolist(), tokens, logprobs.tolist(),
+            reason[steps, groups, rows].tolist(), strict=True,
+        )  # fmt: skip
+        for i, (group, *attempt) in enumerate(found):
+            job = self._job(group)
+            job.finished.append(Attempt(*attempt))
+            job.missing -= 1
+            if not job.missing:
+                done.append((i, job))
+        self._open -= np.bincount(groups, minlength=len(self.jobs))
+        for group in set(groups[self._open[groups] == 0].tolist()):
+            self.jobs[group] = None
+        return [job for _, job in done]
 
-    def narrowed(self, groups: int) -> Narrowing | None:
-        """All rows at work in `groups` groups, prompts kept together; None while they do not fit.
+    def narrowed(self, sizes: Sequence[int]) -> Narrowing | None:
+        """All rows at work in as few groups as one of `sizes` has, prompts kept together; None while they do not fit.
 
         They do not either while an attempt has not started: its prompt would need a row to start in.
         """
-        if (
-            not 0 < groups < len(self.jobs)
-            or (self._next < self._end)[[job is not None for job in self.jobs]].any()
-        ):
+        smaller = [groups for groups in sizes if 0 < groups < len(self.jobs)]
+        if not smaller or (self._next < self._end)[[job is not None for job in self.jobs]].any():
             return None
         by_job: dict[int, list[tuple[int, int]]] = {}
         for g, r in zip(*np.nonzero(self._ages), strict=True):
             by_job.setdefault(self._job(g).number, []).append((int(g), int(r)))
         parts = [rows[i : i + self.rows] for rows in by_job.values() for i in range(0, len(rows), self.rows)]
-        if len(parts) > groups:
+        groups = min((groups for groups in smaller if len(parts) <= groups), default=0)
+        if not groups:
             return None
-        other = Scheduler(groups, self.rows, self._tokens.shape[2])
+        other = Scheduler(groups, self.rows, self._longest)
         row_group, row = (np.zeros((groups, self.rows), np.int32) for _ in range(2))
         live = np.zeros((groups, self.rows), bool)
         for g, part in enumerate(parts):
@@ -154,10 +178,9 @@ class Scheduler:
             for r, source in enumerate(part):
                 row_group[g, r], row[g, r] = source
                 live[g, r] = True
-                other._tokens[g, r] = self._tokens[source]
                 other._ages[g, r] = self._ages[source]
-                other._logprobs[g, r] = self._logprobs[source]
         moves = Moves(row_group[:, 0], row_group, row, live)
+        other._past = self._past and self._past.moved(row_group, row)
         return Narrowing(moves, other)
 
     def _assign(self, job: Job, group: int, first: int, end: int) -> None:
@@ -173,13 +196,42 @@ class Scheduler:
         """Rows that the next step will fill, [G]."""
         return self.rows - np.minimum(self.rows, self._open - (self._end - self._next))
 
-    def _finish(self, g: int, r: int, sample: int, reason: int) -> Job:
-        job = self._job(g)
-        tokens = self._tokens[g, r, : self._ages[g, r]].copy()
-        job.finished.append(Attempt(sample, tokens, float(self._logprobs[g, r]), reason))
-        job.missing -= 1
-        self._ages[g, r], self._logprobs[g, r] = 0, 0.0
-        self._open[g] -= 1
-        if self._open[g] == 0:
-            self.jobs[g] = None
-        return job
+
+class _Past:
+    """The tokens and log-probabilities of the last steps, of which finished attempts are cut."""
+
+    def __init__(self, longest: int, steps: int, groups: int, rows: int):
+        """`longest`: tokens of an attempt; `steps`: of each chunk."""
+        self._longest = longest
+        kept = (-(-longest // steps) + 1) * steps
+        self._tokens = np.zeros((kept, groups, rows), np.int32)
+        self._logprobs = np.zeros((kept, groups, rows), np.float32)
+        self._step = 0
+
+    def add(self, tokens: np.ndarray, logprobs: np.ndarray) -> int:
+        """Takes in a chunk, [steps, G, R] each; returns the number of its first step."""
+        began = self._step
+        where = (began + np.arange(len(tokens))) % len(self._tokens)
+        self._tokens[where], self._logprobs[where] = tokens, logprobs
+        self._step += len(tokens)
+        return began
+
+    def last(
+        self, ends: np.ndarray, groups: np.ndarray, rows: np.ndarray, lengths: np.ndarray
+    ) -> tuple[list[list[int]], np.ndarray]:
+        """Attempts of these lengths that ended with these steps in these rows, [F] each: tokens, and sums of logs."""
+        ago = np.arange(self._longest)
+        steps = (ends - lengths + 1)[:, None] + ago
+        where = steps % len(self._tokens), groups[:, None], rows[:, None]
+        # One after the other, in double precision: the sum is then the same however the steps fell into chunks.
+        sums = np.cumsum(self._logprobs[where], axis=1, dtype=np.float64)
+        tokens = self._tokens[where].tolist()
+        cut = [row[:length] for row, length in zip(tokens, lengths.tolist(), strict=True)]
+        return cut, sums[np.arange(len(ends)), lengths - 1]
+
+    def moved(self, row_group: np.ndarray, row: np.ndarray) -> "_Past":
+        """The same steps for rows that moved; row_group, row: [G', R], where each was."""
+        other = _Past.__new__(_Past)
+        other._longest, other._step = self._longest, self._step
+        other._tokens, other._logprobs = self._tokens[:, row_group, row], self._logprobs[:, row_group, row]
+        return other

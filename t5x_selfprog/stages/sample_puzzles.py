@@ -7,16 +7,27 @@ Restart:  the shard; prompt i is a function of (seed, iteration, i), and so are 
 Left out: any filter.
 """
 
+import collections
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import gin
 from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.archive import Archive
-from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, examples_of, puzzle_from_completion
+from t5x_selfprog.puzzles.prompts import (
+    Example,
+    PuzzlePrompt,
+    PuzzlePrompts,
+    examples_of,
+    puzzle_from_completion,
+)
 from t5x_selfprog.puzzles.signatures import AskedSignature, beginnings
 from t5x_selfprog.puzzles.source import short_hash
-from t5x_selfprog.sampling.sampler import Request, SamplingConfig
+from t5x_selfprog.sampling.sampler import Completion, Request, SamplingConfig
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry.shards import SamplingMeter
 from verifier.errors import UserError
 from verifier.records import PUZZLE
@@ -48,7 +59,7 @@ def run(
         experiment = context.experiment
         newest = context.run.sampled_from(iteration, experiment.base)
         writer = newest if experiment.writer == "newest" else experiment.base
-        sampler = context.sampler(writer, sampling)
+        sampler = context.sampler(writer, sampling.fitted(attempts))
         tokenizer = context.model(writer).tokenizer
         room = sampler.longest_prompt - sampler.prompt_tokens("")
         if prompt_tokens > room:
@@ -65,36 +76,41 @@ def run(
         )
         key, meter = context.key(iteration, "puzzles"), SamplingMeter(sampler, ledger.path)
         bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")
-        for shard in range(ledger.shard_count):
-            numbers = context.shard_of(list(range(prompts)), shard)
-            if shard not in pending:
-                bar.update(len(numbers) * attempts)
-                continue
-            drawn = [drawer.draw((context.experiment.seed, iteration, i)) for i in numbers]
-            requests = [
-                Request(f"{iteration}/{i}", prompt.text, attempts)
-                for i, prompt in zip(numbers, drawn, strict=True)
-            ]
-            records, tokens = [], 0
-            for prompt, completions in zip(drawn, sampler.sample(requests, key), strict=True):
-                bar.update(len(completions))
-                for completion in completions:
-                    tokens += completion.n_tokens
-                    source = puzzle_from_completion(prompt.number, completion.text, prompt.begun).rstrip()
-                    records.append(
-                        {
-                            "puzzle_id": short_hash(source),
-                            "source": source,
-                            "answer_type": "",
-                            "origin": f"iter_{iteration:03d}/{completion.item_id}/{completion.sample_index}",
-                            "prompt_puzzle_ids": list(prompt.puzzle_ids),
-                            "sample_index": completion.sample_index,
-                            "logprob": completion.logprob,
-                            "checkpoint": sampler.checkpoint,
-                        }
-                    )
-            context.commit(ledger, shard, records, tokens=tokens)
+        drawn: collections.deque[PuzzlePrompt] = collections.deque()  # asked for and not answered yet
+        records: list[dict[str, Any]] = []
+
+        def requests(shard: int) -> Iterator[Request]:
+            for i in context.shard_of(list(range(prompts)), shard):
+                prompt = drawer.draw((experiment.seed, iteration, i))
+                if shard in pending:
+                    drawn.append(prompt)
+                else:
+                    bar.update(attempts)
+                yield Request(f"{iteration}/{i}", prompt.text, attempts)
+
+        def take(request: Request, completions: Sequence[Completion]) -> None:
+            bar.update(len(completions))
+            prompt = drawn.popleft()
+            for completion in completions:
+                source = puzzle_from_completion(prompt.number, completion.text, prompt.begun).rstrip()
+                records.append(
+                    {
+                        "puzzle_id": short_hash(source),
+                        "source": source,
+                        "answer_type": "",
+                        "origin": f"iter_{iteration:03d}/{completion.item_id}/{completion.sample_index}",
+                        "prompt_puzzle_ids": list(prompt.puzzle_ids),
+                        "sample_index": completion.sample_index,
+                        "logprob": completion.logprob,
+                        "n_tokens": completion.n_tokens,
+                        "checkpoint": sampler.checkpoint,
+                    }
+                )
+
+        for shard in sample_shards(sampler, key, ledger, pending, requests, take):
+            context.commit(ledger, shard, records, tokens=sum(r["n_tokens"] for r in records))
             meter.shard(shard, len(records))
+            records.clear()
         bar.close()
     context.finish(ledger)
 

@@ -73,7 +73,7 @@ def simulate(seed: int) -> int:
             device.end[share.source] = share.middle
         if not scheduler.busy():
             break
-        narrowing = None if waiting else scheduler.narrowed(tail)
+        narrowing = None if waiting else scheduler.narrowed((tail,))
         if narrowing is not None:
             device.narrow(narrowing.moves)
             scheduler, narrowed = narrowing.scheduler, narrowed + 1
@@ -82,7 +82,7 @@ def simulate(seed: int) -> int:
     for job in done:
         assert sorted(a.sample for a in job.finished) == list(range(job.first_sample, job.end_sample))
         for attempt in job.finished:
-            assert (attempt.tokens == attempt.sample).all() and attempt.logprob == -len(attempt.tokens)
+            assert set(attempt.tokens) == {attempt.sample} and attempt.logprob == -len(attempt.tokens)
     return narrowed
 
 
