@@ -1,19 +1,24 @@
 """Compiled device programs, counted, and shared by all samplers of a process that have the same shapes.
 
 A run makes a sampler a stage and iteration, each with other weights in the same shapes: only the first one
-compiles.
+compiles. What will be needed can be compiled ahead, by threads beside one another and beside the work: XLA leaves
+Python's lock while it compiles.
 """
 
 import collections
+import concurrent.futures
 import contextlib
+import dataclasses
+import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import jax
 
 from t5x_selfprog import machine, partitioning
 from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
 
 REMEDY = (
@@ -21,14 +26,30 @@ REMEDY = (
     "prompt_buckets, or set cache_dtype or weights_dtype to 'bfloat16' or 'int8'."
 )
 CAPACITY = 64
-_compiled: collections.OrderedDict[Hashable, Callable] = collections.OrderedDict()
+_compiled: collections.OrderedDict[Hashable, concurrent.futures.Future] = collections.OrderedDict()
+_threads: list[concurrent.futures.ThreadPoolExecutor] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One program, with the arguments that it is called with, or their shapes.
+
+    Attributes:
+      donate: the position of the argument that it consumes.
+    """
+
+    name: Hashable
+    function: Callable
+    arguments: tuple
+    donate: int | None = None
+    out_shardings: Any = None
 
 
 class Programs:
     """The programs of one sampler, by name.
 
     Attributes:
-      compilations, compile_s: how many this sampler had to compile, and how long that took.
+      compilations, compile_s: how many this sampler had to compile, and how long it waited for that.
     """
 
     def __init__(self, shapes: Hashable, partitioner: Partitioner | None, holds: str = ""):
@@ -41,32 +62,57 @@ class Programs:
         self._partitioner, self._holds = partitioner, holds
         self.compilations, self.compile_s = 0, 0.0
 
-    def get(
-        self,
-        name: Hashable,
-        function: Callable,
-        arguments: tuple,
-        donate: int | None = None,
-        out_shardings: Any = None,
-    ) -> Callable:
-        """The program of that name for these arguments. `donate`: position of the one that it consumes."""
-        key = (self._key, name)
+    def ahead(self, programs: Iterable[Program]) -> None:
+        """Begins to compile these in other threads, in order of need, but for those that there are."""
+        for program in programs:
+            key = (self._key, program.name)
+            if key not in _compiled:
+                self.compilations += 1
+                _compiled[key] = _pool().submit(self._compile, program)
+
+    def get(self, program: Program) -> Callable:
+        """The program compiled for its arguments, now or before."""
+        key = (self._key, program.name)
         if key not in _compiled:
             start = time.perf_counter()
-            donated = () if donate is None else (donate,)
-            use = partitioning.use(self._partitioner) if self._partitioner else contextlib.nullcontext()
-            words = name if isinstance(name, tuple) else (name,)
-            with use, compiles().naming(" ".join(map(str, ("sampling", *words)))):
-                jitted = jax.jit(function, donate_argnums=donated, out_shardings=out_shardings)
-                _compiled[key] = jitted.lower(*arguments).compile()
+            _compiled[key] = concurrent.futures.Future()
+            try:
+                _compiled[key].set_result(self._compile(program))
+            except BaseException:
+                del _compiled[key]
+                raise
             self.compilations += 1
+            self.compile_s += time.perf_counter() - start
+        elif not _compiled[key].done():
+            start = time.perf_counter()
+            with recorder.current().part("compile"):
+                concurrent.futures.wait([_compiled[key]])
             self.compile_s += time.perf_counter() - start
         _compiled.move_to_end(key)
         while len(_compiled) > CAPACITY:
             _compiled.popitem(last=False)
-        return _compiled[key]
+        try:
+            return _compiled[key].result()
+        except BaseException:
+            del _compiled[key]
+            raise
 
-    def call(self, name: Hashable, function: Callable, *arguments: Any, **options: Any) -> Any:
+    def call(self, program: Program) -> Any:
         """Raises UserError where the device's memory does not suffice."""
-        with machine.naming_memory(f"sampling program {name} ({self._holds})", REMEDY):
-            return self.get(name, function, arguments, **options)(*arguments)
+        with machine.naming_memory(f"sampling program {program.name} ({self._holds})", REMEDY):
+            return self.get(program)(*program.arguments)
+
+    def _compile(self, program: Program) -> Callable:
+        donated = () if program.donate is None else (program.donate,)
+        use = partitioning.use(self._partitioner) if self._partitioner else contextlib.nullcontext()
+        words = program.name if isinstance(program.name, tuple) else (program.name,)
+        with use, compiles().naming(" ".join(map(str, ("sampling", *words)))):
+            jitted = jax.jit(program.function, donate_argnums=donated, out_shardings=program.out_shardings)
+            return jitted.lower(*program.arguments).compile()
+
+
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    """Threads that compile: as many as there are cores."""
+    if not _threads:
+        _threads.append(concurrent.futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compile"))
+    return _threads[0]

@@ -16,6 +16,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.sampling import stop
+from t5x_selfprog.sampling.blueprint import Room, blueprint_of, compile_ahead
 from t5x_selfprog.sampling.decode import Events
 from t5x_selfprog.sampling.device import Chunk, Device
 from t5x_selfprog.sampling.engine import Engine
@@ -70,29 +71,12 @@ class Sampler:
         self._tokenizer, self._config = tokenizer, config
         self._texts = stop.token_texts(tokenizer)
         self._stop = StopRule(config.stop)  # type: ignore[arg-type]  # checked by SamplingConfig
-        start = [tokenizer.start_id] if config.document_start and tokenizer.start_id is not None else []
-        prefix_tokens = [*start, *tokenizer.encode(prefix)] if prefix else []
-        self._start = [] if prefix else start  # of every prompt
-        room = model_config.context_length - len(prefix_tokens) - config.max_new_tokens
-        self._limits = (
-            f"largest prompt bucket {config.prompt_buckets[-1]}; context {model_config.context_length}, of "
-            f"which the prefix takes {len(prefix_tokens)} and max_new_tokens {config.max_new_tokens}"
-        )
-        if room < 1:
-            raise UserError(f"No room for prompts: {self._limits}.")
-        buckets = tuple(sorted({min(bucket, room) for bucket in config.prompt_buckets}))
-        self.longest_prompt = buckets[-1]
-        self._engine = Engine(
-            model_config,
-            params,
-            config,
-            self._stop.tables(self._texts, model_config.vocab_size),
-            prefix_tokens,
-            buckets,
-            tokenizer.vocab_size,
-            tuple(tokenizer.end_ids),
-            partitioner,
-        )
+        self._room = Room.of(model_config, tokenizer, config, prefix)
+        self.longest_prompt = self._room.buckets[-1]
+        compile_ahead(model_config, tokenizer, config, prefix, partitioner)
+        self._plan = blueprint_of(model_config, tokenizer, config, self._room, partitioner)
+        tables = self._stop.tables(self._texts, model_config.vocab_size)
+        self._engine = Engine(self._plan, model_config, params, config, tables, self._room.prefix)
         self._stats = dict.fromkeys(("tokens", "completions", "prompts", "prompt_tokens", "row_steps"), 0)
         self._seconds = dict.fromkeys(("prefill_s", "decode_s", "host_s"), 0.0)
         self._chunks = 0
@@ -143,8 +127,8 @@ class Sampler:
         engine, scheduler = self._engine, self._scheduler()
         stage_key = np.zeros(2, np.uint32)
         grid = engine.empty()
-        for bucket in engine.buckets:
-            for each in {1, self._together()}:
+        for bucket in self._plan.buckets:
+            for each in self._plan.batches():
                 job = Job(0, "", [0] * bucket, False, 0, 0, 0)
                 grid = engine.load(grid, [(job, group) for group in range(each)], each, stage_key)
         if self._config.prompts_in_flight > 1:
@@ -261,7 +245,7 @@ class Sampler:
         if not request.prompt or len(tokens) > self.longest_prompt:
             raise UserError(
                 f"The prompt of {request.item_id} has {len(tokens)} tokens; it must be text "
-                f"of at most {self.longest_prompt} ({self._limits})."
+                f"of at most {self.longest_prompt} ({self._room.limits})."
             )
         if request.attempts < 0 or request.first_sample < 0:
             raise UserError(f"{request.item_id}: negative attempts or first_sample in {request}.")
@@ -289,24 +273,11 @@ class Sampler:
         return lengths
 
     def _encode_anew(self, prompt: str) -> list[int]:
-        return [*self._start, *self._tokenizer.encode(prompt)]
+        return [*self._room.start, *self._tokenizer.encode(prompt)]
 
     def _scheduler(self) -> Scheduler:
         c = self._config
         return Scheduler(c.prompts_in_flight, c.rows_per_prompt, c.max_new_tokens)
-
-    def _together(self) -> int:
-        """Prompts that a part of the grid can take at once."""
-        return min(self._config.prompts_per_load, self._config.prompts_in_flight // self._engine.parts)
-
-    def _for_batch(self) -> int | None:
-        """So many prompts must wait before a batch is computed as if it were full; None: all of it.
-
-        On accelerators one prompt by itself takes about as long as a quarter of a batch.
-        """
-        if self._engine.platform == "cpu":
-            return None
-        return max(1, self._engine.parts * self._together() // 4)
 
     def _load(self, device: Remembered | Device, scheduler: Scheduler, jobs: list[Job]) -> None:
         """Places jobs in idle groups, several at a time where enough wait for the same bucket."""
@@ -314,12 +285,10 @@ class Sampler:
             return
         start, compiled = time.perf_counter(), self._engine.programs.compile_s
         with recorder.current().part("prefill"):
-            for bucket in self._engine.buckets:
+            for bucket in self._plan.buckets:
                 alike = [job for job in jobs if self._engine.bucket(job) == bucket]
                 while alike:
-                    groups, each = scheduler.places(
-                        len(alike), self._engine.parts, self._together(), self._for_batch()
-                    )
+                    groups, each = scheduler.places(len(alike), self._plan.parts, self._plan.batches())
                     placed = list(zip(alike, groups, strict=False))
                     alike = alike[len(placed) :]
                     for job, group in placed:

@@ -80,19 +80,19 @@ class Scheduler:
     def busy(self) -> bool:
         return any(job is not None for job in self.jobs)
 
-    def places(
-        self, waiting: int, parts: int, together: int, for_batch: int | None = None
-    ) -> tuple[list[int], int]:
+    def places(self, waiting: int, parts: int, batches: Sequence[int]) -> tuple[list[int], int]:
         """Idle groups for jobs, spread over the parts of the grid, and how many each part takes at most.
 
-        That is `together` where `for_batch` wait (None: enough to fill every part), else 1.
+        That is the most of `batches` (in rising order) that as many wait for in every part, else the least: what of it
+        nobody waits for is computed in vain.
         """
-        size, for_batch = len(self.jobs) // parts, for_batch or parts * together
+        size = len(self.jobs) // parts
         idle: list[list[int]] = [[] for _ in range(parts)]
         for group in self.idle_groups():
             idle[group // size].append(group)
-        some = min(map(len, idle)) >= together if for_batch == parts * together else True
-        each = together if waiting >= for_batch and some else 1
+        fewest = min(map(len, idle))
+        full = [each for each in batches if waiting >= parts * each and fewest >= each]
+        each = max(full, default=batches[0])
         return [group for part in idle for group in part[:each]][:waiting], each
 
     def place(self, job: Job, group: int) -> None:

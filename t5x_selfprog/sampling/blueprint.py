@@ -1,0 +1,266 @@
+"""The programs of a sampler, each with what it is called with: arrays when it runs, shapes when it is compiled ahead.
+
+All shapes are static: a decoding program for the grid and one for each size of its tail, a loading program for each
+prompt bucket and batch, one for the prefix, for an empty grid, for sharing prompts, and for each way of narrowing.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.sampling.decode import Decoding, decode_chunk
+from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by_slots
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.sampling.placing import Moves, Placement, load_prompts, narrow_grid, parts, share_prompts
+from t5x_selfprog.sampling.prefill import compute_prefix
+from t5x_selfprog.sampling.programs import Program, Programs
+from t5x_selfprog.sampling.stop import StopTables, Vocabulary
+from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
+from verifier.errors import UserError
+
+SHARES = 16  # that one program carries out
+
+
+class Blueprint:
+    """One model's programs on one mesh, with a prefix of one length.
+
+    Attributes:
+      buckets: padded lengths of prompts, increasing.
+      parts: into how many the groups of the grid are split; prompts are computed where their groups are.
+      platform: of its devices.
+      key: what tells its programs from those of others with the same names.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        config: SamplingConfig,
+        prefix_length: int,
+        buckets: tuple[int, ...],
+        vocab_size: int,
+        end_ids: tuple[int, ...],
+        partitioner: Partitioner | None,
+    ):
+        self.buckets, self._model, self._config, self.partitioner = buckets, model, config, partitioner
+        devices = jax.devices() if partitioner is None else partitioner.mesh.devices.flat
+        self.platform = devices[0].platform
+        self.fixed = Decoding(
+            config=sampling_config(model, config.weights_dtype),
+            choice=config.token_choice(),
+            prefix_length=prefix_length,
+            vocab_size=vocab_size,
+            end_ids=end_ids,
+            max_new_tokens=config.max_new_tokens,
+        )
+        # The grid's shardings and its tails': asked for at every load and chunk.
+        sizes = {config.prompts_in_flight, *config.tails()}
+        self._layouts = {groups: self._layout_of(groups) for groups in sizes if groups}
+        self.whole = self._layouts[config.prompts_in_flight]
+        self.parts = parts(self.whole)
+        self.key = (self.fixed, config, buckets)
+
+    def together(self) -> int:
+        """Prompts that a part of the grid can take at once."""
+        return min(self._config.prompts_per_load, self._config.prompts_in_flight // self.parts)
+
+    def batches(self) -> tuple[int, ...]:
+        """How many prompts of a part are computed at a time: on CPUs one, too.
+
+        On accelerators a batch takes not much longer than one prompt, and the program for one need not be compiled.
+        """
+        return tuple(sorted({1, self.together()} if self.platform == "cpu" else {self.together()}))
+
+    # The programs, with their arguments.
+
+    def prefix(self, weights: Any, tokens: Any) -> Program:
+        compute = functools.partial(compute_prefix, self.fixed.config, cache_dtype=self._config.cache_dtype)
+        return Program("prefix", compute, (weights, tokens), None, self._replicated)
+
+    def empty(self) -> Program:
+        make = functools.partial(self._empty, self._config.prompts_in_flight)
+        return Program("empty", make, (), None, self.whole)
+
+    def load(self, weights: Any, prefix: Any, stage_key: Any, grid: Grid, placement: Placement) -> Program:
+        count, bucket = placement.tokens.shape
+        function = functools.partial(load_prompts, self.fixed.config, self.fixed.prefix_length, self.whole)
+        arguments = (weights, prefix, stage_key, grid, placement)
+        return Program(("load", bucket, count), function, arguments, 3, self.whole)
+
+    def share(self, grid: Grid, numbers: Sequence[Any]) -> Program:
+        """numbers: source, target and middle, [SHARES] each."""
+        return Program("share", share_prompts, (grid, *numbers), 0, self.whole)
+
+    def narrow(self, grid: Grid, moves: Moves) -> Program:
+        groups = moves.group.shape[0]
+        name = ("narrow", grid.sample.shape[0], groups)
+        return Program(name, narrow_grid, (grid, moves), None, self._layouts[groups])
+
+    def decode(self, weights: Any, prefix: Any, tables: StopTables, grid: Grid) -> Program:
+        groups = grid.sample.shape[0]
+        out = None if self.partitioner is None else (self._layouts[groups], self._replicated)
+        function = functools.partial(decode_chunk, self.fixed, self._config.chunk_steps)
+        return Program(("decode", groups), function, (weights, prefix, tables, grid), 3, out)
+
+    def everything(self) -> Iterator[Program]:
+        """All of them with shapes for arguments, in the order in which they are needed."""
+        c, whole = self._config, self._whole_shape
+        weights = abstract_weights(self._model, c.weights_dtype, self.partitioner)
+        prefix = None
+        if self.fixed.prefix_length:
+            program = self.prefix(weights, whole((self.fixed.prefix_length,), np.int32))
+            yield program
+            shapes = jax.eval_shape(program.function, *program.arguments)
+            prefix = jax.tree.map(lambda x: whole(x.shape, x.dtype), shapes)
+        grids = {groups: self._grid_shape(groups) for groups in self._layouts}
+        grid = grids[c.prompts_in_flight]
+        tables = StopTables(*[whole((self._model.vocab_size,), bool)] * len(StopTables._fields))
+        yield self.decode(weights, prefix, tables, grid)
+        for bucket in reversed(self.buckets):
+            for each in reversed(self.batches()):
+                placement = self._placement_shape(bucket, each)
+                yield self.load(weights, prefix, whole((2,), np.uint32), grid, placement)
+        yield self.empty()
+        smaller = sorted((groups for groups in grids if groups < c.prompts_in_flight), reverse=True)
+        for groups in smaller:
+            yield self.decode(weights, prefix, tables, grids[groups])
+        if c.prompts_in_flight > 1:
+            yield self.share(grid, [whole((SHARES,), np.int32)] * 3)
+        for larger in (c.prompts_in_flight, *smaller):
+            for groups in smaller:
+                if groups < larger:
+                    yield self.narrow(grids[larger], self._moves_shape(groups))
+
+    # Shapes.
+
+    @property
+    def _replicated(self) -> Any:
+        return None if self.partitioner is None else self.partitioner.replicated
+
+    def _whole_shape(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Stands for an array that every device holds."""
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
+
+    def _grid_shape(self, groups: int) -> Grid:
+        shapes = jax.eval_shape(functools.partial(self._empty, groups))
+        layout = self._layouts[groups]
+        if layout is None:
+            return shapes
+        return jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, layout
+        )
+
+    def _placement_shape(self, bucket: int, each: int) -> Placement:
+        sharding: Any = None if self.whole is None else self.whole.prompt_length
+        arrays = no_prompts(self.parts * each, bucket)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arrays)
+
+    def _moves_shape(self, groups: int) -> Moves:
+        rows = (groups, self._config.rows_per_prompt)
+        group, row = self._whole_shape((groups,), np.int32), self._whole_shape(rows, np.int32)
+        return Moves(group, row, row, self._whole_shape(rows, bool))
+
+    def grid_bytes(self) -> int:
+        """Of the whole grid, on all devices together."""
+        return tree_bytes(self._grid_shape(self._config.prompts_in_flight))
+
+    def _empty(self, groups: int) -> Grid:
+        c, model = self._config, self.fixed.config
+        by_slots = lies_by_slots(model, c.cache_dtype, self.platform)
+        return empty_grid(
+            model, groups, c.rows_per_prompt, self.buckets[-1], c.max_new_tokens, c.cache_dtype, by_slots
+        )
+
+    def _layout_of(self, groups: int) -> Grid | None:
+        if self.partitioner is None:
+            return None
+        shapes = jax.eval_shape(functools.partial(self._empty, groups))
+        return grid_shardings(self.partitioner, shapes)
+
+
+def no_prompts(count: int, bucket: int) -> Placement:
+    """Places without a job: each holds a prompt of one token, which goes nowhere."""
+    return Placement(
+        group=np.zeros(count, np.int32),
+        real=np.zeros(count, bool),
+        tokens=np.zeros((count, bucket), np.int32),
+        length=np.ones(count, np.int32),
+        starts_at_line=np.zeros(count, bool),
+        item_hash=np.zeros((count, 2), np.uint32),
+        first_sample=np.zeros(count, np.int32),
+        end_sample=np.zeros(count, np.int32),
+    )
+
+
+def tree_bytes(tree: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What stands before prompts, and how long they may be.
+
+    Attributes:
+      start: tokens that begin every prompt; prefix: those before all prompts, computed once.
+      limits: of what the longest prompt follows, in words.
+    """
+
+    start: tuple[int, ...]
+    prefix: tuple[int, ...]
+    buckets: tuple[int, ...]
+    limits: str
+
+    @classmethod
+    def of(cls, model: ModelConfig, tokenizer: Vocabulary, config: SamplingConfig, prefix: str) -> "Room":
+        """Raises UserError where none is left for prompts in the model's context."""
+        first = tokenizer.start_id if config.document_start else None
+        start = () if first is None else (first,)
+        before = (*start, *tokenizer.encode(prefix)) if prefix else ()
+        room = model.context_length - len(before) - config.max_new_tokens
+        limits = (
+            f"largest prompt bucket {config.prompt_buckets[-1]}; context {model.context_length}, of "
+            f"which the prefix takes {len(before)} and max_new_tokens {config.max_new_tokens}"
+        )
+        if room < 1:
+            raise UserError(f"No room for prompts: {limits}.")
+        buckets = tuple(sorted({min(bucket, room) for bucket in config.prompt_buckets}))
+        return cls(() if prefix else start, before, buckets, limits)
+
+
+def blueprint_of(
+    model: ModelConfig,
+    tokenizer: Vocabulary,
+    config: SamplingConfig,
+    room: Room,
+    partitioner: Partitioner | None,
+) -> Blueprint:
+    return Blueprint(
+        model,
+        config,
+        len(room.prefix),
+        room.buckets,
+        tokenizer.vocab_size,
+        tuple(tokenizer.end_ids),
+        partitioner,
+    )
+
+
+def compile_ahead(
+    model: ModelConfig,
+    tokenizer: Vocabulary,
+    config: SamplingConfig,
+    prefix: str,
+    partitioner: Partitioner | None,
+) -> None:
+    """Begins to compile what a sampler of these shapes will need, in other threads; it will find it by itself.
+
+    On CPUs nothing is compiled ahead: cores are what is scarce there, and not every program will be needed.
+    """
+    plan = blueprint_of(model, tokenizer, config, Room.of(model, tokenizer, config, prefix), partitioner)
+    if plan.platform != "cpu":
+        Programs(plan.key, partitioner).ahead(plan.everything())

@@ -1,0 +1,61 @@
+"""Programs compiled ahead from shapes alone are the ones that a sampler runs."""
+
+import threading
+
+import pytest
+
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.sampling import programs
+from t5x_selfprog.sampling.blueprint import Room, blueprint_of
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.sampling.programs import Program, Programs
+from tests.sampling.byte_model import ByteTokenizer
+from tests.sampling.test_sampler import BASE, KEY, MODEL, PREFIX, REQUESTS, make
+
+
+@pytest.mark.parametrize("mesh", [None, MeshConfig(2, 2, 2)], ids=str)
+def test_a_sampler_finds_all_that_it_needs(mesh):
+    changes = {"max_new_tokens": 11, "prompts_in_flight": 8, "prompt_buckets": (24,), "prompts_per_load": 1}
+    partitioner = mesh and Partitioner(mesh.make())
+    config = SamplingConfig(**BASE | changes)
+    room = Room.of(MODEL, ByteTokenizer(), config, PREFIX)
+    plan = blueprint_of(MODEL, ByteTokenizer(), config, room, partitioner)
+    ahead = Programs(plan.key, partitioner)
+    ahead.ahead(plan.everything())
+    assert ahead.compilations == len({program.name for program in plan.everything()}) >= 7
+    sampler = make(partitioner=partitioner, **changes)
+    found = list(sampler.sample(REQUESTS, KEY))
+    assert [len(completions) for completions in found] == [request.attempts for request in REQUESTS]
+    assert sampler.stats()["compilations"] == 0 and sampler.stats()["compile_s"] >= 0
+
+
+def test_they_are_compiled_beside_one_another_and_once():
+    """Each waits for the others to have begun: one after the other they would never end."""
+    together = threading.Barrier(2, timeout=60)
+    traced = []
+
+    def program(name):
+        def function(x):  # one each: JAX traces the same function once
+            traced.append(x)
+            together.wait()
+            return x + 1
+
+        return Program(name, function, (1.0,))
+
+    mine = Programs(("beside", object()), None)
+    mine.ahead([program("a"), program("b")])
+    mine.ahead([program("a")])
+    assert mine.call(program("a")) == mine.call(program("b")) == 2.0
+    assert len(traced) == 2 and mine.compilations == 2
+
+
+def test_one_that_fails_says_so_to_whoever_needs_it_and_may_be_tried_again():
+    def function(x):
+        raise ValueError("not today")
+
+    mine = Programs(("failing", object()), None)
+    mine.ahead([Program("a", function, (1.0,))])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not today"):
+            mine.call(Program("a", function, (1.0,)))
+    assert not any(key[0][0][0] == "failing" for key in programs._compiled if isinstance(key[0][0], tuple))
