@@ -2,8 +2,8 @@
 
 The vocabulary is what a plain literal can be: int, float, str, bool, bytes, complex and None, and List,
 Tuple, Set, FrozenSet, Dict, Optional and Union of them, nested, in either spelling (`List[int]` or
-`list[int]`, `Optional[int]` or `int | None`); and Any, which is all of it. Nothing is evaluated: only the syntax tree
-is read.
+`list[int]`, `Optional[int]` or `int | None`). Nothing is evaluated: only the syntax tree is read. Any, which is all of
+it, is for the puzzles that unit tests become (suites.py).
 
 "Exactly" means by `type(value) is ...`: True is no int, an int is no float, a subclass of list is no list.
 """
@@ -65,13 +65,16 @@ class AnswerType(NamedTuple):
         return f"{self.name}[{', '.join(map(str, self.arguments))}{', ...' if self.variadic else ''}]"
 
 
-def parse_type(annotation: str | ast.expr) -> AnswerType:
-    """Read an annotation, given as source or as a syntax tree.
+def parse_type(annotation: str | ast.expr, *, or_any: bool = False) -> AnswerType:
+    """Read an annotation, given as source or as a syntax tree. `or_any` allows Any, by itself.
 
     Raises:
         TypeSyntaxError: outside the vocabulary, or no expression at all.
     """
-    return _read(_parse_quoted(annotation) if isinstance(annotation, str) else annotation, 0)
+    node = _parse_quoted(annotation) if isinstance(annotation, str) else annotation
+    if or_any and isinstance(node, ast.Name) and node.id == ANY:
+        return AnswerType(ANY)
+    return _read(node, 0)
 
 
 def _read(node: ast.expr, depth: int) -> AnswerType:
@@ -86,7 +89,7 @@ def _read(node: ast.expr, depth: int) -> AnswerType:
     if isinstance(node, ast.Subscript):
         return _read_generic(_name(node.value), node.slice, depth)
     name = _name(node)
-    if name in SCALARS or name == ANY:
+    if name in SCALARS:
         return AnswerType(name)
     if name in CONTAINERS:
         raise TypeSyntaxError(f"{name} needs its element type, as in {CONTAINERS[name]}[int]")

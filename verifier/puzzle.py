@@ -13,7 +13,7 @@ from verifier.answer_types import TypeSyntaxError, parse_type
 from verifier.leniency import lenient_python
 
 # A puzzle that begins with this line is never shown to a solution: it runs as if there were no `f` to call. (Other
-# puzzles are there to be called: a solution may search by them.)
+# puzzles are there to be called: a solution may search by them.) Its answer may be of the type Any.
 HIDDEN = "# hidden\n"
 
 
@@ -75,7 +75,7 @@ def read_puzzle(source: str) -> tuple[Puzzle, CodeType, str]:
     if answer.annotation is None:
         raise PuzzleError("bad_type", f"the answer {answer.arg!r} has no type annotation")
     try:
-        answer_type = str(parse_type(answer.annotation))
+        answer_type = str(parse_type(answer.annotation, or_any=source.startswith(HIDDEN)))
     except TypeSyntaxError as e:
         raise PuzzleError("bad_type", str(e)) from e
     try:

@@ -61,7 +61,7 @@ class Puzzles:
         if answer_type not in self._checkers:
             if len(self._checkers) >= KEPT_TYPES:
                 self._checkers.clear()
-            checker = compile_checker(parse_type(answer_type))
+            checker = compile_checker(parse_type(answer_type, or_any=True))
             self._checkers[answer_type] = checker, literal.PROOFS.get(answer_type, b"")
         return self._checkers[answer_type]
 

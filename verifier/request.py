@@ -100,4 +100,4 @@ def read_checks_request(data: memoryview) -> list[Check]:
 
 def _checker(answer_type: str) -> tuple[Checker, bytes]:
     """A type's checker, and the first bytes that by themselves show an encoded answer to be of the type."""
-    return compile_checker(parse_type(answer_type)), literal.PROOFS.get(answer_type, b"")
+    return compile_checker(parse_type(answer_type, or_any=True)), literal.PROOFS.get(answer_type, b"")

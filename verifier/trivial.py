@@ -43,7 +43,7 @@ INT_BASE = (0, 1, 2, 3, -1, 10, 5, 100)
 
 def trivial_answers(answer_type: str) -> list[Any]:
     """The guesses for a type. Each call makes them anew: a puzzle may change the one it is given."""
-    return list(_guesses(parse_type(answer_type)))
+    return list(_guesses(parse_type(answer_type, or_any=True)))
 
 
 def _guesses(wanted: AnswerType) -> Iterator[Any]:

@@ -23,7 +23,6 @@ _RARE = {
     "None": ("None",),
     "bytes": ("b''", "b'a'"),
     "complex": ("0j", "1j"),
-    "Any": ("None", "0", "''", "[]"),
 }
 _ELEMENT_GUESSES = 4
 _SCALAR = r"(?:int|float|str|bool|T)"

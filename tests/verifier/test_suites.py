@@ -330,3 +330,10 @@ def test_a_hidden_puzzle_is_pasted_above_nothing(pool):
     assert next(pool.judge([{"puzzle": puzzle, "solution": solution}])).accepted
     hidden = next(pool.judge([{"puzzle": "# hidden\n" + puzzle, "solution": solution}]))
     assert hidden.outcome == "error:NameError"
+
+
+def test_any_type_is_for_hidden_puzzles_alone(pool):
+    shown, hidden = "def f(x: Any):\n    return x == 7", "# hidden\ndef f(x: Any):\n    return x == 7"
+    assert next(pool.judge([{"puzzle": shown, "solution": "g = lambda: 7"}])).outcome == "error:PuzzleError"
+    assert next(pool.judge([{"puzzle": hidden, "solution": "g = lambda: 7"}])).outcome == "accepted"
+    assert [report.reason for report in pool.screen_puzzles([shown, hidden])] == ["bad_type", "trivial"]
