@@ -31,11 +31,12 @@ from verifier.programs import (
     class_name,
     compile_program,
     describe,
+    forget_cached,
     peak_kb,
     reset_shared,
 )
 from verifier.puzzle import PuzzleError, read_puzzle
-from verifier.screen import may_call
+from verifier.screen import may_cache, may_call
 from verifier.shown import shown
 
 REPORT_BYTES = 4096  # a report without its answer takes less
@@ -262,6 +263,8 @@ def solve(
         return f"error:{class_name(e)}", describe(e), []
     finally:
         space.clear()
+        if plain and (attempt.quoted or may_cache(code)):
+            forget_cached()
 
 
 # --- checks
@@ -299,8 +302,12 @@ def run_checks(
             area.append(check.item, said[key])
             continue
         if check.code not in loaded:
-            loaded[check.code] = marshal.loads(check.code)
-        outcome, detail, text = check_answer(check, loaded[check.code], runtime)
+            code = marshal.loads(check.code)
+            loaded[check.code] = code, may_cache(code)
+        code, caches = loaded[check.code]
+        outcome, detail, text = check_answer(check, code, runtime)
+        if caches:
+            forget_cached()
         if demand is not None and demand.is_large():
             area.append(check.item, pack_report(NO_MEMORY, "it asked for much", 0.0, 0))
             return

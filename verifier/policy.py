@@ -71,6 +71,7 @@ REFLECTIVE_BUILTINS = frozenset(
         "exec",
         "compile",
         "getattr",
+        "hasattr",
         "setattr",
         "delattr",
         "vars",

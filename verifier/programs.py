@@ -2,8 +2,10 @@
 
 import ast
 import gc
+import re
 import resource
 import sys
+import typing
 from typing import Any, NamedTuple
 
 from verifier import clock, linux, policy
@@ -120,6 +122,17 @@ def reset_shared(source: str, code: bytes) -> None:
 
 
 _DRAWING = ("random", "statistics")  # modules with which one can draw from the shared generator
+
+
+def forget_cached() -> None:
+    """After a program that may have used them: caches whose keys are equal where they are not the same (`List[1]`,
+    `List[True]`; `re.compile(p, 1.0)`), and which keep objects alive until they die in another program's time."""
+    re.purge()
+    for clear in _TYPING_CACHES:
+        clear()
+
+
+_TYPING_CACHES: list[Any] = typing._cleanups  # type: ignore[attr-defined]
 
 
 def reset_random() -> None:

@@ -1,14 +1,25 @@
 """Which programs are syntactically plain: so tame that many may share one process.
 
-A plain program cannot change anything another program would see. It is judged by its compiled code (2 us,
-where walking a syntax tree takes 200): no operation that stores attributes or makes classes, and no name,
-be it a variable's or an attribute's, that begins with an underscore, reflects, or belongs to a module's
-machinery. The rule is on names wherever they stand, so it needs no knowledge of what a name refers to.
-Programs that are not plain are none the worse: they get processes of their own, and the same verdict.
+A plain program cannot change anything another program would see, nor see anything that another changed. It is judged
+by its compiled code (2 us, where walking a syntax tree takes 200): no operation that stores attributes or makes
+classes, and every attribute it names is on a list (of methods of plain values, and of what modules hold that only
+computes) or is the attribute of nothing at all in this interpreter. The rule needs no knowledge of what stands before
+the dot. What is found by a text (`getattr`, format fields) is no name, and is not plain. Programs that are not plain
+are none the worse: they get processes of their own, and the same verdict.
 """
 
+import builtins
+import collections
+import decimal
+import fractions
+import functools
+import itertools
 import opcode
+import random
+import re
 import sys
+from collections.abc import Iterator
+from dis import findlabels
 from types import CodeType, ModuleType
 
 from verifier import policy
@@ -39,12 +50,36 @@ _PLAIN_MODULES: dict[str, str | None] = {
     "punctuation whitespace",
     "time": "monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns sleep thread_time "
     "thread_time_ns time time_ns",
-    "typing": " ".join(policy.TYPING_NAMES) + " DefaultDict Deque Hashable Mapping",
+    "typing": " ".join(policy.TYPING_NAMES)
+    + " ChainMap Counter DefaultDict Deque Hashable Mapping OrderedDict",
 }
 
-# Attributes that lead from a value to frames, code or classes without an underscore in their name.
-_REFLECTIVE_ATTRIBUTES = frozenset(["format_map", "mro", "with_traceback"])
-_REFLECTIVE_PREFIXES = ("_", "f_", "tb_", "gi_", "cr_", "ag_", "co_", "func_")
+# Types whose public attributes plain programs may use: methods that compute, or change the value they are called on.
+_VALUES: tuple[type, ...] = (
+    *(bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, slice),
+    *(type({}.keys()), type({}.values()), type({}.items()), type(None for _ in ())),
+    *(
+        collections.ChainMap,
+        collections.Counter,
+        collections.OrderedDict,
+        collections.defaultdict,
+        collections.deque,
+    ),
+    *(decimal.Decimal, fractions.Fraction, functools.partial, itertools.chain, random.Random),
+    *(type(re.compile("")), type(re.match("", "")), type(functools.lru_cache(len))),
+)
+_HASHES = "block_size digest digest_size hexdigest name"
+_ERRORS = "args value"
+# What operators do, by its name. (Not `__init__`, which may change a module, nor what leads to a class or to frames.)
+_OPERATORS = (
+    "abs add and bool bytes ceil complex concat contains delitem divmod eq float floor floordiv ge getitem gt hash "
+    "iadd iand ifloordiv ilshift imod imul index int invert ior ipow irshift isub iter itruediv ixor le len "
+    "length_hint lshift lt mod mul ne neg next or pos pow radd rand rdivmod repr reversed rfloordiv rlshift rmod rmul "
+    "ror round rpow rrshift rshift rsub rtruediv rxor setitem str sub truediv trunc xor"
+)
+# Public, and yet: `format` finds attributes by a text (see _formats_plainly), the others lead to frames.
+_REFLECTIVE_ATTRIBUTES = frozenset(["format", "format_map", "with_traceback"])
+_REFLECTIVE_PREFIXES = ("f_", "tb_", "gi_", "cr_", "ag_", "co_", "func_")
 
 _DENIED_OPERATIONS = frozenset(
     opcode.opmap[name]
@@ -58,6 +93,9 @@ _DENIED_OPERATIONS = frozenset(
             "BEFORE_ASYNC_WITH",
             "SETUP_WITH",
             "LOAD_SPECIAL",
+            "LOAD_SUPER_ATTR",
+            "LOAD_FROM_DICT_OR_GLOBALS",
+            "LOAD_FROM_DICT_OR_DEREF",
             "GET_AWAITABLE",
             "GET_AITER",
             "GET_ANEXT",
@@ -74,10 +112,36 @@ _FUTURE = "__future__"  # begins with underscores, and its module (future.py) is
 # By these a program finds a variable whose name stands in a text only.
 LOOKS_UP = frozenset(["eval", "exec", "globals", "locals", "vars", "__globals__", "f_globals"])
 _COROUTINE_FLAGS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
+_GENERATOR_FLAG = 0x20
+_PUSH_EXC_INFO = opcode.opmap["PUSH_EXC_INFO"]
 _IMPORT_NAME = opcode.opmap["IMPORT_NAME"]
 _EXTENDED_ARG = opcode.opmap["EXTENDED_ARG"]
-_LOAD_NAME = opcode.opmap["LOAD_NAME"]
-_LOAD_GLOBAL = opcode.opmap["LOAD_GLOBAL"]
+_LOAD_CONST = opcode.opmap["LOAD_CONST"]
+# How far to the right the argument has to be moved, of operations whose argument is a name: as an attribute,
+_ATTRIBUTES = {
+    opcode.opmap[name]: shift
+    for name, shift in {
+        "LOAD_ATTR": 0 if sys.version_info < (3, 12) else 1,
+        "LOAD_METHOD": 0,
+        "IMPORT_FROM": 0,
+    }.items()
+    if name in opcode.opmap
+}
+# or as a variable
+_VARIABLES = {
+    opcode.opmap[name]: shift
+    for name, shift in {
+        "LOAD_NAME": 0,
+        "STORE_NAME": 0,
+        "DELETE_NAME": 0,
+        "LOAD_GLOBAL": 1,
+        "STORE_GLOBAL": 0,
+        "DELETE_GLOBAL": 0,
+    }.items()
+}
+_FIELD_THAT_LOOKS_INSIDE = re.compile(r"\{[^{}!:]*[.\[]")  # in a format: `{0.real}`, `{0[a]}`
+# Names of modules and typing's whose use may leave something in a cache that others share (programs.forget_cached).
+_CACHING = frozenset(policy.TYPING_NAMES) | {"re", "typing"}
 
 
 class Screen:
@@ -86,22 +150,22 @@ class Screen:
     def __init__(self, allowed_imports: frozenset[str]):
         modules = frozenset(_PLAIN_MODULES) & allowed_imports
         self._modules = modules | {_FUTURE}
-        self._denied = _denied_names(modules)
+        self._plain = _plain_names(modules)
+        self._suspect = _all_names() - self._plain
 
     def why_not_plain(self, code: CodeType) -> str | None:
         """None for a plain program, else what is not plain about it."""
         operations = code.co_code[::2]
         if not _DENIED_OPERATIONS.isdisjoint(operations) or code.co_flags & _COROUTINE_FLAGS:
             return "operation"
-        for name in code.co_names:
-            if name in self._denied or (name.startswith(_REFLECTIVE_PREFIXES) and name != _FUTURE):
-                return name
+        if code.co_flags & _GENERATOR_FLAG and _PUSH_EXC_INFO in operations:
+            return "generator"  # what it does when it is closed depends on when it is collected
+        if not self._suspect.isdisjoint(code.co_names):
+            why = self._why_not_plain_names(code)
+            if why is not None:
+                return why
         if _IMPORT_NAME in operations and not self._imports_are_plain(code):
             return "import"
-        if "compile" in code.co_names and "compile" in _loaded_names(
-            code
-        ):  # re.compile is plain, compile is not
-            return "compile"
         for constant in code.co_consts:
             if type(constant) is CodeType:
                 why = self.why_not_plain(constant)
@@ -109,13 +173,43 @@ class Screen:
                     return why
         return None
 
+    def _why_not_plain_names(self, code: CodeType) -> str | None:
+        """A closer look, where a name is that of an attribute somewhere: it may be a variable here."""
+        before: object = None  # the constant that was loaded just before
+        ends: set[int] | None = None  # where jumps end: there, something else may have been loaded
+        for at, operation, argument in _instructions(code):
+            shift = _ATTRIBUTES.get(operation)
+            if shift is not None:
+                name = code.co_names[argument >> shift]
+                if name == "format":
+                    ends = _jump_targets(code) if ends is None else ends
+                    if at in ends or not _formats_plainly(before):
+                        return name
+                elif name in self._suspect and name not in _PLAIN_ATTRIBUTES:
+                    return name
+            else:
+                shift = _VARIABLES.get(operation)
+                if shift is not None:
+                    name = code.co_names[argument >> shift]
+                    if name in _ABSENT or (name.startswith("__") and name != "__name__"):
+                        return name
+            before = code.co_consts[argument] if operation == _LOAD_CONST else None
+        return None
+
     def _imports_are_plain(self, code: CodeType) -> bool:
         if ("*",) in code.co_consts:
             return False
         names = [
-            code.co_names[argument] for operation, argument in _arguments(code) if operation == _IMPORT_NAME
+            code.co_names[argument]
+            for _, operation, argument in _instructions(code)
+            if operation == _IMPORT_NAME
         ]
         return self._modules.issuperset(names)
+
+
+_PLAIN_ATTRIBUTES = frozenset(["compile"])  # of `re`, though not as a variable
+# What programs that share a child do not find, and others do.
+_ABSENT = policy.REFLECTIVE_BUILTINS
 
 
 def may_call(code: CodeType, name: str) -> bool:
@@ -126,44 +220,104 @@ def may_call(code: CodeType, name: str) -> bool:
     return any(type(constant) is CodeType and may_call(constant, name) for constant in code.co_consts)
 
 
-def _denied_names(modules: frozenset[str]) -> frozenset[str]:
-    """Names no plain program uses: reflective builtins, and all that plain modules hold beyond the table above.
+def may_cache(code: CodeType) -> bool:
+    """Whether the program, at any depth, names something that keeps what it is given in a cache."""
+    if not _CACHING.isdisjoint(code.co_names):
+        return True
+    return any(type(constant) is CodeType and may_cache(constant) for constant in code.co_consts)
 
-    A name that one module's row allows stays allowed (`compile` is looked at apart): rows hold nothing
-    reflective.
-    """
-    allowed: set[str] = set()
-    public: set[str] = set()
-    for name in modules:
-        members = {k: v for k, v in vars(sys.modules[name]).items() if not k.startswith("_")}
-        public.update(members)
-        row = _PLAIN_MODULES[name]
+
+def _plain_names(modules: frozenset[str]) -> frozenset[str]:
+    """Names that lead from any value to nothing but what computes, whether as an attribute or as a variable."""
+    members = {
+        module: {name: value for name, value in vars(_module(module)).items() if not name.startswith("_")}
+        for module in modules
+    }
+    plain = (
+        set(modules) | set(f"{_HASHES} {_ERRORS}".split()) | {f"__{name}__" for name in _OPERATORS.split()}
+    )
+    plain |= {"__name__", "__doc__"}
+    plain.update(name for name in vars(builtins) if not name.startswith("_"))
+    for kind in _VALUES:
+        plain.update(name for name in dir(kind) if not name.startswith("_"))
+    for module, found in members.items():
+        row = _PLAIN_MODULES[module]
         if row is not None:
-            allowed.update(row.split())
+            plain.update(row.split())
         else:
-            allowed.update(k for k, v in members.items() if callable(v) or type(v) in (float, complex))
-        # `statistics.random` is just another way to write `random`
-        allowed.update(k for k, v in members.items() if isinstance(v, ModuleType) and v.__name__ in modules)
-    reflective = policy.REFLECTIVE_BUILTINS | _REFLECTIVE_ATTRIBUTES | policy.REMOVED_BUILTINS
-    return frozenset((public - allowed - set(modules)) | (reflective - {"compile"}))
+            plain.update(
+                name for name, value in found.items() if callable(value) or type(value) in (float, complex)
+            )
+    # what else a module holds under such a name: that of another module that is allowed too, or it is not plain
+    for module, found in members.items():
+        row = _PLAIN_MODULES[module]
+        allowed = set(found) if row is None else set(row.split())
+        for name in plain & set(found) - allowed:
+            value = found[name]
+            is_module = isinstance(value, ModuleType) and value.__name__ in modules - policy.STAND_INS.keys()
+            if not is_module and not _is_elsewhere(value, name, members):
+                plain.discard(name)
+    plain = {name for name in plain if not name.startswith(_REFLECTIVE_PREFIXES)}
+    plain -= _REFLECTIVE_ATTRIBUTES | policy.REFLECTIVE_BUILTINS | policy.REMOVED_BUILTINS
+    return frozenset(plain)
 
 
-def _arguments(code: CodeType) -> list[tuple[int, int]]:
-    """(operation, argument) of each instruction, extended arguments applied."""
-    found, extended, raw = [], 0, code.co_code
-    for i in range(0, len(raw), 2):
-        operation, argument = raw[i], raw[i + 1] | extended
-        extended = argument << 8 if operation == _EXTENDED_ARG else 0
-        found.append((operation, argument))
-    return found
+def _is_elsewhere(value: object, name: str, members: dict[str, dict[str, object]]) -> bool:
+    """Whether this is what another module's row allows under the name (`statistics.sqrt` is that of `math`)."""
+    return any(
+        found.get(name) is value and ((row := _PLAIN_MODULES[module]) is None or name in row.split())
+        for module, found in members.items()
+    )
 
 
-def _loaded_names(code: CodeType) -> set[str]:
-    """The names a program looks up as variables, rather than as attributes."""
-    names = set()
-    for operation, argument in _arguments(code):
-        if operation == _LOAD_GLOBAL:  # the lowest bit says whether a NULL is pushed for a call
-            names.add(code.co_names[argument >> 1])
-        elif operation == _LOAD_NAME:
-            names.add(code.co_names[argument])
-    return names
+def _module(name: str) -> ModuleType:
+    stand_in = policy.STAND_INS.get(name)
+    return stand_in() if stand_in else sys.modules[name]
+
+
+def _all_names() -> frozenset[str]:
+    """The names of all attributes there are here, of classes, of modules and of functions: no other leads anywhere."""
+    names: set[str] = set()
+    seen: set[type] = set()
+    kinds: list[type] = [object]
+    while kinds:
+        kind = kinds.pop()
+        if kind in seen:
+            continue
+        seen.add(kind)
+        names.update(vars(kind))
+        kinds += type.__subclasses__(kind)
+    for module in list(sys.modules.values()):
+        if isinstance(module, ModuleType):
+            names.update(vars(module))
+            for value in vars(module).values():  # functions and instances may have attributes of their own
+                if type(value).__dictoffset__ and not isinstance(value, type | ModuleType):
+                    names.update(getattr(value, "__dict__", ()))
+    return frozenset(name for name in names if type(name) is str) | policy.REFLECTIVE_BUILTINS
+
+
+def _formats_plainly(text: object) -> bool:
+    """Whether this is a text whose format fields name arguments only, rather than what is inside them."""
+    return type(text) is str and _FIELD_THAT_LOOKS_INSIDE.search(text) is None
+
+
+def _instructions(code: CodeType) -> Iterator[tuple[int, int, int]]:
+    """(place of the first of its bytes, operation, argument) of each instruction, extended arguments applied."""
+    extended, start, raw = 0, 0, code.co_code
+    for at in range(0, len(raw), 2):
+        operation, argument = raw[at], raw[at + 1] | extended
+        if operation == _EXTENDED_ARG:
+            extended = argument << 8
+            continue
+        if operation == _CACHE:
+            start = at + 2
+            continue
+        yield start, operation, argument
+        extended, start = 0, at + 2
+
+
+_CACHE = opcode.opmap.get("CACHE", 0)
+
+
+def _jump_targets(code: CodeType) -> set[int]:
+    return set(findlabels(code.co_code))  # type: ignore[arg-type]

@@ -144,10 +144,18 @@ def test_who_takes_long_is_judged_alone(pool):
 # --- inputs that were found, where they are at hand
 
 CASES = pathlib.Path(os.environ.get("SELFPROG_CASES_DIR", "../shared/cases")) / "verifier"
-FOUND = ("01_areas_endless", "08_gc_off_in_checks")
+SLOW = ("01_areas_endless", "08_gc_off_in_checks")
+FOUND = (
+    "02_format_reads_sources",
+    "03_register_counter",
+    "03_register_puzzle",
+    "04_typing_cache",
+    "05_twin_firstlineno",
+    "06_nonascii_names",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not CASES.is_dir(), reason="set SELFPROG_CASES_DIR to the folder of cases")
 @pytest.mark.parametrize("name", FOUND)
 @pytest.mark.parametrize("options", [{}, {"batch_size": 1}, {"isolation": "rlimits"}], ids=str)

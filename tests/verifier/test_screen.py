@@ -1,5 +1,8 @@
 """Plain is what cannot change anything outside itself; a doubt makes a program not plain, never unjudged."""
 
+import sys
+from types import CodeType, FrameType, ModuleType
+
 import pytest
 
 from verifier import policy
@@ -71,6 +74,38 @@ def g(n=5):
     return h(3)
 ---
 def g():
+    return '{} {:>4} {0!r:{1}} {{x}} {name}'.format(1, 2, name=3)
+---
+def g():
+    d = {}
+    return d.has_key(3) if hasattribute(d) else d.iteritems()
+---
+def register(test):
+    return test
+
+def g():
+    __name__ = 3
+    return register([].__len__() + iter([1]).__next__())
+---
+def g():
+    def h(n):
+        yield n
+        yield from (x for x in range(n))
+    return list(h(3))
+---
+def g():
+    try:
+        return bytearray(10)
+    except:
+        return 3
+---
+if __name__ == '__main__':
+    print(g())
+
+def g():
+    return open(input())
+---
+def g():
     total = 0
     while True:
         total += 1
@@ -123,8 +158,36 @@ def test_plain(screen, source):
         "return __builtins__",
         "return __import__('math')",
         "return '{}'.format_map({})",
-        "return lambda: (lambda: __name__)",
-        "return [[(lambda: open('x'))() for _ in ()] for _ in ()]",
+        "return lambda: (lambda: __spec__)",
+        "return [[(lambda: eval('x'))() for _ in ()] for _ in ()]",
+        # what texts lead to
+        "return '{0.real}'.format(1)",
+        "return '{:{0[a]}}'.format(1)",
+        "return '{0!r:{0.real}}'.format(1)",
+        "s = '{0}'\n    return s.format(1)",
+        "return ('{0.real}' if f else '{0}').format(1)",
+        "return (f() if f else '{0}').format(1)",
+        "return str.format('{0}', 1)",
+        "return list(map(str.format, 'ab'))",
+        "return hasattr(f, 'x')",
+        # registries, caches, frames
+        "Mapping.register(str)",
+        "return typing.Mapping.register",
+        "return List.__origin__",
+        "from functools import singledispatch",
+        "return f.__closure__",
+        "e = ValueError()\n    return e.__traceback__",
+        "return (x for x in ()).gi_yieldfrom",
+        "import random\n    return random.setstate",
+        "import random\n    return random._os",
+        "import time\n    return time.strftime",
+        "math.__init__('x')",
+        # generators that do something when they are collected
+        "def h():\n        try:\n            yield 1\n        finally:\n            f.append(1)\n    return h",
+        # letters that are normalised
+        "return ｅval('1')",
+        "return f.ｍro",
+        "return f.__ｃode__",
     ],
 )
 def test_not_plain(screen, body):
@@ -154,16 +217,39 @@ def test_may_call():
 
 
 def test_no_plain_name_leads_to_something_that_can_be_changed(screen):
-    """Of what the plain modules hold, only functions, classes and constants have plain names."""
-    import sys
-    from types import ModuleType
-
+    """Whatever plain names lead to, one after another, from builtins and modules: nothing there keeps what it is
+    told."""
+    found = {
+        f"builtins.{name}": value
+        for name, value in policy.make_builtins(
+            policy.WIDE_IMPORTS, without=policy.REFLECTIVE_BUILTINS
+        ).items()
+        if not name.startswith("__")
+    }
+    found |= dict(policy.TYPING_NAMES)
     for module in screen._modules:
         stand_in = policy.STAND_INS.get(module)
-        for name, value in vars(stand_in() if stand_in else sys.modules[module]).items():
-            if name.startswith("_") or name in screen._denied:
-                continue
-            if isinstance(value, ModuleType):
-                assert value.__name__ in screen._modules, (module, name)
-            else:
-                assert not isinstance(value, list | dict | set | bytearray), (module, name)
+        found[module] = stand_in() if stand_in else sys.modules[module]
+    seen: set[int] = set()
+    while found:
+        path, value = found.popitem()
+        if id(value) in seen or path.count(".") > 5:
+            continue
+        seen.add(id(value))
+        if isinstance(value, ModuleType):
+            assert value.__name__ in screen._modules, path
+        assert not isinstance(value, list | dict | set | bytearray | FrameType | CodeType), path
+        for name in dir(value):
+            if name not in screen._suspect or name in ("compile", "format"):
+                found[f"{path}.{name}"] = getattr(value, name, None)
+    assert len(seen) > 1000
+
+
+def test_names_that_lead_out_are_known(screen):
+    """What is the attribute of nothing is plain: so every name that is one has to be known."""
+    names = "f_back f_locals tb_frame gi_frame cr_frame ag_frame co_consts co_firstlineno mro register fget __class__"
+    names += " __self__ __globals__ __code__ __closure__ __dict__ __traceback__ __context__ __init__ __subclasses__"
+    names += (
+        " __builtins__ __import__ __func__ __wrapped__ __origin__ __args__ __slotnames__ __getattribute__"
+    )
+    assert [name for name in names.split() if name not in screen._suspect] == []
