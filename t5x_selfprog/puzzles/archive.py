@@ -14,6 +14,7 @@ from t5x_selfprog.evaluation.difficulty import Difficulty
 from t5x_selfprog.puzzles.prompts import Example
 from t5x_selfprog.puzzles.shape import shape_id
 from t5x_selfprog.puzzles.source import SourceError
+from verifier.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,20 @@ class Archive:
       share: of the examples drawn, how many are from the archive on average; the rest are train problems.
       cells: at most so many, the most learnable.
       temper: exponent of learnability in an example's weight; 0 draws all cells alike.
+      asked_rate: a solve rate that prompts ask for, as 0.5: puzzles of the archive stand under the rate that was
+        measured of them, `# solved: 40%`, and so does the one asked for, beside at least one of those. None: no rates.
     """
 
     share: float = 0.5
     cells: int = 256
     temper: float = 1.0
+    asked_rate: float | None = None
 
     def __post_init__(self) -> None:
+        if self.asked_rate is not None and not 0 < self.asked_rate < 1:
+            raise UserError(
+                f"Archive.asked_rate={self.asked_rate}: must lie between 0 and 1, as 0.5, or be None."
+            )
         if not 0 < self.share < 1:
             raise ValueError(f"share must lie between 0 and 1, got {self.share}")
 
@@ -60,8 +68,20 @@ class Archive:
         scale = self.share / (1 - self.share) * sum(example.weight for example in train) / sum(weights)
         return [
             *train,
-            *(Example(p.puzzle_id, p.source, scale * w) for p, w in zip(chosen, weights, strict=True)),
+            *(
+                Example(p.puzzle_id, p.source, scale * w, self._note(p.rate.estimate))
+                for p, w in zip(chosen, weights, strict=True)
+            ),
         ]
+
+    @property
+    def asked_note(self) -> str:
+        """The line above a puzzle that is asked for; "" where no rate is."""
+        return "" if self.asked_rate is None else self._note(self.asked_rate)
+
+    def _note(self, rate: float) -> str:
+        """The nearest ten percent, so that few rates are seen often; what was solved at all is not 0%."""
+        return "" if self.asked_rate is None else f"# solved: {max(5, 10 * round(10 * rate))}%"
 
 
 def _order(puzzle: Difficulty) -> tuple[float, str]:

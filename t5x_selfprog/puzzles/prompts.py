@@ -104,11 +104,15 @@ def puzzle_list(sources: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Example:
-    """A puzzle that may stand in a puzzle prompt; twice the weight, twice the chance to come first."""
+    """A puzzle that may stand in a puzzle prompt; twice the weight, twice the chance to come first.
+
+    note: a comment line above it, as of its difficulty.
+    """
 
     puzzle_id: str
     source: str
     weight: float = 1.0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,18 +137,23 @@ class PuzzlePrompts:
         budget_tokens: int,
         count_tokens: CountTokens,
         begun: Sequence[tuple[str, str]] = (),
+        note: str = "",
     ) -> None:
         """
         Args:
             budget_tokens: counts the whole prompt. Raises UserError if it holds no example at all.
             begun: beginnings of signatures by the id of the puzzle they are from (signatures.py); a prompt goes on to
                 one of them, not of a puzzle that it shows.
+            note: the comment line above the puzzle asked for, in prompts that show one with a note.
         """
-        self._begun = begun
+        self._begun, self._note = begun, note
         self._count_tokens = count_tokens
         self._budget_tokens = budget_tokens
         unique = {example.puzzle_id: example for example in examples if example.weight > 0}
-        costs = {name: count_tokens(example.source + BLANK_LINE) for name, example in unique.items()}
+        costs = {
+            name: count_tokens(_noted(example.note, example.source) + BLANK_LINE)
+            for name, example in unique.items()
+        }
         limit = budget_tokens * self.MAX_SHARE
         self._examples = [(unique[name], cost) for name, cost in costs.items() if cost <= limit]
         if not self._examples:
@@ -174,7 +183,7 @@ class PuzzlePrompts:
         shown = {example.puzzle_id for example in chosen}
         others = [item for item in self._begun if item[0] not in shown]
         _, begun = min(others, key=lambda item: _uniform(key, f"signature {item[0]}"), default=("", ""))
-        return _puzzle_prompt(chosen, begun)
+        return _puzzle_prompt(chosen, begun, self._note if any(example.note for example in chosen) else "")
 
 
 def examples_of(problems: Iterable[Problem]) -> list[Example]:
@@ -182,11 +191,18 @@ def examples_of(problems: Iterable[Problem]) -> list[Example]:
     return [Example(problem.puzzle_id, problem.source) for problem in problems]
 
 
-def _puzzle_prompt(examples: Sequence[Example], begun: str) -> PuzzlePrompt:
+def _puzzle_prompt(examples: Sequence[Example], begun: str, note: str) -> PuzzlePrompt:
     number = len(examples) + 1
-    shown = [puzzle_list(example.source for example in examples)] if examples else []
-    text = BLANK_LINE.join([*shown, f"def f{number}({begun}"])
+    shown = [
+        _noted(example.note, rename_function(example.source, f"f{i}").rstrip())
+        for i, example in enumerate(examples, start=1)
+    ]
+    text = BLANK_LINE.join([*shown, _noted(note, f"def f{number}({begun}")])
     return PuzzlePrompt(text, tuple(example.puzzle_id for example in examples), number, begun)
+
+
+def _noted(note: str, text: str) -> str:
+    return f"{note}\n{text}" if note else text
 
 
 def _shuffled(examples: Sequence[tuple[Example, int]], key: Sequence[int]) -> list[tuple[Example, int]]:

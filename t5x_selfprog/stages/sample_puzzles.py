@@ -73,6 +73,7 @@ def run(
             budget_tokens=prompt_tokens,
             count_tokens=lambda text: len(tokenizer.encode(text)),
             begun=_beginnings(context, signature) if signature else (),
+            note=archive.asked_note if archive else "",
         )
         key, meter = context.key(iteration, "puzzles"), SamplingMeter(sampler, ledger.path)
         bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")

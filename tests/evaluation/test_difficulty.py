@@ -7,8 +7,9 @@ from scipy.stats import beta, binomtest
 
 from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties, learnability, write
 from t5x_selfprog.puzzles.archive import Archive
-from t5x_selfprog.puzzles.prompts import Example
+from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, puzzle_from_completion
 from t5x_selfprog.stages.build_dataset import Selection, by_novelty
+from verifier.errors import UserError
 
 
 def made(name: str, accepted: int, tried: int = 20, source: str = "") -> Difficulty:
@@ -76,3 +77,28 @@ def test_diverse_solutions_come_before_variations():
     chosen = [v["solution"].partition("\n    ")[2] for v in by_novelty(ranked, 3)]
     assert chosen == ["return a", "return sorted(a)[0]", "return b + a"]
     assert by_novelty([], 3) == []
+
+
+def test_a_rate_asked_for_is_noted_above_what_was_measured_and_above_what_is_asked():
+    shapes = ["return x == a", "return x * a > 7", "return x - 1 == a + 2"]
+    sources = [f"def f(x: int, a=3):\n    {shape}" for shape in shapes]
+    known = [made(str(i), accepted, 20, sources[i]) for i, accepted in enumerate((1, 9, 20))]
+    types, train = dict.fromkeys("012", "int"), [Example("t", "def f(x: str):\n    return x == 'abc'")]
+    archive = Archive(share=0.9, asked_rate=0.5)
+    examples = archive.examples(known, types, train)
+    assert {e.puzzle_id: e.note for e in examples} == {
+        "t": "", "0": "# solved: 5%", "1": "# solved: 40%", "2": "# solved: 100%",
+    }  # fmt: skip
+    drawer = PuzzlePrompts(examples, budget_tokens=1000, count_tokens=len, note=archive.asked_note)
+    prompt = drawer.draw((0,))
+    blocks = prompt.text.split("\n\n")
+    assert blocks[-1] == "# solved: 50%\ndef f5("
+    place = prompt.puzzle_ids.index("1") + 1
+    assert blocks[place - 1] == "# solved: 40%\n" + sources[1].replace("def f(", f"def f{place}(")
+    assert puzzle_from_completion(5, "x: int):\n    return x == 1\n\n# solved: 40%\ndef f6(") == (
+        "def f(x: int):\n    return x == 1"
+    )
+    plain = PuzzlePrompts(train, budget_tokens=1000, count_tokens=len, note=archive.asked_note).draw((0,))
+    assert "#" not in plain.text, "no model has seen what a rate means here"
+    with pytest.raises(UserError, match=r"Archive\.asked_rate=1"):
+        Archive(asked_rate=1.0)
