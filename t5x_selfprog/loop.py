@@ -60,7 +60,9 @@ def run(
         raise UserError(f"loop.run.measured={measured!r}: choose 'each' or 'last'.")
     experiment = Experiment()
     with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
-        summary = _run(Context(RunDir(run_dir), experiment), iterations, controls, measured, budget, schedule)
+        context = Context(RunDir(run_dir), experiment)
+        context.compile_ahead = True
+        summary = _run(context, iterations, controls, measured, budget, schedule)
         spent = watch.flush()
     if hosts.is_first():
         print(f"\n{goodput.sentence(spent)}")

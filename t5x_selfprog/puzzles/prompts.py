@@ -288,6 +288,12 @@ def tutorial_blocks(tutorial: str, *, typed: bool = False) -> list[str]:
     return [typed_pair(block) for block in blocks] if typed else blocks
 
 
+def solve_prefix(prompt: SolvePrompt) -> str:
+    """The text before every puzzle of a stage: the tutorial and a blank line, or nothing. Raises UserError."""
+    blocks = tutorial_blocks(prompt.tutorial, typed=prompt.typed)
+    return BLANK_LINE.join([*blocks, ""]) if blocks else ""
+
+
 def solve_prompt(
     puzzle: str, tutorial: Sequence[str] = (), *, encode: Encode | None = None, typed: bool = False
 ) -> SolveRequest:

@@ -9,11 +9,10 @@ import jax
 
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.prompts import (
-    BLANK_LINE,
     SolvePrompt,
     clean_solution,
+    solve_prefix,
     solve_prompt,
-    tutorial_blocks,
 )
 from t5x_selfprog.sampling.sampler import Completion, Request, Sampler, SamplingConfig
 from t5x_selfprog.stages.allocation import Allocation, Asked, sample_in_rounds
@@ -51,8 +50,7 @@ def sample_attempts(
     pending = context.pending(ledger)
     if pending:
         loaded = context.model(model)
-        blocks = tutorial_blocks(prompt.tutorial, typed=prompt.typed)
-        prefix = BLANK_LINE.join([*blocks, ""]) if blocks else ""
+        prefix = solve_prefix(prompt)
         together = attempts if allocation is None else attempts // allocation.rounds
         sampling = sampling.fitted(max(1, together))
         sampler = context.sampler(model, sampling, prefix)

@@ -19,6 +19,7 @@ from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
+from t5x_selfprog.stages import ahead
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import MAIN, Watchdog
@@ -74,12 +75,17 @@ class Experiment:
 
 
 class Context:
-    """A run directory with its experiment. Models and samplers are kept until another is asked for."""
+    """A run directory with its experiment. A model is kept until another is asked for.
+
+    Attributes:
+      compile_ahead: the first sampler brings with it that programs of later stages are compiled.
+    """
 
     def __init__(self, run: RunDir, experiment: Experiment):
         keep_compiled()
         self.run, self.experiment = run, experiment
         self._model: store.LoadedModel | None = None
+        self.compile_ahead = False
 
     @functools.cached_property
     def partitioner(self) -> Partitioner:
@@ -153,10 +159,14 @@ class Context:
     def sampler(self, path: str, sampling: SamplingConfig, prefix: str = "") -> Sampler:
         model = self.model(path)
         with recorder.current().part("load"):
-            return Sampler(
+            sampler = Sampler(
                 model.config, model.params, model.tokenizer, sampling,
                 checkpoint=model.identity, prefix=prefix, partitioner=self.sampling_partitioner,
             )  # fmt: skip
+        if self.compile_ahead:  # after what this one needs first
+            self.compile_ahead = False
+            ahead.begin(model, self.sampling_partitioner)
+        return sampler
 
     def key(self, iteration: int, stage: str) -> jax.Array:
         """The randomness of one stage: a function of run seed, iteration and stage alone (law 2)."""

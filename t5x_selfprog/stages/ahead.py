@@ -1,0 +1,36 @@
+"""What later stages compile, begun in other threads as soon as the first one samples: devices need not wait for it.
+
+Left out: the training step, whose batch depends on the pairs that there will be.
+"""
+
+from typing import Any
+
+import gin
+from t5x_selfprog.model.store import LoadedModel
+from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.puzzles.prompts import SolvePrompt, solve_prefix
+from t5x_selfprog.sampling.blueprint import compile_ahead
+from t5x_selfprog.sampling.interface import SamplingConfig
+
+ATTEMPTS = {"sample_puzzles": 64, "sample_solutions": 100}  # what these stages make unless gin says otherwise
+
+
+def begin(model: LoadedModel, partitioner: Partitioner) -> None:
+    """The programs of stages 1 and 3 for models of this shape, as gin configures them."""
+    for stage, attempts in ATTEMPTS.items():
+        sampling = _bound(f"{stage}.run.sampling", None)
+        if not isinstance(sampling, SamplingConfig):
+            continue  # the stage itself says what is missing
+        prompt = _bound(f"{stage}.run.prompt", SolvePrompt())
+        prefix = solve_prefix(prompt) if stage == "sample_solutions" else ""
+        fitted = sampling.fitted(_bound(f"{stage}.run.attempts", attempts))
+        compile_ahead(model.config, model.tokenizer, fitted, prefix, partitioner)
+
+
+def _bound(name: str, default: Any) -> Any:
+    """What gin would hand to this parameter."""
+    try:
+        value = gin.query_parameter(name)
+    except ValueError:
+        return default
+    return value.scoped_configurable_fn() if hasattr(value, "scoped_configurable_fn") else value
