@@ -45,11 +45,18 @@ SHARED_ANSWER_BYTES = 1 << 20  # what is longer is checked alone
 _SURE = frozenset((child.ANSWER, SYNTAX, "bad_answer"))
 _SURE_OF_CHECKS = frozenset(("accepted", "wrong", "wrong_type", "bad_answer"))
 
-# Solutions that may call the puzzle, by its name or by one in a text. Too many matches (a comment, say) only cost
-# microseconds: child.solve looks at the code. (An identifier of other letters than ASCII's may be a spelling of `f`.)
-_NAMES_F = re.compile(
-    rf"(?<![\w.])f\b(?!['\"])|['\"]f['\"]|\b(?:{'|'.join(sorted(LOOKS_UP))})\b|[^\x00-\x7f]"
-)
+# `f` as a word, or between quotes; not the `f` of an f-string or of an attribute. The letter comes first, which lets
+# the search skip to it: 5 us a solution, where the look behind it in front takes 24.
+_NAMES_F = re.compile(r"f\b(?<![\w.]f)(?!['\"])|f['\"](?<=['\"]f['\"])")
+_LOOKS_UP = tuple(sorted(LOOKS_UP))
+
+
+def _may_call_f(solution: str) -> bool:
+    """Whether it might reach the puzzle by its name. Too many (a comment, say) only cost microseconds: child.solve
+    looks at the code."""
+    if not solution.isascii() or _NAMES_F.search(solution):  # other letters than ASCII's may spell `f` too
+        return True
+    return any(word in solution for word in _LOOKS_UP)
 
 
 @dataclass
@@ -95,7 +102,7 @@ class Judge:
                 outcome = INFRASTRUCTURE if puzzle.reason == INFRASTRUCTURE else "error:PuzzleError"
                 batch.judged[item] = Judged(outcome, f"puzzle: {puzzle.reason}: {puzzle.detail}"[:200])
             else:
-                shown = not puzzles[number].startswith(HIDDEN) and _NAMES_F.search(solution)
+                shown = not puzzles[number].startswith(HIDDEN) and _may_call_f(solution)
                 quoted = puzzle.code if shown else b""
                 attempts.append(Attempt(item, number, solution, quoted, puzzle.plain))
         self._solve(batch, attempts)

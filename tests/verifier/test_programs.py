@@ -201,3 +201,23 @@ def test_long_endless_programs_are_compiled_once():
         ).cpu_s
     again_s = compiling_s * len(loops) * (len(loops) - 1) / 2
     assert used_s < len(loops) * 0.7 + again_s / 2 + 1.0, (used_s, compiling_s)
+
+
+@pytest.mark.parametrize(
+    "how", ["random.seed()", "random.seed(None)", "random = random.Random()", "random.Random()"]
+)
+def test_no_seed_comes_from_the_host(pool, how):
+    """A generator that nobody gave a seed draws the same in every process."""
+    solution = f"import random as r\ndef g():\n    random = r\n    {how}\n    return random.random()"
+    puzzle = "def f(x: float):\n    return True"
+    answers = set()
+    for hash_seed in (0, 1):
+        with Pool(1, hash_seed=hash_seed, reuse=0) as other:
+            for item in (solution, solution + "  # again", "class A: pass\n" + solution):
+                answers.add(next(other.judge([{"puzzle": puzzle, "solution": item}])).answer)
+    assert len(answers) == 1 and None not in answers
+    seeded = "import random\ndef g():\n    return random.Random({}).random()"
+    first, second = (
+        next(pool.judge([{"puzzle": puzzle, "solution": seeded.format(n)}])).answer for n in (1, 2)
+    )
+    assert first != second
