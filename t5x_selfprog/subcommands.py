@@ -55,9 +55,11 @@ _ITERATION = Option(
 _INT = {"type": int, "metavar": "N"}
 _FLOATS = ("float32", "bfloat16")
 _BENCH = (
-    Option("job", "what to measure", {"choices": ("sample", "train", "attention")}),
+    Option("job", "what to measure", {"choices": ("sample", "train", "attention", "rows")}),
     Option(
-        "--size", "shape, with random weights: tiny, 11m, 125m, 1p3b, 2p7b (%(default)s)", {"default": "125m"}
+        "--size",
+        "shape, with random weights: tiny, 11m, 125m, 0p5b, 1p3b, 2p7b (%(default)s)",
+        {"default": "125m"},
     ),
     Option(
         "--model",
@@ -73,6 +75,9 @@ _BENCH = (
     Option("--weights_dtype", "sample: of weights, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}),
     Option(
         "--cache_dtype", "sample: of keys and values, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}
+    ),
+    Option(
+        "--row_attention", "sample: of a decoding step, plain or triton (%(default)s)", {"default": "plain"}
     ),
     Option("--chunk_steps", "sample: steps between looks by the host (%(default)s)", {**_INT, "default": 16}),
     Option("--repeat", "sample: timed runs, the median counts (%(default)s)", {**_INT, "default": 1}),

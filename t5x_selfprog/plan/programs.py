@@ -150,6 +150,7 @@ class SamplingPrograms:
             vocab_size=self.config.vocab_size,
             end_ids=(0,),
             max_new_tokens=self.sampling.max_new_tokens,
+            attention=self.sampling.row_attention(),
         )
 
     @property

@@ -21,7 +21,7 @@ from verifier.errors import UserError
 SHOWN = 12  # operations of a profile in the result
 SETTINGS = (
     "size", "model", "prompt", "new", "attempts", "prompts", "batch", "dtype", "weights_dtype", "cache_dtype",
-    "chunk_steps", "repeat",
+    "row_attention", "chunk_steps", "repeat",
 )  # fmt: skip
 
 
@@ -50,6 +50,9 @@ SIZES = {
     "tiny": _gpt_neo(2048, 256, 4, 4),
     "11m": ModelConfig(4096, 1024, 384, 6, 6, 2, 64, 1024),
     "125m": _gpt_neo(50304, 768, 12, 12),
+    "0p5b": ModelConfig(  # Qwen2.5-Coder
+        151936, 32768, 896, 24, 14, 2, 64, 4864, rope_theta=1e6, biases=("qkv",)
+    ),
     "1p3b": _gpt_neo(50304, 2048, 24, 16),
     "2p7b": _gpt_neo(50304, 2560, 32, 20),
 }
@@ -105,6 +108,7 @@ def measure(args: argparse.Namespace) -> dict:
         stop="none",
         weights_dtype=args.weights_dtype or args.dtype,
         cache_dtype=args.cache_dtype or args.dtype,
+        attention=args.row_attention,
     )
     params = jax.jit(lambda key: network.init(model, key))(jax.random.key(0))
     sampler = Sampler(model, params, Numbers(model.vocab_size), config, checkpoint="random weights")

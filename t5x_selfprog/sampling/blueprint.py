@@ -48,8 +48,13 @@ class Blueprint:
         partitioner: Partitioner | None,
     ):
         self.buckets, self._model, self._config, self.partitioner = buckets, model, config, partitioner
-        devices = jax.devices() if partitioner is None else partitioner.mesh.devices.flat
+        devices = jax.devices()[:1] if partitioner is None else list(partitioner.mesh.devices.flat)
         self.platform = devices[0].platform
+        if config.attention == "triton" and (self.platform != "gpu" or len(devices) > 1):
+            raise UserError(
+                f"SamplingConfig.attention='triton' runs on one GPU, not on {len(devices)} of platform "
+                f"{self.platform}: set attention='plain'."
+            )
         self.fixed = Decoding(
             config=sampling_config(model, config.weights_dtype),
             choice=config.token_choice(),
@@ -57,6 +62,7 @@ class Blueprint:
             vocab_size=vocab_size,
             end_ids=end_ids,
             max_new_tokens=config.max_new_tokens,
+            attention=config.row_attention(),
         )
         # The grid's shardings and its tails': asked for at every load and chunk.
         sizes = {config.prompts_in_flight, *config.tails()}

@@ -3,11 +3,13 @@
 import dataclasses
 import math
 
+from t5x_selfprog.sampling.row_attention import RowAttention, plain
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from verifier.errors import UserError
 
 IDLE_SHARE = 1 / 9  # of a grid's rows while a prompt's last attempts end, against those at work
 DTYPES = ("float32", "bfloat16", "int8")
+ATTENTIONS = ("plain", "triton")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,8 @@ class SamplingConfig:
       weights_dtype, cache_dtype: of matrices and activations, and of keys and values: "float32", "bfloat16", or
         "int8" with a scale for every output, or position and head (activations are bfloat16 then). What int8
         costs in quality: results/speed/int8.json.
+      attention: of a decoding step: "plain", or "triton" (NVIDIA GPU, caches of the weights' dtype), equal to rounding;
+        see row_attention.py.
     """
 
     prompts_in_flight: int = 32
@@ -55,6 +59,7 @@ class SamplingConfig:
     document_start: bool = True
     weights_dtype: str = "float32"
     cache_dtype: str = "float32"
+    attention: str = "plain"
 
     def __post_init__(self):
         object.__setattr__(self, "prompt_buckets", tuple(sorted(self.prompt_buckets)))
@@ -83,6 +88,10 @@ class SamplingConfig:
                 raise UserError(
                     f"SamplingConfig.{name}={getattr(self, name)!r}: choose {', '.join(map(repr, DTYPES))}."
                 )
+        if self.attention not in ATTENTIONS:
+            raise UserError(
+                f"SamplingConfig.attention={self.attention!r}: choose {', '.join(map(repr, ATTENTIONS))}."
+            )
         self.token_choice()
 
     def tails(self) -> tuple[int, ...]:
@@ -109,6 +118,14 @@ class SamplingConfig:
     def token_choice(self) -> TokenChoice:
         """Raises UserError for impossible values."""
         return TokenChoice(self.temperature, self.top_k, self.top_p)
+
+    def row_attention(self) -> RowAttention:
+        """Pallas is only imported where it is asked for."""
+        if self.attention == "plain":
+            return plain
+        from t5x_selfprog.sampling.row_attention_triton import triton_attention
+
+        return triton_attention
 
 
 @dataclasses.dataclass(frozen=True)
