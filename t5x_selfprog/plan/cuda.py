@@ -1,0 +1,183 @@
+"""Programs for an NVIDIA GPU compiled without one, and what can be counted in them.
+
+Needs CUDA's compiler plugin and nothing else of CUDA: `pip install jax-cuda12-plugin jax-cuda12-pjrt` of JAX's own
+version, or those two unpacked into a folder that $SELFPROG_CUDA_COMPILER names. What is left to a GPU is the choice
+between libraries' and the compiler's own matrix products (autotuning), so counts may differ by a few there.
+"""
+
+import dataclasses
+import functools
+import os
+import re
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
+
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.sampling import stop
+from t5x_selfprog.sampling.decode import Decoding, decode_chunk
+from t5x_selfprog.sampling.grid import empty_grid
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.sampling.prefill import compute_prefix
+from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
+from verifier.errors import UserError
+
+VARIABLE = "SELFPROG_CUDA_COMPILER"
+H200 = """
+gpu_device_info {
+  name: "NVIDIA H200 141GB HBM3e" device_vendor: "NVIDIA Corporation"
+  platform_version: "Compute Capability 9.0a"
+  cuda_compute_capability { major: 9 feature_extension: ACCELERATED_FEATURES }
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448 shared_memory_per_core: 233472
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  memory_bandwidth: 4800000000000 l2_cache_size: 52428800 device_memory_size: 151397597184
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
+  device_address_bits: 64 pcie_bandwidth: 34359738368 ecc_enabled: true
+  driver_version: "13.0.0" runtime_version: "12.8.0" compile_time_toolkit_version: "12.8.0" dnn_version: "9.10.0"
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 10 patch: 0 }
+device_description_str: "NVIDIA H200 141GB HBM3e"
+"""  # what the compiler asks of a device: NVIDIA's data sheet and compute capability 9.0
+
+
+@functools.cache
+def device() -> jax.Device:
+    """An H200 to compile for.
+
+    Raises UserError where the compiler is missing.
+    """
+    folder = os.environ.get(VARIABLE)
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+    from jax.experimental import topologies
+
+    try:
+        there = topologies.get_topology_desc("1x1x1", "cuda", target_config=H200, topology="1x1x1")
+    except NotImplementedError as error:
+        raise UserError(
+            f"No CUDA compiler: `pip install jax-cuda12-plugin=={jax.__version__} jax-cuda12-pjrt=={jax.__version__}`, "
+            f"or unpack these two (`pip download --no-deps`) into a folder and name it in ${VARIABLE}."
+        ) from error
+    return there.devices[0]
+
+
+def decoding_program(model: ModelConfig, sampling: SamplingConfig, prefix_tokens: int = 0) -> str:
+    """The optimised text of a chunk of decoding steps on one GPU, prompts in the largest bucket.
+
+    Raises UserError where the compiler is missing.
+    """
+    one = SingleDeviceSharding(device())
+    config = sampling_config(model, sampling.weights_dtype)
+
+    def there(tree):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), tree)
+
+    weights = there(abstract_weights(model, sampling.weights_dtype, None))
+    prefix = None
+    if prefix_tokens:
+        compute = functools.partial(compute_prefix, config, cache_dtype=sampling.cache_dtype)
+        prefix = there(jax.eval_shape(compute, weights, jax.ShapeDtypeStruct((prefix_tokens,), jnp.int32)))
+    fixed = Decoding(
+        config=config,
+        choice=sampling.token_choice(),
+        prefix_length=prefix_tokens,
+        vocab_size=model.vocab_size,
+        end_ids=(0,),
+        max_new_tokens=sampling.max_new_tokens,
+        attention=sampling.row_attention(),
+    )
+    make = functools.partial(
+        empty_grid,
+        config,
+        sampling.prompts_in_flight,
+        sampling.rows_per_prompt,
+        sampling.prompt_buckets[-1],
+        sampling.max_new_tokens,
+        sampling.cache_dtype,
+    )
+    table: Any = jax.ShapeDtypeStruct((model.vocab_size,), jnp.bool_, sharding=one)
+    tables = stop.StopTables(*[table] * len(stop.StopTables._fields))
+    chunk = functools.partial(decode_chunk, fixed, sampling.chunk_steps)
+    arguments = (weights, prefix, tables, there(jax.eval_shape(make)))
+    return jax.jit(chunk, donate_argnums=3).lower(*arguments).compile().as_text() or ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Of a program around one loop.
+
+    Attributes:
+      kernels: that a step of the loop starts.
+      bytes: that these read and write, each operand counted whole; a cache that is written in place by what is written.
+      outside_bytes: that kernels before and after the loop write: copies of caches, were there any.
+    """
+
+    kernels: int
+    bytes: int
+    outside_bytes: int
+
+
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{\s*$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*)$")
+_LOOP = re.compile(r" while\(.*body=%?([\w.-]+)")
+_SHAPE = re.compile(r"(pred|s8|u8|bf16|f16|s32|u32|f32|s64|u64|f64)\[([\d,]*)\]")
+_WIDTH = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s64": 8, "u64": 8, "f64": 8}
+_NO_KERNEL = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant", "while"}
+
+
+def count(text: str) -> Counts:
+    """Of the program with this optimised text; the loop is the one with the longest body."""
+    computations: dict[str, list[str]] = {}
+    entry = current = ""
+    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
+        if found := _COMPUTATION.match(line):
+            current = found[2]
+            computations[current] = []
+            entry = current if found[1] else entry
+        elif current:
+            computations[current].append(line)
+    bodies = [found[1] for lines in computations.values() for line in lines if (found := _LOOP.search(line))]
+    body = max(bodies, key=lambda name: len(computations[name]))
+    inside, outside = _kernels(computations[body]), _kernels(computations[entry])
+    return Counts(
+        kernels=len(inside),
+        bytes=sum(written + read for written, read in inside),
+        outside_bytes=sum(written for written, _ in outside),
+    )
+
+
+def _kernels(lines: list[str]) -> list[tuple[int, int]]:
+    """Bytes that each kernel of a computation writes and reads."""
+    sizes: dict[str, int] = {}
+    found = []
+    for line in lines:
+        if not (instruction := _INSTRUCTION.match(line)):
+            continue
+        name, shape, operation, rest = instruction.groups()
+        written = sizes[name] = _size(shape)
+        if operation in _NO_KERNEL:
+            continue
+        operands = [sizes.get(of, 0) for of in re.findall(r"%([\w.-]+)", rest.split(")")[0])]
+        if "dynamic_update_slice" in name or "dynamic-update-slice" in name:  # in place: the update alone
+            operands = [size for size in operands if size < written]
+            written = sum(operands)
+        found.append((written, sum(operands)))
+    return found
+
+
+def _size(shape: str) -> int:
+    """Bytes of an array, or of a tuple's arrays together."""
+    total = 0
+    for dtype, sizes in _SHAPE.findall(shape):
+        elements = 1
+        for size in filter(None, sizes.split(",")):
+            elements *= int(size)
+        total += elements * _WIDTH.get(dtype, 4)
+    return total
