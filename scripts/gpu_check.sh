@@ -3,6 +3,7 @@
 #
 #   scripts/gpu_check.sh                          125M, 1.3B and 2.7B in bfloat16; JSON lines into results/gpu/
 #   PEER_PYTHON=/env/bin/python scripts/gpu_check.sh      also what that environment's torch and transformers reach
+#   VLLM_PYTHON=/env/bin/python scripts/gpu_check.sh      and vLLM in that one (scripts/vllm_peer)
 #   DEVICE=cpu SIZES=tiny PROMPT=64 NEW=8 ATTEMPTS=8 SEQ=128 STEPS=1 scripts/gpu_check.sh    the script itself, anywhere
 #
 # Decoding: 128 rows at one prompt; its share of the memory bandwidth counts each byte that a step must read once.
@@ -43,9 +44,12 @@ assert "tensorflow" not in sys.modules; sys.exit(code)'
 ours() { measure "$python" -c "$guarded" bench "$@" --json; }
 
 ours attention --attention="$attention" --dtype=bfloat16
+# Are the kernels of a decoding step what plain attention is, and how long do both take?
+ours rows --size="${ROW_SHAPES:-$([[ "$device" == cuda ]] && echo qwen05,smollm2,1p3b || echo tiny)}" --dtype=bfloat16
 for size in ${SIZES:-125m 1p3b 2p7b}; do
   sample=(--size="$size" --dtype=bfloat16 --prompt="$prompt" --new="$new" --attempts="$attempts" --batch="$batch")
   ours sample "${sample[@]}" --repeat=3
+  [[ "$device" == cuda ]] && ours sample "${sample[@]}" --repeat=3 --row_attention=triton
   ours sample "${sample[@]}" --repeat=3 --weights_dtype=int8 --cache_dtype=int8
   # Bigger models recompute more and take fewer rows, so that 80 GB suffice.
   case "$size" in
@@ -59,6 +63,7 @@ for size in ${SIZES:-125m 1p3b 2p7b}; do
     measure "$PEER_PYTHON" "$peer" generate "${sample[@]}" --device="$device"
     measure "$PEER_PYTHON" "$peer" train "${train[@]}" --device="$device"
   fi
+  [[ -n "${VLLM_PYTHON:-}" ]] && measure "$VLLM_PYTHON" scripts/vllm_peer "${sample[@]}" --repeat=3
 done
 
 "$python" - "$out" <<'SUMMARY'
@@ -69,6 +74,8 @@ for row in map(json.loads, open(sys.argv[1])):
     share = row.get("bandwidth_share") or row.get("mfu")
     if rate:
         who = row.get("peer") or f"ours, weights {row.get('weights_dtype') or row['dtype']}"
+        if row.get("row_attention") == "triton":
+            who += ", triton"
         print(f"{row['job']:<9} {row['size']:<5} {who:<24} {rate:>12,.0f} tokens/s"
               + (f"   {share:.1%} of the device's peak" if share else ""))
 SUMMARY
