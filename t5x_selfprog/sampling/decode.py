@@ -17,7 +17,7 @@ from t5x_selfprog.sampling import stop
 from t5x_selfprog.sampling.grid import IDLE, Grid
 from t5x_selfprog.sampling.prefill import Prefix
 from t5x_selfprog.sampling.row_attention import RowAttention, Rows, plain
-from t5x_selfprog.sampling.token_choice import TokenChoice
+from t5x_selfprog.sampling.token_choice import TokenChoice, log_sum_exp
 from t5x_selfprog.sampling.weights import SamplingWeights
 
 
@@ -77,7 +77,7 @@ def decode_step(
         logits = jnp.where(real[None, None], logits, MASKED)
     token = fixed.choice(logits, uniforms(grid.item_key, grid.sample, grid.age))
     chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
-    logprob = chosen - jax.nn.logsumexp(logits, axis=-1)
+    logprob = chosen - log_sum_exp(logits)
     unindented, at_line_start = stop.advance(tables, token, grid.at_line_start)
     age = grid.age + 1
     reason = jnp.where(
