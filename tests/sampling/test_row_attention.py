@@ -10,6 +10,8 @@ import pytest
 from t5x_selfprog.model.int8 import quantize
 from t5x_selfprog.sampling.row_attention import Rows, plain
 from t5x_selfprog.sampling.row_attention_triton import triton_attention
+from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
+from tests.sampling import byte_model
 from verifier.errors import UserError
 
 SIZE, SLOTS, RING, BEFORE = (
@@ -75,3 +77,11 @@ def test_what_the_kernels_cannot_read_is_named():
     with pytest.raises(UserError, match="24"):
         odd = q[..., :1].repeat(24, axis=-1)
         triton_attention(odd, odd, odd, prompt, own, prefix, rows, None, 1.0)
+
+
+def test_kernels_are_refused_where_there_is_no_gpu():
+    config = SamplingConfig(attention="triton", prompt_buckets=(8,), max_new_tokens=4)
+    with pytest.raises(UserError, match="attention='plain'"):
+        Sampler(byte_model.tiny_config(), {}, byte_model.ByteTokenizer(), config, checkpoint="none")
+    with pytest.raises(UserError, match="flash"):
+        SamplingConfig(attention="flash")
