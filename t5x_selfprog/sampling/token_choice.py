@@ -87,15 +87,25 @@ def _search_threshold(
 
     def find_digit(i: int | jax.Array, known: jax.Array) -> jax.Array:
         shift = jnp.uint32(bits_a_pass) * (passes - 1 - jnp.asarray(i)).astype(jnp.uint32)
+        thresholds = [known + (jnp.uint32(digit) << shift) for digit in range(1, 1 << bits_a_pass)]
+        kept = tuple(jnp.where(bits >= threshold, weights, 0.0) for threshold in thresholds)
         low = known  # what it keeps is enough
-        for digit in range(1, 1 << bits_a_pass):
-            threshold = known + (jnp.uint32(digit) << shift)
-            mass = jnp.sum(jnp.where(bits >= threshold, weights, 0.0), axis=-1, keepdims=True)
+        for threshold, mass in zip(thresholds, _sums(kept), strict=True):
             low = jnp.where(mass >= needed, threshold, low)
         return low
 
     low = jax.lax.fori_loop(0, passes, find_digit, jnp.zeros(needed.shape, jnp.uint32), unroll=unroll or None)
     return jax.lax.bitcast_convert_type(low, jnp.float32)
+
+
+def _sums(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """Of each along its last axis, which stays: one reduction, so that a GPU reads once what they are made of."""
+
+    def add(some: tuple[jax.Array, ...], more: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        return tuple(x + y for x, y in zip(some, more, strict=True))
+
+    zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
+    return tuple(x[..., None] for x in jax.lax.reduce(arrays, zeros, add, (arrays[0].ndim - 1,)))
 
 
 def invert_cumulative(weights: jax.Array, uniform: jax.Array) -> jax.Array:
