@@ -6,8 +6,8 @@ argument without a default. A prompt may therefore go on to where the choice is 
 train problem has them, and, where that problem has further arguments, up to the first one's default. Which problem it
 is, the prompt's key decides, so types come as often as the train split has them.
 
-The beginning ends where words of most vocabularies do: behind `=`, or behind the bracket or quote that opens a list or
-a text, and before a bracket that closes a type, which vocabularies glue to what follows it.
+The beginning ends where words of most vocabularies do: behind `=`, or behind the brackets and quotes that open a list
+or a text, and before a bracket that closes a type, which vocabularies glue to what follows it.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class AskedSignature:
 
 def _opening(default: ast.expr) -> str:
     match default:
+        case ast.List(elts=[first, *_]):
+            return f"[{_opening(first)}"
         case ast.List():
             return "["
         case ast.Constant(value=str()):

@@ -1,6 +1,9 @@
 """Wrong answers looked at again, with a real verifier: what is kept holds, and nothing held out comes in by it."""
 
+import importlib.machinery
+import importlib.util
 import json
+import os
 
 import pytest
 
@@ -102,3 +105,18 @@ def test_unasked_it_writes_nothing(context):
     assert hindsight.of_iteration(context, 0) is None
     build_dataset.run(context, 0)
     assert len(list(context.run.read(0, "dataset"))) == 1
+
+
+def test_what_a_run_would_have_got_of_it_is_measured_beside_it(context, repository, capsys, monkeypatch):
+    path = repository / "scripts" / "measure_yield"
+    loader = importlib.machinery.SourceFileLoader("measure_yield", str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("measure_yield", loader))
+    loader.exec_module(module)
+    asked = [f"--run_dir={context.run.root}", f"--problems={context.experiment.problems}", "--workers=1"]
+    monkeypatch.setattr("sys.argv", ["measure_yield", *asked])
+    assert module.main() == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["as it was"]["hindsight"]["kept"] == 3 and "repaired" not in found["as it was"]
+    assert found["repaired"]["stages"]["distinct"] == found["as it was"]["stages"]["distinct"] == 2
+    assert {pair["puzzle"] for pair in found["as it was"]["pairs"]} > {SQUARE + " == 25000007"}
+    assert not os.path.exists(context.run.stage(0, "hindsight")), "the run itself stays as it was"
