@@ -61,7 +61,7 @@ def load_prompts(
     def put(name: str, new: Any) -> Any:
         old = getattr(grid, name)
         if split is None:
-            return jax.tree.map(lambda x, y: _put_all(x, placement.group, y), old, new)
+            return jax.tree.map(lambda x, y: _put_all(x, placement.group, y, placement.real), old, new)
         return jax.tree.map(
             lambda x, y, sharding: _put_parts(x, placement, y, sharding), old, new, getattr(split, name)
         )

@@ -6,11 +6,11 @@ import pytest
 
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.sampling import programs
-from t5x_selfprog.sampling.blueprint import Room, blueprint_of
+from t5x_selfprog.sampling.blueprint import Blueprint, Room, blueprint_of
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.programs import Program, Programs
 from tests.sampling.byte_model import ByteTokenizer
-from tests.sampling.test_sampler import BASE, KEY, MODEL, PREFIX, REQUESTS, make
+from tests.sampling.test_sampler import BASE, KEY, MODEL, PREFIX, REQUESTS, make, outcome
 
 
 @pytest.mark.parametrize("mesh", [None, MeshConfig(2, 2, 2)], ids=str)
@@ -27,6 +27,13 @@ def test_a_sampler_finds_all_that_it_needs(mesh):
     found = list(sampler.sample(REQUESTS, KEY))
     assert [len(completions) for completions in found] == [request.attempts for request in REQUESTS]
     assert sampler.stats()["compilations"] == 0 and sampler.stats()["compile_s"] >= 0
+
+
+def test_places_without_a_prompt_go_nowhere(monkeypatch):
+    """On accelerators every load takes a full batch, though fewer prompts wait: what it has too many must not land."""
+    expected = outcome(make(prompts_per_load=3))
+    monkeypatch.setattr(Blueprint, "batches", lambda plan: (plan.together(),))
+    assert outcome(make(prompts_per_load=3)) == expected
 
 
 def test_they_are_compiled_beside_one_another_and_once():
