@@ -59,14 +59,16 @@ def of_pairs(
     equal: how outputs are compared, a key of EQUAL.
     """
     arguments = literal([list(args) for args in inputs])
-    asking = _statements(f"for args in {arguments}:\n    {ASK}({_ENTRY}(*args))")
+    asking = _statements(f"for args in {_DATA}:\n    {ASK}({_ENTRY}(*args))")
     if outputs is None:
-        head = f"inputs = {arguments}\n{reference}\n\nexpected = [{entry_point}(*args) for args in inputs]"
+        data = arguments
+        head = f"inputs = {_DATA}\n{reference}\n\nexpected = [{entry_point}(*args) for args in inputs]"
     else:
         _require_as_many(inputs, outputs)
-        head = f"expected = {literal(list(outputs))}"
+        data, head = literal(list(outputs)), f"expected = {_DATA}"
     checking = _statements(head) + _statements(_COMPARE.format(atol=float(atol), equal=EQUAL[equal]))
-    return Suite(_puzzle(checking), _below(entry_point, asking), above=above, entry_point=entry_point)
+    below = _below(entry_point, asking, arguments)
+    return Suite(_puzzle(checking, data), below, above=above, entry_point=entry_point)
 
 
 def of_asserts(entry_point: str, test: str, *, helpers: str = "", above: str = "") -> Suite:
@@ -107,9 +109,8 @@ def of_programs(inputs: Sequence[str], outputs: Sequence[str]) -> Suite:
         "import verifier_console\n\n\ndef g():\n"
         f"    return verifier_console.run({_PROGRAM}, {literal(list(inputs))}, globals())\n"
     )
-    head = f"expected = {literal(list(outputs))}"
-    checking = _statements(head) + _statements(_COMPARE.format(atol=0.0, equal=EQUAL["lines"]))
-    return Suite(_puzzle(checking), around=around)
+    checking = _statements(f"expected = {_DATA}" + _COMPARE.format(atol=0.0, equal=EQUAL["lines"]))
+    return Suite(_puzzle(checking, literal(list(outputs))), around=_within_reason(around))
 
 
 def _require_as_many(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
@@ -119,29 +120,39 @@ def _require_as_many(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
 
 def literal(value: Any) -> str:
     """Source text of a plain value, of any size and with NaN and infinity in it. Raises SuiteError for others."""
+    with lenient_python():
+        return _literal(value)
+
+
+def _literal(value: Any) -> str:
     kind = type(value)
-    if kind is float and not math.isfinite(value):
+    if value is None or kind in (int, bool, str, bytes) or (kind is float and math.isfinite(value)):
+        return repr(value)
+    if kind is float:
         return f"float('{value}')"
+    if kind is complex:
+        return f"complex({_literal(value.real)}, {_literal(value.imag)})"
     if kind is list:
-        return f"[{', '.join(map(literal, value))}]"
+        return f"[{', '.join(map(_literal, value))}]"
     if kind is tuple:
-        return f"({''.join(f'{literal(item)}, ' for item in value)})"
+        return f"({''.join(f'{_literal(item)}, ' for item in value)})"
     if kind is set:
-        return f"{{{', '.join(sorted(map(literal, value)))}}}" if value else "set()"
+        return f"{{{', '.join(sorted(map(_literal, value)))}}}" if value else "set()"
     if kind is frozenset:
-        return f"frozenset({literal(set(value))})"
+        return f"frozenset({_literal(set(value))})"
     if kind is dict:
-        return f"{{{', '.join(f'{literal(k)}: {literal(v)}' for k, v in value.items())}}}"
-    if value is None or kind in (int, float, bool, str, bytes, complex):
-        with lenient_python():
-            return repr(value)
+        return f"{{{', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in value.items())}}}"
     raise SuiteError(f"{kind.__name__} {str(value)[:60]!r} is no plain value")
 
 
 # The texts.
 
 _PROGRAM = "'verifier program'"
+MOST_CHARACTERS = (
+    1 << 21
+)  # half of what a pool takes for a program (pool.LONGEST_TEXT): a solution comes to it
 _ENTRY = "verifier_entry"
+_DATA = "verifier_data"
 _TESTS = "verifier_tests"
 
 # What came back is copied as it comes, since the function may go on changing it; instances of subclasses (Counter,
@@ -248,26 +259,34 @@ def equal(output, right):
 }
 
 
-def _below(entry_point: str, asking: Sequence[ast.stmt]) -> str:
+def _within_reason(text: str) -> str:
+    if len(text) > MOST_CHARACTERS:
+        raise SuiteError(f"tests of {len(text)} characters; at most {MOST_CHARACTERS} are judged")
+    return text
+
+
+def _below(entry_point: str, asking: Sequence[ast.stmt], data: str = "") -> str:
     if not entry_point.isidentifier():
         raise SuiteError(f"entry point {entry_point!r} is no name")
     tree = parse(_BELOW.format(entry=entry_point, plain=_PLAIN, ask=ASK))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == _TESTS:
             node.body = list(asking)
-    return _text(tree)
+    return _text(tree, data)
 
 
-def _puzzle(checking: Sequence[ast.stmt]) -> str:
+def _puzzle(checking: Sequence[ast.stmt], data: str = "") -> str:
     tree = parse("def f(outputs: Any):\n    pass")
     tree.body[0].body = list(checking)  # type: ignore[attr-defined]
-    return HIDDEN + _text(tree)
+    return HIDDEN + _text(tree, data)
 
 
-def _text(tree: ast.Module) -> str:
+def _text(tree: ast.Module, data: str) -> str:
+    """The program, with `data` in its place: megabytes of it as a syntax tree would take a minute to write."""
     try:
         with lenient_python():
-            return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+            text = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+        return _within_reason(text.replace(_DATA, data, 1) if data else text)
     except (ValueError, RecursionError) as e:
         raise SuiteError(f"tests that cannot be written: {e}") from e
 
