@@ -45,7 +45,7 @@ ours() { measure "$python" -c "$guarded" bench "$@" --json; }
 
 ours attention --attention="$attention" --dtype=bfloat16
 # Are the kernels of a decoding step what plain attention is, and how long do both take?
-ours rows --size="${ROW_SHAPES:-$([[ "$device" == cuda ]] && echo qwen05,smollm2,1p3b || echo tiny)}" --dtype=bfloat16
+ours rows --size="${ROW_SHAPES:-$([[ "$device" == cuda ]] && echo 0p5b,smollm2,1p3b || echo tiny)}" --dtype=bfloat16
 for size in ${SIZES:-125m 1p3b 2p7b}; do
   sample=(--size="$size" --dtype=bfloat16 --prompt="$prompt" --new="$new" --attempts="$attempts" --batch="$batch")
   ours sample "${sample[@]}" --repeat=3
