@@ -29,7 +29,7 @@ def abstract_form(source: str) -> str:
         raise SourceError("nested too deeply") from error
 
 
-@functools.lru_cache(maxsize=4096)  # Asked for again at every comparison of the same text.
+@functools.lru_cache(maxsize=1 << 17)  # asked for again by every iteration of what all before it kept
 def shape_id(source: str) -> str:
     """16 hexadecimal digits, equal for puzzles of equal abstract form. Raises SourceError."""
     return short_hash(abstract_form(source))

@@ -149,7 +149,7 @@ def _settled(tree: ast.AST) -> str:
     return text
 
 
-@functools.lru_cache(maxsize=4096)  # Asked for again at every comparison of the same text.
+@functools.lru_cache(maxsize=1 << 17)  # asked for again by every iteration of what all before it kept
 def puzzle_id(source: str) -> str:
     """16 hexadecimal digits, equal for puzzles whose normalised source is equal. Raises SourceError."""
     return short_hash(normalise(source))
