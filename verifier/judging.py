@@ -264,7 +264,17 @@ class Judge:
         watched = Watched({item: cpu_s}, limits.wall_s, limits.memory_mb + _mb(request), alone=item)
         return self._forker.run(request, area, 1, watched, limits, checks=checks, plain=False)
 
-    # --- without solutions
+    # --- solutions without puzzles, puzzles without solutions
+
+    def answers(self, solutions: Sequence[str], most_bytes: int, limits: Allowance) -> list[bytes]:
+        """What each solution returns, encoded; b"" where that is nothing, or more than `most_bytes`."""
+        batch = _Batch([], range(len(solutions)), limits)
+        found = []
+        for item, solution in enumerate(solutions):
+            self._solve_alone(batch, Attempt(item, item, solution, b"", True), may_have_twins=False)
+            solved = batch.solved.pop(item, None)
+            found.append(solved.answer if solved is not None and len(solved.answer) <= most_bytes else b"")
+        return [bytes(answer) for answer in found]
 
     def check(self, puzzle: Prepared, answer: literal.Buffer, limits: Allowance) -> Checked:
         """What a puzzle says to an encoded answer, in a child that holds nothing else."""

@@ -186,6 +186,17 @@ class Pool:
         batch_size = max(1, self._batch_size // 16)
         return self._stream(puzzles, _check_question, _too_long_question, message, batch_size, None)
 
+    def answers(self, solutions: Iterable[str], most_bytes: int = 1 << 16) -> Iterator[tuple[Any] | None]:
+        """What each solution returns, whole, as a tuple of that one plain value.
+
+        None where it returns none in time, or one of more than `most_bytes` as the verifier encodes it.
+        """
+        message = partial(_answers_message, self._allowance(self.limits.cpu_s), most_bytes)
+        batch_size = max(1, self._batch_size // 16)
+        items = ((solution,) for solution in solutions)
+        for data in self._stream(items, _check_solution, _too_long_question, message, batch_size, None):
+            yield (literal.decode(data),) if type(data) is bytes and data else None
+
     def _allowance(self, cpu_s: float) -> tuple[float, float, int, int]:
         limits = self.limits
         return float(cpu_s), float(limits.effective_wall_s), limits.memory_mb, limits.output_bytes
@@ -327,7 +338,7 @@ class Pool:
             self._failed_starts = 0
         elif kind == "refused":
             raise PoolError(message[1])
-        elif kind in ("judged", "screened", "asked"):
+        elif kind in _RESULTS:
             job = worker.jobs.pop(message[1])
             worker.judged += len(job.items)
             if kind == "judged":
@@ -432,6 +443,15 @@ def _too_long_source(source: str) -> PuzzleReport | None:
     )
 
 
+def _answers_message(allowance: tuple, most_bytes: int, number: int, items: Sequence[tuple[str]]) -> tuple:
+    return "answer", number, allowance, [solution for (solution,) in items], most_bytes
+
+
+def _check_solution(place: int, item: Any) -> None:
+    if not isinstance(item[0], str):
+        raise TypeError(f"solution {place} must be source text, got {type(item[0]).__name__}")
+
+
 def _check_question(place: int, item: Any) -> None:
     if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
         raise TypeError(f"question {place} must be a puzzle's source and values, got {str(item)[:100]}")
@@ -454,7 +474,7 @@ def _reports(message: tuple, isolation: str) -> Iterator[PuzzleReport]:
         yield PuzzleReport(*row)
 
 
-def _said(message: tuple, isolation: str) -> Iterator[str]:
+def _said(message: tuple, isolation: str) -> Iterator[Any]:
     yield from message[2]
 
 
@@ -462,6 +482,7 @@ _RESULTS: dict[str, Callable[[tuple, str], Iterator[Any]]] = {
     "judged": _verdicts,
     "screened": _reports,
     "asked": _said,
+    "answered": _said,
 }
 
 

@@ -5,10 +5,12 @@ it costs half a millisecond, and nothing a candidate does survives in it. It end
 
 Messages in:   ("config", isolation, require, imports, once), at first, then
                ("judge", number, limits, puzzles, solutions, which), ("screen", number, limits, puzzles) or
-               ("ask", number, limits, puzzles, lists of encoded answers, which, patience)
+               ("ask", number, limits, puzzles, lists of encoded answers, which, patience), or
+               ("answer", number, limits, solutions, most bytes)
 Messages out:  ("hello", layers, notes), then ("alive",) about every second while at work, and
                ("judged", number, outcomes, details, cpu_s, peak_mb, answers, without, counted), where `without`
-               are the places that have no answer, ("screened", number, rows) or ("asked", number, letters)
+               are the places that have no answer, ("screened", number, rows) ("asked", number, letters) or
+               ("answered", number, encoded answers)
 """
 
 import os
@@ -85,6 +87,8 @@ def _answer(judge: Judge, message: Any) -> tuple:
     if kind == "ask":
         answers, which, (total_s, ends) = message[4:]
         return "asked", number, letters(judge, puzzles, answers, which, Allowance(*limits), total_s, ends)
+    if kind == "answer":
+        return "answered", number, judge.answers(puzzles, message[4], Allowance(*limits))
     solutions, which = message[4:]
     verdicts, counted = judge.judge(puzzles, solutions, which, Allowance(*limits))
     return (

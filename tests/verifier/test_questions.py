@@ -139,3 +139,21 @@ def test_a_puzzle_that_kills_its_process_is_asked_apart(pool):
     assert list(says) == ["100", "1!!", "010", "001"]
     (report,) = pool.screen_puzzles([killer])
     assert (report.reason, report.tried) == ("killed", 1)
+
+
+def test_whole_answers_of_solutions(pool):
+    solutions = {
+        "return list(range(3000))": (list(range(3000)),),
+        "return 'x' * 2000": ("x" * 2000,),
+        "return None": (None,),
+        "return [1.5, (2, {3: 'a'})]": ([1.5, (2, {3: "a"})],),
+        "return [0] * 60000": None,  # too long
+        "while True:\n        pass": None,
+        "return g": None,
+        "return 1 / 0": None,
+        "import random\n    random._os._exit(0)": None,
+    }
+    found = list(pool.answers((f"def g():\n    {body}" for body in solutions), most_bytes=1 << 15))
+    assert found == list(solutions.values())
+    with pytest.raises(TypeError, match="solution 1"):
+        list(pool.answers(["def g():\n    return 1", None]))
