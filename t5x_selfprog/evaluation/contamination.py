@@ -1,9 +1,11 @@
 """Whether a puzzle is one of a protected set, in the open or in disguise.
 
-Three levels, each looser than the one before: the same normalised source; the same after names and
-constants are abstracted; a run of `ngram` lexical tokens in common. Runs are looked for in function bodies,
-since signatures of one answer type are alike by nature. All instances of a protected problem count. A match
-names its problem, so that a rejection can be checked by eye.
+Four levels, each looser than the one before: the same normalised source; the same after names and constants are
+abstracted; the same canonical form (`canonical.py`: the order of operands, the direction of comparisons, negations,
+`bool()`, variables used once and the like forgotten as well); a run of tokens in common, of `ngram` lexical tokens or
+of `outline` tokens of the canonical form, where one name is like the other. Runs are looked for in function bodies,
+since signatures of one answer type are alike by nature. All instances of a protected problem count. A match names its
+problem, so that a rejection can be checked by eye. What a puzzle does, `puzzles/behaviour.py` compares.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from t5x_selfprog.puzzles.canonical import canonical_form, outline_tokens
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.shape import shape_id
 from t5x_selfprog.puzzles.source import SourceError, body_tokens, puzzle_id
 
-Level = Literal["exact", "abstract", "ngram"]
-LEVELS: tuple[Level, ...] = ("exact", "abstract", "ngram")
+Level = Literal["exact", "abstract", "canonical", "ngram"]
+LEVELS: tuple[Level, ...] = ("exact", "abstract", "canonical", "ngram")
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,34 @@ class Match:
 class Protected:
     """An index of problems that generated puzzles must not repeat."""
 
-    def __init__(self, problems: Iterable[Problem], *, ngram: int = 13) -> None:
-        """`ngram`: tokens in a row that make a match; Brown et al. 2020, arXiv:2005.14165, take 13 words."""
-        if ngram < 1:
-            raise ValueError(f"ngram must be at least 1, got {ngram}")
-        self._ngram = ngram
+    def __init__(self, problems: Iterable[Problem], *, ngram: int = 13, outline: int = 20) -> None:
+        """
+        Args:
+          ngram: lexical tokens in a row that make a match; Brown et al. 2020, arXiv:2005.14165, take 13 words.
+          outline: the same of the outline, which has fewer words and says the same things more often; with 20, one of
+            200 puzzles that models wrote has a run in common with P3's held-out problems (results/firewall).
+        """
+        if min(ngram, outline) < 1:
+            raise ValueError(f"ngram and outline must be at least 1, got {ngram} and {outline}")
+        self._ngram, self._outline = ngram, outline
         self._exact: dict[str, str] = {}
         self._abstract: dict[str, str] = {}
+        seen: set[str] = set()
+        self._canonical: dict[str, str] = {}
         self._ngrams: dict[tuple[str, ...], str] = {}
+        self._outlines: dict[tuple[str, ...], str] = {}
         for problem in problems:
             for source in problem.instances:
                 self._exact.setdefault(puzzle_id(source), problem.name)
-                self._abstract.setdefault(shape_id(source), problem.name)
                 for gram in self._grams(source):
                     self._ngrams.setdefault(gram, problem.name)
+                shape = shape_id(source)
+                self._abstract.setdefault(shape, problem.name)
+                if shape not in seen:  # most instances of a problem differ in constants alone
+                    seen.add(shape)
+                    self._canonical.setdefault(canonical_form(source), problem.name)
+                    for gram in self._outline_grams(source):
+                        self._outlines.setdefault(gram, problem.name)
 
     def match(self, source: str, *, upto: Level = "ngram") -> Match | None:
         """The strictest match of the levels up to `upto`; None for none, and for text that is not Python."""
@@ -59,7 +76,12 @@ class Protected:
         return list(self._matches(source, LEVELS))
 
     def _matches(self, source: str, levels: tuple[Level, ...]) -> Iterator[Match]:
-        find = {"exact": self._match_exact, "abstract": self._match_abstract, "ngram": self._match_ngram}
+        find = {
+            "exact": self._match_exact,
+            "abstract": self._match_abstract,
+            "canonical": self._match_canonical,
+            "ngram": self._match_ngram,
+        }
         for level in levels:
             try:
                 match = find[level](source)
@@ -76,11 +98,27 @@ class Protected:
         problem = self._abstract.get(shape_id(source))
         return Match("abstract", problem) if problem is not None else None
 
+    def _match_canonical(self, source: str) -> Match | None:
+        problem = self._canonical.get(canonical_form(source))
+        return Match("canonical", problem) if problem is not None else None
+
     def _match_ngram(self, source: str) -> Match | None:
-        shared = next((gram for gram in self._grams(source) if gram in self._ngrams), None)
-        return Match("ngram", self._ngrams[shared], " ".join(shared)) if shared is not None else None
+        for grams, known in (
+            (self._grams(source), self._ngrams),
+            (self._outline_grams(source), self._outlines),
+        ):
+            shared = next((gram for gram in grams if gram in known), None)
+            if shared is not None:
+                return Match("ngram", known[shared], " ".join(shared))
+        return None
 
     def _grams(self, source: str) -> Iterator[tuple[str, ...]]:
-        tokens = body_tokens(source)
-        for i in range(len(tokens) - self._ngram + 1):
-            yield tuple(tokens[i : i + self._ngram])
+        return _runs(body_tokens(source), self._ngram)
+
+    def _outline_grams(self, source: str) -> Iterator[tuple[str, ...]]:
+        return _runs(outline_tokens(source), self._outline)
+
+
+def _runs(tokens: list[str], length: int) -> Iterator[tuple[str, ...]]:
+    for i in range(len(tokens) - length + 1):
+        yield tuple(tokens[i : i + length])

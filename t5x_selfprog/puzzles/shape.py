@@ -24,7 +24,7 @@ def abstract_form(source: str) -> str:
     try:
         for occurrence, name in _numbered_names(tree):
             setattr(occurrence.node, occurrence.field, name)
-        return unparse(_ConstantsToTypes().visit(tree))
+        return unparse(ConstantsToTypes().visit(tree))
     except RecursionError as error:
         raise SourceError("nested too deeply") from error
 
@@ -49,11 +49,11 @@ def _numbered_names(tree: ast.AST) -> list[tuple[Occurrence, str]]:
     return renamed
 
 
-class _ConstantsToTypes(ast.NodeTransformer):
+class ConstantsToTypes(ast.NodeTransformer):
     def visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.JoinedStr) and any(map(_is_field, node.values)):
             return self._without_text(node)
-        kind = _constant_kind(node)
+        kind = constant_kind(node)
         return ast.Name(f"<{kind}>", ast.Load()) if kind is not None else self.generic_visit(node)
 
     def _without_text(self, node: ast.JoinedStr) -> ast.JoinedStr:
@@ -71,7 +71,7 @@ def _is_field(part: ast.expr) -> bool:
     return isinstance(part, ast.FormattedValue)
 
 
-def _constant_kind(node: ast.AST) -> str | None:
+def constant_kind(node: ast.AST) -> str | None:
     """The type of an expression made of constants alone, such as "list[int]"; None for any other node."""
     match node:
         case ast.Constant(value=value):
@@ -79,11 +79,11 @@ def _constant_kind(node: ast.AST) -> str | None:
         case ast.JoinedStr(values=parts) if not any(map(_is_field, parts)):
             return "str"
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return "bool" if _constant_kind(operand) is not None else None
+            return "bool" if constant_kind(operand) is not None else None
         case ast.UnaryOp(operand=operand):
-            return _constant_kind(operand)
+            return constant_kind(operand)
         case ast.BinOp(left=left, op=operator, right=right):
-            return _arithmetic_kind(_constant_kind(left), operator, _constant_kind(right))
+            return _arithmetic_kind(constant_kind(left), operator, constant_kind(right))
         case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
             inner = _common_kind(elements)
             return None if inner is None else f"{type(node).__name__.lower()}[{inner}]"
@@ -107,7 +107,7 @@ def _arithmetic_kind(left: str | None, operator: ast.operator, right: str | None
 
 def _common_kind(elements: list[ast.expr] | list[ast.expr | None]) -> str | None:
     """ "" for no elements, the shared kind, "mixed" for several; None if any element is not constant."""
-    kinds = {None if element is None else _constant_kind(element) for element in elements}
+    kinds = {None if element is None else constant_kind(element) for element in elements}
     if None in kinds:
         return None
     return "" if not kinds else str(kinds.pop()) if len(kinds) == 1 else "mixed"

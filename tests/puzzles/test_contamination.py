@@ -22,6 +22,11 @@ RENAMED = (
     "    return len(s) == k and all(t.count(q) == j for j, t in enumerate(s))"
 )
 
+DRESSED = (
+    "def f(s: List[str], q='zz', k=99):\n    if not k == len(s):\n        return False\n"
+    "    fits = all(j == t.count(q) for j, t in enumerate(s))\n    return bool(fits) == True"
+)
+
 
 @pytest.fixture
 def protected(tmp_path):
@@ -45,13 +50,19 @@ def protected(tmp_path):
 @pytest.mark.parametrize(
     ("source", "levels"),
     [
-        (PUZZLE.replace("sat", "f"), ["exact", "abstract", "ngram"]),
+        (PUZZLE.replace("sat", "f"), ["exact", "abstract", "canonical", "ngram"]),
         (  # Another spelling, of another instance.
             "def f(words: List[str], n = 7, c=\"e\"):  # note\n    '''Mine.'''\n"
             + BODY.replace("==", " == "),
-            ["exact", "abstract", "ngram"],
+            ["exact", "abstract", "canonical", "ngram"],
         ),
-        (RENAMED, ["abstract"]),
+        (RENAMED, ["abstract", "canonical", "ngram"]),
+        (DRESSED, ["canonical", "ngram"]),
+        (  # Part of a disguise, in other company.
+            "def f(s: str, q='zz'):\n    t = all(w.count(q) == j for j, w in enumerate(s.split()))\n"
+            "    return t and s > q",
+            ["ngram"],
+        ),
         (
             "def f(x: str, v=['a'], w=1, i=0):\n    assert x\n    return all(w.count(c) == i for w in v)",
             ["ngram"],
@@ -79,7 +90,7 @@ def test_an_ngram_match_shows_what_is_shared(protected):
 
 def test_nothing_matches_an_empty_set():
     assert Protected([]).match("def f(x: int): return x == 1") is None
-    with pytest.raises(ValueError, match="ngram must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="ngram and outline must be at least 1, got 0 and 20"):
         Protected([], ngram=0)
 
 
