@@ -28,10 +28,12 @@ from verifier.leniency import lenient_python
 
 Literal = str  # the source of a plain value
 
-MAX_SLOW = 2  # probes over the limit, after which a puzzle is left alone
+MAX_SLOW = 3  # probes over the limit, after which a puzzle is left alone
 _OVER = ("!", "?", "")  # no letter to keep
 _ROUNDS = 5
-TOTAL = 30  # all probes of a puzzle may take so many times as long as one
+LONGEST_BYTES = 1 << 20  # of an answer that is a probe, as the verifier encodes it
+LONGEST_NEAR = 200  # characters of an answer that has near misses among the probes
+TOTAL = 60  # all probes of a puzzle may take so many times as long as one
 _SOLUTIONS = 2  # reference solutions of a problem that are asked for an answer
 _PLAIN: Mapping[str, tuple[Literal, ...]] = {
     "int": ("0", "1", "-1", "7", "12", "100", "101", "1000", "12345"),
@@ -84,10 +86,12 @@ def make_probes(problems: Iterable[Problem], pool: Pool, most: int = 96) -> Prob
         for problem in problems
         for solution in problem.solutions[:_SOLUTIONS]
     ]
+    right = [item for item, verdict in zip(items, pool.judge(items), strict=True) if verdict.accepted]
     answers: dict[str, list[Literal]] = defaultdict(list)
-    for item, verdict in zip(items, pool.judge(items), strict=True):
-        if verdict.accepted and verdict.answer is not None and _value(verdict.answer) is not None:
-            answers[item["type"]].append(verdict.answer)
+    whole = pool.answers((item["solution"] for item in right), LONGEST_BYTES)  # a verdict holds but the start
+    for item, answer in zip(right, whole, strict=True):
+        if answer is not None and _value(literal := _written(answer[0])) is not None:
+            answers[item["type"]].append(literal)
     by_type = {}
     for name in sorted(answers.keys() | _PLAIN.keys()):
         known = sorted(set(answers[name]), key=lambda literal: (len(literal), literal))
@@ -100,8 +104,11 @@ def make_probes(problems: Iterable[Problem], pool: Pool, most: int = 96) -> Prob
 
 
 def near_misses(answer: Literal) -> list[Literal]:
-    """A few values of the same type close to one, which a puzzle that wants this one is likely to refuse."""
-    found = _value(answer)
+    """A few values of the same type close to one, which a puzzle that wants this one is likely to refuse.
+
+    None for a long one: no other puzzle's answer is like it.
+    """
+    found = _value(answer) if len(answer) <= LONGEST_NEAR else None
     if found is None:
         return []
     value = found[0]
@@ -121,6 +128,11 @@ def near_misses(answer: Literal) -> list[Literal]:
     else:
         made = []
     return [text for text in map(repr, made) if text != answer]
+
+
+def _written(value: object) -> Literal:
+    with lenient_python():
+        return repr(value)
 
 
 def _value(literal: Literal) -> tuple[object] | None:

@@ -24,6 +24,7 @@ from t5x_selfprog import hosts
 from t5x_selfprog.evaluation.contamination import Protected
 from t5x_selfprog.evaluation.difficulty import learnability
 from t5x_selfprog.evaluation.diversity import concepts
+from t5x_selfprog.puzzles.behaviour import BehaviourCheck
 from t5x_selfprog.puzzles.fixes import fixes
 from t5x_selfprog.puzzles.prompts import (
     SolvePrompt,
@@ -37,6 +38,7 @@ from t5x_selfprog.puzzles.prompts import (
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
 from t5x_selfprog.stages import hindsight
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.filter_puzzles import like_held_out
 from t5x_selfprog.stages.gate import let_through
 from verifier import files
 from verifier.errors import UserError
@@ -121,11 +123,13 @@ def run_control(
     selection: Selection = Selection(),
     sources: Mapping[str, str] = {},
     prompt: SolvePrompt = SolvePrompt(),
+    behaviour: BehaviourCheck | None = BehaviourCheck(),
 ) -> None:
     """The pairs of a control arm, matched to `iterations` iterations of the verified arm.
 
     `sources` names further arms: pairs of another run, or a file such as the paper's 125M_PAPER_1M_iter_2.txt.gz
-    (data/sources.py). Those too like a held-out problem are left out and counted in the dataset's manifest.
+    (data/sources.py). Those too like a held-out problem, on the page or (unless `behaviour` is None) in what they do,
+    are left out and counted in the dataset's manifest.
     """
     makers: dict[str, Callable[[Context, int, Selection], Iterable[Pair]]] = {
         "unverified": _unverified,
@@ -136,7 +140,7 @@ def run_control(
     path = context.run.control(arm, "dataset")
     if arm in sources:
         if not files.exists(files.join(path, "manifest.json")):  # reading a million pairs takes minutes
-            pairs, contaminated = _external(context, sources[arm])
+            pairs, contaminated = _external(context, sources[arm], behaviour)
             _write(context, path, pairs, selection, prompt, contaminated=contaminated)
         return
     if arm not in makers:
@@ -148,24 +152,23 @@ def run_control(
     _write(context, path, list(makers[arm](context, iterations, selection)), selection, prompt)
 
 
-def _external(context: Context, source: str) -> tuple[list[Pair], int]:
+def _external(context: Context, source: str, behaviour: BehaviourCheck | None) -> tuple[list[Pair], int]:
     """The pairs of a source without those like a held-out problem, and how many those were."""
     from t5x_selfprog.data.sources import read_pairs, split_pair
 
     held_out = Protected(problem for problem in context.problems if problem.split != "train")
-    judged: dict[str, bool] = {}
-    pairs, contaminated = [], 0
+    puzzles: dict[str, str] = {}
+    pairs = []
     for pair in read_pairs(source):
         parts = split_pair(pair["text"])
-        if parts is None:
-            continue
-        if pair["puzzle_id"] not in judged:
-            judged[pair["puzzle_id"]] = held_out.match(parts[0], upto="ngram") is not None
-        if judged[pair["puzzle_id"]]:
-            contaminated += 1
-        else:
+        if parts is not None:
+            puzzles.setdefault(pair["puzzle_id"], parts[0])
             pairs.append({**pair, "weight": 1.0, "iteration": 0})
-    return pairs, contaminated
+    alike = {puzzle for puzzle in set(puzzles.values()) if held_out.match(puzzle) is not None}
+    if behaviour is not None and "held-out" in behaviour.against:
+        alike |= like_held_out(context, sorted(set(puzzles.values()) - alike), behaviour)
+    clean = [pair for pair in pairs if puzzles[pair["puzzle_id"]] not in alike]
+    return clean, len(pairs) - len(clean)
 
 
 def _write(

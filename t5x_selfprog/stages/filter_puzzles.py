@@ -8,8 +8,9 @@ Restart:  the shard of survivors; the rules that run nothing are applied again, 
 Left out: nothing is ranked here; weights are the dataset's business.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -29,7 +30,7 @@ from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules, Rejected
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
-from verifier import Limits, PuzzleReport, files
+from verifier import Limits, PuzzleError, PuzzleReport, files, parse_puzzle
 from verifier.errors import UserError
 from verifier.records import PUZZLE, REJECTION, Kind, Schema
 from verifier.shards import Ledger
@@ -200,6 +201,26 @@ class SameBehaviour:
             return "same_behaviour", f"as puzzle {name}"
         self._earlier.add(answer_type, behaviour, record["puzzle_id"])
         return None
+
+
+def like_held_out(context: Context, sources: Sequence[str], check: BehaviourCheck) -> set[str]:
+    """Which of some puzzles do what a held-out problem does. For puzzles that came by another way than stage 2."""
+    probes = _probes(context, check)
+    puzzles = []
+    for source in dict.fromkeys(sources):
+        with contextlib.suppress(PuzzleError):
+            puzzles.append((source, parse_puzzle(source).answer_type))
+    held_out = KnownBehaviours()
+    for problem in _known_probes(context)["problems"]:
+        if problem["split"] != "train":
+            held_out.add(problem["answer_type"], problem["behaviour"], problem["name"])
+    with context.pool(Limits()) as pool:
+        found = behaviours(pool, puzzles, probes, check.cpu_s)
+    return {
+        source
+        for (source, answer_type), said in zip(puzzles, found, strict=True)
+        if held_out.match(answer_type, said) is not None
+    }
 
 
 def _probes(context: Context, check: BehaviourCheck) -> Probes:

@@ -21,11 +21,13 @@ PUZZLES = {
     "Add": ("def sat(x: int, a=30):\n    return x + a == 777", "def sol(a=30):", "    return 777 - a"),
     "Reverse": ("def sat(s: str, t='drawer'):\n    return s[::-1] == t", "def sol(t='drawer'):", "    return t[::-1]"),
     "Long": ("def sat(li: List[int], n=4):\n    return li == [9] * n", "def sol(n=4):", "    return [9] * n"),
+    "Longer": ("def sat(li: List[int], n=4000):\n    return li == [9] * n", "def sol(n=4000):", "    return [9] * n"),
 }  # fmt: skip
 SAME = {
     "Add": "def f(n: int, b=747):\n    for k in [b]:\n        if n == k:\n            return True\n    return False",
     "Reverse": "def f(word: str, w='reward'):\n    return len(word) == 6 and word in [w]",
     "Long": "def f(x: List[int], k=9):\n    return len(x) == 4 and set(x) == {k}",
+    "Longer": "def f(x: List[int], k=9):\n    return sum(x) == 36000 and set(x) == {k} and len(x[::-1]) == 4 * 10**3",
 }
 OTHERS = [
     ("def f(x: int, a=30):\n    return x + a == 778", "int"),

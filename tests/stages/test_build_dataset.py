@@ -1,15 +1,18 @@
 """What training reads: pairs of a run's verdicts, as solutions are asked for."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
+from t5x_selfprog.puzzles.behaviour import BehaviourCheck
 from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text, puzzle_of_pair
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.stages import build_dataset
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.context import Context
+from verifier import Pool
 from verifier.errors import UserError
 from verifier.records import VERDICT
 from verifier.shards import Ledger
@@ -89,3 +92,33 @@ def test_what_makes_no_sense_is_named(bad):
     name, value = next(iter(bad.items()))
     with pytest.raises(UserError, match=rf"Selection\.{name}={value}"):
         Selection(**bad)
+
+
+OPEN = "def f(x: int, a=30):\n    return x + a == 777"
+OTHER = "def f(x: int, a=30):\n    return x * a == 9000"
+DOES_THE_SAME = (
+    "def f(n: int, b=747):\n    for k in [b]:\n        if n == k:\n            return True\n    return False"
+)
+
+
+@pytest.mark.parametrize(("behaviour", "kept"), [(BehaviourCheck(), [OTHER]), (None, [DOES_THE_SAME, OTHER])])
+def test_pairs_from_elsewhere_pass_the_firewall(tmp_path, behaviour, kept):
+    entry = {
+        "name": "Add:0", "sat": OPEN.replace("f(", "sat(", 1), "ans_type": "int", "sol_header": "def sol(a=30):",
+        "sol_docstring": "", "sol_bodies": ["    return 777 - a"], "module": "m",
+    }  # fmt: skip
+    (tmp_path / "puzzles.json").write_text(json.dumps([entry]))
+    (tmp_path / "split.json").write_text(json.dumps({"test": ["Add"]}))
+    context = FromVerdicts(tmp_path / "run", [])
+    context.problems = load_problems(tmp_path)
+    context.pool = lambda limits: Pool(1, limits)
+    pairs = [(OPEN, "def g(a=30):\n    return 747"), (DOES_THE_SAME, "def g(b=747):\n    return b")]
+    pairs.append((OTHER, "def g(a=30):\n    return 300"))
+    lines = [json.dumps({"puzzle": puzzle, "solution": solution}) for puzzle, solution in pairs]
+    (tmp_path / "theirs.jsonl").write_text("\n".join(lines))
+    build_dataset.run_control(
+        context, "theirs", 1, sources={"theirs": str(tmp_path / "theirs.jsonl")}, behaviour=behaviour
+    )
+    found = Ledger.open(context.run.control("theirs", "dataset"))
+    assert sorted(puzzle_of_pair(pair["text"]) for pair in found) == sorted(kept)
+    assert found.manifest()["stage_counters"] == {"contaminated": 3 - len(kept)}
