@@ -157,6 +157,8 @@ def _make_parser() -> argparse.ArgumentParser:
         _add_limits(command)
         _add_options(command)
     _add_options(follow)
+    for command in (serve, follow):  # they judge what others put there, unattended
+        command.set_defaults(require=None)
     tests = commands.add_parser(
         "tests", help="judge samples by unit tests", description=_TESTS, formatter_class=raw
     )
@@ -236,9 +238,21 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--workers", type=int, metavar="N", help="processes at work (default: one for each CPU)")
     add("--isolation", default="auto", help="auto (all the host allows), namespaces, landlock or rlimits")
-    add("--require", default="rlimits", metavar="LEVEL", help="refuse to start below this level (rlimits)")
+    add(
+        "--require",
+        default="rlimits",
+        metavar="LEVEL",
+        help="refuse to start below this level (rlimits; serve and follow: seccomp, unless told rlimits)",
+    )
     add("--quiet", action="store_true", help="no progress bar and no histogram")
     add("--json", action="store_true", help="figures as one JSON object on the last line of standard output")
+
+
+def _required(options: argparse.Namespace) -> str:
+    """The level asked for; where none is, as unattended services do, one that stops what a program may try."""
+    if options.require is not None:
+        return str(options.require)
+    return "rlimits" if options.isolation == "rlimits" else "seccomp"
 
 
 def _judge(options: argparse.Namespace) -> None:
@@ -315,7 +329,7 @@ def _follow(options: argparse.Namespace) -> None:
             options.workers,
             limits,
             isolation=options.isolation,
-            require=options.require,
+            require=_required(options),
             hash_seed=hash_seed,
         )
 
@@ -451,7 +465,7 @@ def _pool(options: argparse.Namespace, hash_seed: int | None = None) -> Any:
             options.workers,
             limits,
             isolation=options.isolation,
-            require=options.require,
+            require=_required(options),
             imports=options.imports,
             hash_seed=options.hash_seed if hash_seed is None else hash_seed,
             reuse=0 if getattr(options, "no_reuse", False) else KEPT,

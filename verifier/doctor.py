@@ -13,6 +13,12 @@ from verifier.verdict import Limits
 
 _ATTEMPT = {"puzzle": "def f(x: int):\n    return x == 7", "solution": "def g():\n    return 3 + 4"}
 
+# Of the weakest level alone; what of this is open here, every verdict says in its `isolation`.
+RLIMITS_LEAVE_OPEN = (
+    "rlimits alone stop no call that needs no descriptor: programs may rename, delete and change the modes of files "
+    "that their user may (root's are shut in an empty folder), signal his processes, leave System V objects"
+)
+
 _SETTINGS = {
     "user.max_user_namespaces": "/proc/sys/user/max_user_namespaces",
     "kernel.unprivileged_userns_clone": "/proc/sys/kernel/unprivileged_userns_clone",
@@ -71,16 +77,17 @@ def examine() -> dict[str, Any]:
     """What was found out, as plain values. Starts a worker with all layers that work, where limits allow one."""
     limits = Limits()
     obstacles = too_low(limits)
-    on, notes, works = list[str](), dict[str, str](), False
+    isolation, on, notes, works = "", list[str](), dict[str, str](), False
     if not obstacles:
         with Pool(1, limits) as pool:
-            on = pool.isolation.split("+")
+            isolation = pool.isolation
+            on = isolation.partition(" ")[0].split("+")
             notes = dict(note.partition(": ")[::2] for note in pool.notes)
             works = any(next(pool.judge([_ATTEMPT])).accepted for _ in range(3))
     settings = {name: _read(path) for name, path in _SETTINGS.items()}
     place = where()
     return {
-        "isolation": "+".join(on),
+        "isolation": isolation,
         "layers": {
             layer: "not tried" if obstacles else "on" if layer in on else notes.get(layer, "off")
             for layer in LAYERS
@@ -89,6 +96,7 @@ def examine() -> dict[str, Any]:
             layer: remedies(layer, place, settings) for layer in LAYERS if layer not in on and not obstacles
         },
         "limits": obstacles,
+        "rlimits_leave_open": RLIMITS_LEAVE_OPEN,
         "judges": works,
         "calibration_cpu_s": round(calibrate(), 5),
         "host": {
@@ -135,13 +143,14 @@ def remedies(layer: str, place: str, settings: dict[str, str]) -> list[str]:
 
 
 def render(found: dict[str, Any]) -> str:
-    lines = ["isolation of candidate programs on this host"]
+    lines = [f"isolation of candidate programs on this host: {found['isolation'] or 'none'}"]
     for layer, state in found["layers"].items():
         lines.append(f"  {layer:<12} {state}")
         lines += [f"               {remedy}" for remedy in found["remedies"].get(layer, ())]
     lines += [f"LIMITS of this host are too low: {obstacle}" for obstacle in found["limits"]]
     if not found["limits"]:
-        lines.append(f"a first attempt was judged {'rightly' if found['judges'] else 'WRONGLY'}")
+        lines.append(f"  ({RLIMITS_LEAVE_OPEN})")
+    lines.append(f"a first attempt was judged {'rightly' if found['judges'] else 'WRONGLY'}")
     lines.append(f"calibration: {found['calibration_cpu_s']} CPU seconds for a fixed piece of work")
     lines += [f"  {name:<46} {value}" for name, value in found["host"].items()]
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Which layers of isolation a zygote puts around its children. What the host allows is tried, never assumed.
 
-rlimits      CPU, address space, no files, no processes; root becomes a user of the worker's own; nothing inherited
+rlimits      CPU, address space, no descriptors, no processes; nothing inherited; root becomes a user of the worker's
+             own in an empty folder. What needs no descriptor is stopped by the layers below only (`left_open`)
 seccomp      thirty system calls, those of a process that only computes
 landlock     no file can be opened, no port bound or connected to, nobody outside signalled
 namespaces   an empty read-only root, no network, no other processes, no capabilities
@@ -21,11 +22,16 @@ class IsolationError(RuntimeError):
 
 
 class Established(NamedTuple):
-    """layers: those that are on. notes: why each of the others is off."""
+    """layers: those that are on. notes: why each of the others is off. left_open: what none of them stops."""
 
     jail: sandbox.Jail
     layers: list[str]
     notes: list[str]
+    left_open: list[str]
+
+    def __str__(self) -> str:
+        open_ = f" (open: {', '.join(self.left_open)})" if self.left_open else ""
+        return "+".join(self.layers) + open_
 
 
 def establish(level: str, require: str) -> Established:
@@ -50,6 +56,14 @@ def establish(level: str, require: str) -> Established:
         else:
             namespaces.enter()
             on.append("namespaces")
+    is_root = os.geteuid() == 0  # in namespaces nobody is any more
+    root = None
+    own_objects = "namespaces" in on
+    if is_root:
+        own_objects = not _attempt(namespaces.leave_shared_objects)
+        if own_objects:
+            namespaces.leave_shared_objects()
+        root = sandbox.open_empty_folder()
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     if "seccomp" in wanted:
@@ -77,12 +91,22 @@ def establish(level: str, require: str) -> Established:
     jail = sandbox.Jail(
         zygote=os.getpid(),
         null=null,
-        drop_user=os.geteuid() == 0,
+        drop_user=is_root,
+        root=root,
         sweep=_sweeper(on),
         load_filter=load_filter,
     )
     layers = [layer for layer in LAYERS if layer in on]
-    return Established(jail, layers, [f"{layer}: {notes[layer]}" for layer in LAYERS if layer in notes])
+    left_open = []
+    if "seccomp" not in on and "namespaces" not in on:
+        if root is None:
+            left_open.append("paths" if "landlock" not in on else "modes and times of files")
+        if not is_root:
+            left_open.append("signals to the same user")
+        if not own_objects:
+            left_open.append("System V objects")
+    said = [f"{layer}: {notes[layer]}" for layer in LAYERS if layer in notes]
+    return Established(jail, layers, said, left_open)
 
 
 def _sweeper(on: list[str]) -> Callable[[int], None]:

@@ -9,7 +9,6 @@ same verdict in any company, and alone.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from verifier import child, literal
 from verifier.area import Area
@@ -59,20 +58,23 @@ def _may_call_f(solution: str) -> bool:
     return any(word in solution for word in _LOOKS_UP)
 
 
-@dataclass
 class _Batch:
-    """A batch at work. Everything is by the item's number."""
+    """A batch at work. Everything is by the item's number; `which` says the number of its puzzle.
 
-    prepared: list[Prepared]
-    which: Sequence[int]  # the number of its puzzle
-    limits: Allowance
-    judged: dict[int, Judged] = field(default_factory=dict)
-    solved: dict[int, Solved] = field(default_factory=dict)  # its answer waits to be checked
-    held_bytes: int = 0
-    ran: dict[int, int] = field(default_factory=dict)  # that runs, or is going to: its puzzle
-    same: dict[int, int] = field(default_factory=dict)  # that need not run: the one that is the same
-    known: list[Twin] = field(default_factory=list)
-    alone: int = 0  # how many solutions ran in a process of their own
+    judged: what is over. solved: whose answers, `held_bytes` in all, wait to be checked.
+    ran: the puzzle of each that runs, or is going to. same: of those that need not, the one that is the same.
+    known: slow ones, told by what they have in common with those that are the same.
+    alone: how many solutions ran in a process of their own.
+    """
+
+    def __init__(self, prepared: list[Prepared], which: Sequence[int], limits: Allowance):
+        self.prepared, self.which, self.limits = prepared, which, limits
+        self.judged: dict[int, Judged] = {}
+        self.solved: dict[int, Solved] = {}
+        self.ran: dict[int, int] = {}
+        self.same: dict[int, int] = {}
+        self.known: list[Twin] = []
+        self.held_bytes = self.alone = 0
 
     def take(self, item: int, solved: Solved) -> None:
         if solved.outcome == child.ANSWER:

@@ -47,6 +47,11 @@ def enter() -> None:
     drop_capabilities()
 
 
+def leave_shared_objects() -> None:
+    """System V memory, queues and semaphores of our own, which end with us. For root; raises OSError."""
+    linux.call("unshare", _NEWIPC)
+
+
 def _map_identity(user: int, group: int) -> None:
     """We stay who we are, inside as outside; nobody else exists there."""
     for name, text in (

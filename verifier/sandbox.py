@@ -13,19 +13,27 @@ FIRST_USER = 0x70000000
 
 
 class Jail(NamedTuple):
-    """What every child of a zygote gets. `load_filter` is the seccomp filter's loader, None where there is none."""
+    """What every child of a zygote gets.
+
+    load_filter: the seccomp filter's loader, None where there is none.
+    root: descriptor of an empty folder to be shut in, for root without namespaces; else None.
+    """
 
     zygote: int  # process id, as its children see it
     null: int  # descriptor of /dev/null
     drop_user: bool  # the zygote runs as the real root: become a user of its own
     sweep: Callable[[int], None]  # kills what a child left behind, see sweep.py
     load_filter: Callable[[], None] | None = None
+    root: int | None = None
 
 
 def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
     """Give up everything but memory and the CPU. Raises OSError if any of it fails; then nothing may run."""
     linux.die_with_parent(jail.zygote)
     os.setsid()
+    if jail.root is not None:
+        os.fchdir(jail.root)
+        os.chroot(".")
     for descriptor in (0, 1, 2):
         os.dup2(jail.null, descriptor)
     os.closerange(3, 1 << 16)
@@ -36,6 +44,36 @@ def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     if jail.load_filter is not None:
         jail.load_filter()
+
+
+def open_empty_folder() -> int | None:
+    """A folder in which nothing is nor can be made, for it is deleted; None where there is no place for one, or where
+    root may not be shut in (some containers)."""
+    for place in ("/run", "/tmp", "/var/tmp", "/dev/shm"):
+        path = f"{place}/verifier-{os.getpid()}"
+        try:
+            os.mkdir(path, 0o500)
+        except OSError:
+            continue
+        try:
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        finally:
+            os.rmdir(path)
+        return folder if _may_be_shut_in(folder) else None
+    return None
+
+
+def _may_be_shut_in(folder: int) -> bool:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.fchdir(folder)
+            os.chroot(".")
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def become_nobody(zygote: int) -> None:
@@ -66,7 +104,7 @@ def set_limits(cpu_s: float, memory_mb: int) -> None:
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 3),
+        (resource.RLIMIT_NOFILE, 0),  # nor in the place of 0 to 2, once they are closed
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
     ]

@@ -59,7 +59,7 @@ def _serve() -> NoReturn:
     forker = Forker.start(established.jail, runtime, heartbeat)
     jail = established.jail._replace(sweep=_sparing(established.jail.sweep, forker.process))
     judge = Judge(Nursery(jail, heartbeat, STDIN), forker, runtime)
-    wire.send(STDOUT, ("hello", "+".join(established.layers), established.notes))
+    wire.send(STDOUT, ("hello", str(established), established.notes))
     try:
         while True:
             wire.send(STDOUT, _answer(judge, wire.receive(STDIN, end_if_orphan)))
