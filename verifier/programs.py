@@ -51,6 +51,7 @@ class Runtime(NamedTuple):
     @classmethod
     def make(cls, imports: frozenset[str], *, once: bool = True) -> "Runtime":
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        forget_cached()  # as every program is to find them
         return cls(
             Screen(imports),
             policy.make_builtins(imports, without=policy.REFLECTIVE_BUILTINS),

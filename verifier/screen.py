@@ -151,7 +151,7 @@ class Screen:
         modules = frozenset(_PLAIN_MODULES) & allowed_imports
         self._modules = modules | {_FUTURE}
         self._plain = _plain_names(modules)
-        self._suspect = _all_names() - self._plain
+        self._suspect = _all_names(modules) - self._plain
 
     def why_not_plain(self, code: CodeType) -> str | None:
         """None for a plain program, else what is not plain about it."""
@@ -275,7 +275,7 @@ def _module(name: str) -> ModuleType:
     return stand_in() if stand_in else sys.modules[name]
 
 
-def _all_names() -> frozenset[str]:
+def _all_names(modules: frozenset[str]) -> frozenset[str]:
     """The names of all attributes there are here, of classes, of modules and of functions: no other leads anywhere."""
     names: set[str] = set()
     seen: set[type] = set()
@@ -290,9 +290,10 @@ def _all_names() -> frozenset[str]:
     for module in list(sys.modules.values()):
         if isinstance(module, ModuleType):
             names.update(vars(module))
-            for value in vars(module).values():  # functions and instances may have attributes of their own
-                if type(value).__dictoffset__ and not isinstance(value, type | ModuleType):
-                    names.update(getattr(value, "__dict__", ()))
+    for name in modules:
+        for value in vars(_module(name)).values():  # functions and instances may have attributes of their own
+            if type(value).__dictoffset__ and not isinstance(value, type | ModuleType):
+                names.update(getattr(value, "__dict__", ()))
     return frozenset(name for name in names if type(name) is str) | policy.REFLECTIVE_BUILTINS
 
 
