@@ -53,6 +53,8 @@ EQUAL = {
     **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), "found"),
     "are_equivalent": "any",
     "sum_div": "or_zero",
+    "digit_distance_nums": "digits",
+    "surface_Area": "pyramid",
 }
 
 

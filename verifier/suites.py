@@ -227,6 +227,15 @@ def equal(output, right):
     return by > 0 and near(output, right, by)
 """
 
+_OR = (
+    (_PLAIN + _SAME.replace("def equal", "def same")).replace("{", "{{").replace("}", "}}")
+    + """
+def equal(output, right):
+    return same(output, right) or {or_else}
+"""
+)
+
+# The last ones are for single tasks of evalplus, which accept more than one answer.
 EQUAL = {
     "same": _PLAIN + _SAME,
     "set": """
@@ -238,10 +247,17 @@ def equal(output, right):
     right = right if isinstance(right, bool) else right is not None
     return (output if isinstance(output, bool) else output is not None) == right
 """,
-    "or_zero": """
-def equal(output, right):
-    return output == right or output == 0
-""",
+    "or_zero": _OR.format(or_else="output == 0"),
+    "digits": _OR.format(
+        or_else="""output == (lambda a, b: sum(
+            abs(int(x) - int(y)) for x, y in zip(a.zfill(len(b)), b.zfill(len(a)))
+        ))(*map(str, inputs[number]))"""
+    ),
+    "pyramid": _OR.format(
+        or_else="""abs(output - (lambda base, height: round(
+            base**2 + 2 * base * ((base / 2) ** 2 + height**2) ** 0.5
+        ))(*inputs[number])) <= atol"""
+    ),
     "root": """
 def equal(output, right):
     return abs(sum(part * output ** power for power, part in enumerate(inputs[number][0]))) <= atol

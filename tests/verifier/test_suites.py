@@ -204,6 +204,47 @@ def test_outputs_are_copied_when_they_come(pool):
     assert outcome(pool, task, "seen = []\ndef grow(x):\n    seen.append(x)\n    return seen") == "accepted"
 
 
+@pytest.mark.parametrize(
+    ("entry_point", "inputs", "reference", "right", "wrong"),
+    [
+        ("sum_div", [[6]], "return 6", "return 0", "return 5"),
+        (
+            "digit_distance_nums",
+            [[23, 156], [1, 2]],
+            "return 6",
+            "return [7, 1][a == 1]",
+            "return [8, 1][a == 1]",
+        ),
+        ("surface_Area", [[3, 4]], "return 33", "return 35", "return 34"),
+        ("check_str", [["x"]], "return True", "return 'anything'", "return None"),
+        ("are_equivalent", [[1, 2]], "return True", "return False", "raise ValueError"),
+        ("Diff", [[[1], [2]]], "return [1, 2]", "return (2, 1)", "return [1]"),
+    ],
+)
+def test_tasks_of_evalplus_with_more_than_one_answer(pool, entry_point, inputs, reference, right, wrong):
+    head = f"def {entry_point}({', '.join('ab'[: len(inputs[0])])}):\n    "
+    task = {"task_id": "Mbpp/1000", "entry_point": entry_point, "base_input": inputs, "atol": 0}
+    task["canonical_solution"] = head + reference
+    outcomes = [outcome(pool, task, head + body) for body in (right, wrong)]
+    assert outcomes == ["accepted", "error:ValueError" if "raise" in wrong else "wrong"]
+
+
+def test_any_root_of_a_polynomial_will_do(pool):
+    task = {
+        "task_id": "HumanEval/32",
+        "entry_point": "find_zero",
+        "prompt": "def find_zero(xs):\n",
+        "canonical_solution": "    return 1.0\n",
+        "base_input": [[[-1, 0, 1]]],
+        "atol": 1e-4,
+    }
+    answers = [
+        outcome(pool, task, f"def find_zero(xs):\n    return {x}")
+        for x in ("-1.00001", "0.9", "float('nan')")
+    ]
+    assert answers == ["accepted", "wrong", "wrong"]
+
+
 def test_values_of_every_kind_arrive_as_they_are(pool):
     values = [
         None,
