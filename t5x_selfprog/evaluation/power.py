@@ -200,7 +200,7 @@ def _difficulties(
         return betaincinv(design.spread, other, uniform)
 
     low, high = 1e-3, 1e4  # the second parameter; Pass@k falls as it grows
-    for _ in range(60):
+    for _ in range(30):
         middle = float(np.sqrt(low * high))
         if _expected(at(middle), design.k) > design.base:
             low = middle

@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from t5x_selfprog.evaluation import contrasts
 from t5x_selfprog.evaluation.compare import ALL, Comparison, Evaluation, compare, estimate
+from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, ENUMERATOR, Contrast, in_points, percent
 from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval, corrected, holm
 
 ARM_ORDER = ("base", "verified", "unverified", "human", "seeds_only")
-ENUMERATOR = "enumerator"
 WIDTH = 118  # columns of the notes
 P3_PARTS = (
     "human_eval",
@@ -86,31 +87,54 @@ def table(evaluations: Sequence[Evaluation], group: str = ALL, notes: Sequence[s
     `notes` are added to its own.
     """
     found, ks = rows(evaluations, group), _ks(evaluations, group)
-    grid = _grid(found, ks, group)
-    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in grid]
-    rule = "-" * max(len(line.rstrip()) for line in lines)
-    body = [line.rstrip() for line in [lines[0], rule, *lines[1:]]]
-    said = [line for note in [*_notes(found, ks, group), *notes] for line in textwrap.wrap(note, WIDTH)]
+    body = _aligned(_grid(found, ks, group))
+    if compared := comparisons(found, group):
+        body += [
+            "",
+            f"Pass@{headline_k(found)}, one against another:",
+            "",
+            *_aligned(_versus(found, compared)),
+        ]
+    said = [line for note in [*_notes(found, ks, compared), *notes] for line in textwrap.wrap(note, WIDTH)]
     return "\n".join([_title(found, group), "", *body, "", *said]) + "\n"
 
 
+def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in grid]
+    rule = "-" * max(len(line.rstrip()) for line in lines)
+    return [line.rstrip() for line in [lines[0], rule, *lines[1:]]]
+
+
 def markdown_table(evaluations: Sequence[Evaluation], group: str = ALL, notes: Sequence[str] = ()) -> str:
-    """The same as a Markdown table."""
+    """The same as Markdown tables."""
     found, ks = rows(evaluations, group), _ks(evaluations, group)
-    head, *body = _grid(found, ks, group)
+    compared = comparisons(found, group)
+    parts = [_title(found, group), markdown_grid(_grid(found, ks, group))]
+    if compared:
+        parts += [f"Pass@{headline_k(found)}, one against another:", markdown_grid(_versus(found, compared))]
+    said = "\n".join(f"{note}  " for note in [*_notes(found, ks, compared), *notes])
+    return "\n\n".join([*parts, said]) + "\n"
+
+
+def markdown_grid(grid: Sequence[Sequence[str]]) -> str:
+    head, *body = grid
     lines = [head, ["---"] * len(head), *body]
-    grid = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return (
-        f"{_title(found, group)}\n\n{grid}\n\n"
-        + "\n".join(f"{note}  " for note in [*_notes(found, ks, group), *notes])
-        + "\n"
-    )
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def percent(share: float, sign: str = "") -> str:
-    """0.1234 as "12.3", and as "+12.3" with sign="+"; never "-0.0"."""
-    return f"{round(100 * share, 1) + 0.0:{sign}.1f}"
+def comparisons(found: Sequence[Row], group: str = ALL, seed: int = 0) -> list[Contrast]:
+    """Every arm against the base (as `rows` corrected them), then the families of `contrasts`, corrected here."""
+    against_base = [
+        Contrast(AGAINST_BASE, row.label, "base", row.versus_base, row.claims, row.adjusted)
+        for row in found
+        if row.versus_base and row.arm != ENUMERATOR
+    ]
+    models = [row for row in found if row.arm != ENUMERATOR] or list(found)
+    last = {row.arm: (row.label, row.evaluations) for row in found}  # the last iteration of each arm stays
+    of_arms = contrasts.of_arms(last, sorted({k for row in models for k in row.estimates}), group, seed)
+    contrasts.correct(of_arms)
+    return against_base + of_arms
 
 
 def _order(evaluation: Evaluation) -> tuple[int, str, int, str]:
@@ -142,31 +166,26 @@ def _correct(compared: Sequence[Row], k: int) -> None:
 
 
 def _grid(found: Sequence[Row], ks: Sequence[int], group: str) -> list[list[str]]:
-    """Head and body as cells. The difference column is for the headline's k."""
+    """Head and body as cells. The words are of the headline's k, against the base."""
     headline = headline_k(found)
-    head = ["arm", *(f"Pass@{k}" for k in ks), "solved"]
     compared = any(row.versus_base for row in found)
-    if compared:
-        head += [f"Pass@{headline} - base", "claim"]
-    lines = [head]
+    lines = [["arm", *(f"Pass@{k}" for k in ks), "solved", *(["claim"] if compared else [])]]
     for row in found:
-        cells = [_share(row.estimates[k]) if k in row.estimates else "-" for k in ks]
+        cells = [share(row.estimates[k]) if k in row.estimates else "-" for k in ks]
         line = [row.label, *cells, row.solved(group)]
         if compared:
-            comparison = row.versus_base.get(headline)
-            said = row.claims.get(headline, "") if row.arm != ENUMERATOR else "(no model)"
-            line += [_difference(comparison.difference) if comparison else "", said]
+            line.append(row.claims.get(headline, "") if row.arm != ENUMERATOR else "(no model)")
         lines.append(line)
     return lines
 
 
-def _share(interval: Interval) -> str:
+def _versus(found: Sequence[Row], compared: Sequence[Contrast]) -> list[list[str]]:
+    k = headline_k(found)
+    return [list(contrasts.HEAD), *([contrast.name, *contrast.cells(k)] for contrast in compared)]
+
+
+def share(interval: Interval) -> str:
     return f"{percent(interval.estimate)} [{percent(interval.low)}–{percent(interval.high)}]"
-
-
-def _difference(interval: Interval) -> str:
-    low, high = percent(interval.low, "+"), percent(interval.high, "+")
-    return f"{percent(interval.estimate, '+')} [{low}, {high}]"
 
 
 def _title(found: Sequence[Row], group: str) -> str:
@@ -185,45 +204,28 @@ def _title(found: Sequence[Row], group: str) -> str:
     return (f"{name}: " if name else "") + "; ".join(parts)
 
 
-def _notes(found: Sequence[Row], ks: Sequence[int], group: str) -> list[str]:
+def _notes(found: Sequence[Row], ks: Sequence[int], compared: Sequence[Contrast]) -> list[str]:
     notes = []
-    trained = [row for row in found if row.arm not in ("base", ENUMERATOR) and row.versus_base]
-    if trained:
-        notes.append(
-            "Differences are paired by problem, in percentage points; the words follow their intervals"
-            + (f", Holm-corrected over {len(trained)} arms." if len(trained) > 1 else ".")
-        )
+    if compared:
+        notes.append(f"{contrasts.EXPLANATION} {family_sizes(compared)}")
+        if all(len(row.evaluations) == 1 for row in found):
+            notes.append("One seed: the words are about these models, not about training them again.")
     headline = headline_k(found)
     for k in ks:
-        if k == headline:
-            continue
         said = [
-            f"{row.label} {row.claims[k]} ({_difference(row.versus_base[k].difference)})"
-            for row in trained
-            if row.claims.get(k, NOTHING_SHOWN[0]) not in NOTHING_SHOWN
+            f"{contrast.name} {contrast.claims[k]} ({in_points(contrast.at[k].difference)})"
+            for contrast in compared
+            if k != headline and contrast.claims.get(k, NOTHING_SHOWN[0]) not in NOTHING_SHOWN
         ]
         if said:
-            notes.append(f"Pass@{k}, against the base: {'; '.join(said)}.")
-    notes += _against_enumerator(found, headline, group)
+            notes.append(f"Pass@{k}: {'; '.join(said)}.")
     if strangers := [row.label for row in found if _ids(row.evaluations) != _ids(found[0].evaluations)]:
         notes.append(f"Not comparable, evaluated on other problems: {', '.join(strangers)}.")
     return notes
 
 
-def _against_enumerator(found: Sequence[Row], k: int, group: str) -> list[str]:
-    """How the base and the last verified model stand to the list of guesses that needs no model."""
-    lines = {row.arm: row for row in found}
-    enumerator = lines.get(ENUMERATOR)
-    if enumerator is None:
-        return []
-    said = []
-    for row in (lines.get("base"), lines.get("verified")):
-        if row is not None and _ids(row.evaluations) == _ids(enumerator.evaluations):
-            comparison = compare(row.evaluations, enumerator.evaluations, k, group)
-            if comparison is not None:
-                word = {"improves": "above", "more than doubles": "above", "worsens": "below"}
-                said.append(
-                    f"{row.label} {word.get(comparison.claim, 'not told apart')} "
-                    f"({_difference(comparison.difference)})"
-                )
-    return [f"Pass@{k}, against the enumerator's guesses: {'; '.join(said)}."] if said else []
+def family_sizes(compared: Sequence[Contrast]) -> str:
+    """How many comparisons were corrected together."""
+    sizes = {c.family: sum(other.family == c.family for other in compared) for c in compared}
+    said = ", ".join(f"{family} ({size})" for family, size in sizes.items())
+    return f"Each family is Holm-corrected by itself: {said}."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.evaluation.table import ENUMERATOR
+from t5x_selfprog.evaluation.contrasts import ENUMERATOR
 from t5x_selfprog.puzzles.behaviour import is_telling
 from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.run_dir import RunDir

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from t5x_selfprog.evaluation.compare import estimate, value_table
+from t5x_selfprog.evaluation.contrasts import Contrast, p_text
 from t5x_selfprog.evaluation.diversity import Diversity, diversity, solve_rate_histogram
 from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval
 from t5x_selfprog.evaluation.table import Row
 from t5x_selfprog.report.collect import Iteration, SourceProblem
-from t5x_selfprog.report.findings import Contrast, Findings
+from t5x_selfprog.report.findings import Findings
 from t5x_selfprog.report.markup import EN_DASH, MINUS, Markup, count, element, join, percent, plural, points
 from t5x_selfprog.report.plots import (
     Bar,
@@ -152,9 +153,10 @@ def _contrasts(found: Findings) -> Markup:
             element("h3", "What the intervals support"),
             element(
                 "p",
-                "Differences in percentage points with 95% intervals, paired by problem. A word stands only where the "
-                "interval excludes zero (or a ratio of two), and the comparison survives Holm’s correction for the "
-                "number of arms compared.",
+                "Differences in percentage points with 95% intervals, paired by problem; p as it is, and after Holm’s "
+                "correction within each family. A word stands only where the interval excludes zero (or a ratio of "
+                "two) and the corrected p is below .05: among so many comparisons, chance may bring an interval that "
+                "excludes zero.",
                 class_="lead",
             ),
             element("div", table(head, body), class_="wide", tabindex=0),
@@ -180,9 +182,14 @@ def _difference(contrast: Contrast, k: int) -> object:
         [
             element("span", points(interval.estimate), class_="number"),
             element("span", f" ({points(interval.low)} to {points(interval.high)})", class_="quiet"),
+            element("span", f"p {p_text(contrast.at[k].p_value)}{_holm(contrast, k)}", class_="quiet"),
             element("span", word, class_=f"word {style}"),
         ]
     )
+
+
+def _holm(contrast: Contrast, k: int) -> str:
+    return f", Holm {p_text(contrast.adjusted[k])}" if k in contrast.adjusted else ""
 
 
 def _groups_table(found: Findings, groups: Sequence[str]) -> Markup:

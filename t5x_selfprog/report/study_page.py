@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from t5x_selfprog.evaluation.contrasts import ENUMERATOR, EXPLANATION, HEAD
 from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOTHING_SHOWN
-from t5x_selfprog.evaluation.table import ENUMERATOR
+from t5x_selfprog.evaluation.table import family_sizes
 from t5x_selfprog.report.build import fill, missing_note, navigation, script_json, template
 from t5x_selfprog.report.markup import Markup, element, escape, join, percent, plural, points
 from t5x_selfprog.report.plots import IntervalRow, Point, arm_style, interval_panel, scatter_panel
@@ -31,6 +32,7 @@ def build_page(study_dir: str, study: Study) -> str:
 def page(study_dir: str, study: Study) -> str:
     body = [
         _results(study),
+        _versus(study) if study.contrasts else None,
         _transfer(study) if study.transfer else None,
         _fits(study) if study.fits else None,
         _runs(study),
@@ -129,21 +131,30 @@ def _results(study: Study) -> Markup:
 
 def _numbers(study: Study, ks: Sequence[int]) -> Markup:
     axes, k = list(study.lines[0].levels), study.k
-    head = [*axes, "arm", *(f"Pass@{k}" for k in ks), "solved", f"Pass@{k} − base", "claim"]
+    head = [*axes, "arm", *(f"Pass@{k}" for k in ks), "solved", "claim"]
     body = []
     for line in study.lines:
-        row, versus = line.row, line.row.versus_base.get(k)
+        row = line.row
         shares = [row.estimates.get(k) for k in ks]
         between = [
             f"{percent(i.estimate)} ({percent(i.low)} to {percent(i.high)})" if i else "" for i in shares
         ]
-        difference = ""
-        if versus:
-            d = versus.difference
-            difference = f"{points(d.estimate)} ({points(d.low)} to {points(d.high)})"
         said = "no model" if row.arm == ENUMERATOR else row.claims.get(k, "")
-        body.append([*line.levels.values(), row.label, *between, row.solved("all"), difference, said])
+        body.append([*line.levels.values(), row.label, *between, row.solved("all"), said])
     return table(head, body)
+
+
+def _versus(study: Study) -> Markup:
+    axes = list(study.lines[0].levels)
+    body = [
+        [*levels.values(), contrast.name, *contrast.cells(study.k)] for levels, contrast in study.contrasts
+    ]
+    return section(
+        "versus",
+        "One against another",
+        f"Pass@{study.k}. {EXPLANATION} {family_sizes([contrast for _, contrast in study.contrasts])}",
+        element("div", table([*axes, *HEAD], body), class_="wide", tabindex=0),
+    )
 
 
 def _transfer(study: Study) -> Markup:
@@ -224,6 +235,7 @@ def _data(study: Study) -> dict[str, Any]:
             }
             for line in study.lines
         ],
+        "contrasts": [{"levels": levels, **contrast.as_dict()} for levels, contrast in study.contrasts],
         "fits": study.fits,
         "missing": study.missing,
     }

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from t5x_selfprog.evaluation.compare import Comparison, compare
+from t5x_selfprog.evaluation.contrasts import ENUMERATOR
 from t5x_selfprog.evaluation.diversity import diversity
 from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTION, corrected, holm
-from t5x_selfprog.evaluation.table import ENUMERATOR, Row, rows
+from t5x_selfprog.evaluation.table import Row, rows
 from t5x_selfprog.report.build import fill, navigation, script_json, template
 from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, points

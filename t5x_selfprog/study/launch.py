@@ -23,6 +23,7 @@ import t5x_selfprog.loop  # noqa: F401 (declares what the runs' gin files config
 from t5x_selfprog import gin_files
 from t5x_selfprog.run_dir import RunDir, open_run
 from t5x_selfprog.study import results
+from t5x_selfprog.study.foresight import foreseen
 from t5x_selfprog.study.grid import Axes, Cell, axes_of, cells, in_file_order
 from t5x_selfprog.study.sharing import take_over
 from verifier.errors import UserError
@@ -71,6 +72,8 @@ def run(
         return {"cells": [cell.name for cell in grid]}
     root = os.path.join(study_dir, "runs")
     configured = {cell.name: _configure(cell, gin_file, train_flops) for cell in grid}
+    if not only and not all(_is_finished(root, cell.name) for cell in grid):
+        print(f"study: {foreseen(study_dir, grid, configured)}", file=sys.stderr)
     failed = []
     for number, cell in enumerate(grid, start=1):
         if not only or cell.name == only:

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from t5x_selfprog.evaluation import held_out, scaling
+from t5x_selfprog.evaluation import contrasts, held_out, scaling
 from t5x_selfprog.evaluation.compare import Evaluation, value_table
+from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, ENUMERATOR, Contrast, percent
 from t5x_selfprog.evaluation.statistics import corrected, holm
-from t5x_selfprog.evaluation.table import ENUMERATOR, Row, headline_k, percent, rows
+from t5x_selfprog.evaluation.table import Row, family_sizes, headline_k, rows
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.study.grid import Cell
 from verifier.shards import atomic_write
@@ -57,6 +58,7 @@ class Study:
     transfer: str
     fits: list[dict[str, Any]]
     looks: list[str]
+    contrasts: list[tuple[dict[str, str], Contrast]]  # one arm against another, by the levels of both
 
     @property
     def k(self) -> int:
@@ -69,12 +71,7 @@ def write(
 ) -> dict[str, Any]:
     """Writes table.csv, table.md, transfer.md, fits.json, study.json and the page; returns study.json."""
     study = collect(study_dir, grid, configured, transfer)
-    atomic_write(os.path.join(study_dir, "table.csv"), table_csv(study))
-    atomic_write(os.path.join(study_dir, "table.md"), table_markdown(study))
-    if transfer:
-        atomic_write(os.path.join(study_dir, "transfer.md"), transfer_markdown(study))
-        atomic_write(os.path.join(study_dir, "transfer.csv"), _csv(transfer_matrix(study)))
-    atomic_write(os.path.join(study_dir, "fits.json"), json.dumps(study.fits, indent=1) + "\n")
+    write_tables(study_dir, study)
     if study.lines:
         from t5x_selfprog.report.study_page import build_page
 
@@ -92,6 +89,15 @@ def write(
     if study.lines:
         print(table_markdown(study))
     return summary
+
+
+def write_tables(study_dir: str, study: Study) -> None:
+    atomic_write(os.path.join(study_dir, "table.csv"), table_csv(study))
+    atomic_write(os.path.join(study_dir, "table.md"), table_markdown(study))
+    if study.transfer:
+        atomic_write(os.path.join(study_dir, "transfer.md"), transfer_markdown(study))
+        atomic_write(os.path.join(study_dir, "transfer.csv"), _csv(transfer_matrix(study)))
+    atomic_write(os.path.join(study_dir, "fits.json"), json.dumps(study.fits, indent=1) + "\n")
 
 
 def collect(
@@ -113,18 +119,29 @@ def collect(
         ]
         found.setdefault(cell.levels, []).append((finished[-1], read_evaluations(path)))
         sizes[finished[-1]] = _sizes(path, configured[cell.name])
+    return assemble(found, sizes, missing, transfer, _looks(looks))
+
+
+def assemble(
+    found: Mapping[tuple[tuple[str, str], ...], Sequence[tuple[str, Sequence[Evaluation]]]],
+    sizes: Mapping[str, Mapping[tuple[str, int | None], dict[str, float]]],
+    missing: list[str],
+    transfer: str,
+    looks: list[str],
+) -> Study:
+    """A study of runs (name, evaluations) by their levels, and of their sizes by name, arm and iteration."""
     lines = []
     for levels, runs in found.items():
         pooled = rows([evaluation for _, evaluations in runs for evaluation in evaluations])
         for row in pooled:
             key = (row.arm, row.evaluations[0].get("iteration"))
-            of_row = [sizes[name][key] for name, _ in runs if key in sizes[name]]
+            of_row = [sizes[name][key] for name, _ in runs if key in sizes.get(name, {})]
             means = (
                 {size: sum(each[size] for each in of_row) / len(of_row) for size in SIZES} if of_row else {}
             )
             lines.append(Line(dict(levels), row, means, tuple(name for name, _ in runs)))
     _correct(lines)
-    return Study(lines, missing, transfer, _fits(lines), _looks(looks))
+    return Study(lines, missing, transfer, _fits(lines), looks, _contrasts(lines))
 
 
 def read_evaluations(run_root: str) -> list[Evaluation]:
@@ -204,6 +221,29 @@ def _correct(lines: Sequence[Line]) -> None:
             line = compared[int(i)]
             line.adjusted[k] = adjusted
             line.row.claims[k] = corrected(line.row.versus_base[k].claim, adjusted)
+
+
+def _contrasts(lines: Sequence[Line]) -> list[tuple[dict[str, str], Contrast]]:
+    """Every arm against its base, as `_correct` left it; then the last verified model against the other arms, and the
+    base against the guesses, corrected over all configurations of the study."""
+    found = [
+        (
+            x.levels,
+            Contrast(AGAINST_BASE, x.row.label, "base", x.row.versus_base, x.row.claims, x.row.adjusted),
+        )
+        for x in lines
+        if x.row.versus_base and x.row.arm != ENUMERATOR
+    ]
+    by_levels: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for line in lines:
+        by_levels.setdefault(tuple(line.levels.items()), []).append(line.row)
+    others = []
+    for levels, arms in by_levels.items():
+        last = {row.arm: (row.label, row.evaluations) for row in arms}
+        ks = sorted({k for row in arms if row.arm != ENUMERATOR for k in row.estimates})
+        others += [(dict(levels), contrast) for contrast in contrasts.of_arms(last, ks)]
+    contrasts.correct([contrast for _, contrast in others])
+    return found + others
 
 
 def _looks(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -303,25 +343,26 @@ def table_markdown(study: Study) -> str:
         return "No run of this study is finished yet.\n"
     axes, k = list(study.lines[0].levels), study.k
     ks = sorted({k for line in study.lines for k in line.row.estimates})
-    head = [*axes, "arm", *(f"Pass@{k}" for k in ks), "solved", f"Pass@{k} - base", "claim"]
+    head = [*axes, "arm", *(f"Pass@{k}" for k in ks), "solved", "claim"]
     body = []
     for line in study.lines:
-        row, versus = line.row, line.row.versus_base.get(k)
-        difference = versus.difference if versus else None
+        row = line.row
         said = "(no model)" if row.arm == ENUMERATOR else row.claims.get(k, "")
         cells = [*line.levels.values(), row.label, *(_share(row, k) for k in ks), row.solved("all")]
-        cells += [_signed(difference.estimate, difference.low, difference.high) if difference else "", said]
-        body.append(cells)
+        body.append([*cells, said])
+    versus = [[*levels.values(), contrast.name, *contrast.cells(k)] for levels, contrast in study.contrasts]
     notes = [
-        "Pass@k in %, 95% intervals over problems and seeds (xN: N seeds). Differences are paired by problem and "
-        f"seed; words are Holm-corrected over all {sum(bool(line.adjusted) for line in study.lines)} comparisons "
-        "of the study.",
+        "Pass@k in %, 95% intervals over problems and seeds (xN: N seeds). "
+        f"{contrasts.EXPLANATION} {family_sizes([contrast for _, contrast in study.contrasts])}",
         *study.looks,
         *(_fit_sentence(fit) for fit in study.fits if fit["k"] == k),
     ]
     if study.missing:
         notes.append(f"Not finished, and in no line above: {', '.join(study.missing)}.")
-    return _markdown(head, body) + "\n" + "".join(f"{note}  \n" for note in notes)
+    parts = [_markdown(head, body)]
+    if versus:
+        parts += [f"Pass@{k}, one against another:\n", _markdown([*axes, *contrasts.HEAD], versus)]
+    return "\n".join(parts) + "\n" + "".join(f"{note}  \n" for note in notes)
 
 
 def _fit_sentence(fit: Mapping[str, Any]) -> str:
@@ -371,11 +412,6 @@ def _share(row: Row, k: int) -> str:
         return "-"
     interval = row.estimates[k]
     return f"{percent(interval.estimate)} [{percent(interval.low)}–{percent(interval.high)}]"
-
-
-def _signed(*shares: float) -> str:
-    estimate, low, high = (percent(share, "+") for share in shares)
-    return f"{estimate} [{low}, {high}]"
 
 
 def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

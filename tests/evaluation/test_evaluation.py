@@ -12,7 +12,7 @@ from t5x_selfprog.evaluation.evaluation import (
     summarise,
     table,
 )
-from t5x_selfprog.evaluation.table import groups_shown
+from t5x_selfprog.evaluation.table import comparisons, groups_shown, rows
 
 
 def counts(solved: dict[int, int], problems: int = 40, n: int = 100) -> list[ProblemCount]:
@@ -131,7 +131,9 @@ def test_table_orders_arms_and_fits_the_screen():
         "enumerator",
     ]
     assert max(map(len, lines)) <= 120
-    assert "16/40" in lines[6] and "+32.5" in lines[6] and lines[6].endswith("improves")
+    assert "16/40" in lines[6] and lines[6].endswith("improves")
+    against = next(line for line in lines if line.startswith("verified 1 - base"))
+    assert "+32.5" in against and against.endswith("improves")
     assert "(no model)" in lines[10]
 
 
@@ -142,7 +144,7 @@ def test_the_headline_is_of_a_k_that_models_were_measured_at():
         evaluation("verified", dict.fromkeys(range(30), 20), iteration=0, n=25),
     ]
     text = markdown_table([*few, enumerator()])
-    assert "Pass@10 - base" in text and "Pass@100 - base" not in text
+    assert "Pass@10, one against another" in text and "Pass@100, one against" not in text
     assert "more than doubles" in next(line for line in text.splitlines() if line.startswith("| verified"))
 
 
@@ -153,6 +155,30 @@ def test_many_arms_need_more_evidence():
     others = [evaluation("unverified", {39: 100, i: 100}, iteration=i) for i in range(9)]
     assert "improves" in table([base, lucky]).split("\n")[5]
     assert "not shown after correction" in table([base, lucky, *others]).split("\n")[5]
+
+
+def test_verified_against_every_other_arm_is_printed_and_corrected_apart():
+    """Lower than human and than the guesses, with the ratio; p-values of each family are multiplied by its own size."""
+    base = evaluation("base", dict.fromkeys(range(8), 10))
+    human = evaluation("human", dict.fromkeys(range(30), 10), iteration=1)
+    verified = evaluation("verified", dict.fromkeys(range(9), 10), iteration=1)
+    unverified = evaluation("unverified", dict.fromkeys(range(9), 10), iteration=1)
+    found = {c.name: c for c in comparisons(rows([base, verified, unverified, human, enumerator()]))}
+    assert list(found)[3:] == [
+        "verified 1 - unverified 1",
+        "verified 1 - human 1",
+        "verified 1 - enumerator",
+        "base - enumerator",
+    ]
+    lower = found["verified 1 - human 1"]
+    assert lower.claims[100] == "lower"
+    assert lower.adjusted[100] == pytest.approx(3 * lower.at[100].p_value)
+    assert found["human 1 - base"].adjusted[100] == pytest.approx(3 * found["human 1 - base"].at[100].p_value)
+    assert found["base - enumerator"].adjusted[100] == found["base - enumerator"].at[100].p_value
+    text = table([base, verified, unverified, human, enumerator()])
+    line = next(line for line in text.splitlines() if line.startswith("verified 1 - human 1"))
+    assert "-52.5" in line and "0.30 [" in line and line.endswith("lower")
+    assert "One seed: the words are about these models" in text
 
 
 def test_seeds_of_one_arm_share_a_row():

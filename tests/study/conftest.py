@@ -3,9 +3,15 @@
 import pytest
 
 import gin
+from t5x_selfprog.study import foresight
 
 
 @pytest.fixture(autouse=True)
 def _gin_is_left_clear():
     yield
     gin.clear_config()
+
+
+@pytest.fixture(autouse=True)
+def _power_is_asked_briefly(monkeypatch):
+    monkeypatch.setattr(foresight, "TRIALS", 8)

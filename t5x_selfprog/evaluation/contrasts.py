@@ -1,0 +1,141 @@
+"""Which arms are set against which, in families that are corrected together; in words.
+
+Three questions, each with its own correction (Holm, for each k): does an arm differ from the base it came from;
+does the last verified model differ from the other arms, trained as long from the same base, and from the
+enumerator's guesses; do the base's own answers differ from those guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from t5x_selfprog.evaluation.compare import ALL, Comparison, Evaluation, compare, require_same_problems
+from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, Interval, corrected, holm
+
+BASE, VERIFIED, ENUMERATOR = "base", "verified", "enumerator"
+AGAINST_BASE = "against the base"
+AGAINST_OTHERS = "verified against the others"
+BASE_AGAINST_GUESSES = "the base against the guesses that need no model"
+
+# A base is improved upon; of two arms that started alike, one is higher.
+OF_TWO_ARMS = {
+    "more than doubles": "more than twice",
+    "improves": "higher",
+    "worsens": "lower",
+    NO_DIFFERENCE: NO_DIFFERENCE,
+}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One arm against another at every k; `adjusted` and `claims` hold after the correction of its family."""
+
+    family: str
+    left: str
+    right: str
+    at: dict[int, Comparison]
+    claims: dict[int, str]
+    adjusted: dict[int, float]
+
+    @property
+    def name(self) -> str:
+        return f"{self.left} - {self.right}"
+
+    def cells(self, k: int) -> list[str]:
+        """Difference in points, ratio, p-value, corrected p-value and word; empty where there is nothing at k."""
+        if k not in self.at:
+            return ["-"] * 5
+        found, adjusted = self.at[k], self.adjusted.get(k)
+        return [
+            in_points(found.difference), in_ratio(found.ratio), p_text(found.p_value),
+            "-" if adjusted is None else p_text(adjusted), self.claims[k],
+        ]  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "left": self.left,
+            "right": self.right,
+            "at": {
+                str(k): found.as_dict() | {"p_holm": self.adjusted.get(k), "claim": self.claims[k]}
+                for k, found in self.at.items()
+            },
+        }
+
+
+HEAD = ("comparison", "difference", "ratio", "p", "p, Holm", "shown")
+EXPLANATION = (
+    "Differences are paired by problem (and seed), in percentage points, ratios of Pass@k, both with plain 95% "
+    "intervals. A word needs the interval and the corrected p: an interval that excludes zero beside 'not shown after "
+    "correction' is what chance may bring among so many comparisons."
+)
+
+
+def between(
+    family: str, left: tuple[str, Sequence[Evaluation]], right: tuple[str, Sequence[Evaluation]],
+    ks: Sequence[int], group: str = ALL, seed: int = 0,
+) -> Contrast:  # fmt: skip
+    """Two arms (label, evaluations), not corrected yet; nothing in it where they were measured on other problems."""
+    at: dict[int, Comparison] = {}
+    try:
+        require_same_problems(left[1], right[1])
+    except ValueError:
+        ks = ()
+    for k in ks:
+        found = compare(left[1], right[1], k, group, seed)
+        if found is not None:
+            at[k] = found
+    claims = {k: OF_TWO_ARMS[found.claim] for k, found in at.items()}
+    return Contrast(family, left[0], right[0], at, claims, {})
+
+
+def correct(contrasts: Sequence[Contrast]) -> None:
+    """Holm within each family, for each k; a word that does not survive is taken back."""
+    for family in dict.fromkeys(contrast.family for contrast in contrasts):
+        members = [contrast for contrast in contrasts if contrast.family == family]
+        for k in {k for contrast in members for k in contrast.at}:
+            asked = {str(i): c.at[k].p_value for i, c in enumerate(members) if k in c.at}
+            for i, adjusted in holm(asked).items():
+                contrast = members[int(i)]
+                contrast.adjusted[k] = adjusted
+                contrast.claims[k] = corrected(contrast.claims[k], adjusted)
+
+
+def of_arms(
+    last: Mapping[str, tuple[str, Sequence[Evaluation]]], ks: Sequence[int], group: str = ALL, seed: int = 0
+) -> list[Contrast]:
+    """The second and third family, not corrected yet, of the last iteration of each arm (label, evaluations)."""
+    found = []
+    if VERIFIED in last:
+        others = [arm for arm in last if arm not in (BASE, VERIFIED, ENUMERATOR)]
+        others += [ENUMERATOR] if ENUMERATOR in last else []
+        found += [between(AGAINST_OTHERS, last[VERIFIED], last[arm], ks, group, seed) for arm in others]
+    if BASE in last and ENUMERATOR in last:
+        found.append(between(BASE_AGAINST_GUESSES, last[BASE], last[ENUMERATOR], ks, group, seed))
+    return [contrast for contrast in found if contrast.at]
+
+
+def percent(share: float, sign: str = "") -> str:
+    """0.1234 as "12.3", and as "+12.3" with sign="+"; never "-0.0"."""
+    return f"{round(100 * share, 1) + 0.0:{sign}.1f}"
+
+
+def in_points(interval: Interval) -> str:
+    low, high = percent(interval.low, "+"), percent(interval.high, "+")
+    return f"{percent(interval.estimate, '+')} [{low}, {high}]"
+
+
+def in_ratio(interval: Interval) -> str:
+    """ "1.75 [1.20, 2.61]"; an end that is infinite, or a ratio of nothing to nothing, as a dash."""
+    values = interval.as_dict().values()
+    estimate, low, high = ("-" if value is None else f"{value:.2f}" for value in values)
+    return f"{estimate} [{low}, {high}]"
+
+
+def p_text(p_value: float) -> str:
+    """Two digits that count, and no more places than draws can tell: ".0008", ".11"."""
+    if p_value >= 0.995:
+        return "1.0"
+    return f"{p_value:.2f}"[1:] if p_value >= 0.095 else f"{max(p_value, 1e-4):.4f}"[1:].rstrip("0")

@@ -1,0 +1,91 @@
+"""Every table in a README stands in the raw file it names, and that file says what its evaluations say."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from t5x_selfprog.evaluation.pass_at_k import pass_at_k
+
+ROOT = Path(__file__).resolve().parent.parent
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("results/*/README.md"))]
+MARKED = re.compile(
+    r"<!-- (?P<path>\S+/table\.md), table (?P<number>\d+) -->\n(?P<table>(?:\|.*\n)+)<!-- end -->"
+)
+BLOCK = re.compile(r"(?m)(?:^\|.*\n)+")
+RUNS = ("results/quickstart", "results/p3_base")
+
+
+def cells(block: str) -> list[dict[str, str]]:
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.strip().splitlines()]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+
+
+def marked() -> list[tuple[Path, re.Match[str]]]:
+    return [(readme, found) for readme in READMES for found in MARKED.finditer(readme.read_text())]
+
+
+def test_results_of_runs_are_tables_of_raw_files():
+    named = {(path.relative_to(ROOT).as_posix(), found["path"]) for path, found in marked()}
+    assert {("README.md", f"{run}/table.md") for run in RUNS} <= named
+    # A table of Pass@k that names no file is typed by hand.
+    for readme in READMES[:1]:
+        rest = MARKED.sub("", readme.read_text())
+        assert not re.search(r"(?m)^\|.*Pass@", rest), "a table of Pass@k without its raw file"
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_tables_are_those_of_the_file_they_name(readme):
+    for found in MARKED.finditer(readme.read_text()):
+        blocks = BLOCK.findall((ROOT / found["path"]).read_text())
+        assert found["table"] == blocks[int(found["number"]) - 1], found["path"]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_tables_say_what_the_evaluations_count(run):
+    """Point estimates and solved problems from the counts themselves; intervals are simulated elsewhere."""
+    evaluations = [json.loads(path.read_text()) for path in (ROOT / run).glob("*/evaluation.json")]
+    first, second = (cells(block) for block in BLOCK.findall((ROOT / run / "table.md").read_text())[:2])
+    values, seen = {}, 0
+    for row in first:
+        arm, _, iteration = row["arm"].partition(" ")
+        problems = next(
+            e["problems"]
+            for e in evaluations
+            if e["arm"] == arm and e["iteration"] == (int(iteration) if iteration else None)
+        )
+        assert row["solved"] == f"{sum(p['c'] > 0 for p in problems)}/{len(problems)}"
+        for k in (1, 10, 100):
+            if arm == "enumerator":
+                of_each = [0 < (p["rank"] or 0) <= k for p in problems]
+            else:
+                of_each = pass_at_k([p["n"] for p in problems], [p["c"] for p in problems], k)
+            values[row["arm"], k] = 100 * sum(of_each) / len(problems)
+            assert float(row[f"Pass@{k}"].split()[0]) == pytest.approx(values[row["arm"], k], abs=0.051)
+            seen += 1
+    assert seen == 3 * len(evaluations) == 3 * len(first)
+    for row in second:
+        left, right = row["comparison"].split(" - ")
+        assert float(row["difference"].split()[0]) == pytest.approx(
+            values[left, 100] - values[right, 100], abs=0.051
+        )
+        assert float(row["ratio"].split()[0]) == pytest.approx(
+            values[left, 100] / values[right, 100], abs=0.0051
+        )
+
+
+def test_power_is_what_its_files_say():
+    said = (ROOT / "README.md").read_text()
+    by_problems = json.loads((ROOT / "results/power/quickstart.json").read_text())["power"]
+    first, last = min(by_problems, key=int), max(by_problems, key=int)
+    shares = {size: f"{100 * share:.0f}%" for size, share in by_problems.items()}
+    assert f"{shares['76']} of experiments" in said and f"228 in {shares['228']}" in said
+    assert by_problems[first] <= by_problems[last]
+    doubling = json.loads((ROOT / "results/power/doubling.json").read_text())
+    assert f"in {100 * doubling['power']:.0f}%" in said and doubling["power"] >= 0.9
+    assert (doubling["design"]["base"], doubling["design"]["arms"], doubling["design"]["seeds"]) == (
+        0.08,
+        5,
+        3,
+    )

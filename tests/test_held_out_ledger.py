@@ -1,0 +1,59 @@
+"""The project's ledger of looks at test splits has every evaluation that is committed."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+LEDGER = [json.loads(line) for line in (RESULTS / "held_out/ledger.jsonl").read_text().splitlines()]
+
+
+def looks() -> dict[str, set[bytes]]:
+    """Committed evaluations of models on a test split, by the folder of results they lie in; copies count once."""
+    found: dict[str, set[bytes]] = {}
+    for path in sorted(RESULTS.glob("*/**/evaluation.json")):
+        evaluation = json.loads(path.read_text())
+        if evaluation.get("split") == "test" and evaluation["arm"] != "enumerator":
+            found.setdefault(f"results/{path.relative_to(RESULTS).parts[0]}", set()).add(path.read_bytes())
+    return found
+
+
+def test_no_look_is_missing():
+    counted = Counter()
+    for line in LEDGER:
+        assert set(line) >= {"where", "problems", "split", "looks", "configurations", "kept", "chose"}, line
+        counted[line["where"]] += line["looks"] if line["split"] == "test" and line["kept"] else 0
+    there = looks()
+    assert there, "no committed evaluation was found"
+    for folder, evaluations in there.items():
+        assert counted[folder] >= len(evaluations), f"{folder}: the ledger misses looks"
+
+
+@pytest.mark.parametrize("study", sorted(RESULTS.glob("**/study.json")), ids=lambda path: path.parent.name)
+def test_studies_and_the_ledger_count_alike(study):
+    """A study counts the looks of its runs itself, those whose evaluation was not kept too."""
+    folder = f"results/{study.relative_to(RESULTS).parts[0]}"
+    said = re.findall(
+        r"Split test was evaluated (\d+) times", " ".join(json.loads(study.read_text())["held_out"])
+    )
+    assert sum(line["looks"] for line in LEDGER if line["where"] == folder and line["kept"]) == sum(
+        map(int, said)
+    )
+
+
+def test_runs_and_the_ledger_count_alike():
+    for record in sorted({path.parent for path in RESULTS.glob("*/held_out/*.json")}):
+        entries = [json.loads(path.read_text()) for path in record.glob("*.json")]
+        folder = f"results/{record.parent.name}"
+        kept = sum(line["looks"] for line in LEDGER if line["where"] == folder and line["kept"])
+        assert kept == sum(entry["split"] == "test" for entry in entries)
+
+
+def test_what_was_chosen_by_looking_is_said_where_it_is_used():
+    """The one setting that test chose: the study that uses it says so."""
+    assert [line["where"] for line in LEDGER if line["chose"]] == ["results/p3_base"]
+    study = (RESULTS.parent / "gin/studies/quick_p3.gin").read_text()
+    assert "results/held_out" in study and "chosen on test" in study
