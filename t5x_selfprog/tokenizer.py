@@ -49,6 +49,8 @@ class Tokenizer:
     """A loaded tokenizer. The names of special tokens in a text are plain text to `encode`, never ids.
 
     Attributes:
+      vocab_size: one more than the largest id.
+      holes: ids below that of which no token has one; a model's rows for them mean nothing.
       eos_id: ends a document in training.
       end_ids: what ends a completion: that, and the end of an answer where conversations have another.
       start_id: what stands before every document in training, so before every prompt: the token that the
@@ -74,7 +76,9 @@ class Tokenizer:
         self._added = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
         self.eos_id = eos_id
         self.pad_id = pad_id
-        self.vocab_size: int = backend.get_vocab_size()
+        used = set(backend.get_vocab(with_added_tokens=True).values())
+        self.vocab_size: int = max(used) + 1
+        self.holes = tuple(sorted(set(range(self.vocab_size)) - used))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -88,7 +92,7 @@ class Tokenizer:
         file = path / "tokenizer.json" if path.is_dir() else path
         if file.is_file():
             try:
-                backend = tokenizers.Tokenizer.from_file(str(file))
+                backend = _with_its_ids(tokenizers.Tokenizer.from_file(str(file)), file)
             except Exception as error:  # the library raises a bare Exception
                 raise UserError(
                     f"{file}: not a tokenizer.json ({error}); copy it again from its model"
@@ -137,6 +141,8 @@ class Tokenizer:
           ValueError: an id outside the vocabulary.
         """
         token = self._backend.id_to_token(token_id)
+        if token is None and token_id in self.holes:
+            return b""
         if token is None:
             raise ValueError(f"token id {token_id} is outside the vocabulary of {self.vocab_size}")
         # Added tokens are spelled as text in byte-level vocabularies; SentencePiece's are spelled as all others.
@@ -183,6 +189,19 @@ def _encodable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _with_its_ids(backend: tokenizers.Tokenizer, file: Path) -> tokenizers.Tokenizer:
+    """The backend with the ids that its file gives added tokens.
+
+    The library counts on from the number of tokens there are, which is another id where some ids have none.
+    """
+    described = json.loads(file.read_text(encoding="utf-8"))
+    said = {token["content"]: token["id"] for token in described.get("added_tokens") or ()}
+    if all(backend.token_to_id(content) == i for content, i in said.items()):
+        return backend
+    described["model"]["vocab"] |= said  # no merge makes them, so this changes no text's tokens
+    return tokenizers.Tokenizer.from_str(json.dumps(described))
+
+
 def _special_names(directory: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -194,9 +213,15 @@ def _special_names(directory: Path) -> dict[str, str]:
             raise UserError(
                 f"{directory / name}: not JSON ({error}); copy it again from its model"
             ) from error
+        if not isinstance(config, dict):
+            raise UserError(f"{directory / name}: not a JSON object; copy it again from its model")
         for key in ("bos_token", "eos_token", "pad_token"):
             value = config.get(key)
             value = value.get("content") if isinstance(value, dict) else value
+            if value is not None and not isinstance(value, str):
+                raise UserError(
+                    f"{directory / name}: {key} = {value!r} is no token; copy it again from its model"
+                )
             if value:
                 names[key] = value
         if config.get("add_bos_token"):

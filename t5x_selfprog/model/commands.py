@@ -21,6 +21,8 @@ def import_model(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--sha256={args.sha256} is of a GGUF file; --model={sources[0]} is none")
     else:
         done = hf_import.import_model(hub.local_folder(sources[0]), output, args.dtype)
+    for note in done["notes"]:
+        print(note)
     print(
         f"{done['model']}: {done['family']}, {done['parameters']:,} weights, {done['bytes']:,} bytes, "
         f"identity {done['identity']}"

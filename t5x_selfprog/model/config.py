@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from verifier.errors import UserError
 
@@ -105,7 +105,13 @@ class ModelConfig:
     @classmethod
     def from_json(cls, text: str, where: str = "model.json") -> "ModelConfig":
         """Raises UserError naming unknown or missing fields."""
-        return cls.from_dict(json.loads(text), where)
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{where}: not JSON ({error}); make the model again, or copy it again") from error
+        if not isinstance(fields, dict):
+            raise UserError(f"{where}: not a JSON object; make the model again, or copy it again")
+        return cls.from_dict(fields, where)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], where: str) -> "ModelConfig":
@@ -114,7 +120,44 @@ class ModelConfig:
         missing = sorted(n for n, f in known.items() if f.default is dataclasses.MISSING and n not in fields)
         if surplus or missing:
             raise UserError(f"{where}: unknown model fields {surplus}, missing model fields {missing}.")
+        _check_kinds(cls, fields, where)
         scaling = fields.get("rope_scaling")
-        if isinstance(scaling, Mapping):
+        if scaling is not None:
+            if not isinstance(scaling, Mapping) or set(scaling) - {
+                f.name for f in dataclasses.fields(RopeScaling)
+            }:
+                raise UserError(f"{where}: rope_scaling = {scaling!r} is not how a context is stretched.")
+            _check_kinds(RopeScaling, scaling, f"{where}: rope_scaling")
             fields = {**fields, "rope_scaling": RopeScaling(**scaling)}
         return cls(**fields)
+
+
+def _check_kinds(cls: type, fields: Mapping[str, Any], where: str) -> None:
+    """Raises UserError naming every field whose value is of another kind than it is declared."""
+    wrong = []
+    for name, declared in get_type_hints(cls).items():
+        if name not in fields or name == "rope_scaling":
+            continue
+        value, choices = fields[name], get_args(declared)
+        if get_origin(declared) is Literal:
+            fits = value in choices if isinstance(value, str | int) else False
+        elif get_origin(declared) is tuple:
+            fits = isinstance(value, list | tuple) and all(
+                isinstance(x, str) if choices[0] is str else x is None or _is_count(x) for x in value
+            )
+        elif type(None) in choices:
+            fits = value is None or (_is_number(value) if float in choices else _is_count(value))
+        else:
+            fits = {int: _is_count, float: _is_number}.get(declared, lambda x: isinstance(x, str))(value)
+        if not fits:
+            wrong.append(f"{name} = {value!r}")
+    if wrong:
+        raise UserError(f"{where}: {', '.join(wrong)}: not what such a field holds; make the model again.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

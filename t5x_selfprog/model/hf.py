@@ -7,6 +7,7 @@ Nothing is loaded here. Tensors are checked by name, shape and number format aga
 import dataclasses
 import functools
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ class Published:
       tensors: by the names of the family's weight map.
       said: its config.json.
       origin: where it came from, as far as its files are the only ones that know.
+      notes: what was decided between files that contradict each other.
     """
 
     folder: str
@@ -54,6 +56,7 @@ class Published:
     config: ModelConfig
     tensors: Mapping[str, Tensor]
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def layer(self, weight: Weight, leaf: str, name: str) -> np.ndarray:
         """One layer of our `leaf`, out of the published tensor `name`, which `weight` describes."""
@@ -98,6 +101,17 @@ def check(
     """
     family = table.of_published(said, where)
     config = family.config(said, where)
+    found, notes = dict(found), []
+    if config.head == "tied" and (stored := [key for key in found if re.match(TIED_HEAD, key)]):
+        table_name = next(weight.theirs for weight in family.weights(config) if weight.ours == ("embedding",))
+        if table_name not in found:
+            found[table_name] = found[stored[0]]
+        elif not _equal(found[table_name], found[stored[0]]):
+            notes.append(
+                f"{stored[0]} is kept: it is not {table_name}, which {os.path.basename(where)} ties it to"
+            )
+            said = {**said, "tie_word_embeddings": False}
+            config = family.config(said, where)
     shapes = layer_shapes(config)
     wanted, renamed = {}, {}
     for weight in family.weights(config):
@@ -118,7 +132,16 @@ def check(
             f"{model} does not hold the {family.model_type} model that {os.path.basename(where)} describes:\n  "
             + "\n  ".join(wrong)
         )
-    return Published(folder, model, said, family, config, tensors, origin or {})
+    return Published(folder, model, said, family, config, tensors, origin or {}, tuple(notes))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; a few million of them are compared at one time."""
+    if one.shape != other.shape:
+        return False
+    a, b = one.open(), other.open()
+    step = max(1, (4 << 20) // max(1, math.prod(one.shape[1:])))
+    return all(np.array_equal(a[i : i + step], b[i : i + step]) for i in range(0, len(a), step))
 
 
 def read_json(path: str) -> dict[str, Any]:
@@ -135,16 +158,17 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def find_tensors(folder: str) -> dict[str, StoredTensor]:
-    """All tensors of a folder, safetensors before PyTorch's own files. Raises UserError where there are none."""
+    """All tensors of a folder, safetensors before PyTorch's own files, whole ones before those that an index names.
+
+    That is transformers' order too. Raises UserError where there are none.
+    """
     for base, read in ((SAFETENSORS, lambda path: read_safetensors(path)[0]), (TORCH, read_torch_file)):
         index = os.path.join(folder, base + ".index.json")
-        if os.path.exists(index):
-            names = sorted(set(read_json(index).get("weight_map", {}).values()))
-        else:
-            names = [base]
+        indexed = os.path.exists(index) and not os.path.exists(os.path.join(folder, base))
+        names = _indexed(index) if indexed else [base]
         paths = [os.path.join(folder, name) for name in names]
         missing = [name for name, path in zip(names, paths, strict=True) if not os.path.exists(path)]
-        if missing and (len(missing) < len(names) or os.path.exists(index)):
+        if missing and indexed:
             raise UserError(f"{index} names files that are not there: {', '.join(missing)}; fetch them too")
         if names and not missing:
             return {name: tensor for path in paths for name, tensor in read(path).items()}
@@ -152,3 +176,13 @@ def find_tensors(folder: str) -> dict[str, StoredTensor]:
         f"{folder} holds no weights (looked for {SAFETENSORS} and {TORCH}, whole or with an index): "
         "give the folder of a published model"
     )
+
+
+def _indexed(index: str) -> list[str]:
+    """The files that an index names, each once. Raises UserError where it is none."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()) or not names:
+        raise UserError(f"{index}: its weight_map is no table from tensors to files; fetch or copy it again")
+    if odd := sorted({name for name in names.values() if os.path.basename(name) != name or not name}):
+        raise UserError(f"{index}: it names {', '.join(map(repr, odd))}, which is no file beside it")
+    return sorted(set(names.values()))

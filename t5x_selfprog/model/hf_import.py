@@ -13,7 +13,7 @@ import numpy as np
 from t5x_selfprog.model import hf, network, store
 from t5x_selfprog.model.gguf.published import open_gguf
 from t5x_selfprog.model.new_folder import new_folder, require_new
-from t5x_selfprog.model.tensor_files import DTYPES, TensorSpec, dtype_named
+from t5x_selfprog.model.tensor_files import DTYPES, TensorSpec, all_finite, dtype_named
 from t5x_selfprog.model.weight_map import Weight, numbered
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier import files
@@ -59,6 +59,7 @@ def import_published(published: hf.Published, output: str, rounded: np.dtype | N
         "identity": identity,
         "bytes": sum(spec.num_bytes for spec in specs),
         "model": output,
+        "notes": list(published.notes),
         **({"origin": dict(published.origin)} if published.origin else {}),
     }
 
@@ -74,9 +75,20 @@ def _our_tensors(published: hf.Published, dtype: np.dtype | None) -> Iterator[Te
         for leaf in weight.ours:
 
             def parts(weight: Weight = weight, leaf: str = leaf, names: Sequence[str] = names):
-                return (published.layer(weight, leaf, name) for name in names)
+                return (_finite(published, weight, leaf, name) for name in names)
 
             yield TensorSpec(leaf, stacked[leaf], dtype or kept, parts)
+
+
+def _finite(published: hf.Published, weight: Weight, leaf: str, name: str) -> np.ndarray:
+    """One layer of a leaf. Raises UserError by the tensor's published name where it holds NaN or infinities."""
+    array = published.layer(weight, leaf, name)
+    if not all_finite(array):
+        raise UserError(
+            f"{published.name}: {name} holds numbers that are not finite (NaN or infinite): it was damaged, or trained "
+            "beyond what its numbers can hold; fetch it again, or take an earlier checkpoint"
+        )
+    return array
 
 
 def _check_tokenizer(published: hf.Published) -> None:

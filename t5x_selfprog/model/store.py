@@ -27,6 +27,7 @@ from t5x_selfprog.model.tensor_files import (
     FLOATS,
     StoredTensor,
     TensorSpec,
+    all_finite,
     in_chunks,
     read_safetensors,
     write_safetensors,
@@ -50,6 +51,7 @@ TOKENIZER_FILES = (
 # What goes with a model wherever it goes: its tokenizer, and what an imported one's publisher said of it.
 COMPANIONS = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 WEIGHTS = "weights.safetensors"
+NOT_FINITE = "holds numbers that are not finite (NaN or infinite) as {}"
 _NO_IDENTITY = "0" * 16  # holds the place in a file's header until its weights are known
 
 
@@ -152,12 +154,13 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
     if files.exists(files.join(path, WEIGHTS)):
         with _fetched(path, (WEIGHTS,)) as folder:
             tensors, identity = _open_weights(folder, config)
-            params = _place(tensors, abstract, shardings)
+            params = _place(tensors, abstract, shardings, path)
     else:
         from t5x_selfprog.training.checkpoints import abstract_like, restore_params
 
         done = _done(path)
         params = restore_params(path, done["step"], abstract_like(abstract, shardings))
+        require_finite(params, path)
         identity = done["identity"]
     with _fetched(path, TOKENIZER_FILES) as folder:
         return LoadedModel(config, params, Tokenizer.load(folder), identity, path)
@@ -201,6 +204,8 @@ def write_weights(path: str, tensors: Iterable[TensorSpec]) -> str:
     def observe(tensor: TensorSpec, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         identity.begin(tensor.name, tensor.shape)
         for chunk in chunks:
+            if not all_finite(chunk):
+                raise UserError(f"{tensor.name} {NOT_FINITE.format(tensor.dtype)}; nothing was written")
             identity.add(chunk)
             yield chunk
 
@@ -221,6 +226,21 @@ def describe(path: str, config: ModelConfig, tokenizer_from: str) -> None:
         if name in to_copy and name not in there:
             files.write_atomic(files.join(path, name), files.read_bytes(files.join(tokenizer_from, name)))
     files.write_atomic(files.join(path, "model.json"), config.to_json())
+
+
+def require_finite(params: network.Params, model: str) -> None:
+    """Raises UserError naming every weight with NaN or infinities; collective where they lie on several hosts."""
+    finite = jax.jit(lambda tree: jax.tree.map(lambda x: jnp.isfinite(x).all(), tree))(params)
+    if wrong := [name for name, fine in flatten(finite).items() if not bool(hosts.whole(fine))]:
+        raise _not_finite(model, wrong)
+
+
+def _not_finite(model: str, names: Iterable[str]) -> UserError:
+    return UserError(
+        f"{model}: {', '.join(sorted(names))} {NOT_FINITE.format('float32')}: what is sampled from it means nothing. "
+        "Its training diverged or its file was damaged; take an earlier checkpoint, or make it again with a lower "
+        "learning rate"
+    )
 
 
 def flatten(params: Any) -> dict[str, Any]:
@@ -291,15 +311,21 @@ def _done(path: str) -> dict[str, Any]:
 
 
 def _place(
-    tensors: Mapping[str, StoredTensor], abstract: network.Params, shardings: network.Params
+    tensors: Mapping[str, StoredTensor], abstract: network.Params, shardings: network.Params, model: str
 ) -> network.Params:
-    """Reads weights one by one into their shardings, as float32."""
+    """Reads weights one by one into their shardings, as float32. Raises UserError naming one that is not finite."""
 
     def one(path: tuple, shape: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
-        stored = tensors["/".join(str(key.key) for key in path)].open()
-        array = jax.make_array_from_callback(
-            shape.shape, sharding, lambda index: np.array(stored[index], np.float32, order="C")
-        )
+        name = "/".join(str(key.key) for key in path)
+        stored = tensors[name].open()
+
+        def read(index: tuple) -> np.ndarray:
+            part = np.array(stored[index], np.float32, order="C")
+            if not all_finite(part):
+                raise _not_finite(model, [name])
+            return part
+
+        array = jax.make_array_from_callback(shape.shape, sharding, read)
         return jax.block_until_ready(array)  # before the next is read: transfers hold their source
 
     return jax.tree_util.tree_map_with_path(one, abstract, shardings)

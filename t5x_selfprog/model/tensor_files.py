@@ -186,6 +186,14 @@ def in_chunks(array: np.ndarray, dtype: np.dtype) -> Iterator[np.ndarray]:
         yield _contiguous(array[start : start + rows], dtype)
 
 
+def all_finite(array: np.ndarray) -> bool:
+    """Whether none of its numbers is NaN or infinite; about `CHUNK_BYTES` of them are looked at at one time."""
+    if array.ndim == 0:
+        array = array.reshape(1)
+    rows = max(1, CHUNK_BYTES // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
+    return all(bool(np.isfinite(array[i : i + rows]).all()) for i in range(0, len(array), rows))
+
+
 def _contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """np.ascontiguousarray; by tiles, twice as fast, where source and result run in different directions."""
     runs = min(range(array.ndim), key=lambda axis: (array.shape[axis] == 1, abs(array.strides[axis])))

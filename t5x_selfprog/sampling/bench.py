@@ -61,6 +61,7 @@ SIZES = {
 class Numbers:
     """A vocabulary whose texts are token ids in decimal: enough to time a sampler without a tokenizer."""
 
+    holes: tuple[int, ...] = ()
     end_ids: tuple[int, ...] = ()  # so that every attempt is as long as asked
     start_id = None
 

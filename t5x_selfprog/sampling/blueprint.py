@@ -44,6 +44,7 @@ class Blueprint:
         prefix_length: int,
         buckets: tuple[int, ...],
         vocab_size: int,
+        holes: tuple[int, ...],
         end_ids: tuple[int, ...],
         partitioner: Partitioner | None,
     ):
@@ -60,6 +61,7 @@ class Blueprint:
             choice=config.token_choice(),
             prefix_length=prefix_length,
             vocab_size=vocab_size,
+            holes=holes,
             end_ids=end_ids,
             max_new_tokens=config.max_new_tokens,
             attention=config.row_attention(),
@@ -251,6 +253,7 @@ def blueprint_of(
         len(room.prefix),
         room.buckets,
         tokenizer.vocab_size,
+        tuple(tokenizer.holes),
         tuple(tokenizer.end_ids),
         partitioner,
     )

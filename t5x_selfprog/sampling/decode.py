@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from t5x_selfprog.model import network
 from t5x_selfprog.model.attention import MASKED
@@ -36,6 +37,7 @@ class Decoding:
 
     Attributes:
       vocab_size: tokens of the tokenizer; the embedding's padding rows beyond them are never chosen.
+      holes: ids below `vocab_size` that are no tokens, and never chosen either.
       end_ids: tokens that end an attempt: of the document, or of an answer.
       attention: how a step's attention is computed.
     """
@@ -47,6 +49,7 @@ class Decoding:
     end_ids: tuple[int, ...]
     max_new_tokens: int
     attention: RowAttention = plain
+    holes: tuple[int, ...] = ()
 
 
 def decode_chunk(
@@ -72,8 +75,9 @@ def decode_step(
     grid = start_attempts(grid)
     logits, caches = next_logits(fixed, weights, prefix, grid)
     logits = jnp.where((grid.age == 0)[..., None], grid.first_logits[:, None], logits)
-    if fixed.vocab_size < fixed.config.vocab_size:
-        real = jnp.arange(fixed.config.vocab_size) < fixed.vocab_size
+    if fixed.vocab_size < fixed.config.vocab_size or fixed.holes:
+        real = np.arange(fixed.config.vocab_size) < fixed.vocab_size
+        real[list(fixed.holes)] = False
         logits = jnp.where(real[None, None], logits, MASKED)
     token = fixed.choice(logits, uniforms(grid.item_key, grid.sample, grid.age))
     chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]

@@ -303,6 +303,11 @@ class Sampler:
     def _record(self, scheduler: Scheduler, events: Events, device_s: float) -> list[Job]:
         """Takes a chunk in and counts it."""
         start = time.perf_counter()
+        if not np.isfinite(events.logprob[events.sample != IDLE]).all():
+            raise UserError(
+                f"The model {self.checkpoint} gives probabilities that are no numbers: its weights, or what it "
+                "computes with them, are not finite. Take an earlier checkpoint, or sample in float32."
+            )
         self._chunks += 1
         recorder.current().step("decoding chunk", self._chunks, events)
         self._stats["tokens"] += int(np.count_nonzero(events.sample != IDLE))

@@ -25,6 +25,10 @@ class Vocabulary(Protocol):
     vocab_size: int
 
     @property
+    def holes(self) -> tuple[int, ...]:
+        """Ids below `vocab_size` that are no tokens."""
+
+    @property
     def end_ids(self) -> tuple[int, ...]:
         """Tokens that end a completion."""
 

@@ -61,7 +61,7 @@ class Numbers:
     vocab_size = VOCAB
 
     def __init__(self, eos_id: int):
-        self.end_ids, self.start_id = (eos_id,), None
+        self.end_ids, self.holes, self.start_id = (eos_id,), (), None
 
     def encode(self, text: str) -> list[int]:
         return [ord(c) - 0x20 for c in text]

@@ -15,7 +15,7 @@ class ByteTokenizer:
 
     LONGER = (b"\n    ", b"\n\n", b"\nx", b"  \n", b"\n\ndef", b"ab", b" a", b"return")
     pad_id, eos_id, start_id = 0, 1, None
-    end_ids = (eos_id,)
+    end_ids, holes = (eos_id,), ()
 
     def __init__(self):
         self._bytes = [b"<pad>", b"<eos>", *(bytes([i]) for i in range(256)), *self.LONGER]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.families.json_types import check_types
 from t5x_selfprog.model.weight_map import Weight
 from verifier.errors import UserError
 
@@ -38,8 +39,10 @@ class Family:
     def config(self, published: Json, where: str) -> ModelConfig:
         """Our configuration; activations are computed in the published dtype (float32 for float16).
 
-        Raises UserError naming absent keys, or a choice of the published model that ours does not have.
+        Raises UserError naming absent keys, values of the wrong kind, or a choice of the published model that ours
+        does not have.
         """
+        check_types(published, where)
         absent = [name for name in self.names.values() if published.get(name) is None]
         if absent:
             raise UserError(f"{where}: a {self.model_type} model needs the keys {', '.join(absent)}")

@@ -6,6 +6,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.families.family import Family, Fields, Json
 from t5x_selfprog.model.families.parts import MASKS, gelu, head, linear, norm, output_head
 from t5x_selfprog.model.weight_map import Weight
+from verifier.errors import UserError
 
 
 def _read_gpt_neo(published: Json) -> Fields:
@@ -13,6 +14,10 @@ def _read_gpt_neo(published: Json) -> Fields:
     types = published.get("attention_layers") or [
         kind for kinds, times in published["attention_types"] for _ in range(times) for kind in kinds
     ]
+    if len(types) != published["num_layers"]:
+        raise UserError(f"attention_layers names {len(types)} layers, num_layers = {published['num_layers']}")
+    if odd := sorted(set(types) - {"global", "local"}):
+        raise UserError(f"attention {', '.join(odd)} is not supported; there are global and local")
     window = published.get("window_size", 256)
     return {
         "num_kv_heads": heads,

@@ -90,6 +90,12 @@ def sliding(published: Json, layers: int) -> tuple[int | None, ...]:
     kinds = published.get("layer_types") or [
         "sliding_attention" if i >= first else "full_attention" for i in range(layers)
     ]
+    if len(kinds) != layers:
+        raise UserError(f"layer_types names {len(kinds)} layers, num_hidden_layers = {layers}")
+    if odd := sorted(set(kinds) - {"sliding_attention", "full_attention"}):
+        raise UserError(
+            f"layer_types: {', '.join(odd)} is not supported; there are sliding_attention, full_attention"
+        )
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 

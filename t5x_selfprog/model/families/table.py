@@ -5,6 +5,7 @@ from t5x_selfprog.model.families.family import Family, Json
 from t5x_selfprog.model.families.gpt_neo import GPT_NEO
 from t5x_selfprog.model.families.gpt_neox import GPT_NEOX
 from t5x_selfprog.model.families.gptj import CODEGEN, GPTJ
+from t5x_selfprog.model.families.json_types import check_types
 from t5x_selfprog.model.families.llama import GEMMA, LLAMA, QWEN2, QWEN3, STARCODER2
 from verifier.errors import UserError
 
@@ -14,6 +15,7 @@ FAMILIES = (LLAMA, QWEN2, QWEN3, STARCODER2, GEMMA, GPT_NEO, GPTJ, CODEGEN, GPT_
 
 def of_published(published: Json, where: str) -> Family:
     """The family a config.json belongs to. Raises UserError with the supported list."""
+    check_types(published, where)
     kind = published.get("model_type")
     for family in FAMILIES:
         if family.model_type == kind:
