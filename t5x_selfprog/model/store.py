@@ -319,7 +319,7 @@ def _place(
         name = "/".join(str(key.key) for key in path)
         stored = tensors[name].open()
 
-        def read(index: tuple) -> np.ndarray:
+        def read(index: Any) -> np.ndarray:
             part = np.array(stored[index], np.float32, order="C")
             if not all_finite(part):
                 raise _not_finite(model, [name])

@@ -16,6 +16,7 @@ import numpy as np
 
 from t5x_selfprog.evaluation.memorisation import examine
 from t5x_selfprog.model import store
+from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.training.batches import Batch
@@ -46,10 +47,11 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
 
 def log_likelihoods(model: store.LoadedModel, texts: Sequence[str]) -> list[float]:
     """Log-likelihood of each text as a document's beginning, in nats; NaN where it exceeds the context."""
+    config = on_this_device(model.config, "there is no setting: log-likelihoods want the finer type")
 
     @jax.jit
     def total(params: Any, batch: Batch) -> jax.Array:
-        return loss_sums(model.config, params, batch, loss_chunk=batch.tokens.shape[1])[0]
+        return loss_sums(config, params, batch, loss_chunk=batch.tokens.shape[1])[0]
 
     found = []
     for ids in progress_bar(iterable=model.tokenizer.encode_batch(texts), desc="likelihoods", unit="text"):

@@ -13,6 +13,7 @@ import numpy as np
 
 from t5x_selfprog import hosts, machine, partitioning, preemption
 from t5x_selfprog.model import network, packed_attention
+from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.products import PROJECTION
 from t5x_selfprog.progress import progress_bar
@@ -46,7 +47,7 @@ class LoopConfig:
         projections: most of the memory of "none" is saved for a few percent of the arithmetic), or "full" (all
         but each layer's input, for a third more arithmetic).
       dtype: what activations and gradients are computed in, "float32" or "bfloat16"; weights, their updates and the
-        loss stay float32. None: as the model's config says.
+        loss stay float32. None: as the model's config says, but float32 on a CPU without bfloat16 units.
       attention: "plain", "splash" (TPU) or "cudnn" (NVIDIA GPU, bfloat16); see model/packed_attention.py.
       unroll: layers a step of the loop over depth (-1: all of them).
       checkpoint_every, log_every, eval_every: in steps; 0 turns evaluation off.
@@ -123,6 +124,8 @@ def train(
       Preempted: told to go (SIGTERM); the state is saved.
     """
     config = loop.computing(config)
+    if loop.dtype is None:
+        config = on_this_device(config, "LoopConfig.dtype='bfloat16' has it otherwise")
     watch = recorder.current()
     axes = network.logical_axes(config)
     optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, num_steps), axes)
