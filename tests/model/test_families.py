@@ -50,6 +50,12 @@ PUBLISHED = {
         "rotary_emb_base": 10000, "rotary_pct": 0.25, "tie_word_embeddings": False, "torch_dtype": "float16",
         "use_parallel_residual": True, "vocab_size": 50304,
     },
+    "smollm2_135m": {
+        "model_type": "llama", "attention_bias": False, "hidden_act": "silu", "hidden_size": 576,
+        "intermediate_size": 1536, "max_position_embeddings": 8192, "num_attention_heads": 9, "num_hidden_layers": 30,
+        "num_key_value_heads": 3, "rms_norm_eps": 1e-05, "rope_theta": 100000, "rope_scaling": None,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16", "vocab_size": 49152,
+    },
     "qwen2p5_coder_0p5b": {
         "model_type": "qwen2", "hidden_act": "silu", "hidden_size": 896, "intermediate_size": 4864,
         "max_position_embeddings": 32768, "max_window_layers": 24, "num_attention_heads": 14,
@@ -93,13 +99,14 @@ def test_all_published_sizes_are_there():
     pythia = ("14m", "31m", "70m", "160m", "410m", "1b", "1p4b", "2p8b", "6p9b", "12b")
     assert {f"pythia_{size}" for size in pythia} <= names
     assert {f"qwen2p5_coder_{size}" for size in ("0p5b", "1p5b", "3b", "7b", "14b", "32b")} <= names
+    assert {f"smollm2_{size}" for size in ("135m", "360m", "1p7b")} <= names
 
 
 @pytest.mark.parametrize("path", SIZES, ids=lambda path: path.stem)
 def test_every_size_has_a_family_that_expresses_it(path):
     config = gin_config(path.stem)
     family = table.of_config(config)
-    assert path.stem.startswith({"gptj": "codegen", "gpt_neox": "pythia", "qwen2": "qwen2p5"}.get(
+    assert path.stem.startswith({"gptj": "codegen", "gpt_neox": "pythia", "qwen2": "qwen2p5", "llama": "smollm2"}.get(
         family.model_type, family.model_type
     ))  # fmt: skip
     assert same(family.config(family.published(config), "config.json"), config)
