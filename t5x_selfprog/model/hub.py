@@ -11,23 +11,31 @@ SAFETENSORS, TORCH = ("*.safetensors",), ("pytorch_model*.bin",)
 
 
 def local_folder(model: str) -> str:
-    """The folder of a published model, which is downloaded if `model` is a name (`owner/name`) and no folder.
+    """The folder of a published model, which is downloaded if `model` is a name and no folder.
+
+    A name is `owner/name` or `owner/name@revision` (a branch, a tag or a commit).
 
     Raises:
       UserError: neither, or the Hub does not have it, or cannot be reached.
     """
     if os.path.isdir(model):
         return model
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise UserError(f"--model={model}: no such folder, nor a name of the form owner/model")
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", model)
+    if match is None:
+        raise UserError(f"--model={model}: no such folder, nor a name of the form owner/model[@revision]")
+    name, revision = match.groups()
     # Imported here: huggingface_hub takes half a second, and folders do not need it.
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        folder = huggingface_hub.snapshot_download(model, allow_patterns=[*WANTED, *SAFETENSORS])
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=[*WANTED, *SAFETENSORS]
+        )
         if not any(name.endswith(".safetensors") for name in os.listdir(folder)):
-            folder = huggingface_hub.snapshot_download(model, allow_patterns=[*WANTED, *TORCH])
+            folder = huggingface_hub.snapshot_download(
+                name, revision=revision, allow_patterns=[*WANTED, *TORCH]
+            )
         return folder
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         if isinstance(error, HfHubHTTPError) and error.response is not None:

