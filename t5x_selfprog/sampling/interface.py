@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 from t5x_selfprog.sampling.row_attention import RowAttention, plain
 from t5x_selfprog.sampling.token_choice import TokenChoice
@@ -144,8 +145,7 @@ class Request:
     lengths: tuple[int, ...] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Completion:
+class Completion(NamedTuple):
     """One attempt.
 
     Attributes:

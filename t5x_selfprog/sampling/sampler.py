@@ -6,6 +6,7 @@ host (`scheduler.py`) collects what ended and loads the next prompts into groups
 
 import collections
 import functools
+import operator
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 
@@ -176,17 +177,20 @@ class Sampler:
             jobs = [job for job in drawn if job.missing]
             ending = ready and len(drawn) < idle and queue.is_over()
             if isinstance(device, Remembered) and ending and all(job.lengths is not None for job in jobs):
-                done += jobs  # nothing is left to sample
+                done += [*scheduler.collect(), *jobs]  # nothing is left to sample
                 done += {id(job): job for job in scheduler.jobs if job is not None}.values()
                 yield from done
                 return
             if isinstance(device, Remembered) and any(job.lengths is None for job in jobs):
+                done += scheduler.collect()
                 device, scheduler, given_up = self._caught_up(device, scheduler, stage_key)
                 done += given_up
             self._load(device, scheduler, jobs)
             if ending and isinstance(device, Device):
+                done += scheduler.collect()
                 scheduler = self._end(device, scheduler)
             if not scheduler.busy():
+                done += scheduler.collect()
                 yield from done
                 queue.fill()
                 if queue.is_over():
@@ -195,13 +199,15 @@ class Sampler:
                     raise RuntimeError("the next request waits for others, and all of them are done")
                 done = []
             elif isinstance(device, Remembered):
+                done += scheduler.collect()
                 yield from done
                 queue.fill()
-                done = scheduler.record(device.decode())
+                scheduler.record(device.decode())
+                done = []
             else:
                 chunk = Chunk(device.decode, lambda: self._engine.programs.compile_s)
                 try:
-                    for job in done:
+                    for job in [*done, *scheduler.collect()]:
                         yield job
                         chunk.look()
                     queue.fill()
@@ -209,7 +215,8 @@ class Sampler:
                     events = chunk.wait()
                 finally:
                     chunk.end()
-                done = self._record(scheduler, events, chunk.device_s)
+                self._record(scheduler, events, chunk.device_s)
+                done = []
 
     def _caught_up(
         self, known: Remembered, scheduler: Scheduler, stage_key: np.ndarray
@@ -300,7 +307,7 @@ class Sampler:
             compiling = self._engine.programs.compile_s - compiled
             self._seconds["prefill_s"] += time.perf_counter() - start - compiling
 
-    def _record(self, scheduler: Scheduler, events: Events, device_s: float) -> list[Job]:
+    def _record(self, scheduler: Scheduler, events: Events, device_s: float) -> None:
         """Takes a chunk in and counts it."""
         start = time.perf_counter()
         if not np.isfinite(events.logprob[events.sample != IDLE]).all():
@@ -313,20 +320,19 @@ class Sampler:
         self._stats["tokens"] += int(np.count_nonzero(events.sample != IDLE))
         self._stats["row_steps"] += events.sample.size
         self._stats["completions"] += int(np.count_nonzero(events.reason))
-        done = scheduler.record(events)
+        scheduler.record(events)
         self._seconds["decode_s"] += device_s
         self._seconds["host_s"] += time.perf_counter() - start
-        return done
 
     def _completions(self, job: Job) -> list[Completion]:
         start = time.perf_counter()
-        attempts = sorted(job.finished, key=lambda attempt: attempt.sample)
+        attempts = sorted(job.finished, key=operator.attrgetter("sample"))
         completions = [self._completion(job, attempt) for attempt in attempts]
         self._seconds["host_s"] += time.perf_counter() - start
         return completions
 
     def _completion(self, job: Job, attempt: Attempt) -> Completion:
-        text = b"".join(self._texts[token] for token in attempt.tokens)
+        text = b"".join(map(self._texts.__getitem__, attempt.tokens))
         if attempt.reason == stop.UNINDENTED:
             text = self._stop.cut(text, job.at_line_start)
         return Completion(

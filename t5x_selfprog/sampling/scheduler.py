@@ -5,6 +5,7 @@ clock, so the same requests take the same path every time.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -73,6 +74,7 @@ class Scheduler:
         self._longest = max_new_tokens
         self._ages = np.zeros((groups, rows), np.int64)
         self._past: _Past | None = None
+        self._ended: _Ended | None = None  # recorded, not collected
 
     def idle_groups(self) -> list[int]:
         return [g for g, job in enumerate(self.jobs) if job is None]
@@ -120,8 +122,9 @@ class Scheduler:
             shares.append(Share(source, target, middle))
         return shares
 
-    def record(self, events: Events) -> list[Job]:
-        """Takes in a chunk's events, [steps, G, R] each; returns jobs whose attempts are all done."""
+    def record(self, events: Events) -> None:
+        """Takes in a chunk's events, [steps, G, R] each: from now on it is known which groups are idle."""
+        assert self._ended is None, "what the chunk before ended was not collected"
         sample, token, logprob, reason = map(np.asarray, events)
         if self._past is None:
             self._past = _Past(self._longest, *sample.shape)
@@ -133,32 +136,41 @@ class Scheduler:
             ages[step] = self._ages
             self._ages[ends[step]] = 0
         self._next = np.maximum(self._next, sample.max(axis=(0, 2)) + 1)
-        steps, groups, rows = np.nonzero(ends)
+        where = np.nonzero(ends)
+        steps, groups, rows = where
         if not len(steps):
-            return []
-        lengths = ages[steps, groups, rows]
-        tokens, logprobs = self._past.last(began + steps, groups, rows, lengths)
-        done: list[tuple[int, Job]] = []  # with when the last attempt of each ended
-        found = zip(
-            groups.tolist(), sample[steps, groups, rows].tolist(), tokens, logprobs.tolist(),
-            reason[steps, groups, rows].tolist(), strict=True,
-        )  # fmt: skip
-        for i, (group, *attempt) in enumerate(found):
-            job = self._job(group)
-            job.finished.append(Attempt(*attempt))
+            return
+        jobs = [self._job(group) for group in groups.tolist()]
+        self._ended = _Ended(jobs, began + steps, groups, rows, ages[where], sample[where], reason[where])
+        self._open -= np.bincount(groups, minlength=len(self.jobs))
+        for group in np.unique(groups[self._open[groups] == 0]).tolist():
+            self.jobs[group] = None
+
+    def collect(self) -> list[Job]:
+        """Gives jobs the attempts that ended in the last chunk; returns those whose attempts are all done.
+
+        This is the longer part of taking a chunk in, and can be done while the device is at the next one.
+        """
+        ended, self._ended, done = self._ended, None, list[Job]()
+        if ended is None or self._past is None:
+            return done
+        tokens, logprobs = self._past.last(ended.steps, ended.groups, ended.rows, ended.lengths)
+        samples, reasons = ended.samples.tolist(), ended.reasons.tolist()
+        for job, sample, token, logprob, reason in zip(
+            ended.jobs, samples, tokens, logprobs.tolist(), reasons, strict=True
+        ):
+            job.finished.append(Attempt(sample, token, logprob, reason))
             job.missing -= 1
             if not job.missing:
-                done.append((i, job))
-        self._open -= np.bincount(groups, minlength=len(self.jobs))
-        for group in set(groups[self._open[groups] == 0].tolist()):
-            self.jobs[group] = None
-        return [job for _, job in done]
+                done.append(job)
+        return done
 
     def narrowed(self, sizes: Sequence[int]) -> Narrowing | None:
         """All rows at work in as few groups as one of `sizes` has, prompts kept together; None while they do not fit.
 
         They do not either while an attempt has not started: its prompt would need a row to start in.
         """
+        assert self._ended is None, "what the last chunk ended was not collected"
         smaller = [groups for groups in sizes if 0 < groups < len(self.jobs)]
         if not smaller or (self._next < self._end)[[job is not None for job in self.jobs]].any():
             return None
@@ -197,6 +209,18 @@ class Scheduler:
         return self.rows - np.minimum(self.rows, self._open - (self._end - self._next))
 
 
+class _Ended(NamedTuple):
+    """Attempts that ended in a chunk, [F] each, and whose they are."""
+
+    jobs: list[Job]
+    steps: np.ndarray
+    groups: np.ndarray
+    rows: np.ndarray
+    lengths: np.ndarray
+    samples: np.ndarray
+    reasons: np.ndarray
+
+
 class _Past:
     """The tokens and log-probabilities of the last steps, of which finished attempts are cut."""
 
@@ -220,13 +244,15 @@ class _Past:
         self, ends: np.ndarray, groups: np.ndarray, rows: np.ndarray, lengths: np.ndarray
     ) -> tuple[list[list[int]], np.ndarray]:
         """Attempts of these lengths that ended with these steps in these rows, [F] each: tokens, and sums of logs."""
-        ago = np.arange(self._longest)
-        steps = (ends - lengths + 1)[:, None] + ago
-        where = steps % len(self._tokens), groups[:, None], rows[:, None]
+        kept, each, wide = self._tokens.shape
+        steps = ((ends - lengths + 1)[:, None] + np.arange(lengths.max())) % kept
+        where = steps * (each * wide) + (groups * wide + rows)[:, None]
         # One after the other, in double precision: the sum is then the same however the steps fell into chunks.
-        sums = np.cumsum(self._logprobs[where], axis=1, dtype=np.float64)
-        tokens = self._tokens[where].tolist()
-        cut = [row[:length] for row, length in zip(tokens, lengths.tolist(), strict=True)]
+        sums = np.cumsum(self._logprobs.ravel()[where], axis=1, dtype=np.float64)
+        real = np.arange(where.shape[1]) < lengths[:, None]
+        tokens = self._tokens.ravel()[where[real]].tolist()
+        edges = [0, *np.cumsum(lengths).tolist()]
+        cut = [tokens[a:b] for a, b in itertools.pairwise(edges)]
         return cut, sums[np.arange(len(ends)), lengths - 1]
 
     def moved(self, row_group: np.ndarray, row: np.ndarray) -> "_Past":

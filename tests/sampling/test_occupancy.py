@@ -49,6 +49,7 @@ def occupancy(lists: list[int], attempts: int, groups: int, rows: int, tails: tu
             events = device.decode()
             busy, total = busy + int((events.sample != IDLE).sum()), total + events.sample.size
             scheduler.record(events)
+            scheduler.collect()
     return busy / total
 
 

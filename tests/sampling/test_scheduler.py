@@ -77,7 +77,8 @@ def simulate(seed: int) -> int:
         if narrowing is not None:
             device.narrow(narrowing.moves)
             scheduler, narrowed = narrowing.scheduler, narrowed + 1
-        done += scheduler.record(device.chunk(3))
+        scheduler.record(device.chunk(3))
+        done += scheduler.collect()
     assert sorted(job.number for job in done) == list(range(7))
     for job in done:
         assert sorted(a.sample for a in job.finished) == list(range(job.first_sample, job.end_sample))
