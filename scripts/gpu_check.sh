@@ -66,6 +66,10 @@ for size in ${SIZES:-125m 1p3b 2p7b}; do
   [[ -n "${VLLM_PYTHON:-}" ]] && measure "$VLLM_PYTHON" scripts/vllm_peer "${sample[@]}" --repeat=3
 done
 
+if [[ -n "${LOOP:-}" ]]; then  # a file of gin/runs, as quickstart: minutes
+  measure "$python" -m t5x_selfprog.main bench loop --config="$LOOP" --json
+fi
+
 "$python" - "$out" <<'SUMMARY'
 import json, sys
 

@@ -142,15 +142,23 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         context.run.stage(iteration, "solutions"),
     )
     judge_solutions.finish(context, iteration)
-    store = files.join(context.run.iteration(iteration), "difficulty.jsonl")
+    found = difficulty.difficulties(context.run.read(iteration, "verdicts"))
+    context.solved[iteration] = _with_solution(found)
     if hosts.is_first():
-        difficulty.write(store, difficulty.difficulties(context.run.read(iteration, "verdicts")))
-    return filter_puzzles.write_funnel(context, iteration, solved=_solved(context.run, iteration))
+        difficulty.write(files.join(context.run.iteration(iteration), "difficulty.jsonl"), found)
+    return filter_puzzles.write_funnel(context, iteration, solved=_solved(context, iteration))
 
 
-def _solved(run: RunDir, iteration: int) -> set[str]:
-    """The ids of puzzles with an accepted solution."""
-    return {r["puzzle_id"] for r in run.read(iteration, "verdicts") if r["outcome"] == "accepted"}
+def _solved(context: Context, iteration: int) -> set[str]:
+    """The ids of puzzles with an accepted solution; verdicts are many, and read once."""
+    if iteration not in context.solved:
+        found = difficulty.difficulties(context.run.read(iteration, "verdicts"))
+        context.solved[iteration] = _with_solution(found)
+    return context.solved[iteration]
+
+
+def _with_solution(found: list[difficulty.Difficulty]) -> set[str]:
+    return {one.puzzle_id for one in found if one.accepted}
 
 
 def learn(context: Context, iteration: int) -> dict[str, Any]:
@@ -159,7 +167,7 @@ def learn(context: Context, iteration: int) -> dict[str, Any]:
     hindsight.run(context, iteration)
     build_dataset.run(context, iteration)
     pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
-    filter_puzzles.write_funnel(context, iteration, solved=_solved(run, iteration), kept=pairs)
+    filter_puzzles.write_funnel(context, iteration, solved=_solved(context, iteration), kept=pairs)
     if run.learnt_nothing(iteration):
         return _skip(context, iteration)
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]

@@ -55,7 +55,7 @@ _ITERATION = Option(
 _INT = {"type": int, "metavar": "N"}
 _FLOATS = ("float32", "bfloat16")
 _BENCH = (
-    Option("job", "what to measure", {"choices": ("sample", "train", "attention", "rows")}),
+    Option("job", "what to measure", {"choices": ("sample", "train", "attention", "rows", "loop")}),
     Option(
         "--size",
         "shape, with random weights: tiny, 11m, 125m, 0p5b, 1p3b, 2p7b (%(default)s)",
@@ -67,11 +67,20 @@ _BENCH = (
         {"metavar": "M"},
     ),
     Option("--dtype", "float32 or bfloat16 (%(default)s)", {"choices": _FLOATS, "default": "float32"}),
-    Option("--batch", "rows decoded together (all attempts), or rows a step (4)", _INT),
+    Option("--batch", "rows decoded together (all attempts; loop: the run's own), or rows a step (4)", _INT),
     Option("--prompt", "sample: tokens of a prompt (%(default)s)", {**_INT, "default": 512}),
     Option("--new", "sample: tokens of an attempt (%(default)s)", {**_INT, "default": 64}),
     Option("--attempts", "sample: attempts at each prompt (%(default)s)", {**_INT, "default": 64}),
-    Option("--prompts", "sample: prompts, all different (%(default)s)", {**_INT, "default": 1}),
+    Option(
+        "--prompts",
+        "sample, loop: prompts, all different (%(default)s: of loop, its own)",
+        {**_INT, "default": 1},
+    ),
+    Option(
+        "--config",
+        "loop: a file of gin/runs, of which one iteration is run (%(default)s)",
+        {"default": "quickstart"},
+    ),
     Option("--weights_dtype", "sample: of weights, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}),
     Option(
         "--cache_dtype", "sample: of keys and values, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}
@@ -446,13 +455,14 @@ COMMANDS = (
     ),
     Command(
         "bench",
-        "measure the sampler or the trainer on this machine, or check an attention kernel",
+        "measure the sampler, the trainer or the whole loop on this machine, or check an attention kernel",
         "Prints tokens a second and what they cost, and shares of the roofline where the device is known. "
         "`python -m verifier doctor` looks after the verifier.",
         (
             "bench sample --size=125m --prompt=512 --new=64 --attempts=64 --dtype=float32",
             "bench train --size=125m --seq=512 --batch=4 --steps=4 --json | tail -1",
             "bench attention --attention=plain --dtype=bfloat16",
+            "bench loop --config=quickstart               # verified pairs a minute, and where the time went",
         ),
         f"{_COMMANDS}:bench",
         run_dir="unused",

@@ -106,6 +106,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 def bench(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.sampling.bench import command as sample
     from t5x_selfprog.sampling.check_row_attention import command as rows
+    from t5x_selfprog.stages.bench_loop import command as loop
     from t5x_selfprog.training.bench import command as train
     from t5x_selfprog.training.check_attention import command as attention
 
@@ -113,6 +114,7 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
         "sample": sample,
         "train": train,
         "attention": attention,
+        "loop": loop,
         "rows": rows,
     }
     return jobs[args.job](args)

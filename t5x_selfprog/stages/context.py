@@ -79,6 +79,7 @@ class Context:
 
     Attributes:
       compile_ahead: the first sampler brings with it that programs of later stages are compiled.
+      solved: by iteration, what its verdicts were read for: ids of puzzles with an accepted solution.
     """
 
     def __init__(self, run: RunDir, experiment: Experiment):
@@ -86,6 +87,7 @@ class Context:
         self.run, self.experiment = run, experiment
         self._model: store.LoadedModel | None = None
         self.compile_ahead = False
+        self.solved: dict[int, set[str]] = {}
 
     @functools.cached_property
     def partitioner(self) -> Partitioner:

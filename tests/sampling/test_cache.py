@@ -10,7 +10,7 @@ import pytest
 from t5x_selfprog.model import network
 from t5x_selfprog.sampling import decode
 from t5x_selfprog.sampling.grid import IDLE, empty_grid
-from t5x_selfprog.sampling.placing import Placement, load_prompts, share_prompt
+from t5x_selfprog.sampling.placing import Placement, load_prompts, share_prompts
 from t5x_selfprog.sampling.prefill import compute_prefix, prefill
 from t5x_selfprog.sampling.stop import StopRule, token_texts
 from t5x_selfprog.sampling.token_choice import TokenChoice
@@ -128,8 +128,9 @@ def check(
         grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, cache_dtype, by_slots)
         stage_key = jnp.zeros(2, jnp.uint32)
         grid = load_prompts(fast, len(before), None, weights, prefix, stage_key, grid, placement)
-        # A copied prompt must serve as well.
-        grid = share_prompt(grid, jnp.int32(0), jnp.int32(3), jnp.int32(500))
+        # A copied prompt must serve as well; the other copy goes nowhere, and takes no attempts along.
+        source, target, middle = (jnp.asarray(x, jnp.int32) for x in ([0, 1], [3, 4], [500, 0]))
+        grid = share_prompts(grid, source, target, middle)
 
         def step(grid, _):
             logits, _ = decode.next_logits(fixed, weights, prefix, decode.start_attempts(grid))

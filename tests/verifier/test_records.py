@@ -271,7 +271,7 @@ def test_the_wire_format_by_hand_is_protobufs() -> None:
     for size in (0, 1, 127, 128, 16_383, 16_384):
         for number in (0, 1, -1, 127, 128, 2**63 - 1, -(2**63)):
             record = {
-                "b": b"\xff" * size, "f": [0.0, -0.0, 1e-45, float("inf")] * (size % 3), "i": [number] * (size % 5),
+                "b": b"\xff" * size, "f": [0.0, -0.0, 2.0**-149, float("inf")] * (size % 3), "i": [number] * (size % 5),
                 "t": ["\ud800", ""] * (size % 2), "ü": "ä" * size,
             }  # fmt: skip
             data = records.encode(record, schema)

@@ -1,0 +1,98 @@
+"""`selfprog bench loop`: the whole loop as a user runs it, for one iteration, and what came out of each second.
+
+Base evaluation, puzzles, screening, solutions, verdicts, training, evaluation, in a process of its own and a folder
+that is removed. Prints one JSON line. `pairs_per_minute` counts the wall time of everything, compilation too: run it
+twice for the rate with the compilation cache warm.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.telemetry import goodput
+from t5x_selfprog.telemetry.sinks import read_lines
+from verifier import files
+from verifier.errors import UserError
+
+ERROR_LINES = 5
+
+
+def configuration(args: argparse.Namespace) -> str:
+    """The gin file of the run that is measured."""
+    lines = [
+        f"include {f'runs/{args.config}.gin'!r}",
+        f"Experiment.base = {args.model or 'base'!r}",
+        "loop.run.iterations = 1",
+        "loop.run.controls = ()",
+    ]
+    if args.prompts > 1:
+        lines.append(f"sample_puzzles.run.prompts = {args.prompts}")
+    if args.batch:
+        scopes = ("puzzles", "solutions", "evaluation")
+        lines += [f"{scope}/SamplingConfig.rows_in_flight = {args.batch}" for scope in scopes]
+    return "\n".join(lines) + "\n"
+
+
+def measured(run_dir: str) -> dict[str, Any]:
+    """The figures of a run with one iteration that has ended.
+
+    row_occupancy and new_tokens_per_s are of sampling alone, by stage and of all; rates a second without a stage are of
+    the whole wall time.
+    """
+    spent = files.read_json(files.join(run_dir, goodput.NAME))
+    stages: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for line in read_lines(files.join(run_dir, "metrics.jsonl")):
+        if line["kind"] != "sample":
+            continue
+        for of in (stages[line["stage"]], stages["all"]):
+            of["attempts"] += line["attempts"]
+            of["new_tokens"] += line["new_tokens"]
+            of["seconds"] += line["seconds"]
+            of["row_steps"] += line["new_tokens"] / line["row_occupancy"] if line["row_occupancy"] else 0.0
+    run = RunDir(run_dir)
+    funnel = {step["name"]: step["count"] for step in files.read_json(run.funnel(0))["stages"]}
+    wall_s, pairs = spent["wall_s"], funnel.get("kept", 0)
+    return {
+        "seconds": wall_s,
+        "attempts": int(stages["all"]["attempts"]),
+        "attempts_per_s": stages["all"]["attempts"] / wall_s,
+        "pairs": pairs,
+        "pairs_per_minute": 60 * pairs / wall_s,
+        "goodput": spent["goodput"],
+        "parts": {part: seconds / wall_s for part, seconds in spent["parts"].items() if seconds},
+        "sampling": {
+            name: {
+                "attempts": int(of["attempts"]),
+                "new_tokens_per_s": of["new_tokens"] / max(of["seconds"], 1e-9),
+                "row_occupancy": of["new_tokens"] / max(of["row_steps"], 1.0),
+            }
+            for name, of in stages.items()
+        },
+        "funnel": funnel,
+    }
+
+
+def command(args: argparse.Namespace) -> dict[str, Any]:
+    """Raises UserError with the run's last words where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        config, run_dir = Path(folder) / "loop.gin", str(Path(folder) / "run")
+        config.write_text(configuration(args))
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={config}", f"--run_dir={run_dir}",
+                "--quiet",
+            ],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            last = "\n  ".join(done.stderr.strip().splitlines()[-ERROR_LINES:])
+            raise UserError(f"the run that was to be measured ended with status {done.returncode}:\n  {last}")
+        result = {"job": "loop", "config": args.config, "model": args.model or "base", **measured(run_dir)}
+    print(json.dumps(result), flush=True)
+    return result
