@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from t5x_selfprog import hosts
+from t5x_selfprog.telemetry import recorder
 from verifier import files
 from verifier.errors import UserError
 
 NAME = "ended.json"
+TOOK = "took.json"  # measured: seconds of the parts of the run, for lives that find them done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +46,23 @@ class Spending:
     def __init__(self, budget: Budget, run_root: str):
         self._budget, self._path = budget, files.join(run_root, NAME)
         self._started = time.monotonic()
-        self._took: dict[str, float] = {}
+        self._took_path = files.join(run_root, TOOK)
+        self._took: dict[str, float] = _read(self._took_path) or {}
 
     @contextlib.contextmanager
     def on(self, part: str) -> Iterator[None]:
-        """Times the block as `part`; the latest time of a part is what its next one is expected to take."""
-        started = time.monotonic()
+        """Times the block as `part`; the latest time of a part is what its next one is expected to take.
+
+        What was spent on compiling does not count: the next one finds its programs.
+        """
+        clock = recorder.current().clock
+        started, compiled = time.monotonic(), clock.seconds("compile")
         yield
-        took = time.monotonic() - started
+        took = time.monotonic() - started - (clock.seconds("compile") - compiled)
         if took > 0.5:  # looking at a finished part says nothing of what the next one takes
             self._took[part] = took
+            if hosts.is_first():
+                files.write_json(self._took_path, self._took)
 
     def may_begin(self, iteration: int, arms: int) -> bool:
         """Whether `iteration` is made: False once the end of the run was reached or must be kept time for. Collective.

@@ -61,7 +61,7 @@ FREE = (
 
 _CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
 # What is measured of a run is nothing that it made.
-_MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times")
+_MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times", "took.json")
 _STUCK = "stuck-"  # and a host: what its watchdog said
 
 

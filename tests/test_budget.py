@@ -1,10 +1,12 @@
 """A budget of wall time: the end of a run is kept time for, and what was decided by the clock is kept to."""
 
 import json
+import time
 
 import pytest
 
 from t5x_selfprog.budget import Budget, Spending
+from t5x_selfprog.telemetry import recorder
 from verifier.errors import UserError
 
 
@@ -13,7 +15,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr("t5x_selfprog.budget.time.monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def spend(self, spending, part, seconds):
         with spending.on(part):
@@ -49,7 +51,7 @@ def test_the_end_fits_in_the_budget_and_no_iteration_too_few_is_made(clock, tmp_
 
 def test_without_a_budget_nothing_ends_early_and_nothing_is_written(clock, tmp_path):
     assert iterations_made(clock, Spending(Budget(), str(tmp_path))) == 50
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["took.json"]
 
 
 def test_a_run_that_ended_is_not_gone_on_with_by_a_new_life(clock, tmp_path):
@@ -63,7 +65,24 @@ def test_a_budget_too_small_for_one_iteration_says_what_it_takes_and_writes_noth
     clock.spend(spending, "evaluation", 20)
     with pytest.raises(UserError, match=r"Budget\.seconds=60 .*Give at least \d+ s"):
         spending.may_begin(0, 3)
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "ended.json").exists()
+
+
+def test_compiling_is_done_once_and_expected_once(clock, tmp_path):
+    spending = Spending(Budget(400), str(tmp_path))
+    watch = recorder.current().clock
+    with spending.on("evaluation"):
+        clock.now += 20
+        with watch.part("compile"):
+            clock.now += 100
+    assert spending.may_begin(0, 4)  # 120 + 1.3 x 4 x 20, where 1.3 x 4 x 120 would not fit
+
+
+def test_a_life_that_finds_the_base_measured_still_keeps_time_for_the_end(clock, tmp_path):
+    clock.spend(Spending(Budget(500), str(tmp_path)), "evaluation", 60)
+    again = Spending(Budget(200), str(tmp_path))
+    with pytest.raises(UserError, match="more at the end take about 312 s"):
+        again.may_begin(0, 4)
 
 
 def test_looking_at_a_finished_part_is_no_estimate(clock, tmp_path):
