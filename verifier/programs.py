@@ -144,6 +144,9 @@ def reset_random() -> None:
 
 
 def compile_program(source: str | ast.Module, name: str) -> Any:
+    """The program's code. A backslash at its end is none of its faults: in a file, more lines would follow."""
+    if isinstance(source, str) and source.rstrip("\n").endswith("\\"):
+        source += "\n\n"
     return compile(source, name, "exec", dont_inherit=True)
 
 

@@ -10,10 +10,11 @@ from verifier.child import Prepared
 from verifier.outcomes import INFRASTRUCTURE
 from verifier.programs import Allowance, Runtime
 from verifier.reports import is_transient
-from verifier.watch import Nursery, Watched
+from verifier.watch import Ended, Nursery, Watched
 
 KEPT_BYTES = 16 << 20
 KEPT_TYPES = 1000
+TOO_LARGE = "too_large"
 
 
 class Puzzles:
@@ -29,26 +30,42 @@ class Puzzles:
         """Each puzzle, or why it is none. One that cannot be compiled within limits is `too_large`."""
         found = {source: self._kept[source] for source in sources if source in self._kept}
         missing = [source for source in dict.fromkeys(sources) if source not in found]
+        alone: list[str] = []  # what was too large beside others
         while missing:
-            budget = dict.fromkeys(range(len(missing)), limits.cpu_s)
-            body = partial(child.prepare_puzzles, sources=missing, runtime=self._runtime)
-            with Area(limits.output_bytes) as area:
-                ended = self._nursery.run(body, area, Watched(budget, limits.wall_s, limits.memory_mb))
-                reports = [Prepared(*literal.decode(data)) for _, data in area.records()]
-            found.update(zip(missing, reports, strict=False))
+            ended, reports = self._read_and_compile(missing, limits)
+            for source, prepared in zip(missing, reports, strict=False):
+                if prepared.reason == TOO_LARGE:
+                    alone.append(source)
+                else:
+                    found[source] = prepared
             missing = missing[len(reports) :]
             if missing and (ended.how != "exit" or not reports):
-                reason = INFRASTRUCTURE if is_transient(ended) else "too_large"
-                found[missing.pop(0)] = child.refused_puzzle(reason, f"compiling it ended with {ended.how}")
+                alone.append(missing.pop(0))
+        for source in alone:
+            ended, reports = self._read_and_compile([source], limits)
+            reason = INFRASTRUCTURE if is_transient(ended) else TOO_LARGE
+            refused = child.refused_puzzle(reason, f"compiling it ended with {ended.how}")
+            found[source] = reports[0] if reports else refused
         self._keep(found)
         return [found[source] for source in sources]
+
+    def _read_and_compile(self, sources: list[str], limits: Allowance) -> tuple[Ended, list[Prepared]]:
+        """How the child ended, and what it says of the first of these, or of all."""
+        budget = dict.fromkeys(range(len(sources)), limits.cpu_s)
+        body = partial(child.prepare_puzzles, sources=sources, runtime=self._runtime)
+        with Area(limits.output_bytes) as area:
+            ended = self._nursery.run(body, area, Watched(budget, limits.wall_s, limits.memory_mb))
+            return ended, [Prepared(*literal.decode(data)) for _, data in area.records()]
 
     def _keep(self, found: dict[str, Prepared]) -> None:
         for source, prepared in found.items():
             if self._kept.pop(source, None) is None:
                 self._kept_bytes += _size(source, prepared)
             self._kept[source] = prepared  # the most recently used stand last
-            if prepared.reason == INFRASTRUCTURE:
+            if prepared.reason in (
+                INFRASTRUCTURE,
+                TOO_LARGE,
+            ):  # under other limits, or another time, it may not be
                 self._forget(source)
         while self._kept_bytes > KEPT_BYTES:
             self._forget(next(iter(self._kept)))

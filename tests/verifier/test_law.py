@@ -126,6 +126,21 @@ def test_lack_of_memory_is_no_corrupt_answer():
     assert (verdict.outcome, verdict.detail) == ("memory_limit", "MemoryError in the puzzle")
 
 
+def test_puzzles_are_too_large_for_themselves_only():
+    """Neither beside others, nor under another limit than the one they are read under."""
+    big = "def f(x: int, n=[" + "1, " * 40_000 + "]):\n    return x == {i}"
+    pairs = [(big.format(i=i), returning(str(i))) for i in range(6)]
+    with Pool(1, Limits(cpu_s=5.0, memory_mb=96, output_bytes=16 << 20), reuse=0) as pool:
+        together = [verdict.outcome for verdict in judge(pool, *pairs)]
+    with Pool(1, Limits(cpu_s=5.0, memory_mb=96, output_bytes=16 << 20), reuse=0, batch_size=1) as pool:
+        assert [verdict.outcome for verdict in judge(pool, *pairs)] == together
+    with Pool(1, Limits(cpu_s=5.0), reuse=0) as pool:
+        pool.limits = Limits(cpu_s=0.001)
+        judge(pool, (big.format(i=8), returning("8")))
+        pool.limits = Limits(cpu_s=5.0)
+        assert judge(pool, (big.format(i=8), returning("8")))[0].accepted
+
+
 # --- time
 
 

@@ -287,6 +287,8 @@ def test_mutants_that_python_refuses_are_syntax_errors():
     for source, outcome in zip(sources, outcomes, strict=True):
         try:
             sys.set_int_max_str_digits(0)
+            if source.rstrip("\n").endswith("\\"):  # one thing that is let pass
+                source += "\n\n"
             ast.parse(source)
             compile(source, "x", "exec", dont_inherit=True)
         except (SyntaxError, ValueError):
