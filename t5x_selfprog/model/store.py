@@ -162,7 +162,7 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
         params = restore_params(path, done["step"], abstract_like(abstract, shardings))
         require_finite(params, path)
         identity = done["identity"]
-    with _fetched(path, TOKENIZER_FILES) as folder:
+    with _fetched(path, COMPANIONS) as folder:  # config.json too: it says what else ends a completion
         return LoadedModel(config, params, Tokenizer.load(folder), identity, path)
 
 
