@@ -15,6 +15,7 @@ from t5x_selfprog.evaluation import clean, difficulty, held_out
 from t5x_selfprog.evaluation.compare import ALL
 from t5x_selfprog.evaluation.table import groups_shown, markdown_table, table
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
+from t5x_selfprog.run_content import require_same_content
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages import (
@@ -60,6 +61,7 @@ def run(
         raise UserError(f"loop.run.measured={measured!r}: choose 'each' or 'last'.")
     experiment = Experiment()
     with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
+        require_same_content(RunDir(run_dir), experiment.base, experiment.problems)
         context = Context(RunDir(run_dir), experiment)
         context.compile_ahead = True
         summary = _run(context, iterations, controls, measured, budget, schedule)

@@ -60,6 +60,7 @@ FREE = (
 )
 
 _CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
+CONTENT = "content.json"  # of the data that the configuration names (run_content.py)
 # What is measured of a run is nothing that it made.
 _MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times", "took.json")
 _STUCK = "stuck-"  # and a host: what its watchdog said
@@ -174,13 +175,18 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     saved = _read_saved(run)
     if saved is not None and saved["bindings"] != counted:
         # A run that stopped at a bad value before it made anything must not hold its successor to that value.
-        made = set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, *_MEASURED}
-        if any(not name.startswith(_STUCK) for name in made):
+        if has_made(run):
             raise ConfigMismatch(_difference(run.root, saved["bindings"], counted))
         files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
     if config_text:
         files.write_atomic(run.config, config_text)
     return run
+
+
+def has_made(run: RunDir) -> bool:
+    """Whether anything lies in the directory that a stage made."""
+    made = set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, CONTENT, *_MEASURED}
+    return any(not name.startswith(_STUCK) for name in made)
 
 
 def fingerprint(bindings: Mapping[str, str]) -> str:

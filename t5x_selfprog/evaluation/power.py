@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
-from t5x_selfprog.evaluation.statistics import corrected, difference_and_test
+from t5x_selfprog.evaluation.statistics import Interval, corrected, difference_and_test
 from verifier import files
 from verifier.errors import UserError
 
@@ -123,7 +123,10 @@ def shows_gain(arm: NDArray[np.float64], base: NDArray[np.float64], arms: int) -
     """Whether tables and studies would say "improves" (or better), by Holm's first step: as if this arm stood alone
     among `arms`."""
     # One seed of the bootstrap for all trials: its draws are cached.
-    difference, p_value = difference_and_test(arm, base, seed=0)
+    return claims_gain(*difference_and_test(arm, base, seed=0), arms)
+
+
+def claims_gain(difference: Interval, p_value: float, arms: int) -> bool:
     return difference.low > 0 and corrected("improves", min(1.0, p_value * arms)) == "improves"
 
 

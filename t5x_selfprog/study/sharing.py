@@ -10,6 +10,7 @@ Written down in RUN/taken_over.json. Works on local folders.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from t5x_selfprog.run_content import is_of_the_same_content
 from t5x_selfprog.run_dir import RunDir, is_free
 from verifier.shards import atomic_write
 
@@ -96,6 +98,8 @@ def take_over(
         for other, its_bindings in others:
             if other.root == run.root or part.key(bindings) != part.key(its_bindings):
                 continue
+            if not is_of_the_same_content(other, *_data_of(bindings)):
+                continue
             if all(os.path.exists(os.path.join(other.root, mark)) for mark in part.marks):
                 for path in _matching(other.root, part.paths):
                     _link(os.path.join(other.root, path), os.path.join(run.root, path), run.fingerprint)
@@ -106,6 +110,14 @@ def take_over(
         before = json.load(open(path)) if os.path.exists(path) else []  # noqa: SIM115
         atomic_write(path, json.dumps(before + taken, indent=1) + "\n")
     return taken
+
+
+def _data_of(bindings: Mapping[str, str]) -> tuple[str, str]:
+    """The base and the problems that a configuration names; the defaults are Experiment's."""
+    return (
+        ast.literal_eval(bindings.get("Experiment.base", "'base'")),
+        ast.literal_eval(bindings.get("Experiment.problems", "'seeds'")),
+    )
 
 
 def _matching(root: str, paths: Sequence[str]) -> Iterator[str]:

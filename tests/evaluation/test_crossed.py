@@ -80,7 +80,7 @@ def test_more_seeds_never_mean_less_power():
             found[seeds] += claims(arm[:seeds], base[:seeds])
     assert np.mean(levels, axis=0) == pytest.approx([0.16, 0.08], abs=0.01)
     assert found[1] <= found[2] + 2 and found[2] <= found[3] + 2 and found[3] <= found[5] + 1, found
-    assert found[3] >= 0.85 * 40  # the full simulation says 93%; all of MS_A gave a fifth
+    assert found[3] >= 0.85 * 40  # results/power/doubling.json says 92%; all of MS_A gave a fifth
 
 
 @pytest.mark.parametrize("per_seed", [0.0, 0.6])

@@ -1,0 +1,103 @@
+"""A run belongs to the data it was begun with, not to the paths at which the data lay."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from t5x_selfprog.model import store
+from t5x_selfprog.run_content import is_of_the_same_content, require_same_content
+from t5x_selfprog.run_dir import ConfigMismatch, RunDir
+from t5x_selfprog.study.sharing import take_over
+
+SHIPPED = Path(store.resolve("base"))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A base model and a folder of problems, both ours to change."""
+    base, problems = tmp_path / "model", tmp_path / "problems"
+    shutil.copytree(SHIPPED, base)
+    problems.mkdir()
+    (problems / "puzzles.json").write_text("[]")
+    (problems / "split.json").write_text("{}")
+    return base, problems
+
+
+@pytest.fixture
+def run(tmp_path, data):
+    """A run with something made in it."""
+    made = RunDir(str(tmp_path / "run"))
+    require_same_content(made, *map(str, data))
+    (tmp_path / "run" / "base").mkdir()
+    return made
+
+
+def change_puzzles(base: Path, problems: Path) -> None:
+    (problems / "puzzles.json").write_text("[ ]")
+
+
+def change_split(base: Path, problems: Path) -> None:
+    (problems / "split.json").write_text("{ }")
+
+
+def change_tokenizer(base: Path, problems: Path) -> None:
+    tokenizer = json.loads((base / "tokenizer.json").read_text())
+    (base / "tokenizer.json").write_text(json.dumps(tokenizer, indent=3))
+
+
+def change_weights(base: Path, problems: Path) -> None:
+    path = base / "weights.safetensors"
+    content = path.read_bytes()
+    identity = store.stored_identity(str(base)).encode()
+    assert content.count(identity) == 1
+    path.write_bytes(content.replace(identity, b"0123456789abcdef"))
+
+
+def test_the_same_data_goes_on_wherever_it_lies(tmp_path, data, run):
+    require_same_content(run, *map(str, data))
+    moved = tmp_path / "elsewhere"
+    shutil.move(data[0], moved)
+    require_same_content(run, str(moved), str(data[1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (change_puzzles, "puzzles.json: there"),
+        (change_split, "split.json: there"),
+        (change_tokenizer, "base tokenizer.json: there"),
+        (change_weights, "base weights: there"),
+    ],
+)
+def test_other_data_under_a_run_is_refused_and_named(data, run, change, named):
+    assert is_of_the_same_content(run, *map(str, data))
+    change(*data)
+    assert not is_of_the_same_content(run, *map(str, data))
+    with pytest.raises(ConfigMismatch, match=named):
+        require_same_content(run, *map(str, data))
+
+
+def test_where_nothing_was_made_yet_other_data_is_welcome(tmp_path, data):
+    empty = RunDir(str(tmp_path / "empty"))
+    require_same_content(empty, *map(str, data))
+    change_puzzles(*data)
+    require_same_content(empty, *map(str, data))
+    assert is_of_the_same_content(empty, *map(str, data))
+
+
+def test_a_study_takes_nothing_over_from_a_run_of_other_data(tmp_path, data, run):
+    for folder in ("base", "enumerator"):
+        evaluation = Path(run.root) / folder / "7_eval" / "evaluation.json"
+        evaluation.parent.mkdir(parents=True, exist_ok=True)
+        evaluation.write_text("{}")
+    bindings = {"Experiment.base": repr(str(data[0])), "Experiment.problems": repr(str(data[1]))}
+    for name, change in (("same", None), ("changed", change_puzzles)):
+        if change:
+            change(*data)
+        mine = RunDir(str(tmp_path / name))
+        Path(mine.root).mkdir()
+        (Path(mine.root) / "fingerprint.json").write_text(json.dumps({"fingerprint": "x"}))
+        taken = take_over(mine, bindings, [(run, bindings)])
+        assert bool(taken) == (change is None)
