@@ -78,7 +78,7 @@ def g():
 ---
 def g():
     d = {}
-    return d.has_key(3) if hasattribute(d) else d.iteritems()
+    return d.no_such_key(3) if hasattribute(d) else d.no_such_items()
 ---
 def register(test):
     return test
