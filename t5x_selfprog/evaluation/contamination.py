@@ -63,7 +63,8 @@ class Protected:
                 self._abstract.setdefault(shape, problem.name)
                 if shape not in seen:  # most instances of a problem differ in constants alone
                     seen.add(shape)
-                    self._canonical.setdefault(canonical_form(source), problem.name)
+                    if (form := _canonical_form(source)) is not None:
+                        self._canonical.setdefault(form, problem.name)
                     for gram in self._outline_grams(source):
                         self._outlines.setdefault(gram, problem.name)
 
@@ -99,7 +100,7 @@ class Protected:
         return Match("abstract", problem) if problem is not None else None
 
     def _match_canonical(self, source: str) -> Match | None:
-        problem = self._canonical.get(canonical_form(source))
+        problem = self._canonical.get(_canonical_form(source) or "")
         return Match("canonical", problem) if problem is not None else None
 
     def _match_ngram(self, source: str) -> Match | None:
@@ -116,7 +117,19 @@ class Protected:
         return _runs(body_tokens(source), self._ngram)
 
     def _outline_grams(self, source: str) -> Iterator[tuple[str, ...]]:
-        return _runs(outline_tokens(source), self._outline)
+        try:
+            tokens = outline_tokens(source)
+        except SourceError:  # it has no canonical form; what its text says still counts
+            return iter(())
+        return _runs(tokens, self._outline)
+
+
+def _canonical_form(source: str) -> str | None:
+    """None for Python that has no such form: several functions (a list of puzzles), or one nested too deeply."""
+    try:
+        return canonical_form(source)
+    except SourceError:
+        return None
 
 
 def _runs(tokens: list[str], length: int) -> Iterator[tuple[str, ...]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from t5x_selfprog.evaluation.power import Design, power
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.study.grid import Cell
+from verifier.errors import UserError
 
 if TYPE_CHECKING:
     from t5x_selfprog.study.launch import Configured
@@ -47,7 +48,17 @@ def design_of(grid: Sequence[Cell], configured: Mapping[str, Configured], base: 
 
 
 def foreseen(study_dir: str, grid: Sequence[Cell], configured: Mapping[str, Configured]) -> str:
-    """One sentence for people, louder where the study could hardly show a doubling."""
+    """One sentence for people, louder where the study could hardly show a doubling.
+
+    Problems that cannot be read are the runs' own to refuse: here they only leave the question open.
+    """
+    try:
+        return _foreseen(study_dir, grid, configured)
+    except UserError as error:
+        return f"What this study could show was not foreseen: {str(error).splitlines()[0]}"
+
+
+def _foreseen(study_dir: str, grid: Sequence[Cell], configured: Mapping[str, Configured]) -> str:
     path = next(
         iter(sorted(glob.glob(os.path.join(study_dir, "runs", "*", "base", "7_eval", "evaluation.json")))), ""
     )

@@ -6,6 +6,7 @@ from t5x_selfprog.evaluation import clean
 from t5x_selfprog.evaluation.compare import compare
 from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
 from t5x_selfprog.evaluation.table import table
+from t5x_selfprog.puzzles.prompts import puzzle_list
 from tests.data.pairs_run import make_pairs_run, puzzle
 
 LONG = "def f(s: str, n=3):\n    return all(s.count(c) == i for i, c in enumerate(sorted(set(s)))) and len(s) == n"
@@ -22,6 +23,16 @@ def test_each_level_is_found_and_the_strictest_named():
     found = clean.soiled(problems, trained)
     assert found == {"same": "exact", "renamed": "abstract", "part": "ngram"}
     assert clean.soiled(problems[1:2], [puzzle(1, 2)]) == {"renamed": "abstract"}
+
+
+def test_documents_of_several_puzzles_are_looked_through_too():
+    """They have no canonical form, as one function has; what their text says counts all the same."""
+    both = puzzle_list([puzzle(0, 3), LONG])
+    problems = [
+        problem("part", LONG.replace("n=3", "n=4")),
+        problem("apart", "def f(x: str):\n    return x[::-1] == 'ab'"),
+    ]
+    assert clean.soiled(problems, [both]) == {"part": "ngram"}
 
 
 def test_a_runs_datasets_are_looked_through(tmp_path):
