@@ -1,7 +1,7 @@
-"""Attention over one or several pieces of keys: training, prefill and decoding share this file.
+"""Attention over one or several pieces of keys, shared by training, prefill and decoding.
 
-A query may look at several separately stored key/value pieces (shared prefix, its prompt, its own suffix);
-one softmax spans them all. Pieces are never concatenated, so what is shared is never copied.
+A query may attend to several key/value pieces that are stored separately (a shared prefix, its prompt, its own
+suffix) under a single softmax. Pieces are never concatenated, so shared keys are never copied.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from t5x_selfprog.model.int8 import Stored, unscaled
 from t5x_selfprog.model.products import product
 
-MASKED = -1e30  # finite: a row that sees nothing must not become NaN
+MASKED = -1e30  # finite, so that a fully masked row does not become NaN
 
 
 def causal_mask(
@@ -24,12 +24,12 @@ def causal_mask(
     key_segments: jax.Array,
     window: jax.Array | int | None,
 ) -> jax.Array:
-    """Who sees whom in packed rows.
+    """Which keys each query of a packed row may attend to.
 
     Args:
       query_positions, query_segments: [B, Lq] int32; segment 0 is padding.
       key_positions, key_segments: [B, Lk] int32.
-      window: a query sees keys fewer than this many positions back; None is unlimited. May be traced.
+      window: a query attends to keys fewer than this many positions back; None means no limit. May be traced.
 
     Returns:
       [B, Lq, Lk] bool.
@@ -61,16 +61,16 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, scale: flo
 
 
 class Piece(NamedTuple):
-    """Keys and values that every one of R rows of each of G groups may look at.
+    """Keys and values that each of the R rows in each of G groups may attend to.
 
-    k: [G, K, C, S] shared by the rows of a group, or [G, K, R, C, S] of each row's own; G may be 1 for a
-      piece shared by all groups.
-    v: the same with the last two dimensions swapped.
-    mask: [G, R, S] bool (G or R may be 1).
-    Keys and values may be Int8, with a scale for every position and head.
+    They are stored in the order in which their products read them (heads outermost, keys by channel, values by
+    position), so neither product copies a cache. On a CPU that copy is most of what attention costs a decoding step.
 
-    Each lies the way its product reads it, heads outside, keys by channel and values by position, so that
-    neither product copies a cache: on a CPU that is most of what attention costs a decoding step.
+    Attributes:
+      k: [G, K, C, S] if the rows of a group share it, [G, K, R, C, S] if each row has its own; G may be 1 for a
+        piece that all groups share. May be Int8, with one scale per position and head.
+      v: the same with the last two dimensions swapped.
+      mask: [G, R, S] bool (G or R may be 1).
     """
 
     k: Stored
@@ -79,18 +79,20 @@ class Piece(NamedTuple):
 
     @classmethod
     def of(cls, k: jax.Array, v: jax.Array, mask: jax.Array) -> "Piece":
-        """From keys and values as projections make them, [G, S, K, C] or [G, R, S, K, C] both."""
+        """From keys and values as the projections return them, both [G, S, K, C] or both [G, R, S, K, C]."""
         return cls(by_channel(k), by_position(v), mask)
 
 
 class Slots(NamedTuple):
-    """Keys and values of each row's own as a TPU reads them: positions outside, the heads side by side.
+    """Keys and values private to each row, laid out for a TPU: positions outermost, heads side by side.
 
-    One query a row and key is too little for a matrix unit. Here the vector unit multiplies all heads of a row, in
-    full lanes whatever the head size, and the matrix unit adds up within heads: half the time of a `Piece` by the TPU
-    compiler's count, twelve times as long on a CPU. Only where every query head has keys of its own.
+    One query per row and key cannot fill a matrix unit. Here the vector unit multiplies all heads of a row in full
+    lanes, whatever the head size, and the matrix unit sums within each head. By the TPU compiler's count this takes
+    half the time of a `Piece`; on a CPU it takes twelve times as long. It requires one key/value head per query head.
 
-    k, v: [S, G, R, H*C]; mask: [G, R, S] bool (G or R may be 1).
+    Attributes:
+      k, v: [S, G, R, H*C].
+      mask: [G, R, S] bool (G or R may be 1).
     """
 
     k: jax.Array
@@ -109,7 +111,7 @@ def by_position(v: jax.Array) -> jax.Array:
 
 
 def attend_pieces(q: jax.Array, pieces: Sequence[Piece | Slots], scale: float) -> jax.Array:
-    """One query of each row against all pieces under one softmax.
+    """Attends with one query per row to all pieces under one softmax.
 
     Args:
       q: [G, R, H, C].
@@ -125,7 +127,7 @@ def attend_pieces(q: jax.Array, pieces: Sequence[Piece | Slots], scale: float) -
         for piece in pieces
     )
     outs, totals, tops = zip(*found, strict=True)
-    # Each piece's softmax was taken about its own maximum: bring them to one (Milakov & Gimelshein 2018).
+    # Each piece's softmax is relative to its own maximum: rescale all to the common one (Milakov & Gimelshein 2018).
     top = functools.reduce(jnp.maximum, tops)
     shares = [jnp.exp(t - top) for t in tops]
     total = sum(t * share for t, share in zip(totals, shares, strict=True))
@@ -134,29 +136,29 @@ def attend_pieces(q: jax.Array, pieces: Sequence[Piece | Slots], scale: float) -
 
 
 def _attend_piece(q: jax.Array, piece: Piece) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Softmax over one piece, not normalised.
+    """Unnormalised softmax attention over one piece.
 
     Args:
       q: [G, K, R, H/K, C], scaled.
 
     Returns:
-      The weighted sum of values [G, K, R, H/K, C], the sum of weights and the maximum they are relative to
-      [G, K, R, H/K, 1], float32.
+      The weighted sum of values [G, K, R, H/K, C]; the sum of weights and the maximum they are relative to, both
+      [G, K, R, H/K, 1]. All float32.
     """
     g, kv, r, h, c = q.shape
     (k, k_scale), (v, v_scale) = unscaled(piece.k), unscaled(piece.v)
     k, v, mask = k.astype(q.dtype), v.astype(q.dtype), piece.mask[:, None, :, None]
-    if k.ndim == 5:  # each row's own: [H/K, C] x [C, S]
+    if k.ndim == 5:  # private to each row: [H/K, C] x [C, S]
         rows, order = q, (0, 1, 2)
-    elif k.shape[0] == 1:  # one for all groups: [G*R*H/K, C] x [C, S]
+    elif k.shape[0] == 1:  # shared by all groups: [G*R*H/K, C] x [C, S]
         rows, order = q.swapaxes(0, 1).reshape(1, kv, g * r * h, c), (1, 0, 2)
         mask = mask.swapaxes(0, 1)
-    else:  # one a group: [R*H/K, C] x [C, S]
+    else:  # shared within a group: [R*H/K, C] x [C, S]
         rows, order = q.reshape(g, kv, r * h, c), (0, 1, 2)
     shape = tuple((g, kv, r)[i] for i in order) + (h, -1)
 
     def by_key(scale: jax.Array) -> jax.Array:
-        """A scale as the scores lie: [G, K, (R,) 1, S] in their order."""
+        """A scale in the layout of the scores: [G, K, (R,) 1, S] in their order."""
         return scale if k.ndim == 5 else jnp.expand_dims(scale.transpose(*order[:2], 2, 3), 2)
 
     scores = _matmul(rows, k).reshape(shape)
@@ -180,7 +182,7 @@ def _matmul(rows: jax.Array, matrix: jax.Array) -> jax.Array:
         return jnp.matmul(rows, matrix, preferred_element_type=jnp.float32)
 
     def with_a_second_row(rows: jax.Array, matrix: jax.Array) -> jax.Array:
-        """Of a single row XLA's GPU compiler makes a sum, for which it transposes the cache in every chunk, twice."""
+        """XLA's GPU compiler turns a one-row product into a sum and, for that, transposes the cache twice per chunk."""
         twice = jnp.broadcast_to(rows, (*rows.shape[:-2], 2, rows.shape[-1]))
         return plainly(twice, matrix)[..., :1, :]
 
@@ -192,10 +194,10 @@ def _matmul(rows: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 def _attend_slots(q: jax.Array, piece: Slots) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """As `_attend_piece`, H/K being 1."""
+    """As `_attend_piece`, for H/K = 1."""
     g, kv, r, _, c = q.shape
     rows = q.transpose(3, 0, 2, 1, 4).reshape(1, g, r, kv * c)
-    head = jax.nn.one_hot(jnp.arange(kv * c) // c, kv, dtype=q.dtype)  # which channels are whose, [H*C, H]
+    head = jax.nn.one_hot(jnp.arange(kv * c) // c, kv, dtype=q.dtype)  # the head of each channel, [H*C, H]
     scores = jnp.matmul(piece.k.astype(q.dtype) * rows, head, preferred_element_type=jnp.float32)
     scores = jnp.where(jnp.moveaxis(piece.mask, -1, 0)[..., None], scores, MASKED)  # [S, G, R, H]
     top = jnp.max(scores, axis=0, keepdims=True)

@@ -1,7 +1,7 @@
 """Where Orbax finds a checkpoint: an absolute path, or one in a bucket.
 
-Orbax opens `gs://` by etils.epath, which takes TensorFlow for it where that is installed. Not here: epath is told to go
-through fsspec, as all our own files do.
+Orbax opens `gs://` through etils.epath, which uses TensorFlow where that is installed. Here epath is told to use fsspec
+instead, as all our own file access does.
 """
 
 import os

@@ -27,7 +27,7 @@ def import_model(args: argparse.Namespace) -> dict[str, Any]:
         for file in done["origin"]["files"]:
             print(f"{file['name']}: {file['bytes']:,} bytes, sha256 {file['sha256']}")
     elif args.sha256:
-        raise UserError(f"--sha256={args.sha256} is of a GGUF file; --model={sources[0]} is none")
+        raise UserError(f"--sha256={args.sha256} applies to a GGUF file, and --model={sources[0]} is not one")
     else:
         done = hf_import.import_model(hub.local_folder(sources[0]), output, args.dtype)
     for note in done["notes"]:
@@ -52,7 +52,7 @@ def list_models(args: argparse.Namespace) -> dict[str, Any]:
             line(model.name, model.family, *sizes, said["sampling_gib"], said["training_gib"], said["from"])
         )
     print(
-        "GiB are of weights alone. Other models of these families: owner/model[@revision], a folder or a file."
+        "GiB count weights only. Other models of these families: owner/model[@revision], a folder or a file."
     )
     return {"models": [model.as_dict() for model in KNOWN]}
 

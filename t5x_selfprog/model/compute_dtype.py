@@ -1,7 +1,7 @@
-"""What a model computes in where nobody chose: as published, but not in a type that the device has to imitate.
+"""The default compute type of a model: the published one, unless the device would have to emulate it.
 
-A CPU without bfloat16 units widens and rounds every number of a bfloat16 product by hand: a training step of 512 tokens
-at 135M weights took 20 s on two cores, several times what float32 takes.
+A CPU without bfloat16 units widens and rounds every number of a bfloat16 product in software: a training step of 512
+tokens at 135M weights took 20 s on two cores, several times as long as in float32.
 """
 
 import dataclasses
@@ -17,9 +17,10 @@ UNITS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}  # as /proc/cpuinfo names
 
 
 def on_this_device(config: ModelConfig, instead: str) -> ModelConfig:
-    """The model in the type that the first device here computes in; says so where that is another than published.
+    """The configuration with the compute type that suits this device; reports a change from the published type.
 
-    instead: how to have the published type all the same, for the message.
+    Args:
+      instead: how to keep the published type anyway, for the message.
     """
     if config.dtype != "bfloat16" or jax.default_backend() != "cpu" or has_bfloat16_units():
         return config
@@ -29,7 +30,7 @@ def on_this_device(config: ModelConfig, instead: str) -> ModelConfig:
 
 @functools.cache
 def has_bfloat16_units(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether this CPU multiplies bfloat16 itself; False where it does not say (not on Linux)."""
+    """Whether this CPU multiplies bfloat16 in hardware; False where that cannot be read (not on Linux)."""
     try:
         with open(cpuinfo, encoding="ascii", errors="replace") as file:
             lines = [line.partition(":") for line in file]
@@ -43,7 +44,7 @@ def has_bfloat16_units(cpuinfo: str = "/proc/cpuinfo") -> bool:
 
 @functools.cache
 def _say(instead: str) -> None:
-    """Once a process for each place."""
+    """Prints each message once per process."""
     if hosts.is_first():
         print(
             f"This CPU has no bfloat16 units: a bfloat16 model computes in float32 here, which is quicker ({instead}).",

@@ -10,11 +10,15 @@ from verifier.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
-    """How a model's rotary frequencies were stretched for a longer context than it was first trained on.
+    """How rotary frequencies were stretched to a longer context than the model was first trained on.
 
     Attributes:
       kind: "linear" (every frequency divided by `factor`; Chen et al. 2023) or "llama3" (Llama 3.1: only the
-        slow ones, with a ramp between wavelengths of original_context / high_freq_factor and / low_freq_factor).
+        low frequencies, with a ramp between wavelengths original_context / high_freq_factor and
+        original_context / low_freq_factor).
+      factor: by how much frequencies are divided.
+      low_freq_factor, high_freq_factor: bounds of the ramp ("llama3" only).
+      original_context: the context length before stretching, in tokens ("llama3" only).
     """
 
     kind: Literal["linear", "llama3"] = "linear"
@@ -38,18 +42,21 @@ class ModelConfig:
       embed_dim, num_layers, num_heads, num_kv_heads, head_dim, mlp_dim: D, N, H, K, C, F.
       norm: "rms" (scale only), "rms_plus_one" (Gemma: the scale is stored minus one) or "layer" (scale and bias).
       mlp: "swiglu" / "geglu" (gated, two input matrices) or "gelu_tanh" / "gelu" (one input matrix).
-      positions: "rotary" (pairs of halves), "rotary_interleaved" (pairs of neighbours) or "learned" (added once).
+      norm_eps: added to the variance before its square root.
+      positions: "rotary" (channel i pairs with i + rotary_dim / 2), "rotary_interleaved" (neighbours pair) or
+        "learned" (added to the embedding).
+      rope_theta: base of the rotary wavelengths.
       rotary_dim: leading channels of a head that rotate; None means all of them.
-      rope_scaling: how rotary frequencies were stretched, if they were.
-      residual: "serial" (attention, then MLP), or "parallel" (both read the block's input; GPT-J with one
-        norm, GPT-NeoX with two: see `parallel_norms`).
-      windows: attention spans by layer, repeated over the depth; None is unlimited. GPT-Neo: (None, 256).
+      rope_scaling: how rotary frequencies were stretched; None means not at all.
+      residual: "serial" (attention, then MLP) or "parallel" (both read the block's input).
+      parallel_norms: norms of a parallel block: 1 (GPT-J) or 2 (GPT-NeoX).
+      windows: attention spans by layer, repeated over the depth; None means no limit. GPT-Neo: (None, 256).
       attention_scale: multiplies query-key products; None means head_dim ** -0.5. GPT-Neo: 1.
-      biases: which projections carry a bias, out of "qkv", "out", "mlp", "head".
+      biases: which of "qkv", "out", "mlp" and "head" have a bias.
       qk_norm: "none" or "rms" (Qwen3: each head's query and key are normalised before rotation).
       head: "tied" (the embedding table, transposed) or "separate".
       embed_scale: multiplies token embeddings (Gemma: sqrt(D)).
-      dtype: what activations are computed in. Weights are stored in float32 by the trainer.
+      dtype: the type of activations. The trainer stores weights in float32.
     """
 
     vocab_size: int
@@ -108,9 +115,9 @@ class ModelConfig:
         try:
             fields = json.loads(text)
         except ValueError as error:
-            raise UserError(f"{where}: not JSON ({error}); make the model again, or copy it again") from error
+            raise UserError(f"{where}: not JSON ({error}); create or copy the model again") from error
         if not isinstance(fields, dict):
-            raise UserError(f"{where}: not a JSON object; make the model again, or copy it again")
+            raise UserError(f"{where}: not a JSON object; create or copy the model again")
         return cls.from_dict(fields, where)
 
     @classmethod
@@ -126,14 +133,16 @@ class ModelConfig:
             if not isinstance(scaling, Mapping) or set(scaling) - {
                 f.name for f in dataclasses.fields(RopeScaling)
             }:
-                raise UserError(f"{where}: rope_scaling = {scaling!r} is not how a context is stretched.")
+                raise UserError(
+                    f"{where}: rope_scaling = {scaling!r} is not an object of RopeScaling's fields."
+                )
             _check_kinds(RopeScaling, scaling, f"{where}: rope_scaling")
             fields = {**fields, "rope_scaling": RopeScaling(**scaling)}
         return cls(**fields)
 
 
 def _check_kinds(cls: type, fields: Mapping[str, Any], where: str) -> None:
-    """Raises UserError naming every field whose value is of another kind than it is declared."""
+    """Raises UserError naming every field whose value does not have the declared type."""
     wrong = []
     for name, declared in get_type_hints(cls).items():
         if name not in fields or name == "rope_scaling":
@@ -152,7 +161,7 @@ def _check_kinds(cls: type, fields: Mapping[str, Any], where: str) -> None:
         if not fits:
             wrong.append(f"{name} = {value!r}")
     if wrong:
-        raise UserError(f"{where}: {', '.join(wrong)}: not what such a field holds; make the model again.")
+        raise UserError(f"{where}: {', '.join(wrong)}: wrong type for this field; create the model again.")
 
 
 def _is_count(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""A published model: which family it is of, and where each of its tensors lies.
+"""A published model: its family, and the location of each of its tensors.
 
 Nothing is loaded here. Tensors are checked by name, shape and number format against the family's weight map
-(families/), and mapped from disk when somebody asks for one. GGUF files come in by gguf/published.py.
+(families/), and mapped from disk on demand. gguf/published.py does the same for GGUF files.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ from t5x_selfprog.model.weight_map import Weight, numbered
 from verifier.errors import UserError
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
-# A tied head is sometimes stored beside the table that it is; transformers leaves it out too.
+# A tied head is sometimes stored beside the embedding table; it is ignored, as transformers does.
 TIED_HEAD = r"(lm_head|embed_out)\.weight$"
 
 
 class Tensor(store.StoredLeaf, Protocol):
-    """A published tensor; `stored_as` is its number format by the file's own name."""
+    """A published tensor; `stored_as` is the file's name for its number format."""
 
     @property
     def stored_as(self) -> str: ...
@@ -38,15 +38,16 @@ class Tensor(store.StoredLeaf, Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A published model, checked against its family; weights are mapped when asked for.
+    """A published model, checked against its family; weights are mapped on demand.
 
     Attributes:
       folder: holds its config.json and its tokenizer.
-      name: for messages: the folder, or the file it came from.
-      tensors: by the names of the family's weight map.
+      name: the folder or the file it came from, for messages.
       said: its config.json.
-      origin: where it came from, as far as its files are the only ones that know.
-      notes: what was decided between files that contradict each other.
+      family, config: its family and our configuration.
+      tensors: by the names in the family's weight map.
+      origin: provenance that only the files themselves record.
+      notes: how contradictions between files were resolved.
     """
 
     folder: str
@@ -59,26 +60,26 @@ class Published:
     notes: tuple[str, ...] = ()
 
     def layer(self, weight: Weight, leaf: str, name: str) -> np.ndarray:
-        """One layer of our `leaf`, out of the published tensor `name`, which `weight` describes."""
+        """One layer of our `leaf`, taken from the published tensor `name` as `weight` describes."""
         return weight.split(self.tensors[name].open(), leaf, layer_shapes(self.config))
 
 
 @functools.lru_cache(maxsize=8)
 def layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of our leaves by path; of those of the blocks, without the layer axis."""
+    """Shapes of our leaves by path; leaves of the blocks are given without the layer axis."""
     leaves = store.flatten(network.abstract_params(config))
     return {name: x.shape[1:] if name.startswith("blocks/") else x.shape for name, x in leaves.items()}
 
 
 def open_published(folder: str) -> Published:
-    """Reads config.json and where each tensor lies.
+    """Reads config.json and the location of each tensor.
 
     Raises:
-      UserError: no such files, an unknown architecture, or tensors that do not match (each is listed).
+      UserError: files are missing, the architecture is unknown, or tensors do not match (each is listed).
     """
     where = os.path.join(folder, "config.json")
     said = read_json(where)
-    table.of_published(said, where)  # before the weights are looked for: what is not supported needs none
+    table.of_published(said, where)  # before looking for weights, which an unsupported model does not need
     return check(folder, said, find_tensors(folder), folder, where)
 
 
@@ -90,14 +91,14 @@ def check(
     where: str,
     origin: Mapping[str, Any] | None = None,
 ) -> Published:
-    """A model whose tensors are those that its config.json describes.
+    """Checks that the tensors are those that config.json describes.
 
     Args:
-      found: tensors by their published names, any of those they have had.
-      model, where: the model, and what described it; for messages.
+      found: tensors by their published names, current or former.
+      model, where: the model, and the file that describes it, for messages.
 
     Raises:
-      UserError: an unknown architecture, or tensors that do not match (each is listed).
+      UserError: the architecture is unknown, or tensors do not match (each is listed).
     """
     family = table.of_published(said, where)
     config = family.config(said, where)
@@ -108,7 +109,7 @@ def check(
             found[table_name] = found[stored[0]]
         elif not _equal(found[table_name], found[stored[0]]):
             notes.append(
-                f"{stored[0]} is kept: it is not {table_name}, which {os.path.basename(where)} ties it to"
+                f"{stored[0]} is kept: it differs from {table_name}, although {os.path.basename(where)} ties the two"
             )
             said = {**said, "tie_word_embeddings": False}
             config = family.config(said, where)
@@ -123,7 +124,7 @@ def check(
     tensors = {name: x for name, x in tensors.items() if name in wanted or not surplus.match(name)}
     wrong = store.mismatches({name: x.shape for name, x in tensors.items()}, wanted, os.path.basename(where))
     wrong += [
-        f"{name}: numbers of type {x.stored_as}, only floating point is supported"
+        f"{name}: numbers of type {x.stored_as}; only floating point is supported"
         for name, x in sorted(tensors.items())
         if name in wanted and x.dtype not in FLOATS
     ]
@@ -136,7 +137,7 @@ def check(
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same numbers; a few million of them are compared at one time."""
+    """Whether two tensors hold the same numbers; compares a few million at a time."""
     if one.shape != other.shape:
         return False
     a, b = one.open(), other.open()
@@ -158,9 +159,9 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def find_tensors(folder: str) -> dict[str, StoredTensor]:
-    """All tensors of a folder, safetensors before PyTorch's own files, whole ones before those that an index names.
+    """All tensors of a folder: safetensors before PyTorch's own files, a single file before an indexed set.
 
-    That is transformers' order too. Raises UserError where there are none.
+    This is transformers' order too. Raises UserError where there are none.
     """
     for base, read in ((SAFETENSORS, lambda path: read_safetensors(path)[0]), (TORCH, read_torch_file)):
         index = os.path.join(folder, base + ".index.json")
@@ -179,10 +180,10 @@ def find_tensors(folder: str) -> dict[str, StoredTensor]:
 
 
 def _indexed(index: str) -> list[str]:
-    """The files that an index names, each once. Raises UserError where it is none."""
+    """The files that an index names, each once. Raises UserError for an invalid index."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()) or not names:
-        raise UserError(f"{index}: its weight_map is no table from tensors to files; fetch or copy it again")
+        raise UserError(f"{index}: its weight_map does not map tensors to files; fetch or copy it again")
     if odd := sorted({name for name in names.values() if os.path.basename(name) != name or not name}):
-        raise UserError(f"{index}: it names {', '.join(map(repr, odd))}, which is no file beside it")
+        raise UserError(f"{index}: it names {', '.join(map(repr, odd))}, which is not a file beside it")
     return sorted(set(names.values()))

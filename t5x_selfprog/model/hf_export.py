@@ -1,4 +1,4 @@
-"""Weights out: a model of ours as a folder that `transformers`, and so vLLM, loads as it is."""
+"""Exports one of our models as a folder that `transformers` and vLLM load as it is."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ from t5x_selfprog.model.weight_map import Weight, numbered
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.shards import atomic_write
 
-SHARD_BYTES = 5_000_000_000  # of a published file, as transformers cuts them
+SHARD_BYTES = 5_000_000_000  # maximum size of a published file, as in transformers
 
 
 def export_model(model: str, output: str, dtype: str | None = None) -> dict[str, Any]:
@@ -27,10 +27,10 @@ def export_model(model: str, output: str, dtype: str | None = None) -> dict[str,
 
     Args:
       model: a model directory, a finished run's 6_checkpoints, or the name of a model that ships.
-      dtype: what weights are rounded to; None keeps what is there.
+      dtype: the type weights are rounded to; None keeps theirs.
 
     Returns:
-      What was exported: family, parameters, files, bytes.
+      What was exported: family, parameters, files, bytes, output.
     """
     path = store.resolve(model)
     config, leaves = store.leaves(path)
@@ -65,7 +65,7 @@ def _copy(source: str, target: str, names: tuple[str, ...]) -> None:
 
 
 def _family_of(path: str, config: ModelConfig) -> tuple[Family, Mapping[str, Any] | None]:
-    """The family to export as; with the config.json that came with the model, if it still describes it."""
+    """The family to export as, and the config.json that came with the model if it still describes it."""
     where = os.path.join(path, "config.json")
     if os.path.exists(where):
         said = hf.read_json(where)
@@ -80,7 +80,7 @@ def _family_of(path: str, config: ModelConfig) -> tuple[Family, Mapping[str, Any
 def _their_tensors(
     family: Family, config: ModelConfig, leaves: Mapping[str, store.StoredLeaf], dtype: np.dtype | None
 ) -> Iterator[TensorSpec]:
-    """Published tensors, entry by entry, so that a leaf that must be read whole is read once."""
+    """Published tensors, grouped by entry, so that a leaf that must be read whole is read only once."""
     shapes = hf.layer_shapes(config)
 
     @functools.lru_cache(maxsize=1)
@@ -98,7 +98,7 @@ def _their_tensors(
 
 
 def cut(specs: list[TensorSpec], limit: int) -> list[list[TensorSpec]]:
-    """Tensors in order, in files of at most `limit` bytes (a larger tensor has its own)."""
+    """Splits tensors, in order, into files of at most `limit` bytes (a larger tensor gets its own)."""
     files: list[list[TensorSpec]] = [[]]
     for spec in specs:
         if files[-1] and sum(x.num_bytes for x in files[-1]) + spec.num_bytes > limit:
@@ -108,7 +108,7 @@ def cut(specs: list[TensorSpec], limit: int) -> list[list[TensorSpec]]:
 
 
 def write_files(folder: str, files: list[list[TensorSpec]]) -> list[str]:
-    """Safetensors as transformers names them, with an index where there are several."""
+    """Writes safetensors files named as in transformers, with an index if there are several."""
     pattern = "model-{:05}-of-{:05}.safetensors"
     names = (
         [hf.SAFETENSORS]

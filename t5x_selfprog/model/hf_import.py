@@ -1,7 +1,7 @@
-"""Published weights in: a Hugging Face folder or a GGUF file becomes a model directory of ours.
+"""Imports published weights: a Hugging Face folder or a GGUF file becomes one of our model directories.
 
-The host never holds more than one tensor: what is read is mapped from disk, one layer of one tensor at a time, and
-goes out in pieces.
+The host never holds more than one tensor: input is mapped from disk, one layer of one tensor at a time, and output is
+written in pieces.
 """
 
 import os
@@ -21,10 +21,10 @@ from verifier.errors import UserError
 
 
 def import_model(folder: str, output: str, dtype: str | None = None) -> dict[str, Any]:
-    """Turns a published model's folder into a model directory of ours.
+    """Turns a published model's folder into one of our model directories.
 
     Args:
-      dtype: what weights are rounded to; None keeps what is there.
+      dtype: the type weights are rounded to; None keeps theirs.
 
     Returns:
       What was imported: family, parameters, identity, bytes.
@@ -36,7 +36,7 @@ def import_model(folder: str, output: str, dtype: str | None = None) -> dict[str
 def import_gguf(
     paths: Sequence[str], output: str, dtype: str | None = None, sha256: str | None = None
 ) -> dict[str, Any]:
-    """Turns a GGUF file (whole, split, or in pieces) into a model directory of ours; see `open_gguf`."""
+    """Turns a GGUF file (whole, split, or in pieces) into one of our model directories; see `open_gguf`."""
     rounded = None if dtype is None else dtype_named(dtype)
     require_new(output)
     beside = os.path.dirname(os.path.abspath(output))
@@ -65,7 +65,7 @@ def import_published(published: hf.Published, output: str, rounded: np.dtype | N
 
 
 def _our_tensors(published: hf.Published, dtype: np.dtype | None) -> Iterator[TensorSpec]:
-    """Our leaves, each made up of its layers when it is written."""
+    """Our leaves; each is assembled from its layers as it is written."""
     config = published.config
     stacked = {name: x.shape for name, x in store.flatten(network.abstract_params(config)).items()}
     for weight in published.family.weights(config):
@@ -81,18 +81,18 @@ def _our_tensors(published: hf.Published, dtype: np.dtype | None) -> Iterator[Te
 
 
 def _finite(published: hf.Published, weight: Weight, leaf: str, name: str) -> np.ndarray:
-    """One layer of a leaf. Raises UserError by the tensor's published name where it holds NaN or infinities."""
+    """One layer of a leaf. Raises UserError with the tensor's published name if it holds NaN or infinities."""
     array = published.layer(weight, leaf, name)
     if not all_finite(array):
         raise UserError(
-            f"{published.name}: {name} holds numbers that are not finite (NaN or infinite): it was damaged, or trained "
-            "beyond what its numbers can hold; fetch it again, or take an earlier checkpoint"
+            f"{published.name}: {name} holds numbers that are not finite (NaN or infinite): the file is damaged, or "
+            "training overflowed; fetch it again, or use an earlier checkpoint"
         )
     return array
 
 
 def _check_tokenizer(published: hf.Published) -> None:
-    """Raises UserError for a tokenizer that is absent, or that was not made for this model."""
+    """Raises UserError for a tokenizer that is missing or belongs to another model."""
     name, config, said = published.name, published.config, published.said
     tokenizer = Tokenizer.load(published.folder)
     if tokenizer.vocab_size > config.vocab_size:

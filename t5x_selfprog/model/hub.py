@@ -1,4 +1,4 @@
-"""A published model by its name on the Hugging Face Hub: its files, fetched once into the Hub's own cache."""
+"""Fetches a published model by its name on the Hugging Face Hub, once, into the Hub's own cache."""
 
 import os
 import re
@@ -11,12 +11,12 @@ SAFETENSORS, TORCH = ("*.safetensors",), ("pytorch_model*.bin",)
 
 
 def local_folder(model: str) -> str:
-    """The folder of a published model, which is downloaded if `model` is a name and no folder.
+    """The folder of a published model; downloads it if `model` is a name rather than a folder.
 
     A name is `owner/name` or `owner/name@revision` (a branch, a tag or a commit).
 
     Raises:
-      UserError: neither, or the Hub does not have it, or cannot be reached.
+      UserError: `model` is neither, or the Hub does not have it or cannot be reached.
     """
     if os.path.isdir(model):
         return model

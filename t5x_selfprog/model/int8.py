@@ -1,4 +1,4 @@
-"""Arrays in int8 with one scale for each run of numbers: a quarter of float32's memory, read by matrix products."""
+"""Arrays quantised to int8 with one scale per group of numbers: a quarter of float32's memory and bandwidth."""
 
 from typing import Any, NamedTuple
 
@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 
 class Int8(NamedTuple):
-    """values * scale is the array.
+    """A quantised array, values * scale.
 
-    values: int8, the array's shape.
-    scale: float32, the same with the quantised axes of size 1, so that both are cut, moved and written alike.
+    Attributes:
+      values: int8, the array's shape.
+      scale: float32, the same shape with the quantised axes of size 1, so that both are sliced and sharded alike.
     """
 
     values: Any  # arrays, or their shardings
@@ -21,7 +22,7 @@ Stored = jax.Array | Int8
 
 
 def quantize(x: jax.Array, axes: int | tuple[int, ...]) -> Int8:
-    """Symmetric, to the nearest: off by at most half a scale, which is 1/127 of the largest along `axes`."""
+    """Symmetric rounding to nearest; the error is at most half a scale, which is max |x| along `axes` over 127."""
     x = x.astype(jnp.float32)
     scale = jnp.max(jnp.abs(x), axis=axes, keepdims=True) / 127.0
     values = jnp.round(x / jnp.maximum(scale, jnp.finfo(jnp.float32).tiny))
@@ -29,20 +30,20 @@ def quantize(x: jax.Array, axes: int | tuple[int, ...]) -> Int8:
 
 
 def unscaled(x: Stored) -> tuple[jax.Array, jax.Array | None]:
-    """What a product reads, and the scale that its result is still to be multiplied by; None: by nothing.
+    """The array that a product reads, and the scale by which its result must be multiplied (None: no scale).
 
-    int8 is exact in bfloat16, so that a product reads one byte a number and is rounded once.
+    int8 values are exact in bfloat16, so a product reads one byte per number and rounds once.
     """
     return (x.values, x.scale) if isinstance(x, Int8) else (x, None)
 
 
 def store(x: jax.Array, dtype: str, axes: int | tuple[int, ...]) -> Stored:
-    """x as `dtype` keeps it; only "int8" uses the axes."""
+    """x stored as `dtype`; only "int8" uses the axes."""
     return quantize(x, axes) if dtype == "int8" else x.astype(dtype)
 
 
 def empty(shape: tuple[int, ...], dtype: str, axis: int) -> Stored:
-    """Zeros as `dtype` keeps them."""
+    """Zeros stored as `dtype`."""
     if dtype != "int8":
         return jnp.zeros(shape, dtype)
     narrow = list(shape)

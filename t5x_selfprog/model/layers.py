@@ -1,7 +1,7 @@
-"""Norms, rotary positions, projections: the parts a block is made of.
+"""Norms, rotary positions and projections: the parts of a block.
 
-Weights of all N layers are stacked on a leading axis so that depth costs no compile time; a block is
-declared with that axis and applied to one slice of it.
+The weights of all N layers are stacked on a leading axis, so depth costs no compile time. A block is declared with that
+axis and applied to one slice of it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Initializer = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
 def param(
     rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str | None, ...], init: Initializer
 ) -> nnx.Param:
-    """A float32 weight with one logical axis name a dimension: the only place weights are created."""
+    """A float32 weight with one logical axis name per dimension; every weight is created here."""
     if len(shape) != len(axes):
         raise ValueError(f"shape {shape} and axes {axes} differ in length")
     return nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
@@ -51,7 +51,7 @@ class Norm(nnx.Module):
             self.bias = param(rngs, stacked + (dim,), axes, zeros)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x: [..., dim], any dtype; the same comes back."""
+        """x: [..., dim] -> [..., dim], in x's dtype."""
         y = x.astype(jnp.float32)
         if self.kind == "layer":
             y = y - jnp.mean(y, axis=-1, keepdims=True)
@@ -123,13 +123,14 @@ class MLP(nnx.Module):
 
 
 def rotary_frequencies(config: ModelConfig) -> np.ndarray:
-    """Radians a position for each rotated pair of channels, [rotary_dim / 2] float32."""
+    """Radians per position for each rotated pair of channels, [rotary_dim / 2] float32."""
     dim, scaling = config.rotary_dim or config.head_dim, config.rope_scaling
     frequency = config.rope_theta ** (-np.arange(0, dim, 2, dtype=np.float64) / dim)
     if scaling is not None and scaling.kind == "linear":
         frequency = frequency / scaling.factor
     elif scaling is not None:
-        # Llama 3.1: turns within the original context decide; many are kept, few are slowed, a ramp between.
+        # Llama 3.1 looks at a frequency's turns within the original context: it keeps those with many, slows those
+        # with few, and interpolates in between.
         turns = scaling.original_context * frequency / (2 * np.pi)
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
         kept = np.clip((turns - low) / (high - low), 0.0, 1.0)

@@ -1,7 +1,7 @@
 """The decoder: parameters as Flax NNX modules, computation as plain functions of a pytree of weights.
 
-`params` everywhere in this project is a nested dict of arrays (what `init` returns and checkpoints hold);
-`bind(config, params)` turns it into a module for the length of one trace.
+Throughout this project `params` is a nested dict of arrays, as `init` returns and checkpoints hold it;
+`bind(config, params)` turns it into a module for the duration of one trace.
 """
 
 import functools
@@ -19,12 +19,12 @@ from t5x_selfprog.model.packed_attention import PackedAttention, plain
 from t5x_selfprog.partitioning import constrain
 
 Params = dict[str, Any]
-# What a block asks of its surroundings: (q [..., H, C], k [..., K, C], v [..., K, C]) -> (mixed, what to keep).
+# How a block attends, given by its caller: (q [..., H, C], k [..., K, C], v [..., K, C]) -> (mixed, what to keep).
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
 class Attention(nnx.Module):
-    """Query, key, value and output projections around an attention function that the caller brings."""
+    """Query, key, value and output projections around an attention function supplied by the caller."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs, joint: bool = False):
         self.config = config
@@ -65,8 +65,9 @@ class Attention(nnx.Module):
 class Block(nnx.Module):
     """One residual layer; declared with all N layers' weights stacked, applied to one slice of them.
 
-    joint: projections that read the same input are one: query, key and value, and a gated MLP's gate and up (see
-      `join`). Fewer products for a decoding step; training and checkpoints keep them apart.
+    Args:
+      joint: fuses projections that read the same input: query, key and value, and a gated MLP's gate and up (see
+        `join`). Decoding then needs fewer products per step; training and checkpoints keep them separate.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs, joint: bool = False):
@@ -79,7 +80,7 @@ class Block(nnx.Module):
         self.mlp = MLP(config, rngs, joint)
 
     def __call__(self, x: jax.Array, positions: jax.Array, attend_fn: Attend) -> tuple[jax.Array, Any]:
-        """x: [..., D] -> [..., D] and whatever `attend_fn` keeps (new cache entries, say)."""
+        """x: [..., D] -> [..., D], and what `attend_fn` keeps (for instance new cache entries)."""
         normed = self.attention_norm(x)
         mixed, kept = self.attention(normed, positions, attend_fn)
         if self.config.residual == "serial":
@@ -115,7 +116,7 @@ class Decoder(nnx.Module):
         return x
 
     def head_kernel(self) -> Stored:
-        """[D, V], as it is stored."""
+        """[D, V], as stored."""
         return self.embedding[...].T if self.config.head == "tied" else self.head.get_value()
 
     def logits(self, hidden: jax.Array) -> jax.Array:
@@ -159,7 +160,7 @@ def bind_block(config: ModelConfig, layer_params: Params) -> Block:
 
 
 def init(config: ModelConfig, key: jax.Array) -> Params:
-    """Fresh float32 weights (GPT-2's initialisation: normal 0.02, residual outputs by 1/sqrt(2N))."""
+    """Fresh float32 weights (GPT-2's initialisation: normal 0.02, residual outputs scaled by 1/sqrt(2N))."""
     with nnx.use_eager_sharding(False):
         return nnx.to_pure_dict(nnx.state(Decoder(config, nnx.Rngs(params=key)), nnx.Param))
 
@@ -170,7 +171,7 @@ def abstract_params(config: ModelConfig, joint: bool = False) -> Params:
 
 
 def logical_axes(config: ModelConfig, joint: bool = False) -> Params:
-    """The logical axis names of every weight: the same tree with tuples of names as leaves."""
+    """The logical axis names of every weight: the tree of `params` with tuples of names as leaves."""
     _, state = _structure(config, joint)
     flat = {path: variable.get_metadata()["axes"] for path, variable in nnx.to_flat_state(state)}
     return nnx.traversals.unflatten_mapping(flat)
@@ -186,10 +187,10 @@ def layer_slice(params: Params, layer: int) -> Params:
 
 
 def join(config: ModelConfig, layer_params: Params) -> Params:
-    """One layer's weights with projections of the same input as one, kernels and biases alike.
+    """One layer's weights with projections of the same input fused, kernels and biases alike.
 
-    Queries lie with the keys and values that they meet, [..., K, H/K + 2, C], and gate before up, [..., 2, F], so
-    that what is split over devices by heads or by the feed-forward dimension still is.
+    Queries are grouped with the keys and values that they meet, [..., K, H/K + 2, C], and gate precedes up,
+    [..., 2, F], so that sharding by heads or by the feed-forward dimension still applies.
     """
     attention, mlp = dict(layer_params["attention"]), dict(layer_params["mlp"])
     shape = (config.num_kv_heads, -1, config.head_dim)
@@ -215,12 +216,12 @@ def forward(
     unroll: int = 1,
     attention: PackedAttention = plain,
 ) -> jax.Array:
-    """Packed rows in, hidden states out (logits come from `Decoder.logits`, in chunks where V is large).
+    """The hidden states of packed rows (`Decoder.logits` turns them into logits, in chunks where V is large).
 
     Args:
       tokens, positions, segment_ids: [B, L] int32; segments attend only to themselves, segment 0 is padding.
       remat: wraps the layer body, e.g. `jax.checkpoint`.
-      unroll: layers a step of the loop over depth; N unrolls it (a third faster on a CPU, slower to compile).
+      unroll: layers per step of the loop over depth; N unrolls it (a third faster on a CPU, slower to compile).
 
     Returns:
       [B, L, D] after the final norm, in the compute dtype.
@@ -237,12 +238,12 @@ def forward(
     layers = [remat(functools.partial(layer, window=window)) for window in config.windows]
 
     def apply(x: jax.Array, weights: Params) -> tuple[jax.Array, None]:
-        """One layer of each span, weights stacked on their leading axis."""
+        """Applies one layer of each span; `weights` are stacked on their leading axis."""
         for i, apply_layer in enumerate(layers[: len(jax.tree.leaves(weights)[0])]):
             x = apply_layer(x, jax.tree.map(lambda w, i=i: w[i], weights))
         return x, None
 
-    # A step of the loop is one period of the spans, so that every span is a constant; what is left over follows.
+    # Each step of the loop covers one period of the spans, so that every span is a constant; remaining layers follow.
     period = len(layers)
     looped = config.num_layers // period * period
     periods = jax.tree.map(

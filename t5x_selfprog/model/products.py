@@ -1,8 +1,8 @@
-"""Matrix products in the compute dtype, summed in float32 and rounded once, in the forward and backward pass.
+"""Matrix products in the compute dtype, accumulated in float32 and rounded once, in the forward and backward pass.
 
-Every matrix unit works this way (TPU, tensor cores, AVX-512 BF16), but only if it is asked to: a bfloat16 product
-with a bfloat16 result leaves XLA's fast path on a CPU (80 against 350 GFLOP/s on two cores), one with a float32
-result writes and reads it all once more on a GPU, and automatic differentiation of the latter multiplies in float32.
+Every matrix unit works this way (TPU, tensor cores, AVX-512 BF16), but only on request: a bfloat16 product with a
+bfloat16 result leaves XLA's fast path on a CPU (80 against 350 GFLOP/s on two cores); one with a float32 result costs a
+GPU an extra write and read of the result, and its automatic derivative multiplies in float32.
 """
 
 import functools
@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from t5x_selfprog.model.int8 import Stored, unscaled
 
-PROJECTION = "projection"  # the name of every projection's result, for policies of what to keep
+PROJECTION = "projection"  # the checkpoint name of every projection's result, for rematerialisation policies
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
@@ -22,11 +22,11 @@ def product(spec: str, a: jax.Array, b: jax.Array, dtype: str | None = None) -> 
     """`jnp.einsum(spec, a, b)` of two arrays without repeated, broadcast or summed-away letters.
 
     Args:
-      a: its dtype is what is multiplied in; b is rounded to it.
-      dtype: of the result; None is a's.
+      a: its dtype is the compute dtype; b is rounded to it.
+      dtype: the dtype of the result; None means a's.
 
     Returns:
-      The product; its gradient comes in each argument's own dtype, a float32 weight's without being rounded.
+      The product. Gradients have the dtype of their argument; a float32 weight's gradient is not rounded.
     """
     return _rounded_once(spec, a, b.astype(a.dtype), dtype or a.dtype)
 
@@ -50,7 +50,7 @@ product.defvjp(_forward, _backward)
 
 
 def _rounded_once(spec: str, a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
-    """The einsum in `dtype`, its sums in float32 until then."""
+    """The einsum, accumulated in float32 and then rounded to `dtype`."""
 
     def by_result(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.einsum(spec, a, b, preferred_element_type=dtype)

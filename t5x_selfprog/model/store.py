@@ -1,10 +1,10 @@
-"""Models on disk: weights, shape and tokenizer in one directory, with an identity that follows the weights.
+"""Models on disk: weights, shape and tokenizer in one directory, with an identity derived from the weights.
 
-Two layouts, told apart by what is there:
-  weights.safetensors + model.json + tokenizer.json      one file: what ships, what `pretrain` and `import` write
-  <step>/ (Orbax) + done.json + model.json + tokenizer   what training stages leave behind
+There are two layouts, told apart by their files:
+  weights.safetensors + model.json + tokenizer.json      one file: shipped, or from `pretrain` or `import`
+  <step>/ (Orbax) + done.json + model.json + tokenizer   what training leaves behind
 
-Either may lie in a bucket: Orbax reads its steps there by itself, other files are fetched to a temporary folder.
+Either may be in a bucket: Orbax reads its steps there itself, and other files are fetched to a temporary folder.
 """
 
 import contextlib
@@ -48,16 +48,22 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
-# What goes with a model wherever it goes: its tokenizer, and what an imported one's publisher said of it.
+# Files copied along with a model: its tokenizer, and an imported model's published configuration.
 COMPANIONS = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 WEIGHTS = "weights.safetensors"
 NOT_FINITE = "holds numbers that are not finite (NaN or infinite) as {}"
-_NO_IDENTITY = "0" * 16  # holds the place in a file's header until its weights are known
+_NO_IDENTITY = "0" * 16  # placeholder in a file's header until its weights are known
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """identity: 16 hex digits that follow from the weights alone; it stands in every record sampled from them."""
+    """A model in memory.
+
+    Attributes:
+      config, params, tokenizer: its shape, weights and tokenizer.
+      identity: 16 hex digits derived from the weights alone, written into every record sampled from them.
+      path: the directory it was loaded from.
+    """
 
     config: ModelConfig
     params: network.Params
@@ -77,7 +83,7 @@ class StoredLeaf(Protocol):
 
 
 class Identity:
-    """A digest of names, shapes and float32 values of all weights, fed in the order of their names."""
+    """A digest of the names, shapes and float32 values of all weights, which must be added in order of their names."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -93,7 +99,7 @@ class Identity:
 
 
 def weights_identity(params: network.Params) -> str:
-    """The identity of weights in memory; collective where they lie on several hosts."""
+    """The identity of weights in memory; a collective call where they are spread over several hosts."""
     identity = Identity()
     for path, value in sorted(flatten(params).items()):
         array = hosts.whole(value)
@@ -103,13 +109,13 @@ def weights_identity(params: network.Params) -> str:
 
 
 def resolve(path: str) -> str:
-    """A model directory: as given, or by name among those that ship (`base`)."""
+    """The model directory of a path, or of the name of a shipped model (`base`)."""
     for candidate in (path,) if files.is_remote(path) else (path, os.path.join(SHIPPED, path)):
         if files.exists(files.join(candidate, "model.json")):
             return candidate
     if files.exists(files.join(path, "config.json")):
         raise UserError(
-            f"{path} holds a published model, not one of ours (config.json, but no model.json): make one with "
+            f"{path} holds a published model, not one of ours (config.json, but no model.json): convert it with "
             f"`selfprog import --model={path} --output=DIR`."
         )
     raise UserError(
@@ -136,10 +142,10 @@ def read_config(path: str) -> ModelConfig:
 def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
     """Reads config, tokenizer and weights (float32, laid out by the partitioner).
 
-    Every device's part of a weight is read by itself, so that a host holds one weight besides its devices'.
+    Each device's part of a weight is read separately, so host memory holds one weight at a time.
 
     Raises:
-      UserError: nothing there, an unfinished training run, or weights that do not match model.json (every
+      UserError: there is no model, its training has not finished, or its weights do not match model.json (every
         missing, surplus and misshapen tensor is listed).
     """
     path = resolve(path)
@@ -167,13 +173,13 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
 
 
 def leaves(path: str) -> tuple[ModelConfig, Mapping[str, StoredLeaf]]:
-    """The shape and the weights of a model directory by name, none of which is read yet.
+    """The shape of a model directory, and its weights by name; no weight is read yet.
 
     Raises UserError as `load` does.
     """
     path = resolve(path)
     config = read_config(path)
-    if os.path.exists(os.path.join(path, WEIGHTS)):  # only who works on folders of this machine asks
+    if os.path.exists(os.path.join(path, WEIGHTS)):  # callers work on local folders only
         return config, _open_weights(path, config)[0]
     from t5x_selfprog.model.orbax_leaves import open_leaves
 
@@ -183,7 +189,7 @@ def leaves(path: str) -> tuple[ModelConfig, Mapping[str, StoredLeaf]]:
 def save(
     path: str, config: ModelConfig, params: network.Params, tokenizer_from: str, dtype: str = "bfloat16"
 ) -> None:
-    """Writes the one-file layout; weights are rounded to `dtype`."""
+    """Writes the one-file layout, with weights rounded to `dtype`."""
     describe(path, config, tokenizer_from)
     rounded = jnp.dtype(dtype)
 
@@ -198,7 +204,7 @@ def save(
 
 
 def write_weights(path: str, tensors: Iterable[TensorSpec]) -> str:
-    """Writes weights.safetensors a piece at a time, its identity in its header; returns the identity."""
+    """Writes weights.safetensors piece by piece, with its identity in the header; returns the identity."""
     identity = Identity()
 
     def observe(tensor: TensorSpec, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -220,7 +226,7 @@ def write_weights(path: str, tensors: Iterable[TensorSpec]) -> str:
 
 
 def describe(path: str, config: ModelConfig, tokenizer_from: str) -> None:
-    """Writes model.json and copies beside it the tokenizer's files, and what the model's publisher said."""
+    """Writes model.json, and copies the tokenizer's files and the published configuration beside it."""
     there, to_copy = files.listdir(path), files.listdir(tokenizer_from)
     for name in COMPANIONS:
         if name in to_copy and name not in there:
@@ -229,7 +235,7 @@ def describe(path: str, config: ModelConfig, tokenizer_from: str) -> None:
 
 
 def require_finite(params: network.Params, model: str) -> None:
-    """Raises UserError naming every weight with NaN or infinities; collective where they lie on several hosts."""
+    """Raises UserError naming every weight with NaN or infinities; collective if weights span several hosts."""
     finite = jax.jit(lambda tree: jax.tree.map(lambda x: jnp.isfinite(x).all(), tree))(params)
     if wrong := [name for name, fine in flatten(finite).items() if not bool(hosts.whole(fine))]:
         raise _not_finite(model, wrong)
@@ -237,8 +243,8 @@ def require_finite(params: network.Params, model: str) -> None:
 
 def _not_finite(model: str, names: Iterable[str]) -> UserError:
     return UserError(
-        f"{model}: {', '.join(sorted(names))} {NOT_FINITE.format('float32')}: what is sampled from it means nothing. "
-        "Its training diverged or its file was damaged; take an earlier checkpoint, or make it again with a lower "
+        f"{model}: {', '.join(sorted(names))} {NOT_FINITE.format('float32')}, so its samples would be meaningless. "
+        "Its training diverged or its file is damaged; use an earlier checkpoint, or train again with a lower "
         "learning rate"
     )
 
@@ -252,7 +258,7 @@ def flatten(params: Any) -> dict[str, Any]:
 def mismatches(
     found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], wants: str
 ) -> list[str]:
-    """A line for every tensor that is missing, surplus or misshapen; wants: who says how it should be."""
+    """One line for each missing, surplus or misshapen tensor; `wants` names the file that states the shapes."""
     wrong = [f"{name}: missing" for name in sorted(set(wanted) - set(found))]
     wrong += [f"{name}: not part of this model" for name in sorted(set(found) - set(wanted))]
     return wrong + [
@@ -264,7 +270,7 @@ def mismatches(
 
 @contextlib.contextmanager
 def _fetched(path: str, names: Iterable[str]) -> Iterator[str]:
-    """A folder of this machine with those of the named files that `path` has: itself, or copies from a bucket."""
+    """A local folder with those of the named files that `path` has: `path` itself, or copies from a bucket."""
     if not files.is_remote(path):
         yield path
         return
@@ -306,14 +312,14 @@ def _done(path: str) -> dict[str, Any]:
         return files.read_json(files.join(path, "done.json"))
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} holds an unfinished training run: finish it with the command that began it."
+            f"{path} holds an unfinished training run: finish it with the command that started it."
         ) from error
 
 
 def _place(
     tensors: Mapping[str, StoredTensor], abstract: network.Params, shardings: network.Params, model: str
 ) -> network.Params:
-    """Reads weights one by one into their shardings, as float32. Raises UserError naming one that is not finite."""
+    """Reads weights into their shardings as float32, one by one. Raises UserError naming one that is not finite."""
 
     def one(path: tuple, shape: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.Array:
         name = "/".join(str(key.key) for key in path)
@@ -326,6 +332,6 @@ def _place(
             return part
 
         array = jax.make_array_from_callback(shape.shape, sharding, read)
-        return jax.block_until_ready(array)  # before the next is read: transfers hold their source
+        return jax.block_until_ready(array)  # before reading the next: a transfer keeps its source in memory
 
     return jax.tree_util.tree_map_with_path(one, abstract, shardings)

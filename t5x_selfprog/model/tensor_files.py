@@ -1,8 +1,8 @@
-"""Tensors where they lie on disk: safetensors files read a piece at a time and written a piece at a time.
+"""Reads and writes safetensors files piece by piece.
 
-A file's header says where each tensor's bytes are; `StoredTensor.open` maps just these, so that whoever walks
-through a model holds one tensor and never the model. The library's own readers hand out whole tensors, and its
-writer wants all of them at once.
+The header says where each tensor's bytes are. `StoredTensor.open` maps only those, so that a pass over a model holds
+one tensor in memory and never the whole model. The library's own readers return whole tensors, and its writer needs all
+of them at once.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ DTYPES = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
-OTHER = np.dtype("V1")  # number formats that NumPy has no name for (8-bit floats and smaller)
+OTHER = np.dtype("V1")  # number formats unknown to NumPy (8-bit floats and smaller)
 FLOATS = tuple(DTYPES[name] for name in ("F64", "F32", "F16", "BF16"))
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ROUNDINGS = {"float32": DTYPES["F32"], "bfloat16": DTYPES["BF16"], "float16": DTYPES["F16"]}
-CHUNK_BYTES = 64 << 20  # what is converted and written at one time
-TILE = 128  # a square of so many numbers stays in cache while it is turned
+CHUNK_BYTES = 64 << 20  # converted and written at a time
+TILE = 128  # a square of this side stays in cache while it is transposed
 MAX_HEADER_BYTES = 100 << 20  # the format's own limit
 
 
 def dtype_named(name: str) -> np.dtype:
-    """What `--dtype` means. Raises UserError listing the choices."""
+    """The dtype that `--dtype` names. Raises UserError listing the choices."""
     if name not in ROUNDINGS:
         raise UserError(f"--dtype={name}: choose from {', '.join(ROUNDINGS)}")
     return ROUNDINGS[name]
@@ -48,12 +48,14 @@ def dtype_named(name: str) -> np.dtype:
 
 @dataclasses.dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file: nothing is read before `open`.
+    """A tensor in a file; nothing is read before `open`.
 
     Attributes:
-      dtype: `OTHER` for a number format that NumPy has no name for.
-      stored_as: the format's name in the file.
-      strides: in bytes; None where the tensor lies row after row.
+      path, offset: the file, and the position of the tensor's first byte.
+      shape: its dimensions.
+      dtype: `OTHER` for a number format unknown to NumPy.
+      stored_as: the file's name for the format.
+      strides: in bytes; None if the tensor is stored row by row.
     """
 
     path: str
@@ -64,7 +66,7 @@ class StoredTensor:
     strides: tuple[int, ...] | None = None
 
     def open(self) -> np.ndarray:
-        """The tensor, mapped read-only; its memory is the page cache's and goes when the array does."""
+        """The tensor, mapped read-only; its memory belongs to the page cache and is released with the array."""
         if not math.prod(self.shape):
             return np.zeros(self.shape, self.dtype)
         if self.strides is None:
@@ -79,14 +81,14 @@ def read_safetensors(path: str) -> tuple[dict[str, StoredTensor], dict[str, str]
     """The tensors of a safetensors file by name, and its metadata.
 
     Raises:
-      UserError: not such a file, or one that was cut short.
+      UserError: not a safetensors file, or a truncated one.
     """
     size = os.path.getsize(path)
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(size - 8, MAX_HEADER_BYTES):
-                raise ValueError(f"its header would have {length:,} bytes, the file has {size:,}")
+                raise ValueError(f"its header claims {length:,} bytes, the file has {size:,}")
             header = json.loads(file.read(length))
         metadata = header.pop("__metadata__", {})
         tensors = {name: _entry(path, 8 + length, entry) for name, entry in header.items()}
@@ -109,7 +111,7 @@ def _entry(path: str, base: int, entry: Mapping) -> StoredTensor:
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
-    """A tensor to be written; `parts` yields arrays that make it up, one after another."""
+    """A tensor to be written; `parts` yields the arrays it consists of, in order."""
 
     name: str
     shape: tuple[int, ...]
@@ -128,11 +130,11 @@ def write_safetensors(
     observe: Callable[[TensorSpec, Iterator[np.ndarray]], Iterator[np.ndarray]] | None = None,
     finish: Callable[[], Mapping[str, str]] | None = None,
 ) -> None:
-    """Writes tensors in the order given, about `CHUNK_BYTES` of memory at a time; renamed into place when whole.
+    """Writes tensors in the order given, using about `CHUNK_BYTES` of memory, and renames the complete file into place.
 
     Args:
-      observe: passes on a tensor's chunks (in its dtype), for whoever must see all bytes that are written.
-      finish: metadata known only at the end; it must have the keys of `metadata` and values as long.
+      observe: passes a tensor's chunks (in its dtype) through, so that the caller sees every byte written.
+      finish: returns metadata known only at the end, with the keys of `metadata` and values of the same length.
     """
     header = _header(tensors, metadata)
     temporary = path + ".tmp"
@@ -150,7 +152,7 @@ def write_safetensors(
             if finish is not None:
                 final = _header(tensors, finish())
                 if len(final) != len(header):
-                    raise ValueError("the final metadata does not have the length that was reserved for it")
+                    raise ValueError("the final metadata does not have the length reserved for it")
                 file.seek(0)
                 file.write(final)
             file.flush()
@@ -172,12 +174,12 @@ def _header(tensors: list[TensorSpec], metadata: Mapping[str, str]) -> bytes:
         }
         offset += tensor.num_bytes
     text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # readers may map what follows: keep it aligned
+    text += b" " * (-len(text) % 8)  # keeps the data aligned for readers that map it
     return struct.pack("<Q", len(text)) + text
 
 
 def in_chunks(array: np.ndarray, dtype: np.dtype) -> Iterator[np.ndarray]:
-    """An array in row order as contiguous pieces of `dtype`, each of about `CHUNK_BYTES` (one row at least)."""
+    """An array in row order as contiguous pieces of `dtype`, each of about `CHUNK_BYTES` (at least one row)."""
     if array.ndim == 0:
         array = array.reshape(1)
     row_bytes = math.prod(array.shape[1:]) * max(dtype.itemsize, array.dtype.itemsize)
@@ -187,7 +189,7 @@ def in_chunks(array: np.ndarray, dtype: np.dtype) -> Iterator[np.ndarray]:
 
 
 def all_finite(array: np.ndarray) -> bool:
-    """Whether none of its numbers is NaN or infinite; about `CHUNK_BYTES` of them are looked at at one time."""
+    """Whether no number is NaN or infinite; looks at about `CHUNK_BYTES` at a time."""
     if array.ndim == 0:
         array = array.reshape(1)
     rows = max(1, CHUNK_BYTES // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
@@ -195,7 +197,7 @@ def all_finite(array: np.ndarray) -> bool:
 
 
 def _contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """np.ascontiguousarray; by tiles, twice as fast, where source and result run in different directions."""
+    """np.ascontiguousarray, but by tiles (twice as fast) where source and result differ in their fastest axis."""
     runs = min(range(array.ndim), key=lambda axis: (array.shape[axis] == 1, abs(array.strides[axis])))
     if runs == array.ndim - 1:
         return np.ascontiguousarray(array, dtype)

@@ -1,7 +1,7 @@
-"""PyTorch's old checkpoint files (`pytorch_model.bin`), without PyTorch and without trusting them.
+"""Reads PyTorch's old checkpoint files (`pytorch_model.bin`) without PyTorch and without trusting them.
 
 Such a file is a zip archive (PyTorch 1.6 and later) of one pickle and the raw bytes of every tensor. A pickle can
-call anything, so ours knows the few names that a dictionary of tensors needs and refuses every other.
+call anything, so our unpickler knows the few names that a dictionary of tensors needs and refuses all others.
 """
 
 import collections
@@ -30,7 +30,7 @@ _LOCAL_HEADER_BYTES = 30
 
 
 class _Storage(NamedTuple):
-    """A run of numbers of one type: a member of the archive."""
+    """A member of the archive: consecutive numbers of one type."""
 
     dtype: str
     offset: int
@@ -38,7 +38,7 @@ class _Storage(NamedTuple):
 
 
 def read_torch_file(path: str) -> dict[str, StoredTensor]:
-    """The tensors of a file that `torch.save(state_dict)` wrote.
+    """The tensors of a file written by `torch.save(state_dict)`.
 
     Raises:
       UserError: another kind of file, the format before PyTorch 1.6, or a pickle that asks for more than tensors.
@@ -86,7 +86,7 @@ class _Unpickler(pickle.Unpickler):
         info = self._members[f"data/{key}"]
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != count * DTYPES[dtype].itemsize:
             raise pickle.UnpicklingError(f"data/{key} has {info.file_size} bytes for {count} x {dtype}")
-        # Where a member's bytes begin is known only from the header in front of them.
+        # Only the header in front of a member's bytes says where they begin.
         with open(self._path, "rb") as file:
             file.seek(info.header_offset)
             name_bytes, extra_bytes = struct.unpack("<26x2H", file.read(_LOCAL_HEADER_BYTES))

@@ -1,8 +1,8 @@
-"""How one published tensor relates to our leaves: a name, and where its rows and columns go.
+"""How one published tensor relates to our leaves: its name, and where its rows and columns go.
 
 The same entry serves reading and writing. Three facts cover every family: torch stores a linear map as
-[outputs, inputs] and we as [inputs..., outputs...]; some families keep several of our matrices in one tensor, their
-rows interleaved in groups; and our leaves under `blocks/` stack all layers, of which an entry sees one.
+[outputs, inputs], we store it as [inputs..., outputs...]; some families keep several of our matrices in one tensor,
+their rows interleaved in groups; our leaves under `blocks/` stack all layers, and an entry describes one layer.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ class Weight:
     """One published tensor.
 
     Attributes:
-      theirs: its name; "{}" stands for the layer.
-      ours: the leaves it holds, by path.
-      inputs: how many leading dimensions of our leaf are the linear map's inputs; 0 for biases, norms and
-        embedding tables, which lie as ours do.
-      groups: rows are groups x leaves x (the rest): GPT-NeoX has query, key and value of each head side by
-        side, CodeGen those of each quarter of the heads.
-      also: other names that the same tensor has had.
+      theirs: its published name; "{}" stands for the layer.
+      ours: the paths of the leaves it holds.
+      inputs: how many leading dimensions of our leaf are inputs of the linear map; 0 for biases, norms and
+        embedding tables, which are stored as ours are.
+      groups: rows are groups x leaves x (the rest): GPT-NeoX interleaves query, key and value by head, CodeGen by
+        quarter of the heads.
+      also: former names of the same tensor.
     """
 
     theirs: str
@@ -39,16 +39,16 @@ class Weight:
         return "{}" in self.theirs
 
     def shape(self, shapes: Shapes) -> tuple[int, ...]:
-        """Of the published tensor."""
+        """The shape of the published tensor."""
         ours = shapes[self.ours[0]]
         if not self.inputs and len(self.ours) == 1:
-            # Biases of heads are flat there; everything else without inputs has our shape.
+            # Published biases of heads are flat; everything else without inputs has our shape.
             return (math.prod(ours),) if self.per_layer else ours
         columns = (math.prod(ours[: self.inputs]),) if self.inputs else ()
         return (len(self.ours) * math.prod(ours[self.inputs :]), *columns)
 
     def split(self, tensor: np.ndarray, leaf: str, shapes: Shapes) -> np.ndarray:
-        """Our leaf of one layer out of the published tensor; a view where nothing is interleaved."""
+        """One layer of our leaf, taken from the published tensor; a view where nothing is interleaved."""
         rest = tensor.shape[1:]
         if len(self.ours) > 1:
             tensor = tensor.reshape(self.groups, len(self.ours), -1, *rest)[:, self.ours.index(leaf)]
@@ -56,7 +56,7 @@ class Weight:
         return (tensor.T if self.inputs else tensor).reshape(shapes[leaf])
 
     def join(self, leaves: Sequence[np.ndarray], shapes: Shapes) -> np.ndarray:
-        """The published tensor from one layer of each of our leaves; the inverse of `split`."""
+        """The published tensor, assembled from one layer of each of our leaves; the inverse of `split`."""
         rows = [self._rows(leaf) for leaf in leaves]
         if len(rows) == 1:
             return rows[0].reshape(self.shape(shapes))
@@ -71,7 +71,7 @@ class Weight:
 
 
 def numbered(weight: Weight, num_layers: int) -> Iterator[tuple[int | None, str]]:
-    """The published names of an entry with the layer each belongs to."""
+    """The published names of an entry, each with the layer it belongs to (None outside the blocks)."""
     if not weight.per_layer:
         yield None, weight.theirs
         return

@@ -299,9 +299,9 @@ UNKNOWN = [
         "pre 'deepseek-coder' is not supported; there are gpt-2, llama-bpe, qwen2",
     ),
     ({"tokenizer__ggml__tokens": None}, "no tokenizer.ggml.tokens"),
-    ({"tokenizer__ggml__merges": ["a zz"]}, "the merge 'a zz' is of tokens that are not"),
-    ({"tokenizer__ggml__token_type": [3, 1]}, "61 tokens and 2 of tokenizer.ggml.token_type"),
-    ({"tokenizer__ggml__tokens": ["a"] * VOCAB}, "the token 'a' is there twice"),
+    ({"tokenizer__ggml__merges": ["a zz"]}, "the merge 'a zz' uses tokens that are not"),
+    ({"tokenizer__ggml__token_type": [3, 1]}, "61 tokens but 2 entries in tokenizer.ggml.token_type"),
+    ({"tokenizer__ggml__tokens": ["a"] * VOCAB}, "the token 'a' occurs twice"),
     ({"llama__expert_count": 8}, "models with llama.expert_count = 8 are not supported"),
     ({"llama__attention__head_count": None}, "llama.attention.head_count is absent"),
     ({"llama__feed_forward_length": [40, 48]}, r"feed_forward_length is \[40, 48\], not one number"),
@@ -332,7 +332,8 @@ def test_a_number_format_that_cannot_be_undone_is_named(tmp_path, monkeypatch, l
     folder = wide(tmp_path, "tied")
     path = gguf_files.convert(folder, tmp_path / "odd.gguf", "Q5_1")
     with pytest.raises(
-        UserError, match=r"odd\.gguf: .*weight is of type Q5_1, which cannot be undone; there are F16, Q8_0"
+        UserError,
+        match=r"odd\.gguf: .*weight is of type Q5_1, which cannot be dequantised; there are F16, Q8_0",
     ):
         hf_import.import_gguf([str(path)], str(tmp_path / "ours"))
 
@@ -347,4 +348,4 @@ def test_folders_and_files_do_not_mix(tmp_path, llama, capsys):
     assert main(["import", "--model", str(llama), str(tmp_path), f"--output={tmp_path}/x"]) == 2
     assert f"--model={tmp_path}: no such file" in capsys.readouterr().err
     assert main(["import", "--model", str(llama), str(llama), f"--output={tmp_path}/x"]) == 2
-    assert "several whole GGUF files" in capsys.readouterr().err
+    assert "several complete GGUF files" in capsys.readouterr().err

@@ -149,7 +149,7 @@ def test_every_fault_of_the_tensors_is_listed_and_nothing_is_written(tmp_path, p
         "gpt_neox.layers.1.mlp.dense_4h_to_h.bias: missing",
         "gpt_neox.layers.2.input_layernorm.weight: not part of this model",
         "gpt_neox.final_layer_norm.weight: shape (31,), config.json wants (32,)",
-        "gpt_neox.final_layer_norm.bias: numbers of type I8, only floating point is supported",
+        "gpt_neox.final_layer_norm.bias: numbers of type I8; only floating point is supported",
     ]
     assert sorted(os.listdir(tmp_path)) == ["published"]
 
@@ -173,7 +173,7 @@ def test_an_import_that_dies_leaves_nothing_that_looks_like_a_model(tmp_path, py
 def test_an_output_in_use_is_left_alone(tmp_path, pythia):
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours" / "thesis.tex").write_text("all of it")
-    with pytest.raises(UserError, match="ours is there already"):
+    with pytest.raises(UserError, match="ours already exists"):
         hf_import.import_model(str(pythia), str(tmp_path / "ours"))
     assert os.listdir(tmp_path / "ours") == ["thesis.tex"]
 

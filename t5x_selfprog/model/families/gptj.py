@@ -1,4 +1,4 @@
-"""GPT-J (Wang & Komatsuzaki 2021) and CodeGen (Nijkamp et al. 2022): one block, two ways to store it."""
+"""GPT-J (Wang & Komatsuzaki 2021) and CodeGen (Nijkamp et al. 2022): one kind of block, stored in two ways."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -48,7 +48,8 @@ def _gptj_attention(config: ModelConfig) -> Iterator[Weight]:
 
 
 def _codegen_attention(config: ModelConfig) -> Iterator[Weight]:
-    # Trained on four tensor-parallel cores: each quarter of the heads has its own query, value, key, in that order.
+    # CodeGen was trained on four tensor-parallel cores: each quarter of the heads holds its query, value and key, in
+    # that order.
     order = ("query", "value", "key")
     yield from fused(config, "transformer.h.{}.attn.qkv_proj", order, groups=4, bias=None)
 

@@ -1,4 +1,4 @@
-"""What kind of value each key of config.json has, so that a file made by hand is refused where it is wrong."""
+"""The type of each key of config.json, so that a mistake in a hand-written file is reported by key."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -69,7 +69,7 @@ KINDS = {key: (kind, fits) for kind, fits, keys in _KINDS for key in keys.split(
 
 
 def check_types(published: Mapping[str, Any], where: str) -> None:
-    """Raises UserError naming every key whose value is of another kind than models of any family have there."""
+    """Raises UserError naming every key whose value has a type that no family allows there."""
     wrong = [f"{name} = {value!r} is not {kind}" for name, value, kind in _wrong(published, "")]
     if wrong:
         raise UserError(f"{where}: {'; '.join(wrong)}: copy the file again from the model's own page")

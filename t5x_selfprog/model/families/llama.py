@@ -1,4 +1,4 @@
-"""Llama (Touvron et al. 2023; Code Llama, DeepSeek-Coder) and what grew from it: Qwen 2 and 3, StarCoder2, Gemma."""
+"""Llama (Touvron et al. 2023; Code Llama, DeepSeek-Coder) and its descendants: Qwen 2 and 3, StarCoder2, Gemma."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -63,12 +63,12 @@ def _read_qwen2(published: Json) -> Fields:
 def _write_qwen2(config: ModelConfig) -> Fields:
     fields = {**_write_grouped_heads(config), **write_sliding(config), "hidden_act": "silu"}
     if config.head_dim * config.num_heads == config.embed_dim:
-        del fields["head_dim"]  # the class has no such key, and derives it
+        del fields["head_dim"]  # Qwen2Config has no such key; it derives the value
     return fields
 
 
 def _read_qwen3(published: Json) -> Fields:
-    head_dim = published.get("head_dim") or 128  # the class's default, unlike its kin's
+    head_dim = published.get("head_dim") or 128  # Qwen3Config's default, unlike its relatives'
     biases = ("qkv", "out") if published.get("attention_bias") else ()
     return {**_read_qwen2(published), "head_dim": head_dim, "biases": biases}
 
@@ -108,12 +108,12 @@ def _read_gemma(published: Json) -> Fields:
 
 def _write_gemma(config: ModelConfig) -> Fields:
     fields = {**_write_grouped_heads(config), "attention_bias": "qkv" in config.biases}
-    # Early files say `gelu` and mean the approximation; both keys leave no doubt.
+    # Early files say `gelu` but mean the approximation; writing both keys removes the doubt.
     return {**fields, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh"}
 
 
 def _llama_weights(config: ModelConfig, mlp: Mapping[str, str] | None = None) -> Iterator[Weight]:
-    """mlp: our projections and their names."""
+    """mlp: the published names of our MLP projections."""
     mlp = mlp or {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
     layer = "model.layers.{}"
     yield Weight("model.embed_tokens.weight", ("embedding",))

@@ -1,4 +1,4 @@
-"""What several families have in common: keys of config.json, and parts of weight maps."""
+"""What several families share: keys of config.json, and parts of weight maps."""
 
 from collections.abc import Iterator, Mapping
 
@@ -16,10 +16,10 @@ LLAMA_NAMES = {
     "mlp_dim": "intermediate_size",
 }
 
-# Causal masks that GPT-Neo, GPT-J and CodeGen kept among their weights.
+# Causal masks that GPT-Neo, GPT-J and CodeGen store among their weights.
 MASKS = r"transformer\.h\.\d+\.attn\.(attention\.)?(bias|masked_bias|causal_mask)$"
 
-# Two of the three names of the tanh approximation compute the same as the third to the last bits of float32.
+# Three names of the tanh approximation; they agree to the last bits of float32.
 TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 
 
@@ -40,13 +40,13 @@ def silu(published: Json) -> str:
 
 
 def head(published: Json, tied: bool) -> str:
-    """tied: what a config.json that does not say means; it differs by family."""
+    """tied: the family's default, for a config.json that does not say."""
     found = published.get("tie_word_embeddings")
     return "tied" if (tied if found is None else found) else "separate"
 
 
 def rope(published: Json) -> Fields:
-    """rope_theta and rope_scaling, in the spelling of transformers 5 (rope_parameters) or the one before."""
+    """rope_theta and rope_scaling, from the spelling of transformers 5 (rope_parameters) or the earlier one."""
     found = published.get("rope_parameters") or published.get("rope_scaling") or {}
     if any(isinstance(value, Mapping) for value in found.values()):
         raise UserError(f"rope_parameters by layer type are not supported: {found}")
@@ -82,7 +82,7 @@ def write_rope(config: ModelConfig) -> Fields:
 
 
 def sliding(published: Json, layers: int) -> tuple[int | None, ...]:
-    """Attention spans of Qwen 2 and 3: off unless `use_sliding_window`, then by layer."""
+    """Attention spans of Qwen 2 and 3: unlimited unless `use_sliding_window` is set, then by layer."""
     window = published.get("sliding_window")
     if not published.get("use_sliding_window") or window is None:
         return (None,)
@@ -118,7 +118,7 @@ def norm(config: ModelConfig, ours: str, theirs: str) -> Iterator[Weight]:
 
 
 def linear(config: ModelConfig, ours: str, theirs: str, bias: str, inputs: int = 1) -> Iterator[Weight]:
-    """bias: the word in `config.biases` that gives this projection one."""
+    """bias: the entry of `config.biases` that gives this projection a bias."""
     yield Weight(f"{theirs}.weight", (f"{ours}/kernel",), inputs)
     if bias in config.biases:
         yield Weight(f"{theirs}.bias", (f"{ours}/bias",))

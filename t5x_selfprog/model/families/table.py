@@ -1,4 +1,4 @@
-"""All families, and which of them a model belongs to."""
+"""The table of all families, and the lookup of the one that a model belongs to."""
 
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.families.family import Family, Json
@@ -9,12 +9,12 @@ from t5x_selfprog.model.families.json_types import check_types
 from t5x_selfprog.model.families.llama import GEMMA, LLAMA, QWEN2, QWEN3, STARCODER2
 from verifier.errors import UserError
 
-# Where a configuration fits several, export takes the first.
+# Where a configuration fits several families, export uses the first.
 FAMILIES = (LLAMA, QWEN2, QWEN3, STARCODER2, GEMMA, GPT_NEO, GPTJ, CODEGEN, GPT_NEOX)
 
 
 def of_published(published: Json, where: str) -> Family:
-    """The family a config.json belongs to. Raises UserError with the supported list."""
+    """The family a config.json belongs to. Raises UserError listing those supported, where it is none of them."""
     check_types(published, where)
     kind = published.get("model_type")
     for family in FAMILIES:

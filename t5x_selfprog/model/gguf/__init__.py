@@ -1,1 +1,4 @@
-"""GGUF files (llama.cpp's) in: container, architectures, vocabulary, and all three as one published model."""
+"""Reads llama.cpp's GGUF files: container, architectures, vocabulary, and all three as one published model.
+
+May import `model` and `verifier`; the package `gguf` is imported only when a file is opened.
+"""

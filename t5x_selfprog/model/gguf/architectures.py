@@ -1,8 +1,8 @@
-"""What a GGUF file says of a model's shape, in the words of config.json; and where its tensors go.
+"""Translates a GGUF file's metadata to config.json, and its tensor names to the published ones.
 
-llama.cpp's converters turn some tensors about on the way in: rows of Llama's query and key (their rotation pairs
-neighbours), GPT-NeoX's fused projection (query, key and value as blocks), Gemma's norms (one is added). Here each is
-turned back as its rows are read.
+llama.cpp's converters rearrange some tensors: they permute the rows of Llama's query and key (their rotation pairs
+neighbours), split GPT-NeoX's fused projection into blocks of query, key and value, and add one to Gemma's norms. Here
+each change is undone as rows are read.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _NEOX_BLOCK = {
     "ffn_norm": "post_attention_layernorm", "ffn_up": "mlp.dense_h_to_4h", "ffn_down": "mlp.dense_4h_to_h",
 }  # fmt: skip
 
-# Keys that say nothing a config.json must say. Any other that we do not read, and that is not zero, would be a part of
-# the model that ours does not have.
+# Keys that need no counterpart in config.json. Any other non-zero key that we do not read would mean a feature that our
+# model does not have.
 _SAID_ELSEWHERE = ("block_count", "vocab_size", "attention.value_length", "rope.scaling.finetuned")
 
 
 class Keys:
-    """The metadata of one architecture, which remembers what was read of it."""
+    """The metadata of one architecture; records which keys have been read."""
 
     def __init__(self, metadata: Mapping[str, Any], architecture: str) -> None:
         self._prefix = architecture + "."
@@ -56,7 +56,7 @@ class Keys:
         return self._found.get(key, default)
 
     def number(self, key: str) -> int:
-        """Raises UserError where it is absent, or differs by layer."""
+        """Raises UserError where the key is missing or differs by layer."""
         found = self.get(key)
         if isinstance(found, list) and len(set(found)) == 1:
             found = found[0]
@@ -66,7 +66,7 @@ class Keys:
         return found
 
     def real(self, key: str, default: float | None = None) -> float:
-        """A float32 as people write it (1e-05, not 9.999999747378752e-06). Raises UserError where it is absent."""
+        """A float32 as people write it (1e-05, not 9.999999747378752e-06). Raises UserError where it is missing."""
         found = self.get(key, default)
         if not isinstance(found, int | float) or not math.isfinite(found):
             said = "absent" if found is None else f"{found!r}, no number"
@@ -74,7 +74,7 @@ class Keys:
         return float(str(np.float32(found)))
 
     def refuse_unread(self) -> None:
-        """Raises UserError for what the file says and nobody asked for: experts, caps, other kinds of attention."""
+        """Raises UserError for keys that nothing has read: experts, caps, other kinds of attention."""
         unread = {key: value for key, value in self._found.items() if key not in self._read and value}
         if unread:
             said = ", ".join(f"{self._prefix}{key} = {value}"[:120] for key, value in sorted(unread.items()))
@@ -83,7 +83,15 @@ class Keys:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """config: config.json from metadata and tensors, without what is the same for all (see `describe`)."""
+    """One of llama.cpp's architectures.
+
+    Attributes:
+      model_type, class_name: the family's name in config.json, and the class of its language model.
+      config: returns the keys of config.json that are its own (see `describe` for the others).
+      outer, block: published names of the tensors outside and inside the blocks.
+      layers: published prefix of the blocks.
+      turn: undoes what the converter did to one tensor.
+    """
 
     model_type: str
     class_name: str
@@ -95,9 +103,9 @@ class Architecture:
 
 
 def describe(metadata: Mapping[str, Any], tensors: Tensors, where: str) -> tuple[Architecture, Json]:
-    """The architecture and its config.json; whether the head is tied is left open where there is one.
+    """The architecture and its config.json. A separate head is taken as untied; the caller may know better.
 
-    Raises UserError for an unknown architecture, or metadata that ours has no place for.
+    Raises UserError for an unknown architecture, or metadata that our model cannot represent.
     """
     name = metadata.get("general.architecture")
     if name not in ARCHITECTURES:
@@ -139,7 +147,7 @@ def _said(architecture: Architecture, keys: Keys, metadata: Mapping[str, Any], t
 
 
 def rename(architecture: Architecture, tensors: Tensors, config: Json) -> dict[str, QuantizedTensor]:
-    """The tensors by their published names, turned back; those of names that are not known keep theirs."""
+    """The tensors under their published names, with the converter's changes undone; unknown names are kept."""
     found = {}
     for name, tensor in tensors.items():
         base, _, kind = name.rpartition(".")
@@ -154,7 +162,7 @@ def rename(architecture: Architecture, tensors: Tensors, config: Json) -> dict[s
 
 
 def _rope(keys: Keys, tensors: Tensors) -> Json:
-    """Theta, and how frequencies were stretched: Llama 3's is not in the metadata, its effect is a tensor."""
+    """Theta and the scaling of frequencies; Llama 3's scaling is not in the metadata but given as a tensor."""
     theta = keys.real("rope.freq_base", 10_000.0)
     kind, factor = keys.get("rope.scaling.type", "none"), keys.get("rope.scaling.factor", 0.0)
     factor = factor or keys.get("rope.scale_linear", 0.0)  # its name in older files
@@ -174,9 +182,9 @@ def _rope(keys: Keys, tensors: Tensors) -> Json:
 
 
 def _llama3(tensor: QuantizedTensor, theta: float) -> Json:
-    """The parameters of Llama 3's stretching that give these divisors, of which none but the first two vary.
+    """The parameters of Llama 3's scaling that give these divisors; only factor and original context vary.
 
-    Raises UserError where none do.
+    Raises UserError where no parameters do.
     """
     wanted = tensor.open().astype(np.float64)
     wavelength = 2 * math.pi * theta ** (np.arange(len(wanted)) / len(wanted))
@@ -226,7 +234,7 @@ def _llama(keys: Keys, tensors: Tensors) -> Json:
 def _qwen2(keys: Keys, tensors: Tensors) -> Json:
     found = {**_grouped(keys, tensors), "hidden_act": "silu", "use_sliding_window": False}
     if found["head_dim"] * keys.number("attention.head_count") == keys.number("embedding_length"):
-        del found["head_dim"]  # Qwen 2's class has no such key, and derives it
+        del found["head_dim"]  # Qwen2Config has no such key; it derives the value
     return found
 
 
@@ -275,12 +283,12 @@ def _gpt_neox(keys: Keys, tensors: Tensors) -> Json:
 def _turn_llama(part: str, tensor: QuantizedTensor, config: Json) -> QuantizedTensor:
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}.get(part)
     if heads is None or tensor.shape[0] % (2 * heads):
-        return tensor  # a shape that does not fit is named later
+        return tensor  # a shape that does not fit is reported later
     return dataclasses.replace(tensor, order=_halves(tensor.shape[0], heads))
 
 
 def _halves(rows: int, heads: int) -> np.ndarray:
-    """Where the file keeps each row: rows that rotate together are neighbours there, in ours half a head apart."""
+    """Where the file holds each row: rows that rotate together are neighbours there, and half a head apart in ours."""
     return np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
 
 

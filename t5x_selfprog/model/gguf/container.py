@@ -1,7 +1,7 @@
-"""A GGUF file as it lies on disk: metadata, and tensors that are undone when somebody opens one.
+"""A GGUF file on disk: its metadata, and tensors that are dequantised when opened.
 
-The package `gguf` reads the format and knows its number formats. It is an extra (`pip install 't5x_selfprog[gguf]'`),
-imported only here and only when a file is opened.
+The package `gguf` parses the file and dequantises its number formats. It is an extra (`pip install
+'t5x_selfprog[gguf]'`), imported only here and only when a file is opened.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from t5x_selfprog.model.tensor_files import DTYPES, OTHER
 from verifier.errors import UserError
 
 MAGIC = b"GGUF"
-PIECE_BYTES = 16 << 20  # of float32 that are undone at one time
-# What numbers become where nobody chose: these types are kept, and published weights behind all others were bfloat16.
+PIECE_BYTES = 16 << 20  # of float32 dequantised at a time
+# Default types: these are kept; all others become bfloat16, as the published weights they were made from.
 KEPT = {"F64": "F64", "F32": "F32", "F16": "F16", "BF16": "BF16"}
 INTEGERS = ("I8", "I16", "I32", "I64")
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
@@ -33,15 +33,15 @@ _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 @dataclasses.dataclass(frozen=True)
 class QuantizedTensor:
-    """A tensor in a GGUF file: nothing is read before `open`.
+    """A tensor in a GGUF file; nothing is read before `open`.
 
     Attributes:
-      data: its bytes, mapped; rows of whole blocks, or numbers where they are not quantised.
-      shape: as torch has it.
-      dtype: what `open` rounds to; OTHER for integers, which no weight is.
+      data: its bytes, mapped: rows of whole blocks, or plain numbers where it is not quantised.
+      shape: torch's shape.
+      dtype: the type that `open` rounds to; OTHER for integers, which are never weights.
       stored_as: the name of its number format.
-      undo: from rows of `data` to float32.
-      order: which row of `data` each row is; None where they lie in order.
+      undo: turns rows of `data` into float32.
+      order: the row of `data` that each row comes from; None if they are in order.
       shift: added to every number.
     """
 
@@ -54,8 +54,8 @@ class QuantizedTensor:
     shift: float = 0.0
 
     def pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows by rows as float32, with their place; about `PIECE_BYTES` at one time."""
-        if len(self.shape) == 1 and self.data.dtype == np.uint8:  # blocks of one row cannot be cut
+        """Blocks of rows as float32, each with its slice of rows; about `PIECE_BYTES` at a time."""
+        if len(self.shape) == 1 and self.data.dtype == np.uint8:  # the blocks of a single row cannot be split
             whole = self.undo(self.data[None])[0]
             yield slice(None), (whole if self.order is None else whole[self.order]) + np.float32(self.shift)
             return
@@ -71,20 +71,20 @@ class QuantizedTensor:
         for place, numbers in self.pieces():
             with np.errstate(
                 over="ignore"
-            ):  # what float16 cannot hold becomes infinite, and is refused as that
+            ):  # what float16 cannot hold becomes infinite, and is refused as such
                 result[place] = numbers
         return result
 
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """One or several GGUF files that are one model.
+    """One or several GGUF files that make up one model.
 
     Attributes:
-      name: of the first file, for messages.
-      metadata: its keys and values.
-      tensors: by their names in the file.
-      checksums: of each file as it was read (of one in pieces: joined), and its bytes.
+      name: the first file's name, for messages.
+      metadata: the first file's keys and values.
+      tensors: all tensors, by their names in the files.
+      checksums: sha256 and size in bytes of each file as it was read (pieces count as the joined file).
     """
 
     name: str
@@ -94,7 +94,7 @@ class Container:
 
 
 def is_gguf(path: str) -> bool:
-    """Whether a file begins as GGUF files do; a file that ends in .gguf should."""
+    """Whether a file starts with GGUF's magic bytes."""
     if not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
@@ -105,17 +105,17 @@ def is_gguf(path: str) -> bool:
 def open_container(
     paths: Sequence[str], dtype: np.dtype | None, sha256: str | None, scratch: str
 ) -> Iterator[Container]:
-    """The model in one GGUF file, in the files it was split into, or in one cut in pieces of bytes.
+    """Opens the model in one GGUF file, in the files of a split model, or in the byte pieces of one file.
 
     Args:
-      paths: the file; one of a split model's files, or all; or the pieces.
-      dtype: what tensors are rounded to; None keeps floats and rounds quantised ones to bfloat16.
-      sha256: what the (joined) file must have.
-      scratch: a folder with room for a joined file, which is gone afterwards.
+      paths: the file; one or all files of a split model; or the pieces.
+      dtype: the type tensors are rounded to; None keeps floats and rounds quantised tensors to bfloat16.
+      sha256: the expected checksum of the (joined) file.
+      scratch: a folder with room for a joined file, which is removed afterwards.
 
     Raises:
-      UserError: no such file, not GGUF, cut short, a wrong checksum, pieces out of order, a type of numbers that the
-        package cannot undo.
+      UserError: the file is missing, not GGUF or truncated, its checksum is wrong, pieces are out of order, or the
+        package cannot dequantise a tensor.
     """
     for path in paths:
         if not os.path.isfile(path):
@@ -151,15 +151,15 @@ def open_container(
 
 
 def in_order(paths: Sequence[str]) -> list[str]:
-    """Pieces by the numbers in their names: a shell puts part10 before part2, and joined so they are no model."""
+    """Sorts pieces by the number in their names, because a shell's glob puts part10 before part2."""
     numbers = [[int(n) for n in re.findall(r"\d+", os.path.basename(path))] for path in paths]
     if len({tuple(found) for found in numbers}) < len(paths):
-        return list(paths)  # names that do not count: as given
+        return list(paths)  # names without a number keep the order given
     return [path for _, path in sorted(zip(numbers, paths, strict=True))]
 
 
 def _joined(paths: Sequence[str], scratch: str, opened: contextlib.ExitStack) -> tuple[IO[bytes], str, int]:
-    """A file without a name that holds the pieces one after another; its sha256 and its bytes."""
+    """An anonymous file with the pieces one after another, its sha256 and its size in bytes."""
     size = sum(os.path.getsize(path) for path in paths)
     os.makedirs(scratch, exist_ok=True)
     free = shutil.disk_usage(scratch).free
@@ -187,11 +187,11 @@ def _checksum(file: IO[bytes]) -> tuple[str, int]:
 
 
 def _all_parts(paths: Sequence[str]) -> list[str]:
-    """The files of a split model, found beside the one given. Raises UserError naming those that are absent."""
+    """The files of a split model, found beside the one given. Raises UserError naming those that are missing."""
     match = _SPLIT.search(paths[0])
     if match is None:
         if len(paths) > 1:
-            raise UserError(f"{', '.join(paths)}: several whole GGUF files; give one model's")
+            raise UserError(f"{', '.join(paths)}: several complete GGUF files; give those of one model")
         return list(paths)
     stem, count = paths[0][: match.start()], int(match[2])
     parts = [f"{stem}-{i + 1:05}-of-{count:05}.gguf" for i in range(count)]
@@ -211,7 +211,7 @@ def _read(name: str, file: IO[bytes]) -> Any:
         ) from error
 
     class Reader(GGUFReader):
-        """The package's reader, ten times as fast on long vocabularies, and aware of where the file ends."""
+        """The package's reader, but ten times as fast on long vocabularies, and checking for the end of the file."""
 
         def _get(self, offset: int, dtype: Any, count: int = 1, override_order: str | None = None) -> Any:
             kind, count, offset = np.dtype(dtype), int(count), int(offset)
@@ -225,14 +225,12 @@ def _read(name: str, file: IO[bytes]) -> Any:
     except EOFError as error:
         size = os.fstat(file.fileno()).st_size
         raise UserError(
-            f"{name}: cut short or damaged, it has {size:,} bytes and speaks of byte {error}; fetch it again"
+            f"{name}: cut short or damaged, it has {size:,} bytes but refers to byte {error}; fetch it again"
         ) from error
     except (ValueError, KeyError, IndexError, OverflowError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: not a GGUF file that can be read ({error}); fetch it again") from error
+        raise UserError(f"{name}: not a readable GGUF file ({error}); fetch it again") from error
     if reader.byte_order == "S":
-        raise UserError(
-            f"{name}: written for machines of the other byte order; fetch the usual (little-endian) file"
-        )
+        raise UserError(f"{name}: written in the other byte order; fetch the usual (little-endian) file")
     return reader
 
 
@@ -245,7 +243,8 @@ def _tensor(where: str, found: Any, dtype: np.dtype | None) -> QuantizedTensor:
         return QuantizedTensor(found.data, shape, OTHER, kind.name, np.asarray)
     if kind.name not in undoable():
         raise UserError(
-            f"{where}: {found.name} is of type {kind.name}, which cannot be undone; there are {', '.join(undoable())}"
+            f"{where}: {found.name} is of type {kind.name}, which cannot be dequantised; there are "
+            f"{', '.join(undoable())}"
         )
     undo = (
         (lambda rows: dequantize(rows, kind)) if kind.name != "F64" else lambda rows: rows.astype(np.float32)
@@ -255,7 +254,7 @@ def _tensor(where: str, found: Any, dtype: np.dtype | None) -> QuantizedTensor:
 
 @functools.cache
 def undoable() -> tuple[str, ...]:
-    """The number formats of which the package can make floats."""
+    """The number formats that the package can dequantise."""
     from gguf import GGML_QUANT_SIZES
     from gguf.quants import dequantize
 
@@ -272,13 +271,12 @@ def undoable() -> tuple[str, ...]:
 
 
 def _check_end(paths: Sequence[str], reader: Any) -> None:
-    """Raises UserError where joined pieces are more than the file that they begin with."""
+    """Raises UserError where joined pieces hold more bytes than the model that the first one starts."""
     end = max((tensor.data_offset + tensor.n_bytes for tensor in reader.tensors), default=reader.data_offset)
     surplus = int(reader.data.size) - int(end)
     if surplus > int(reader.alignment):
         raise UserError(
-            f"{paths[0]}: {len(paths)} pieces have {surplus:,} bytes more than the model that they begin; give its "
-            "pieces once each"
+            f"{paths[0]}: {len(paths)} pieces have {surplus:,} bytes more than the model; give each of its pieces once"
         )
 
 

@@ -1,4 +1,4 @@
-"""A GGUF file as a published model: the same checks, and the same way in, as a Hugging Face folder."""
+"""A GGUF file as a published model, checked and imported in the same way as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from t5x_selfprog.model.gguf import architectures, vocabulary
 from t5x_selfprog.model.gguf.container import KEPT, QuantizedTensor, open_container
 from verifier.files import write_json
 
-# A head quantised by itself differs from the table it was by about 0.1 of its size (4 bits), one trained apart by 1.4.
+# Relative differences: a tied head that was quantised separately differs from the embedding table by about 0.1 (4
+# bits), an independently trained one by 1.4.
 SAME_QUANTIZED, SAME_EXACT = 0.2, 1e-3
 
 
@@ -22,10 +23,10 @@ SAME_QUANTIZED, SAME_EXACT = 0.2, 1e-3
 def open_gguf(
     paths: Sequence[str], dtype: np.dtype | None = None, sha256: str | None = None, scratch: str = "."
 ) -> Iterator[hf.Published]:
-    """A GGUF file, whole, split or in pieces, checked against its family; see `open_container` for the arguments.
+    """Opens a GGUF file (whole, split or in pieces) checked against its family; `open_container` has the arguments.
 
     Raises:
-      UserError: naming the file and what of it is not known here, or is damaged.
+      UserError: naming the file, and what in it is unknown or damaged.
     """
     with (
         open_container(paths, dtype, sha256, scratch) as container,
@@ -62,7 +63,7 @@ def _bytes(tensor: QuantizedTensor) -> int:
 
 
 def _one_matrix(table: QuantizedTensor, head: QuantizedTensor) -> bool:
-    """Whether a head is the embedding table, stored again (llama.cpp quantises it more finely)."""
+    """Whether a head is a second copy of the embedding table (llama.cpp quantises it more finely)."""
     if table.shape != head.shape:
         return False
     exact = table.stored_as in KEPT and head.stored_as in KEPT
@@ -72,5 +73,5 @@ def _one_matrix(table: QuantizedTensor, head: QuantizedTensor) -> bool:
         difference += float(np.square(one - other).sum(dtype=np.float64))
         size += float(np.square(other).sum(dtype=np.float64))
     if not np.isfinite(difference) or not size:
-        return False  # whoever imports it hears of numbers that are none
+        return False  # the importer reports numbers that are not finite
     return (difference / size) ** 0.5 < (SAME_EXACT if exact else SAME_QUANTIZED)

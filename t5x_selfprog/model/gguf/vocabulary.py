@@ -1,7 +1,8 @@
 """The tokenizer that a GGUF file describes, as the files of a published model.
 
-Two kinds, as t5x_selfprog/tokenizer.py knows them: byte-level BPE with its merges, cut into words first by one of the
-patterns below (llama.cpp names them and compiles them in), and SentencePiece's, whose merges follow from the scores.
+There are the two kinds of t5x_selfprog/tokenizer.py: byte-level BPE with explicit merges, which first splits text into
+words by one of the patterns below (llama.cpp names and compiles them in), and SentencePiece, whose merges follow from
+its scores.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _single_digits() -> Any:
     return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _gpt2()])
 
 
-# How each of tokenizer.ggml.pre cuts a text into words.
+# How each value of tokenizer.ggml.pre splits text into words.
 PRE_TOKENIZERS = {
     "gpt-2": _gpt2,
     "llama-bpe": lambda: _by_pattern("{1,3}"),
@@ -63,7 +64,7 @@ PRE_TOKENIZERS = {
 def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> None:
     """Writes tokenizer.json, tokenizer_config.json and, where the file has one, chat_template.jinja.
 
-    Raises UserError for a kind of tokenizer that is not known, or one that contradicts itself.
+    Raises UserError for an unknown kind of tokenizer, or an inconsistent one.
     """
     field = lambda name, default=None: metadata.get(f"tokenizer.ggml.{name}", default)  # noqa: E731
     tokens, kinds, kind = field("tokens"), field("token_type"), field("model")
@@ -76,7 +77,9 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> Non
         raise UserError(f"{where}: no tokenizer.ggml.tokens; fetch the file again")
     kinds = kinds if isinstance(kinds, list) else [1] * len(tokens)
     if len(kinds) != len(tokens):
-        raise UserError(f"{where}: {len(tokens)} tokens and {len(kinds)} of tokenizer.ggml.token_type")
+        raise UserError(
+            f"{where}: {len(tokens)} tokens but {len(kinds)} entries in tokenizer.ggml.token_type"
+        )
     used = len(tokens)
     while used and kinds[used - 1] == UNUSED:
         used -= 1  # rows of the embedding without a token
@@ -84,7 +87,7 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> Non
     vocabulary = {token: i for i, token in enumerate(tokens)}
     if len(vocabulary) < len(tokens):
         twice = next(token for i, token in enumerate(tokens) if vocabulary[token] != i)
-        raise UserError(f"{where}: the token {twice!r} is there twice")
+        raise UserError(f"{where}: the token {twice!r} occurs twice")
     if kind == "gpt2":
         pre = field("pre")
         if pre not in PRE_TOKENIZERS:
@@ -96,7 +99,7 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> Non
         scores = field("scores") or [0.0] * used
         backend = _sentence_piece(vocabulary, scores[:used], kinds, field("add_space_prefix", True))
         starts = field("add_bos_token", True)
-    # In the order of their ids: the library counts on from the vocabulary it has.
+    # In order of their ids: the library numbers added tokens from the end of its vocabulary.
     backend.add_tokens(
         [
             AddedToken(
@@ -129,7 +132,7 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> Non
 
 
 def ends(metadata: Mapping[str, Any]) -> list[int]:
-    """Tokens that end an answer, of a conversation or of a document: what generation_config.json lists."""
+    """The tokens that end a turn or a document, as listed in generation_config.json."""
     found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     return list(dict.fromkeys(token for token in found if token is not None))
 
@@ -141,15 +144,13 @@ def _merges(found: Any, vocabulary: Mapping[str, int], where: str) -> list[tuple
     for merge in found:
         left, _, right = merge.partition(" ")
         if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-            raise UserError(
-                f"{where}: the merge {merge!r} is of tokens that are not in tokenizer.ggml.tokens"
-            )
+            raise UserError(f"{where}: the merge {merge!r} uses tokens that are not in tokenizer.ggml.tokens")
         merges.append((left, right))
     return merges
 
 
 def _byte_level(vocabulary: dict[str, int], merges: list[tuple[str, str]], pre: str) -> tokenizers.Tokenizer:
-    # Llama 3 takes a word that is a token as that token, whatever the merges would make of it.
+    # Llama 3 encodes a word that is itself a token as that token, whatever the merges would give.
     model = models.BPE(vocabulary, merges, ignore_merges=pre == "llama-bpe")
     backend = tokenizers.Tokenizer(model)
     if pre == "qwen2":
