@@ -1,13 +1,13 @@
-"""Build a pretraining corpus of Python source: clean, choose, tokenise, write.
+"""Builds a pretraining corpus of Python source: clean, choose, tokenise, write.
 
-Reads:   files of the sources it is given (`corpus_sources`), puzzle files to keep out (`corpus_leaks`).
-Writes:  OUT/clean/ (one file a source), OUT/documents/*.jsonl.gz, OUT/manifest.json, OUT/tokenizer.json,
+Reads:   files of the given sources (`corpus_sources`), and puzzle files to exclude (`corpus_leaks`).
+Writes:  OUT/clean/ (one file per source), OUT/documents/*.jsonl.gz, OUT/manifest.json, OUT/tokenizer.json,
          OUT/{train,heldout}.bin (uint16 ids), OUT/tokens/{train,heldout}/ (ledgers of TOKENS records).
-Restart: at the source while cleaning, at the step after that; each step knows the digest of its inputs.
+Restart: per source while cleaning, per step after that; each step records the digest of its inputs.
 Leaves out: quality models, other languages, anything fetched while running.
 
-Views of the data, each document belonging to one: `files` (whole cleaned files), `functions` (short functions
-that stand alone, a dozen to a document), `checks` (the same for test functions).
+Each document belongs to one view of the data: `files` (whole cleaned files), `functions` (short self-contained
+functions, a dozen per document) or `checks` (the same for test functions).
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from verifier.records import TOKENS
 from verifier.shards import Ledger, atomic_write
 
 VIEWS = ("files", "functions", "checks")
-MIN_LINE_BYTES = 20  # shorter lines are everywhere and say nothing of copying
+MIN_LINE_BYTES = 20  # shorter lines are common and no evidence of copying
 
 
 @dataclasses.dataclass(frozen=True)
 class CorpusConfig:
-    """What is taken and how often. Bytes are of source text."""
+    """What the corpus takes, and how often. Bytes count source text."""
 
     seed: int = 0
-    max_source_bytes: int = 12_000_000  # of one distribution; a framework must not drown the rest
+    max_source_bytes: int = 12_000_000  # from one distribution, so that a framework does not dominate
     heldout_fraction: float = 0.01
-    min_new_lines: float = 0.25  # a file needs more than this share of lines that no file before it had
+    min_new_lines: float = 0.25  # a file needs more than this share of lines not seen in earlier files
     seen_share: float = 0.7  # a file with more than this share of its code already seen is dropped
     seen_nodes: int = 60  # functions at least this large (about four lines) count as seen code
     functions_per_document: int = 12
@@ -71,7 +71,7 @@ def digest(*parts: Any) -> str:
 
 
 def _order(seed: int, *key: Any) -> str:
-    """A shuffle is sorting by this: a function of the seed and the item alone."""
+    """A sort key for shuffling, which depends only on the seed and the item."""
     return digest(seed, *key)
 
 
@@ -79,10 +79,10 @@ def _order(seed: int, *key: Any) -> str:
 
 
 def clean_sources(sources: Iterable[Source], output: Path, config: CorpusConfig, workers: int) -> list[Path]:
-    """Clean every source into OUT/clean/NAME-VERSION-DIGEST.jsonl.gz; sources already there are not touched.
+    """Cleans every source into OUT/clean/NAME-VERSION-DIGEST.jsonl.gz; sources already there are not touched.
 
-    A file is skipped if earlier ones had the same bytes, or most of its lines (as the same module in the next
-    version of Python has). Returns the paths in order of sources.
+    A file is skipped if earlier ones had the same bytes or most of its lines (like the same module in the next version
+    of Python). Returns the paths in the order of sources.
     """
     code = _code_digest(corpus_cleaning, corpus_functions)
     seen: set[bytes] = set()
@@ -114,7 +114,7 @@ def clean_sources(sources: Iterable[Source], output: Path, config: CorpusConfig,
             head = dataclasses.asdict(source) | {"files": len(rows)}
             _write_gzip(path, "\n".join(json.dumps(row) for row in [head, *rows]))
     for stale in set((output / "clean").glob("*.jsonl.gz")).difference(paths):
-        stale.unlink()  # of sources or code that have changed since
+        stale.unlink()  # its source or the cleaning code has changed since
     return paths
 
 
@@ -133,7 +133,7 @@ def _clean_row(job: tuple[str, str, str, bytes]) -> dict:
 
 
 class Chosen:
-    """Documents of each view and split, and the counts that explain them."""
+    """The documents of each view and split, and the counts that explain the choice."""
 
     def __init__(self) -> None:
         self.documents: list[dict] = []
@@ -144,10 +144,10 @@ class Chosen:
 
 
 def choose(clean_paths: Iterable[Path], leaks: LeakIndex, config: CorpusConfig) -> Chosen:
-    """Deduplicate, keep evaluation problems out, split off held-out files, gather short functions.
+    """Deduplicates, excludes evaluation problems, splits off held-out files, and gathers short functions.
 
-    A function of `seen_nodes` or more counts once in the whole corpus: later copies are cut from their files,
-    and a file that is mostly copies is dropped. No such function of a held-out file is in a training file.
+    A function of at least `seen_nodes` nodes appears once in the whole corpus: later copies are cut from their files,
+    and a file that consists mostly of copies is dropped. No such function of a held-out file is in a training file.
     """
     chosen = Chosen()
     seen: set[str] = set()
@@ -213,7 +213,7 @@ def _without_seen(row: dict, seen: set[str], config: CorpusConfig) -> tuple[str 
 
 
 def _gather(chosen: Chosen, view: str, kept: dict[str, tuple[str, str]], config: CorpusConfig) -> None:
-    """A dozen snippets to a document, grouped anew for each repetition of the view."""
+    """Groups a dozen snippets per document, in a new grouping for each repetition of the view."""
     repeats = dict(config.repeats)[view]
     for split in ("train", "heldout"):
         members = [(structure, text) for structure, (where, text) in kept.items() if where == split]
@@ -234,7 +234,7 @@ def _add(chosen: Chosen, document: dict) -> None:
 
 
 def write_documents(chosen: Chosen, output: Path, config: CorpusConfig) -> list[Path]:
-    """Documents in their final, shuffled order as JSONL shards, `files` repeated as configured."""
+    """Writes documents in their final, shuffled order as JSONL shards, with `files` repeated as configured."""
     repeats = dict(config.repeats)["files"]
     documents = [
         (_order(config.seed, repeat, document["source"], document["path"]), document)
@@ -257,7 +257,7 @@ def write_documents(chosen: Chosen, output: Path, config: CorpusConfig) -> list[
 
 
 def tokenise(document_paths: Iterable[Path], tokenizer: Tokenizer, output: Path) -> dict[str, dict[str, int]]:
-    """OUT/{train,heldout}.bin: uint16 ids, every document followed by end-of-text. Returns counts."""
+    """Writes OUT/{train,heldout}.bin: uint16 ids, each document followed by end-of-text. Returns counts."""
     streams: dict[str, list[np.ndarray]] = {"train": [], "heldout": []}
     counts: dict[str, collections.Counter[str]] = {
         f"{split} {view}": collections.Counter() for split in streams for view in VIEWS
@@ -276,12 +276,12 @@ def tokenise(document_paths: Iterable[Path], tokenizer: Tokenizer, output: Path)
 
 
 def write_token_shards(output: Path, config: CorpusConfig, fingerprint: str, eos_id: int) -> None:
-    """The two .bin files as ledgers of TOKENS records: whole documents, at least `record_tokens` ids each."""
+    """Writes the two .bin files as ledgers of TOKENS records: whole documents, at least `record_tokens` ids each."""
     for split, shard_count in (("train", config.shard_count), ("heldout", 1)):
         ids = np.fromfile(output / f"{split}.bin", np.uint16)
         directory = output / "tokens" / split
         if (directory / "ledger.json").exists() and Ledger.open(directory).fingerprint != fingerprint:
-            shutil.rmtree(directory)  # of an earlier corpus, made from what has changed since
+            shutil.rmtree(directory)  # left by an earlier corpus with other inputs
         ledger = Ledger(
             directory,
             stage="pretraining_corpus",
@@ -317,9 +317,9 @@ def build(
     workers: int = 2,
     tokenizer_path: Path | None = None,
 ) -> dict:
-    """Run every step whose inputs changed; returns (and writes) the manifest.
+    """Runs every step whose inputs changed; returns (and writes) the manifest.
 
-    With `tokenizer_path` that tokenizer is used as it is, otherwise one is trained on this corpus.
+    The tokenizer at `tokenizer_path` is used unchanged; without it, one is trained on this corpus.
     """
     found = list(sources)
     refused = [item for item in found if isinstance(item, Refused)]
@@ -334,7 +334,7 @@ def build(
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         if manifest["fingerprint"] == fingerprint:
             return manifest
-        manifest_path.unlink()  # what it describes is about to be replaced
+        manifest_path.unlink()  # it describes files that are about to be replaced
     leaks = LeakIndex.load(leak_paths)
     chosen = choose(paths, leaks, config)
     document_paths = write_documents(chosen, output, config)
@@ -362,7 +362,7 @@ def build(
 
 
 def _code_digest(*modules: ModuleType) -> str:
-    """Of the syntax trees of modules, less docstrings: a step is redone when its own code changed."""
+    """A hash of modules' syntax trees without docstrings: a step runs again when its own code has changed."""
     trees = [ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")) for module in modules]
     for docstring in filter(None, map(docstring_of, (node for tree in trees for node in ast.walk(tree)))):
         docstring.value = ast.Constant("")
@@ -385,7 +385,7 @@ def _texts(document_paths: Iterable[Path]) -> Iterator[str]:
 
 
 def table(manifest: dict) -> str:
-    """Sources and token counts for the screen."""
+    """Sources and token counts, to print."""
     lines = [f"{'source':<44} {'licence':<26} {'documents':>9} {'MB':>8}"]
     by_bytes = sorted(manifest["sources"].items(), key=lambda item: -item[1].get("bytes", 0))
     for name, row in by_bytes:

@@ -1,4 +1,4 @@
-"""Clean one Python file: what is left of it is code a small model can learn from.
+"""Cleans one Python file down to code that a small model can learn from.
 
 Pure functions of the file's text: no state, no randomness. Python 3 only, by this interpreter's grammar.
 """
@@ -29,7 +29,7 @@ BENCHMARKS = re.compile(r"human_?eval|\bmbpp\b|python_?programming_?puzzles|prog
 
 
 class Unusable(Exception):
-    """The file is left out; the message is a short reason for the manifest."""
+    """The file is left out; the message is a short reason, which goes to the manifest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _decode(data: bytes) -> str:
 
 
 def _normalise(text: str) -> str:
-    """Line ends, tabs, trailing blanks, licence notices and long runs of comments or blank lines."""
+    """Normalises line ends, tabs and trailing blanks; removes licence notices and long runs of comments and blanks."""
     lines = []
     for line in text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "").split("\n"):
         stripped = line.lstrip(" \t")
@@ -145,7 +145,7 @@ def _refuse_data(tree: ast.Module) -> None:
 
 
 def _shorten(text: str, tree: ast.Module) -> str:
-    """Cut long docstrings to their first line of text: a tiny model should spend its tokens on code."""
+    """Cuts long docstrings to their first line of text: a tiny model should spend its tokens on code."""
     lines = text.split("\n")
     for node in nodes_of(tree):
         doc = docstring_of(node)

@@ -10,11 +10,11 @@ expression, cut out with its free names turned into arguments, is a function:
     total = price * count              ->    def g(price=7, count=3):
                                                  return price * count
 
-Predicates and expressions come from unrelated places, and no pair is run or checked by itself: where the two stand
-together as a puzzle and its solution, the expression only takes the puzzle's arguments and, as far as one can tell,
-gives the type it asks for. That teaches the form of puzzles and solutions, and, seen often, that answers have little
-to do with their questions. So `documents` takes a judge: of several expressions a puzzle, one that solves it is shown,
-and no pair where none does. Types are guessed from use, defaults drawn by a hash of the source, so the view is a
+Predicates and expressions come from unrelated places, and nothing here runs or checks a pair: paired as puzzle and
+solution, the expression merely takes the puzzle's arguments and, as far as its form shows, returns the type asked for.
+Such pairs teach the form of puzzles and solutions but also, seen often, that answers have little to do with their
+questions. Therefore `documents` accepts a judge: of several expressions per puzzle, it shows one that solves it, and no
+pair where none does. Types are guessed from use, and defaults are drawn by a hash of the source, so the view is a
 function of the corpus.
 """
 
@@ -47,8 +47,8 @@ ALLOWED = (
     ast.ListComp, ast.GeneratorExp, ast.comprehension, ast.IfExp,
 )  # fmt: skip
 MOST_NODES, MOST_CHARS, MOST_ARGUMENTS = 30, 70, 4
-EASY = 0.5  # a puzzle that a larger share of expressions solve says nothing about its solution
-MOST_LOOKS = 3  # expressions looked at for one solution
+EASY = 0.5  # a puzzle solved by a larger share of expressions says nothing about its solution
+MOST_LOOKS = 3  # expressions tried for one solution
 RESULTS = {
     **dict.fromkeys(("abs", "int", "len", "max", "min", "ord", "pow", "round", "sum"), "int"),
     **dict.fromkeys(("all", "any", "bool"), "bool"),
@@ -58,7 +58,7 @@ RESULTS = {
 }  # of CALLS, where the name tells
 METHOD_RESULTS = {"split": "List[str]", "find": "int", "index": "int", "count": "int"}
 
-# Of (puzzle, solution), whether the one solves the other.
+# Whether each solution solves its puzzle, for a list of (puzzle, solution).
 Judge = Callable[[Iterable[tuple[str, str]]], Iterator[bool]]
 
 WORDS = "apple river stone green paper hello world table light north cloud bread seven mouse garden".split()
@@ -87,11 +87,11 @@ def expressions(tree: ast.AST) -> Iterator[tuple[str, Expression]]:
 
 
 def read(node: ast.expr) -> Expression | None:
-    """The expression, if it is small and uses nothing but its names, literals and harmless builtins."""
+    """The expression, if it is small and uses only its names, literals and harmless builtins."""
     nodes = list(ast.walk(node))
     if not 3 <= len(nodes) <= MOST_NODES or not all(isinstance(n, ALLOWED) for n in nodes):
         return None
-    # What stands between brackets is no expression by itself: `:n`, `:, 0`.
+    # The content of brackets need not be an expression by itself: `:n`, `:, 0`.
     tuples = [n for n in nodes if isinstance(n, ast.Tuple)]
     if isinstance(node, ast.Slice) or any(isinstance(part, ast.Slice) for n in tuples for part in n.elts):
         return None
@@ -107,7 +107,7 @@ def read(node: ast.expr) -> Expression | None:
                 return None
         if isinstance(n, ast.Constant) and not _plain(n.value):
             return None
-        # A list of numbers has one index, and that a number: no table, no array, no dictionary.
+        # A list of numbers takes a single numeric index, which rules out tables, arrays and dictionaries.
         if isinstance(n, ast.Subscript) and (
             isinstance(n.slice, ast.List | ast.Tuple)
             or (isinstance(n.slice, ast.Constant) and not isinstance(n.slice.value, int))
@@ -157,7 +157,7 @@ def _is_predicate(node: ast.expr) -> bool:
 
 
 def _types(node: ast.expr) -> dict[str, str]:
-    """Types of names by the first use that tells."""
+    """Types of names, by the first use that reveals them."""
     found: dict[str, str] = {}
 
     def say(expr: ast.AST, kind: str) -> None:
@@ -192,7 +192,7 @@ def _types(node: ast.expr) -> dict[str, str]:
 
 
 def _shape(node: ast.expr, names: list[str]) -> str:
-    """Alike for expressions that differ in names and constants only."""
+    """A key that is equal for expressions that differ only in names and constants."""
     text = re.sub(r"Constant\(value=[^()]*\)", "Constant()", ast.dump(node))
     for i, name in enumerate(names):
         text = text.replace(f"Name(id='{name}'", f"Name(id='v{i}'")
@@ -224,12 +224,12 @@ def _arguments(types: Iterable[tuple[str, str]], draw: random.Random) -> list[st
 
 
 def _header(types: Iterable[tuple[str, str]], draw: random.Random) -> str:
-    """A solution's; with a draw as `predicate` draws, the same defaults."""
+    """A solution's header; given the same draw, its defaults equal those of `predicate`."""
     return f"def g({', '.join(_arguments(types, draw))}):"
 
 
 def predicate(expression: Expression, name: str = "f", variant: int = 0) -> str:
-    """The expression as a puzzle: its first name is the answer. Variants differ in the defaults of the others."""
+    """The expression as a puzzle whose first name is the answer. Variants differ in the other arguments' defaults."""
     draw = _draw(expression, variant)
     (answer, kind), *rest = expression.types
     arguments = ", ".join([f"{answer}: {kind}", *_arguments(rest, draw)])
@@ -237,7 +237,7 @@ def predicate(expression: Expression, name: str = "f", variant: int = 0) -> str:
 
 
 class Values:
-    """Expressions by what they take and give, to be put to use as solutions of puzzles they know nothing of."""
+    """Expressions indexed by argument and result types, to serve as solutions of unrelated puzzles."""
 
     def __init__(self, values: Iterable[Expression]):
         self._known: dict[tuple[tuple[str, ...], str | None], list[Expression]] = defaultdict(list)
@@ -247,8 +247,10 @@ class Values:
             self._known[_sorted_types(expression.types), gives].append(expression)
 
     def solution(self, puzzle: Expression, variant: int = 0) -> str:
-        """`g` with the puzzle's other arguments: an expression over all of them if there is one, else over fewer, else
-        a literal of the answer's type."""
+        """A function `g` of the puzzle's other arguments.
+
+        It returns an expression over all of them if there is one, else over fewer, else a literal of the answer's type.
+        """
         draw = _draw(puzzle, variant)
         (_, wanted), *rest = puzzle.types
         header = _header(rest, draw)
@@ -272,7 +274,7 @@ class Values:
 
     def _over(self, arguments: list[tuple[str, str]], wanted: str) -> str | None:
         """The next expression over names of these types, in these arguments' names; None if none fits."""
-        for gives in (wanted, None):  # None: the form does not tell
+        for gives in (wanted, None):  # None: the form does not reveal the type
             key = _sorted_types(arguments), gives
             known = self._known.get(key, [])
             for _ in range(min(len(known), MOST_LOOKS)):
@@ -289,7 +291,7 @@ def _sorted_types(types: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def _renamed(expression: Expression, arguments: Iterable[tuple[str, str]]) -> str | None:
-    """The expression with its names replaced by arguments of the same types; None where a loop takes one of them."""
+    """The expression with its names replaced by arguments of the same types; None if a loop binds one of these."""
     tree = ast.parse(expression.source, mode="eval")
     by_type = lambda item: item[1]  # noqa: E731
     pairs = zip(sorted(expression.types, key=by_type), sorted(arguments, key=by_type), strict=True)
@@ -303,7 +305,7 @@ def _renamed(expression: Expression, arguments: Iterable[tuple[str, str]]) -> st
 
 
 def result_type(node: ast.expr, types: Mapping[str, str]) -> str | None:
-    """The type an expression over names of these types gives, where its form tells; "other" for none of ours."""
+    """The result type of an expression over names of these types, if its form reveals it; "other" for foreign types."""
     of = partial(result_type, types=types)
     match node:
         case ast.Name():
@@ -337,7 +339,7 @@ def result_type(node: ast.expr, types: Mapping[str, str]) -> str | None:
 
 
 def _sum_type(left: str | None, right: str | None, operation: ast.operator) -> str | None:
-    """What adding, multiplying and the like gives; a list or a text times a number stays what it is."""
+    """The result type of arithmetic; a list or a text times a number keeps its type."""
     sides = {left, right}
     if isinstance(operation, ast.Div):
         return "float"
@@ -361,13 +363,13 @@ def documents(
 
     Args:
       texts: source files.
-      per_shape: expressions that differ in names and constants only, at most so many.
-      group: functions or pairs a document.
-      variants: how often each predicate stands in a pair, with other defaults and another expression each time.
+      per_shape: the most expressions that may differ only in names and constants.
+      group: functions or pairs per document.
+      variants: in how many pairs each predicate appears, each with other defaults and another expression.
       refuse: says which predicates must not appear (held-out puzzles).
-      judge: which pairs of puzzle and solution hold, in order. Pairs are of what holds then, and puzzles that most
-        expressions solve, or none, have no pair.
-      tries: so many expressions a puzzle are judged.
+      judge: says which pairs of puzzle and solution hold, in order. Then only pairs that hold are used, and puzzles
+        that most expressions solve, or none, have no pair.
+      tries: how many expressions are judged per puzzle.
     """
     shapes: Counter[str] = Counter()
     seen: set[str] = set()
@@ -401,7 +403,7 @@ def documents(
 
 
 def _groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Runs of `size`, without what is left over."""
+    """Consecutive groups of `size` items, without the remainder."""
     for i in range(0, len(items) - size + 1, size):
         yield items[i : i + size]
 
@@ -409,7 +411,7 @@ def _groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 def _solved(
     puzzles: Iterable[Expression], known: Values, variant: int, judge: Judge, tries: int
 ) -> Iterator[tuple[Expression, str]]:
-    """Puzzles with the first solution that holds, where some do and most do not."""
+    """Puzzles that some but not most candidates solve, each with the first solution that holds."""
     tried = [(puzzle, known.candidates(puzzle, variant, tries)) for puzzle in puzzles]
     verdicts = judge(
         (predicate(puzzle, variant=variant), g) for puzzle, candidates in tried for g in candidates
@@ -426,5 +428,5 @@ def puzzle_list(puzzles: Iterable[Expression]) -> str:
 
 
 def pair_list(solved: Iterable[tuple[Expression, str]], variant: int) -> str:
-    """Predicates as puzzles, each with its solution or supposed solution, as a solve prompt lists them."""
+    """Predicates as puzzles, each with its solution (checked or supposed), as a solve prompt lists them."""
     return BLANK_LINE.join(pair_text(predicate(puzzle, variant=variant), g) for puzzle, g in solved)

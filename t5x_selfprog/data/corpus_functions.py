@@ -1,9 +1,9 @@
-"""The small functions of a Python file that stand alone: short, and needing nothing but their arguments.
+"""Extracts the self-contained functions of a Python file: short, and needing only their arguments.
 
-They are what the loop's own programs look like, so a pretraining corpus repeats them. Sources are unparsed
-from the syntax tree: one style, no comments. Four ways to get one, all of code that is in the file:
+They resemble the loop's own programs, so a pretraining corpus repeats them. Their source is unparsed from the syntax
+tree: one style, no comments. There are four ways to obtain one, all from code that is in the file:
 
-  a function as it is             without annotations that name what the function alone does not define
+  a function as it is             without annotations whose names the function itself does not define
   with imports                    `import math` and the like moved into the body
   with a helper                   the file's other short functions that it calls, before it
   a method                        without `self`; where it only reads attributes, these become arguments
@@ -23,14 +23,14 @@ from collections.abc import Iterator
 LINES = (2, 25)  # of a function; with its helpers and examples, at most MAX_SNIPPET_LINES
 MAX_SNIPPET_LINES = 50
 MAX_LINE_CHARS = 160
-MAX_DOCSTRING_LINES = 80  # beside the lines of the function
+MAX_DOCSTRING_LINES = 80  # in addition to the lines of the function
 MAX_TEST_LINES = 120
 MIN_NODES = 14  # a body larger than `return x`
-MIN_METHOD_NODES = 40  # attributes as arguments: only where something is computed from them
+MIN_METHOD_NODES = 40  # attributes become arguments only if something is computed from them
 MAX_EXAMPLES = 6
 
 TYPING_NAMES = frozenset(("List", "Dict", "Set", "Tuple", "Optional", "Union", "Any", "Callable", "Iterable"))
-# Reading files, stopping the interpreter and talking to a terminal are no part of a puzzle.
+# Puzzles do not read files, stop the interpreter or talk to a terminal.
 UNWANTED_NAMES = frozenset(
     (
         "open",
@@ -79,7 +79,7 @@ Snippet = tuple[str, str]  # (structure hash, source)
 
 
 def extract(tree: ast.Module) -> tuple[list[Snippet], list[Snippet]]:
-    """(functions, checks) of a file: short functions that stand alone, and test functions that do."""
+    """(functions, checks) of a file: short self-contained functions, and self-contained test functions."""
     imports = _pure_imports(tree)
     helpers = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     functions, checks = [], []
@@ -118,7 +118,7 @@ _CHILD_FIELDS: dict[type, tuple[str, ...]] = {}
 
 
 def nodes_of(root: ast.AST) -> Iterator[ast.AST]:
-    """Every node of a tree in the order of its text, operators and contexts aside; faster than ast.walk."""
+    """Every node of a tree in textual order, except operators and contexts; faster than ast.walk."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -135,7 +135,7 @@ def nodes_of(root: ast.AST) -> Iterator[ast.AST]:
 
 
 def structure_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, int]:
-    """(hash, size) of a function's syntax tree; two functions with one hash are the same code.
+    """(hash, size) of a function's syntax tree; functions with the same hash are the same code.
 
     Arguments and local names are numbered; the function's own name, its docstring, annotations, defaults and
     decorators are left out.
@@ -181,9 +181,9 @@ def undefined_names(node: ast.AST) -> set[str]:
 
 
 def _stands_alone(source: str) -> bool:
-    """Whether, scope by scope, no global is read but builtins and none is rebound.
+    """Whether, in every scope, the only globals read are builtins, and none is rebound.
 
-    The compiler's own word on what `undefined_names` says faster.
+    This asks the compiler what `undefined_names` answers faster.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -225,7 +225,7 @@ def _bound_names(node: ast.AST) -> list[str]:
 
 
 def _pure_imports(tree: ast.Module) -> dict[str, str]:
-    """What the file's top-level imports of PURE_MODULES bind: name -> the statement that binds it alone."""
+    """Names bound by the file's top-level imports of PURE_MODULES, each with a statement that binds only it."""
     found = {}
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -254,7 +254,7 @@ def _function(
         return []
     needed = sorted(undefined_names(plain))
     prelude = []
-    for name in needed:  # functions of the same file, one level deep
+    for name in needed:  # helpers from the same file, one level deep
         helper = _alone(helpers[name], imports) if name in helpers else None
         if helper is None or undefined_names(helper) or not _short(ast.unparse(helper)):
             return []
@@ -277,7 +277,7 @@ def _size(node: ast.stmt) -> int:
 
 
 def _names_of(node: ast.FunctionDef) -> set[str]:
-    """Names the body reads and nothing in the function binds: a quick first look, annotations aside."""
+    """Names that the body reads and nothing in the function binds; a quick first check that ignores annotations."""
     loaded = {
         child.id
         for statement in node.body
@@ -298,9 +298,9 @@ def _returns_value(node: ast.AST) -> bool:
 
 
 def _alone(node: ast.FunctionDef, imports: dict[str, str]) -> ast.FunctionDef | None:
-    """The function without docstring, decorators, `self` and foreign annotations, with the imports it needs.
+    """The function without docstring, decorators, `self` and foreign annotations, plus the imports it needs.
 
-    None if it cannot do without its class or its decorators. Other functions it calls remain undefined names.
+    None if it needs its class or its decorators. Other functions that it calls remain undefined names.
     """
     allowed = ("staticmethod", "classmethod", "property")
     if any(not (isinstance(d, ast.Name) and d.id in allowed) for d in node.decorator_list):
@@ -319,7 +319,7 @@ def _alone(node: ast.FunctionDef, imports: dict[str, str]) -> ast.FunctionDef | 
 
 
 def _drop_self(plain: ast.FunctionDef) -> bool:
-    """Take `self` out of a method, in place; False if it does more than read attributes of plain values."""
+    """Removes `self` from a method, in place; False if the method does more than read attributes of plain values."""
     own = plain.args.args[0].arg
     if len(plain.args.defaults) == len(plain.args.args):
         return False
@@ -388,7 +388,7 @@ def _examples(node: ast.FunctionDef) -> str:
 
 
 class _PlainAsserts(ast.NodeTransformer):
-    """`self.assertEqual(a, b)` and its kin as the assert statements they mean."""
+    """Turns `self.assertEqual(a, b)` and its relatives into the equivalent assert statements."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.stmt:
         call = node.value
@@ -412,7 +412,7 @@ class _PlainAsserts(ast.NodeTransformer):
 
 
 def _has_plain_assert(node: ast.FunctionDef) -> bool:
-    """Whether some assertion reads only builtins and names of the function: a quick first look."""
+    """Whether some assertion reads only builtins and names of the function; a quick first check."""
     known = KNOWN_NAMES.union(_bound_names(node), ("self",))
     for statement in node.body:
         names = {child.id for child in nodes_of(statement) if isinstance(child, ast.Name)}
@@ -422,7 +422,7 @@ def _has_plain_assert(node: ast.FunctionDef) -> bool:
 
 
 def _check(node: ast.FunctionDef) -> list[Snippet]:
-    """A test function as plain asserts, less statements that need more than builtins and its own names."""
+    """A test function as plain asserts, without statements that need more than builtins and its own names."""
     if node.decorator_list or _size(node) > MAX_TEST_LINES or not _has_plain_assert(node):
         return []
     plain = _copy(node)
@@ -430,7 +430,7 @@ def _check(node: ast.FunctionDef) -> list[Snippet]:
         return []
     plain.args.args, plain.returns = [], None
     plain.body = [_PlainAsserts().visit(s) for s in plain.body[1 if docstring_of(plain) else 0 :]]
-    # A statement that needs the class, a fixture or a module goes, and then those that needed what it bound.
+    # Drops statements that need the class, a fixture or a module, and then those that need names they bound.
     while plain.body and (missing := undefined_names(plain)):
         plain.body = [
             s for s in plain.body if not missing & {n.id for n in nodes_of(s) if isinstance(n, ast.Name)}

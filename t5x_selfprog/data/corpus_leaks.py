@@ -1,6 +1,6 @@
-"""Find evaluation problems in pretraining text: by syntax tree of every function, and by normalised text.
+"""Finds evaluation problems in pretraining text, by the syntax tree of every function and by normalised text.
 
-The problems are P3's and our own seeds, all instances: predicates, docstrings, solutions.
+The problems are all instances of P3 and of our own seeds: predicates, docstrings and solutions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from t5x_selfprog.data.corpus_functions import structure_of
 from verifier.errors import UserError
 
-MIN_SOLUTION_NODES = 40  # `return n % 2 == 0` and the like are everyone's; below this a match is no evidence
+MIN_SOLUTION_NODES = 40  # `return n % 2 == 0` and the like are commonplace; smaller matches are no evidence
 MIN_PREDICATE_NODES = 20
-MIN_LINE_CHARS = 50  # one line this long, blanks removed, that a problem also has
-WINDOW_LINES = 3  # or this many consecutive lines, together this long
+MIN_LINE_CHARS = 50  # a single line of a problem counts if it has this many characters without blanks
+WINDOW_LINES = 3  # or this many consecutive lines, if together they do
 MIN_WINDOW_CHARS = 60
 
 
@@ -27,7 +27,7 @@ def _squeeze(line: str) -> str:
 
 
 class LeakIndex:
-    """What the problems look like; `leaks_of` says whether a file holds one of them."""
+    """An index of the problems; `leaks_of` finds those that a file contains."""
 
     def __init__(self) -> None:
         self._structures: dict[str, str] = {}
@@ -37,10 +37,10 @@ class LeakIndex:
 
     @classmethod
     def load(cls, paths: Iterable[Path]) -> LeakIndex:
-        """Index every puzzle file in P3's format.
+        """Indexes every puzzle file in P3's format.
 
         Raises:
-          UserError: naming a file that cannot be read as such.
+          UserError: naming a file that is not readable in that format.
         """
         index = cls()
         for path in paths:

@@ -1,7 +1,7 @@
 """Which Python source a pretraining corpus may use: the standard library and permissively licensed packages.
 
-A distribution is used only if its own metadata names a licence we know to be permissive. Anything else
-(copyleft, unknown, no statement at all) is left out and listed with the reason.
+A distribution is used only if its own metadata names a licence known to be permissive. Any other (copyleft, unknown,
+not stated) is left out and listed with the reason.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Licences by SPDX identifier. CC0-1.0 is a dedication to the public domain (numpy names it for one C file);
-# MIT-0 is MIT without the attribution clause. MPL-2.0, a copyleft by file, is left out.
+# Licences by SPDX identifier. CC0-1.0 dedicates to the public domain (numpy names it for one C file); MIT-0 is MIT
+# without the attribution clause. MPL-2.0, a per-file copyleft, is left out.
 PERMISSIVE_SPDX = frozenset(
     [
         "MIT",
@@ -40,9 +40,9 @@ PERMISSIVE_CLASSIFIERS = {
     "The Unlicense (Unlicense)": "Unlicense",
     "zlib/libpng License": "Zlib",
 }
-# Classifiers that say nothing against a licence named beside them.
+# Classifiers that do not contradict another licence named beside them.
 NEUTRAL_CLASSIFIERS = frozenset({"DFSG approved", "OSI Approved"})
-# What free-text License fields look like; matched whole, after lower-casing.
+# Patterns for free-text License fields; they must match the whole lower-cased field.
 PERMISSIVE_TEXT = {
     r"(the )?mit( licen[sc]e)?": "MIT",
     r"(the )?(modified |new |3-clause |2-clause )?bsd([ -][23]-clause)?( licen[sc]e)?": "BSD",
@@ -53,7 +53,7 @@ PERMISSIVE_TEXT = {
 }
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EUPL|CDDL|GNU|Mozilla)\b", re.IGNORECASE)
 
-# Code copied from elsewhere (its licence is not the package's), test data, and files made by programs.
+# Vendored code (its licence is not the package's), test data, and generated files.
 SKIPPED_PARTS = frozenset(
     [
         "_vendor",
@@ -90,7 +90,8 @@ OWN_DISTRIBUTIONS = frozenset({"t5x-selfprog", "t5x_selfprog", "verifier"})
 class Source:
     """One origin of files: a standard library or a distribution.
 
-    `files` are (name inside the source, path on disk or archive member) pairs, sorted by name.
+    Attributes:
+      files: pairs of (name inside the source, path on disk or archive member), sorted by name.
     """
 
     name: str
@@ -111,10 +112,10 @@ class Refused:
 
 
 def licence_of(metadata: email.message.Message) -> tuple[str | None, str]:
-    """The permissive licence a METADATA file declares, or None with what it declares instead.
+    """The permissive licence that a METADATA file declares, or None and what it declares instead.
 
-    The License-Expression decides alone where there is one (PEP 639); otherwise every classifier must be
-    permissive, or the License field must be the name of a permissive licence.
+    If there is a License-Expression, it alone decides (PEP 639). Otherwise every classifier must be permissive, or the
+    License field must name a permissive licence.
     """
     expression = metadata.get("License-Expression")
     if expression:
@@ -203,7 +204,7 @@ def _decide(metadata, root: str, files, archive: str | None) -> Source | Refused
 
 
 def read_files(source: Source) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of every file of a source that can be read; files gone since installation are skipped."""
+    """(name, bytes) of every readable file of a source; files removed since installation are skipped."""
     if source.archive is None:
         for name, path in source.files:
             if Path(path).is_file():

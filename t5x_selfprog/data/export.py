@@ -1,8 +1,8 @@
-"""`selfprog export-data`: a run's verified pairs as JSON lines and Parquet, with a card.
+"""`selfprog export-data`: a run's verified pairs as JSON lines and Parquet, with a dataset card.
 
-Each pair is joined with what the run knows of it: who wrote the puzzle and the solution, how many attempts the
-puzzle took, which puzzles stood in its prompt. The folder loads with `datasets`, pandas, pyarrow or nothing but
-`json`; the card says how it was made, from which configuration, and what was kept out.
+Each pair carries its provenance: which weights wrote the puzzle and the solution, how many attempts the puzzle took,
+which puzzles were in its prompt. The folder loads with `datasets`, pandas, pyarrow or plain `json`; the card states how
+and from which configuration it was made, and what was excluded.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def export(run_dir: str, output: str, formats: Sequence[str] = ("jsonl", "parque
     if "jsonl" in formats:
         with files.open_atomic(files.join(output, "train.jsonl")) as file:
             for row in found:
-                file.write(json.dumps(row).encode() + b"\n")  # ASCII: lone surrogates survive
+                file.write(json.dumps(row).encode() + b"\n")  # ASCII, so that lone surrogates survive
     replaced = _write_parquet(files.join(output, "train.parquet"), found) if "parquet" in formats else 0
     card = _card(run_dir, found, formats, replaced)
     files.write_atomic(files.join(output, "README.md"), card)
@@ -111,7 +111,7 @@ def rows(run_dir: str) -> Iterator[Row]:
 
 
 def _records(run: RunDir, iteration: int, stage: str) -> Iterator[dict[str, Any]]:
-    """A stage's records; none where the folder was left out of a copy of the run."""
+    """A stage's records; none if a copy of the run was made without the stage's folder."""
     try:
         yield from Ledger.open(run.stage(iteration, stage))
     except MissingStage:
@@ -119,7 +119,7 @@ def _records(run: RunDir, iteration: int, stage: str) -> Iterator[dict[str, Any]
 
 
 def _write_parquet(path: str, found: Sequence[Row]) -> int:
-    """Writes the rows; returns how many texts held what UTF-8 cannot (it became U+FFFD)."""
+    """Writes the rows; returns how many texts held characters that UTF-8 cannot encode (replaced by U+FFFD)."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -149,7 +149,7 @@ def _utf8(text: str) -> str:
 
 
 def _card(run_dir: str, found: Sequence[Row], formats: Sequence[str], replaced: int) -> bytes:
-    """A dataset card: front matter that `datasets` reads, then what a careful user asks."""
+    """A dataset card: front matter for `datasets`, then answers to a careful user's questions."""
     run = RunDir(run_dir)
     by_iteration = Counter(row["iteration"] for row in found)
     types = Counter(row["answer_type"] or "unknown" for row in found)

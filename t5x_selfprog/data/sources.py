@@ -1,8 +1,8 @@
-"""Pairs from elsewhere: the paper's released text files, another run, any ledger of pairs, our own exports.
+"""Reads pairs from the paper's released text files, another run, any ledger of pairs, or our own exports.
 
-The paper's files (`125M_PAPER_1M_iter_2.txt.gz` and their kin, in the folder ICLR2023/data of P3's repository,
-arXiv:2207.14502) are pairs one after another, each ending in the line `assert f(g())`. Nothing was taken out of
-them that resembles the test problems; whoever trains on them should (`stages/build_dataset` does).
+The paper's files (`125M_PAPER_1M_iter_2.txt.gz` and others, in the folder ICLR2023/data of P3's repository,
+arXiv:2207.14502) are concatenated pairs, each ending with the line `assert f(g())`. They were not decontaminated
+against the test problems; do so before training on them (`stages/build_dataset` does).
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from verifier.errors import UserError
 from verifier.shards import Ledger
 
 CHECK = "assert f(g())"
-_MOST_CHECKS = 20  # lines like the check inside the texts of one pair
+_MOST_CHECKS = 20  # check-like lines inside the string literals of one pair
 _LEDGER = "ledger.json"
 
 Pair = dict[str, Any]
 
 
 def read_pairs(source: str) -> Iterator[Pair]:
-    """Pair records of a source: a run directory (all its iterations), a folder of pair records, or a file
-    `.txt`, `.txt.gz` (the paper's) or `.jsonl` (our export).
+    """Pair records of a source.
 
-    Raises UserError where it is none of these, or where a file holds what is no pair, naming the place.
+    A source is a run directory (all its iterations), a folder of pair records, or a file `.txt`, `.txt.gz` (the
+    paper's) or `.jsonl` (our export).
+
+    Raises UserError if it is none of these, or, naming the place, if a file holds something that is not a pair.
     """
     if source.endswith((".txt", ".txt.gz")):
         return _from_text(source)
@@ -72,7 +74,7 @@ def split_pair(text: str) -> tuple[str, str] | None:
 def pair_record(puzzle: str, solution: str, iteration: int = 0) -> Pair:
     try:
         identity = puzzle_id(puzzle)
-    except SourceError:  # the paper's judge ran on an older Python
+    except SourceError:  # the paper's judge used an older Python
         identity = short_hash(puzzle)
     text = pair_text(puzzle, solution)
     return {"puzzle_id": identity, "text": text, "weight": 1.0, "iteration": iteration}
@@ -84,17 +86,17 @@ def _from_text(path: str) -> Iterator[Pair]:
         pair = split_pair(f"{document}\n\n{CHECK}")
         if pair is None:
             raise UserError(
-                f"{path}, line {first_line}: {document[:60]!r}... is no pair of `def f` and `def g`"
+                f"{path}, line {first_line}: {document[:60]!r}... is not a pair of `def f` and `def g`"
             )
         number += 1
         yield pair_record(*pair)
     if not number:
-        raise UserError(f"{path}: holds no line {CHECK!r}, so it holds no pairs")
+        raise UserError(f"{path}: has no line {CHECK!r}, and therefore no pairs")
 
 
 def _documents(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """(number of its first line, text) of what stands before each line `assert f(g())` that is inside no text."""
-    first, kept, inside = 1, list[str](), list[int]()  # `inside`: places of checks within texts
+    """(number of its first line, text) of each document, that is, up to a line `assert f(g())` outside any literal."""
+    first, kept, inside = 1, list[str](), list[int]()  # `inside`: positions of checks within literals
     for number, line in enumerate(lines, start=1):
         if line.rstrip() != CHECK:
             kept.append(line)
@@ -104,12 +106,12 @@ def _documents(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
         else:
             yield from _pieces(first, kept, inside if len(inside) == _MOST_CHECKS else [])
             first, kept, inside = number + 1, [], []
-    if inside:  # that text never ended, so the checks were the ends of documents after all
+    if inside:  # that literal never ended, so those checks did end documents
         yield from _pieces(first, kept[: inside[-1]], inside[:-1])
 
 
 def _pieces(first: int, lines: list[str], cuts: list[int]) -> Iterator[tuple[int, str]]:
-    """The document, or those between the lines at `cuts`, with the numbers of their first lines."""
+    """The document, or the documents between the lines at `cuts`, with the numbers of their first lines."""
     start = 0
     for end in [*cuts, len(lines)]:
         yield first + start, "".join(lines[start:end]).strip("\n")
@@ -117,7 +119,7 @@ def _pieces(first: int, lines: list[str], cuts: list[int]) -> Iterator[tuple[int
 
 
 def _is_open(document: str) -> bool:
-    """Whether it ends inside a text of several lines."""
+    """Whether a document ends inside a triple-quoted string."""
     if not any(document.count(quotes) % 2 for quotes in ('"""', "'''")):
         return False
     try:
@@ -131,12 +133,12 @@ def _lines(path: str) -> Iterator[str]:
     try:
         with files.open_read(path) as raw:
             stream = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
-            # A carriage return or a form feed inside a string is not the end of a line.
+            # A carriage return or a form feed inside a string does not end a line.
             yield from io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="\n")  # type: ignore[arg-type]
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (gzip.BadGzipFile, EOFError) as error:
-        raise UserError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
+        raise UserError(f"{path}: not a complete gzip file ({error}); fetch it again") from error
 
 
 def _from_json_lines(path: str) -> Iterator[Pair]:

@@ -1,4 +1,4 @@
-"""seqio over runs: a Task for each iteration's pairs, a Mixture of them at rates of your own, packed if you like.
+"""seqio over runs: a Task for each iteration's pairs, and a Mixture of them at chosen rates, packed on request.
 
     from t5x_selfprog.data import tasks
     mixture = tasks.register_run("runs/quickstart", tokenizer="t5x_selfprog/assets/base", rates={0: 1.0, 1: 2.0})
@@ -38,15 +38,15 @@ def register_run(
     """Writes the run's token ids under RUN/tokens/<tokenizer> and registers its tasks and their mixture.
 
     Args:
-      tokenizer: the folder of the model that is to be trained.
-      rates: of each iteration in the mixture; without, each by the number of its pairs.
-      name: of the mixture, `selfprog_<run>` by default; tasks are called `<name>_iter_000` and so on.
-      shards: files an iteration; seqio gives each host whole files.
+      tokenizer: the folder of the model to be trained.
+      rates: each iteration's rate in the mixture; by default, proportional to its number of pairs.
+      name: the mixture's name, by default `selfprog_<run>`; tasks are called `<name>_iter_000` and so on.
+      shards: files per iteration; seqio gives each host whole files.
 
     Returns:
       The mixture's name.
 
-    Raises UserError for a run without finished datasets, or rates of iterations that it does not have.
+    Raises UserError for a run without finished datasets, or rates for iterations that it does not have.
     """
     datasets = run_datasets(run_dir)
     rates = dict(rates or {})
@@ -73,7 +73,7 @@ def register_run(
             preprocessors=[_shifted],
             output_features={"targets": seqio.Feature(vocabulary, add_eos=False, dtype=tf.int32)},
         )
-        # Exactly in proportion to the pairs where no rate is given: `num_input_examples` knows them.
+        # Without rates, `num_input_examples` makes them exactly proportional to the pairs.
         members.append((task, rates.get(iteration, partial(seqio.mixing_rate_num_examples))))
     _replace(seqio.MixtureRegistry, name)
     seqio.MixtureRegistry.add(name, [member for member in members if _counts(member[1])])
@@ -89,8 +89,11 @@ def batches(
     packed: bool = True,
     epochs: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches for a decoder: `decoder_target_tokens`, `decoder_input_tokens`, `decoder_loss_weights`, and where
-    packed `decoder_segment_ids` and `decoder_positions`, [batch, length] each, ids shifted (see `unshift`)."""
+    """Batches for a decoder, each feature [batch, length] with shifted ids (see `unshift`).
+
+    The features are `decoder_target_tokens`, `decoder_input_tokens` and `decoder_loss_weights`; if packed, also
+    `decoder_segment_ids` and `decoder_positions`.
+    """
     converter = seqio.DecoderFeatureConverter(pack=packed)
     dataset = seqio.get_dataset(
         mixture,
@@ -106,7 +109,7 @@ def batches(
 
 
 def unshift(tokens: np.ndarray) -> np.ndarray:
-    """seqio's ids as the model's own; padding becomes 0, which loss weights and segments mask."""
+    """Converts seqio's ids to the model's; padding becomes 0, which loss weights and segments mask."""
     return np.maximum(tokens - SHIFT, 0)
 
 
@@ -122,6 +125,6 @@ def _counts(rate: Rate) -> bool:
 
 
 def _replace(registry: Any, name: str) -> None:
-    """A run registered again (it grew by an iteration) takes the place of what it was."""
+    """Removes an earlier registration, so that a run that has gained an iteration can be registered again."""
     if name in registry.names():
         registry.remove(name)

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets: `p3` (or any problems in its format) and `selfprog_pairs` (what a run wrote and verified).
+"""TensorFlow Datasets: `p3` (or any problems in its format) and `selfprog_pairs` (a run's verified pairs).
 
     import tensorflow_datasets as tfds
     import t5x_selfprog.data.tfds_builders
@@ -38,7 +38,7 @@ class P3(tfds.core.GeneratorBasedBuilder):
     def __init__(self, *, source: str = "seeds", **kwargs: Any) -> None:
         self._source = source
         folder = str(SEEDS_FOLDER) if source == "seeds" else source
-        # Another folder, or another content, is another dataset: prepared files must not stand for it.
+        # Another folder or other content is another dataset, and must not be served from these prepared files.
         config = _config(folder, [files.join(folder, "puzzles.json"), files.join(folder, "split.json")])
         super().__init__(**_with_config(kwargs, config))
 
@@ -93,7 +93,7 @@ class SelfprogPairs(tfds.core.GeneratorBasedBuilder):
         ledgers = run_datasets(run_dir)
         if not ledgers:
             raise UserError(f"{run_dir}: no iteration has a finished 5_dataset; `selfprog run` makes it")
-        # A run that grew by an iteration is another dataset.
+        # A run that has gained an iteration is another dataset.
         config = _config(run_dir, [files.join(ledger.path, "manifest.json") for ledger in ledgers.values()])
         super().__init__(**_with_config(kwargs, config))
 
@@ -141,5 +141,5 @@ def _config(folder: str, paths: list[str]) -> tfds.core.BuilderConfig:
 
 
 def _with_config(kwargs: dict[str, Any], config: tfds.core.BuilderConfig) -> dict[str, Any]:
-    """TFDS builds a builder anew from the configuration's name when it reads what was prepared."""
+    """Accepts a configuration given by name, as TFDS does when it reopens prepared files."""
     return kwargs | {"config": config}

@@ -1,9 +1,9 @@
-"""Token ids of a run's pairs on disk, and the one seqio vocabulary that is safe for them.
+"""Token ids of a run's pairs on disk, and the seqio vocabulary that is safe for them.
 
-Two traps lie between a byte-level BPE tokenizer and seqio. Its padding is id 0, and packing silently drops every
-token of that id, which in GPT-2's vocabulary and its kin is "!": so ids are one higher inside seqio, and
-`ShiftedVocabulary` is the only place that knows. And a pipeline that tokenises in the graph (`py_function`)
-cannot be checkpointed: so ids are written once, as records, and the graph only reads them.
+There are two traps between a byte-level BPE tokenizer and seqio. seqio pads with id 0, and packing silently drops every
+token of that id, which is "!" in GPT-2's vocabulary and its relatives. Ids are therefore one higher inside seqio, and
+only `ShiftedVocabulary` knows. And a pipeline that tokenises in the graph (`py_function`) cannot be checkpointed, so
+ids are written once, as records, and the graph only reads them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHIFT = 1
 
 
 class ShiftedVocabulary(seqio.Vocabulary):
-    """A `Tokenizer` for seqio: id + 1 on the way in, id - 1 on the way out, 0 for padding alone."""
+    """A `Tokenizer` for seqio: encodes to id + 1, decodes from id - 1, and reserves 0 for padding."""
 
     def __init__(self, directory: str) -> None:
         """`directory`: a model's or a tokenizer's folder."""
@@ -35,7 +35,7 @@ class ShiftedVocabulary(seqio.Vocabulary):
 
     @property
     def identity(self) -> str:
-        """Of the tokenizer's files: ids of two tokenizers are kept apart."""
+        """A hash of the tokenizer's files, which keeps ids of different tokenizers apart."""
         digest = hashlib.sha256()
         for name in TOKENIZER_FILES:
             path = os.path.join(self._directory, name)
@@ -82,10 +82,12 @@ class ShiftedVocabulary(seqio.Vocabulary):
 
 
 def write_tokens(texts: Iterable[str], tokenizer: Tokenizer, output: str, shards: int = 1) -> Ledger:
-    """Writes each text between its start and the end of text, as the trainer sees it, in the tokenizer's own ids.
+    """Writes each text as the trainer sees it, with start and end of text, in the tokenizer's own ids.
 
-    Ids, not the shifted ones: the records serve other readers too. A folder that holds the ids of the same texts
-    is left as it is; of others it raises LedgerMismatch.
+    Ids are not shifted, because the records serve other readers too. A folder that already holds the ids of these texts
+    is left unchanged.
+
+    Raises LedgerMismatch if the folder holds the ids of other texts.
     """
     encoded = [[tokenizer.start_id, *ids, tokenizer.eos_id] for ids in tokenizer.encode_batch(texts)]
     digest = hashlib.sha256(repr(encoded).encode()).hexdigest()[:16]
@@ -98,5 +100,5 @@ def write_tokens(texts: Iterable[str], tokenizer: Tokenizer, output: str, shards
 
 
 def feature_description() -> dict[str, Any]:
-    """How TensorFlow parses such a record."""
+    """The feature description with which TensorFlow parses such a record."""
     return {"tokens": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)}

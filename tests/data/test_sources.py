@@ -106,9 +106,9 @@ def test_rows_of_an_export(tmp_path):
     ("name", "content", "words"),
     [
         ("a.txt", b"def f(x: int):\n    return x\n\nassert f(g())\n", "line 1: 'def f"),
-        ("a.txt", b"nothing of the kind\n", "holds no line"),
-        ("a.txt.gz", b"not gzip", "not a whole gzip file"),
-        ("a.txt.gz", gzip.compress(paper_file((F, G)).encode(), mtime=0)[:-9], "not a whole gzip file"),
+        ("a.txt", b"nothing of the kind\n", "has no line"),
+        ("a.txt.gz", b"not gzip", "not a complete gzip file"),
+        ("a.txt.gz", gzip.compress(paper_file((F, G)).encode(), mtime=0)[:-9], "not a complete gzip file"),
         ("a.jsonl", b'{"puzzle": "def f"}\n', "line 1: needs a puzzle and a solution"),
         ("a.jsonl", b"{half", "line 1"),
     ],
