@@ -1,4 +1,5 @@
-"""Watching a run: what it does, how fast, what it waits for, and whether it still moves.
+"""Observes a run: what it does, how fast, what it waits for, and whether it still makes progress.
 
-`recorder.py` is what stages report to; the other modules are its parts.
+Stages report to `recorder.current()`; the other modules are its parts. No stage reads anything back.
+May import `hosts`, `machine`, `progress` and `verifier`.
 """

@@ -1,7 +1,7 @@
-"""JAX's profiler over a window of a real run's steps: a trace for TensorBoard and Perfetto, and a table of operations.
+"""Profiles a window of a real run's steps: a trace for TensorBoard and Perfetto, and a table of operations.
 
-The window counts training steps, or decoding chunks, that this process made in the stage; the first ones compile, so
-leave them out. A stage that ends inside the window ends the trace too.
+The window counts the training steps or decoding chunks that this process has run in the stage. The first ones compile,
+so leave them out. A stage that ends inside the window also ends the trace.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from t5x_selfprog.telemetry.clock import Clock
 from verifier import files
 from verifier.errors import UserError
 
-SHOWN = 12  # operations on standard error; the file has all
+SHOWN = 12  # operations listed on standard error; the file lists all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Profile:
     """Which steps to trace.
 
     Attributes:
-      steps: the first and the one after the last, counted from 0 in each stage; () traces nothing.
+      steps: the first step and the one after the last, counted from 0 in each stage; () traces nothing.
       stage: a part of the stage's path in the run directory, such as "6_checkpoints" or "iter_001/3_solutions".
-      directory: where the trace goes; "" is RUN/profile.
+      directory: where to write the trace; "" means RUN/profile.
     """
 
     steps: tuple[int, ...] = ()
@@ -40,7 +40,7 @@ class Profile:
 
 
 class Capture:
-    """The trace of one process: the first stage that fits is traced, once. Host 0's devices."""
+    """The trace of one process (host 0): the first matching stage is traced, once."""
 
     def __init__(self, config: Profile, root: str, clock: Clock):
         self._config, self._clock = config, clock
@@ -51,7 +51,7 @@ class Capture:
         self._trace: tempfile.TemporaryDirectory | None = None
 
     def tick(self, place: str, ready: Any) -> None:
-        """After each step of a stage. `ready`: its results, waited for where the trace begins and ends."""
+        """Called after each step of a stage. `ready`: its results, awaited where the trace begins and ends."""
         if not self._left or self._config.stage not in place or not hosts.is_first():
             return
         if place != self._place:
@@ -59,7 +59,7 @@ class Capture:
         self._count += 1
         first, end = self._config.steps
         if self._trace is None and self._count >= max(first, 1):
-            # Counted after a step, the trace begins before the next. Step 0 has begun when it is first seen.
+            # Ticks come after a step, so the trace begins before the next one; step 0 is never seen beforehand.
             jax.block_until_ready(ready)
             with self._clock.part("host"):
                 self._trace = tempfile.TemporaryDirectory(prefix="selfprog-profile-")
@@ -69,7 +69,7 @@ class Capture:
             self.finish()
 
     def finish(self) -> None:
-        """Ends the trace, if one is being made, and says what took long."""
+        """Ends the trace, if one is running, and prints the slowest operations."""
         if self._trace is not None:
             with self._clock.part("host"):
                 self._write(self._trace)

@@ -1,7 +1,7 @@
-"""Wall time cut into parts without gap or overlap: every second belongs to the innermost part that is open.
+"""Divides wall time into parts without gap or overlap: every second belongs to the innermost open part.
 
-So the parts of a run sum to its wall time, whatever nests in what: a step that compiles is "compile" while it does and
-"train" before and after.
+The parts of a run therefore sum to its wall time, however they nest: a step that compiles counts as "compile" while it
+compiles and as "train" before and after.
 """
 
 import contextlib
@@ -9,25 +9,26 @@ import threading
 import time
 from collections.abc import Iterator
 
-# Steps that the run is made of. Training runs ahead of its device, so the host's work on batches is hidden in "train".
+# Device steps, which are a run's purpose. Training is dispatched ahead of its device, so the host's work on batches is
+# hidden in "train".
 USEFUL = ("train", "prefill", "decode", "heldout")
-# What else there is: tracing, compiling, reading compiled programs; models and state read and placed; checkpoints
-# written; waiting for the verdicts of what was sampled; judging puzzles before anybody solves them; waiting for other
-# hosts; and everything else that the host does while devices are idle. "lost" is useful work that a kill undid.
+# The other parts: tracing, compiling and reading compiled programs; reading and placing models and state; writing
+# checkpoints; waiting for verdicts on samples; judging puzzles before they are solved; waiting for other hosts; and
+# everything else that the host does while devices are idle. "lost" is useful work that a kill undid.
 PARTS = (*USEFUL, "compile", "load", "save", "verdicts", "screen", "hosts", "host", "lost")
 
 
 class Clock:
-    """The wall time of one thread, the one that makes this; calls from others count nothing.
+    """The wall time of the thread that creates it; calls from other threads are ignored.
 
     Attributes:
-      started: when, on the monotonic clock.
-      stage_name: under which seconds are counted now.
+      started: time of creation, on the monotonic clock.
+      stage_name: the stage that seconds are counted under now.
     """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
-        self._lock = threading.Lock()  # another thread may read
+        self._lock = threading.Lock()  # other threads may read
         self._open, self.stage_name = ["host"], ""
         self._since = self.started = time.monotonic()
         self._seconds: dict[tuple[str, str], float] = {}
@@ -45,7 +46,7 @@ class Clock:
 
     @contextlib.contextmanager
     def part(self, part: str) -> Iterator[None]:
-        """The block's time, but for what is `part` of something else inside it."""
+        """Counts the block's time as `part`, except for parts opened inside it."""
         depth = len(self._open)
         self.begin(part)
         try:
@@ -57,7 +58,7 @@ class Clock:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Seconds in the block are counted under this name."""
+        """Counts the block's seconds under this name."""
         if threading.get_ident() != self._thread:
             yield
             return
@@ -70,7 +71,7 @@ class Clock:
             self.stage_name = before
 
     def move(self, seconds: float, source: str, target: str) -> None:
-        """Says afterwards that some seconds of the current stage were another part's."""
+        """Reassigns seconds of the current stage from one part to another afterwards."""
         if threading.get_ident() == self._thread:
             self._turn()
             taken = min(seconds, self._seconds.get((self.stage_name, source), 0.0))
@@ -78,11 +79,11 @@ class Clock:
             self._add(target, taken)
 
     def seconds(self, *parts: str) -> float:
-        """Spent in these parts so far."""
+        """Seconds spent in these parts so far, over all stages."""
         return sum(of.get(part, 0.0) for of in self.read().values() for part in parts)
 
     def read(self) -> dict[str, dict[str, float]]:
-        """Seconds by stage and part up to now. They sum to the time since this clock was made."""
+        """Seconds by stage and part up to now. They sum to the time since the clock was created."""
         with self._lock:
             current = (self.stage_name, self._open[-1])
             running = time.monotonic() - self._since

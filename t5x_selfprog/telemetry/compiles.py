@@ -1,7 +1,7 @@
-"""Every compilation of this process: of which program, with which shapes, how long, and whether a cache had it.
+"""Records every compilation of this process: which program, which shapes, how long, and whether a cache had it.
 
-JAX says when it begins and ends to trace, lower and compile; that it reads a program from the persistent cache; and, in
-a log message at level DEBUG, for which shapes. That message is read here and goes nowhere else.
+JAX reports when it starts and stops tracing, lowering and compiling, and when it reads a program from the persistent
+cache. It reports the shapes in a log message at level DEBUG, which is intercepted here and goes nowhere else.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ SHOWN = 400  # characters of shapes
 
 @dataclasses.dataclass(frozen=True)
 class Compilation:
-    """One program made ready.
+    """One program compiled, or read from the cache.
 
     Attributes:
-      program: what we call it, or the name of its function.
-      function: its name as JAX has it.
-      shapes: of its arguments, equal ones together.
-      new_shapes: those that it did not have when it was last compiled in this process; empty the first time.
-      seconds: in the compiler, or reading from the cache.
-      cached: it was read from the persistent cache.
-      times: how often a program of this name was compiled in this process, with this time.
+      program: our name for it, or else the name of its function.
+      function: JAX's name for it.
+      shapes: the shapes of its arguments, equal ones grouped.
+      new_shapes: shapes it did not have when it was last compiled in this process; empty the first time.
+      seconds: time in the compiler, or reading from the cache.
+      cached: whether it was read from the persistent cache.
+      times: how often a program of this name has been compiled in this process, this time included.
     """
 
     program: str
@@ -50,7 +50,7 @@ class Compilation:
 
 
 class _Local(threading.local):
-    """What a thread that compiles has said so far."""
+    """What a compiling thread has reported so far."""
 
     name = ""
     hit = False
@@ -58,10 +58,10 @@ class _Local(threading.local):
 
 
 class Compiles:
-    """What was compiled since this process first asked; one for a process, as JAX's listeners are.
+    """What has been compiled since this was created; there is one per process, as JAX's listeners are global.
 
     Attributes:
-      count, cached: programs compiled, and read from the cache instead.
+      count, cached: programs compiled, and programs read from the cache instead.
       seconds: tracing, lowering, compiling and reading, on all threads.
     """
 
@@ -85,11 +85,11 @@ class Compiles:
         return {"compilations": self.count, "cached_programs": self.cached, "compile_s": self.seconds}
 
     def since(self, before: dict[str, float]) -> dict[str, float]:
-        """What was added to `totals`."""
+        """What `totals` has gained since `before`."""
         return {name: value - before[name] for name, value in self.totals().items()}
 
     def listen(self, listener: Callable[[str, Any], None]) -> None:
-        """Calls it with "begin" and the function's name, "end" and the same, or "compiled" and a Compilation."""
+        """Calls `listener` with "begin" or "end" and the function's name, or "compiled" and a Compilation."""
         self._listeners.append(listener)
 
     def unlisten(self, listener: Callable[[str, Any], None]) -> None:
@@ -97,7 +97,7 @@ class Compiles:
 
     @contextlib.contextmanager
     def naming(self, program: str) -> Iterator[None]:
-        """What this thread compiles in the block is called that."""
+        """Names whatever this thread compiles in the block `program`."""
         before, self._local.name = self._local.name, program
         try:
             yield
@@ -105,12 +105,12 @@ class Compiles:
             self._local.name = before
 
     def in_progress(self) -> list[tuple[str, float]]:
-        """Functions that are being traced or compiled now, by whatever thread, and for how many seconds."""
+        """Functions being traced or compiled now, on any thread, each with its seconds so far."""
         now = time.monotonic()
         return [(work[0][0], now - work[0][1]) for work in list(self._working.values()) if work]
 
     def idle(self) -> None:
-        """This thread does something else: what it began to trace and never ended has failed."""
+        """Called when this thread works on something else: a trace it began and never ended has failed."""
         self._working.get(threading.get_ident(), []).clear()
 
     def _begun(self, event: str, value: float, **about: Any) -> None:
@@ -128,7 +128,7 @@ class Compiles:
         work = self._working.get(threading.get_ident(), [])
         if work:
             work.pop()
-        if not work:  # tracing one function traces others in it: seconds of the outermost are all
+        if not work:  # tracing a function traces those it calls: the outermost covers all their seconds
             self.seconds += seconds
         self._tell("end", fun_name)
         if event == _COMPILE:
@@ -171,7 +171,7 @@ def _short(shape: Any) -> str:
 
 
 def _together(shapes: tuple[str, ...]) -> str:
-    """ "float32[8,64] x12, int32[8]", cut in the middle: a step's weights come first and its batch last."""
+    """ "float32[8,64] x12, int32[8]", cut in the middle because a step's weights come first and its batch last."""
     text = ", ".join(f"{shape} x{n}" if n > 1 else shape for shape, n in Counter(shapes).items())
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
 

@@ -1,9 +1,9 @@
-"""What share of a run's wall time went into useful device steps, and where the rest went: RUN/goodput.json.
+"""The share of a run's wall time spent in useful device steps, and where the rest went: RUN/goodput.json.
 
-A run may live several times: killed, started again. Each life adds its seconds to those before it; the time between
-lives is nobody's. What a kill undid (training steps after the last checkpoint, sampling after the last shard) is taken
-from the useful parts and called lost. A life that is killed outright loses its last seconds of account, `EVERY_S` at
-most.
+A run that is killed and restarted has several lives. Each life adds its seconds to those of earlier ones; time between
+lives is not counted. What a kill undid (training steps after the last checkpoint, sampling after the last shard) is
+moved from the useful parts to "lost". A life that is killed outright loses at most the last `EVERY_S` seconds of its
+account.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from verifier import files
 EVERY_S = 10.0  # sinks.EVERY_S where the run directory is remote
 NAME = "goodput.json"
 SAMPLING = ("prefill", "decode")
-SLOWEST = 12  # programs that the file names
+SLOWEST = 12  # programs listed in the file
 
 
 @dataclasses.dataclass
@@ -25,9 +25,9 @@ class Account:
 
     Attributes:
       stages: seconds by stage and part; they sum to the wall time.
-      uncommitted: useful seconds, by stage and part, whose result is not on disk yet.
-      waits: of each place where judging followed sampling: seconds of sampling, and of judging after its end.
-      programs: compilations by name: times, seconds, of which from the cache.
+      uncommitted: useful seconds, by stage and part, whose results are not on disk yet.
+      waits: for each place where judging follows sampling, seconds of sampling, and of judging after its end.
+      programs: for each compiled program, its count, its seconds, and how many came from the cache.
     """
 
     lives: int = 0
@@ -39,7 +39,7 @@ class Account:
     programs: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
     def add(self, later: "Account") -> "Account":
-        """Both lives together; what the earlier one had not committed when it ended is lost."""
+        """Both lives together; what the earlier one had not committed at its end counts as lost."""
         stages = _sum(self.stages, {})
         for stage, parts in self.uncommitted.items():
             for part, seconds in parts.items():
@@ -56,7 +56,7 @@ class Account:
         )
 
     def figures(self) -> dict[str, Any]:
-        """What goodput.json holds: shares first, sums after them."""
+        """The content of goodput.json: shares first, then sums."""
         parts = {part: sum(of.get(part, 0.0) for of in self.stages.values()) for part in PARTS}
         wall_s = sum(parts.values())
         useful_s = sum(parts[part] for part in USEFUL)
@@ -103,7 +103,7 @@ def write(root: files.Path, account: Account) -> None:
 
 
 def sentence(figures: Mapping[str, Any]) -> str:
-    """One line for the end of a run."""
+    """One line to print at the end of a run."""
     wall, parts = figures["wall_s"], figures["parts"]
     rest = {part: seconds for part, seconds in parts.items() if part not in USEFUL and seconds > 0.005 * wall}
     others = ", ".join(

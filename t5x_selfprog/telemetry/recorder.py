@@ -1,15 +1,15 @@
-"""What stages report to. One for a process, as its devices, its compilations and its wall clock are one.
+"""The recorder that stages report to: one per process, like its devices, its compilations and its wall clock.
 
-Anything may ask for the `current()` recorder and say what it does; where no run is observed, that costs as little and
-leaves nothing behind. With one (`observed`), host 0 writes
+Any code may report to the `current()` recorder. Where no run is observed, a report costs as little and leaves no trace.
+Inside `observed`, host 0 writes
 
     RUN/metrics.jsonl   a line for each logged training step, each shard sampled or judged, each compilation
     RUN/events          the same for TensorBoard: one of its runs for each stage directory
     RUN/goodput.json    where the wall time went (goodput.py)
-    RUN/profile         a trace, where asked for (capture.py)
+    RUN/profile         a trace, on request (capture.py)
 
-and every host watches itself: RUN/stuck-<host>.txt (watchdog.py). All of it depends on clocks: no stage reads it, and
-nobody compares it between runs.
+and every host watches itself: RUN/stuck-<host>.txt (watchdog.py). All of this depends on clocks, so no stage reads it
+and nothing compares it between runs.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ Scalars = Mapping[str, float | int | None]
 
 
 class Recorder:
-    """Takes what is reported and knows who is doing what. The base class keeps time and writes nothing.
+    """Receives reports. This base class keeps time and writes nothing.
 
     Attributes:
-      clock: of the thread that runs the stages.
+      clock: the wall time of the thread that runs the stages.
     """
 
     def __init__(self) -> None:
@@ -49,39 +49,39 @@ class Recorder:
     # Reporting: cheap, and the same everywhere.
 
     def part(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """The block's time is this part of the wall time (clock.PARTS)."""
+        """Counts the block's time as this part of the wall time (clock.PARTS)."""
         return self.clock.part(name)
 
     @contextlib.contextmanager
     def stage(self, path: str) -> Iterator[None]:
-        """The main thread works on what goes to this directory."""
+        """In the block, the main thread works on the stage that writes to this directory."""
         yield
 
     @contextlib.contextmanager
     def track(self, name: str, path: str = "", *, waits: bool = False) -> Iterator[None]:
-        """Something beside the main thread works on that, and shows it by beats; see watchdog.Track."""
+        """In the block, another thread works on `path` and reports progress with `beat`; see watchdog.Track."""
         yield
 
     def beat(self, what: str, number: int | None = None, track: str = MAIN) -> None:
         """Something moved."""
 
     def step(self, what: str, number: int, ready: Any) -> None:
-        """A device step of the main thread's stage was started; `ready` are its results."""
+        """Reports that the main thread's stage has started a device step; `ready` are its results."""
 
     def record(self, kind: str, path: str, step: int, scalars: Scalars, **labels: Any) -> None:
-        """Scalars of one step or shard of the stage that writes to `path`."""
+        """Records scalars of one step or shard of the stage that writes to `path`."""
 
     def lost(self, steps: int, seconds: float) -> None:
-        """Training steps that an earlier life made and this one makes again."""
+        """Reports training steps of an earlier life that this one repeats."""
 
     def committed(self) -> None:
-        """All that was sampled so far is on disk."""
+        """Reports that everything sampled so far is on disk."""
 
     def waited(self, path: str, sampling_s: float, waited_s: float) -> None:
-        """Judging went on for so long after the last shard was sampled."""
+        """Reports how long judging continued after the last shard was sampled."""
 
     def flush(self) -> dict[str, Any]:
-        """Writes what is known; returns the figures of goodput.json, or nothing."""
+        """Writes everything known so far; returns the figures of goodput.json, or {}."""
         return {}
 
     def close(self) -> None:
@@ -95,13 +95,13 @@ class Recorder:
 
 
 class RunRecorder(Recorder):
-    """Of a run directory."""
+    """The recorder of a run directory."""
 
     def __init__(self, root: str, watchdog: Watchdog, profile: Profile, *, keep_goodput: bool):
         super().__init__()
         self._root, self._keep_goodput = root, keep_goodput
         self._place = ""
-        self._lock = threading.RLock()  # verdicts are reported beside the sampler's thread
+        self._lock = threading.RLock()  # another thread than the sampler's reports verdicts
         self._lines: Lines | None = None
         self._events: dict[str, Events] = {}
         self._earlier = goodput.read(root) if keep_goodput and hosts.is_first() else goodput.Account()
@@ -167,7 +167,7 @@ class RunRecorder(Recorder):
 
     def lost(self, steps: int, seconds: float) -> None:
         self._life.lost_steps += steps
-        # An earlier life counted them as useful, and takes as much back.
+        # The earlier life counted them as useful, so as much is taken back.
         of = self._earlier.stages.get(self.clock.stage_name, {})
         taken = min(seconds, of.get("train", 0.0))
         if taken:
@@ -223,14 +223,14 @@ class RunRecorder(Recorder):
         self.beat("began" if self._place else "between stages")
 
     def _named(self, path: str) -> str:
-        """A directory's path inside the run's."""
+        """A directory's path relative to the run's."""
         if files.is_remote(path):
             return path.removeprefix(self._root).strip("/")
         inside = os.path.relpath(path, self._root)
         return os.path.basename(inside) if inside.startswith("..") else inside
 
     def _line(self, kind: str, place: str, rest: Mapping[str, Any]) -> None:
-        if self._lines is None:  # not before there is something to say: an unused directory stays empty
+        if self._lines is None:  # created on first use, so that an unused directory stays empty
             self._lines = Lines(files.join(self._root, "metrics.jsonl"))
         found = re.fullmatch(r"iter_(\d+)/(.*)", place)
         about = {
@@ -262,7 +262,7 @@ _current: list[RunRecorder] = []
 
 
 def current() -> Recorder:
-    """The recorder of the run that is observed; one that only keeps time where none is."""
+    """The recorder of the observed run; without one, a recorder that only keeps time."""
     if _current:
         return _current[-1]
     if not _default:
@@ -276,7 +276,8 @@ def observed(
 ) -> Iterator[RunRecorder]:
     """Observes what the block does in this run directory.
 
-    keep_goodput: adds its time to RUN/goodput.json. Only `run` does: stages run by hand may run side by side.
+    Args:
+      keep_goodput: adds its time to RUN/goodput.json. Only `run` does; stages run by hand may run side by side.
     """
     recorder = RunRecorder(root, watchdog, profile, keep_goodput=keep_goodput)
     _current.append(recorder)

@@ -1,7 +1,7 @@
-"""What is measured of a shard: sampled on the devices, or judged on the host's cores.
+"""Measures shards as they are sampled on the devices and judged on the host's cores.
 
-The queue between the two is what the sampler has committed and the verifier has not: a queue that stays short says that
-verdicts keep up.
+The queue between the two holds what the sampler has committed and the verifier has not. While it stays short, verdicts
+keep up.
 """
 
 import time
@@ -14,8 +14,8 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
 from verifier.shards import Ledger
 
-JUDGE = "judge"  # the track of the thread that judges
-EVERY_S = 10.0  # a shard takes minutes: the queue is recorded as it shrinks, too
+JUDGE = "judge"  # the track of the judging thread
+EVERY_S = 10.0  # a shard takes minutes, so the queue is also recorded while it shrinks
 
 
 class HasStats(Protocol):
@@ -25,7 +25,7 @@ class HasStats(Protocol):
 
 
 class SamplingMeter:
-    """Reports each shard that a sampler was used for, from here on."""
+    """Reports each shard that the sampler serves from now on."""
 
     def __init__(self, sampler: HasStats, path: str):
         self._sampler, self._path = sampler, path
@@ -68,7 +68,7 @@ class JudgingMeter:
         self._number = 0
 
     def verdict(self) -> None:
-        """At each verdict, those of second looks too; now and then the queue is recorded."""
+        """Called at each verdict, second looks included; records the queue every `EVERY_S`."""
         self._number += 1
         if time.monotonic() - self._told > EVERY_S:
             self._told = time.monotonic()
@@ -76,7 +76,7 @@ class JudgingMeter:
             recorder.current().record("queue", self._ledger.path, self._shard, self._queue(in_pool))
 
     def committed(self, judged: Sequence[Mapping[str, Any]]) -> None:
-        """After the shard's commit."""
+        """Called after the shard's commit."""
         seconds = max(time.monotonic() - self._began, 1e-9)
         recorder.current().record(
             "judge",
@@ -93,7 +93,7 @@ class JudgingMeter:
         )
 
     def _queue(self, in_pool: int) -> dict[str, int]:
-        """Sampled and not judged: shards, their attempts, and those of them that the pool has or is about to get."""
+        """What is sampled but not judged: shards, their attempts, and those that the pool has or will get next."""
         waiting = set(self._source.committed()) & set(self._ledger.pending())
         rows = sum(int(self._source.entry(shard)["rows"]) for shard in waiting - {self._shard})
         return {"queue_shards": len(waiting), "queue_attempts": rows + in_pool, "in_pool": in_pool}

@@ -1,8 +1,8 @@
-"""Where numbers go: files of JSON lines (for programs) and TensorBoard events (for people), local or remote.
+"""Where numbers are written: files of JSON lines (for programs) and TensorBoard events (for people), local or remote.
 
-Object stores cannot append. There, what was written is kept in memory and the whole file is replaced now and then, and
-at the end; a kill loses at most `EVERY_S` seconds of numbers. A store that is not to be reached then is said once for
-every file, and tried again the next time: numbers end no run.
+Object stores cannot append. There, the content is kept in memory, and the whole file is replaced every `EVERY_S`
+seconds and at the end, so a kill loses at most that much. If the store cannot be reached, that is reported once per
+file and tried again the next time: missing numbers never end a run.
 """
 
 import io
@@ -24,7 +24,11 @@ _numbers = itertools.count()
 
 
 class Growing:
-    """A file that grows at its end. `start`: what it holds already, and keeps."""
+    """A file that is appended to.
+
+    Args:
+      start: its existing content, which is kept.
+    """
 
     def __init__(self, path: files.Path, start: bytes = b""):
         self._path, self._remote = path, files.is_remote(path)
@@ -32,14 +36,14 @@ class Growing:
         if self._remote:
             self._file = io.BytesIO()
             self._file.write(start)
-        else:  # appended to, which `files` leaves out: a file of a long run is not written anew at every line
+        else:  # `files` cannot append, and rewriting a long run's file for every line would be slow
             os.makedirs(os.path.dirname(os.fspath(path)) or ".", exist_ok=True)
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
         self._uploaded = time.monotonic()
         self._changed = self._failed = False
 
     def append(self, data: bytes) -> None:
-        self._file.write(data)  # one system call: two processes may write lines into one file
+        self._file.write(data)  # one system call, so that two processes may write to the same file
         self._changed = True
         if self._remote and time.monotonic() - self._uploaded > EVERY_S:
             self.flush()
@@ -63,10 +67,10 @@ class Growing:
 
 
 class Lines:
-    """JSON objects, one a line, after those of earlier processes that `keep` accepts.
+    """JSON objects, one per line, after those of earlier processes that `keep` accepts.
 
     Attributes:
-      dropped: those that it does not.
+      dropped: the lines that `keep` rejects.
     """
 
     def __init__(self, path: files.Path, keep: Callable[[dict[str, Any]], bool] | None = None):
@@ -78,7 +82,7 @@ class Lines:
                 kept.append(line)
             else:
                 self.dropped.append(json.loads(line))
-        if self.dropped or cut:  # what would follow half a line were lost with it
+        if self.dropped or cut:  # a line appended to a truncated one would be unreadable
             files.write_atomic(path, b"".join(kept))
         self._file = Growing(path, b"".join(kept))
 
@@ -93,12 +97,12 @@ class Lines:
 
 
 def read_lines(path: files.Path) -> list[dict[str, Any]]:
-    """What `Lines` wrote; nothing where it wrote nothing. A last line that a kill has cut is left out."""
+    """What `Lines` wrote ([] if there is no file), without a last line that a kill truncated."""
     return [json.loads(line) for line in _whole_lines(path)[0]]
 
 
 def _whole_lines(path: files.Path) -> tuple[list[bytes], bytes]:
-    """And what follows the last line's end."""
+    """The complete lines, and what follows the last of them."""
     try:
         *lines, rest = files.read_bytes(path).split(b"\n")
     except FileNotFoundError:
@@ -109,14 +113,15 @@ def _whole_lines(path: files.Path) -> tuple[list[bytes], bytes]:
 class Events:
     """Scalars for TensorBoard: a new events file in a folder, beside those of earlier processes.
 
-    purge_step: what earlier processes wrote from this step on is made again, and TensorBoard forgets it.
+    Args:
+      purge_step: tells TensorBoard to discard what earlier processes wrote from this step on, which is repeated.
     """
 
     def __init__(self, folder: files.Path, purge_step: int | None = None):
         from tensorboardX.proto import event_pb2, summary_pb2
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        # The name is TensorBoard's convention; what follows the host tells apart what starts within a second.
+        # TensorBoard's naming convention; the suffix after the host separates files started within one second.
         about = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         name = f"events.out.tfevents.{time.time():.0f}.{about}"
         self._file = Growing(files.join(folder, name))

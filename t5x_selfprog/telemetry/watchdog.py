@@ -1,7 +1,7 @@
-"""Says when a run stands still: which stage, which step or shard, on which host, for how long, and where the code is.
+"""Reports a run that is stuck: which stage, which step or shard, on which host, for how long, and where in the code.
 
-A thread looks every now and then at when each of its process's tracks last did something. It cannot end what hangs, but
-for the whole process; on many hosts the one that hangs first is the one to look at, as the others wait for it.
+A thread periodically checks when each track of its process last made progress. It cannot end a hanging call, only the
+whole process. On many hosts, look at the one that hung first: the others are waiting for it.
 """
 
 import dataclasses
@@ -16,19 +16,19 @@ from t5x_selfprog import hosts
 from verifier import files
 from verifier.errors import UserError
 
-EXIT_STATUS = 75  # EX_TEMPFAIL: launchers start again on all but 0 and 2
+EXIT_STATUS = 75  # EX_TEMPFAIL: launchers restart on every status but 0 and 2
 MAIN = "main"
 WRITE_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Watchdog:
-    """When to call a run stuck.
+    """When a run counts as stuck, and what happens then.
 
     Attributes:
-      stuck_after_s: seconds in which no training step, decoding chunk or verdict came; 0 never.
-      abort: end the process then, with a status on which launchers start it again, instead of only saying so.
-        Compiling is never ended.
+      stuck_after_s: seconds without a training step, decoding chunk or verdict; 0 means never.
+      abort: whether to end the process, with a status on which launchers restart it, instead of only reporting.
+        A compilation is never ended.
     """
 
     stuck_after_s: float = 1800.0
@@ -44,9 +44,11 @@ class Track:
     """What one thread of the run did last.
 
     Attributes:
-      at: when, on the monotonic clock.
-      waits: it waits for the others, and stands still only if they do.
-      told: this standstill was reported.
+      place: the stage's directory.
+      what, number: the last sign of progress, for instance "step" 12.
+      at: its time, on the monotonic clock.
+      waits: whether it waits for the other tracks and so is stuck only if they are.
+      told: whether the present standstill has been reported.
     """
 
     at: float
@@ -62,9 +64,10 @@ class Track:
 
 
 class Watch:
-    """The thread. `beat` is for whoever works; it costs less than a microsecond.
+    """The watching thread. Working threads call `beat`, which costs less than a microsecond.
 
-    in_progress: the programs being compiled, with seconds.
+    Args:
+      in_progress: returns the programs being compiled, each with its seconds so far.
     """
 
     def __init__(self, config: Watchdog, root: str, in_progress: Callable[[], list[tuple[str, float]]]):
@@ -85,7 +88,7 @@ class Watch:
             self._thread.join()
 
     def begin(self, track: str, place: str = "", *, waits: bool = False) -> None:
-        """From now on this track must show that it works."""
+        """From now on this track must show progress."""
         self.tracks[track] = Track(time.monotonic(), place, waits=waits)
 
     def end(self, track: str) -> None:
@@ -122,7 +125,7 @@ class Watch:
         self._reports.append(f"{at} {head}\n{_stacks()}")
         print(self._reports[-1], file=sys.stderr, flush=True)
         path, text = files.join(self._root, f"stuck-{host}.txt"), "\n".join(self._reports)
-        # A store that fails, or never answers, may be why; it must not keep the process from its end.
+        # A store that fails or never answers may be the cause; it must not keep the process from ending.
         write = threading.Thread(
             target=files.write_atomic, args=(path, text), name="stuck report", daemon=True
         )
@@ -133,7 +136,7 @@ class Watch:
 
 
 def _stacks() -> str:
-    """Of all threads, as faulthandler writes them: it needs a real file."""
+    """The stacks of all threads, as written by faulthandler, which needs a real file."""
     with tempfile.TemporaryFile() as file:
         faulthandler.dump_traceback(file=file, all_threads=True)
         file.seek(0)

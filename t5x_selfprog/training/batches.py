@@ -1,4 +1,4 @@
-"""Training batches as a pure function of the step number, so that resuming needs nothing but the step."""
+"""Training batches as a pure function of the step number, so that resuming needs only the step."""
 
 import dataclasses
 import functools
@@ -11,13 +11,19 @@ from verifier.errors import UserError
 
 
 class Batch(NamedTuple):
-    """Packed rows. All [B, L]; int32 but for `weights`.
+    """Packed rows, all [B, L] int32 except `weights`.
 
-    tokens: inputs; targets: the next token of the same document; positions: index within the document;
-    segment_ids: document number within the row, 0 for padding; weights: float32, 0 where there is no target.
+    Attributes:
+      tokens: the inputs.
+      targets: the next token of the same document.
+      positions: index within the document.
+      segment_ids: number of the document within the row; 0 is padding.
+      weights: float32, 0 where there is no target.
     """
 
-    tokens: Any  # NumPy from a source, JAX on a device, and shardings or shapes where those are described
+    tokens: (
+        Any  # NumPy from a source, JAX arrays on a device, or a description of either by shardings or shapes
+    )
     targets: Any
     positions: Any
     segment_ids: Any
@@ -32,9 +38,10 @@ class BatchSource(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class TokenStream:
-    """Windows of one long stream of documents, each ended by `eos_id`; every epoch in a new order.
+    """Windows of one long stream of documents, each ended by `eos_id`, in a new order every epoch.
 
-    tokens: [total] any integer dtype (a memory map is fine).
+    Attributes:
+      tokens: [total] of any integer dtype (a memory map is fine).
     """
 
     tokens: np.ndarray
@@ -52,7 +59,7 @@ class TokenStream:
         if self.windows < self.batch_size:
             raise UserError(
                 f"The token stream holds {len(self.tokens)} tokens, less than one batch of "
-                f"{self.batch_size} x {self.length}: lower batch_size or length, or bring more data."
+                f"{self.batch_size} x {self.length}: lower batch_size or length, or add data."
             )
         per_epoch = self.windows // self.batch_size
         epoch, index = divmod(step, per_epoch)
@@ -67,14 +74,15 @@ class TokenStream:
 
 @dataclasses.dataclass(frozen=True)
 class PackedDocuments:
-    """Short documents packed into rows; every epoch others share a row, and rows come in another order.
+    """Short documents packed into rows; every epoch combines documents and orders rows anew.
 
-    Every document is trained on once an epoch; the last batch of an epoch is filled up with empty rows. Sizes are
-    packed once: an epoch fills that packing with its own draw among documents of equal size, so all epochs have
-    as many rows, and the batch of any step is found without going through those before it.
+    Every document is seen once per epoch; the last batch of an epoch is filled up with empty rows. Sizes are packed
+    once, and each epoch fills that packing with its own draw among documents of equal size. All epochs therefore have
+    the same number of rows, and the batch of any step is found without computing earlier ones.
 
-    documents: token ids, each at most `length` + 1 long (the last token is only ever a target).
-    doc_weights: the loss weight of each document's tokens.
+    Attributes:
+      documents: token ids, each at most `length` + 1 long (the last token is only ever a target).
+      doc_weights: the loss weight of each document's tokens.
     """
 
     documents: Sequence[np.ndarray]
@@ -103,7 +111,7 @@ class PackedDocuments:
 
     @functools.cached_property
     def _rows(self) -> Callable[[int], list[list[int]]]:
-        """Which documents share a row in an epoch; the last epoch asked for is kept."""
+        """Returns the documents of each row in an epoch; caches the last epoch asked for."""
         return functools.lru_cache(maxsize=1)(self._draw)
 
     def _draw(self, epoch: int) -> list[list[int]]:
@@ -114,7 +122,7 @@ class PackedDocuments:
 
     @property
     def rows(self) -> int:
-        """Packed rows that hold all documents."""
+        """The number of packed rows that hold all documents."""
         return len(self._packing)
 
     @property
@@ -123,11 +131,11 @@ class PackedDocuments:
 
     @property
     def padding(self) -> float:
-        """The share of positions without a token, the last batch's empty rows not counted."""
+        """The share of positions without a token, not counting the last batch's empty rows."""
         return 1.0 - float(self._sizes.sum()) / (len(self._packing) * self.length)
 
     def steps(self, epochs: int) -> int:
-        """Steps that `epochs` passes over the documents take."""
+        """The number of steps in `epochs` passes over the documents."""
         return epochs * self.steps_in_epoch
 
     def batch(self, step: int) -> Batch:
@@ -151,11 +159,11 @@ def pack_best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
     """Puts each size, in the order given, into the fullest row with room for it; longest first packs best.
 
     Returns:
-      Rows of indices into `sizes`. Every index stands in exactly one row.
+      Rows of indices into `sizes`; every index is in exactly one row.
     """
     rows: list[list[int]] = []
-    with_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows by the room they have left
-    rooms = 0  # bit r is set where `with_room[r]` is not empty
+    with_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows by their remaining room
+    rooms = 0  # bit r is set if `with_room[r]` is not empty
     for index, size in enumerate(sizes):
         enough = rooms >> size
         if enough:

@@ -1,4 +1,4 @@
-"""`selfprog bench train`: optimizer steps on packed rows of random tokens, timed."""
+"""`selfprog bench train`: times optimizer steps on packed rows of random tokens."""
 
 import argparse
 import dataclasses
@@ -22,7 +22,7 @@ from t5x_selfprog.training.train_step import TrainState, make_train_step
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
-    """Times `args.steps` AdamW steps of `args.batch` x `args.seq` tokens; compilation is timed apart."""
+    """Times `args.steps` AdamW steps of `args.batch` x `args.seq` tokens; compilation is timed separately."""
     config = dataclasses.replace(shape(args), context_length=args.seq, dtype=args.dtype)
     batch_size = args.batch or 4
     partitioner = Partitioner(MeshConfig().make())

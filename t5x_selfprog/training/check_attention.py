@@ -1,4 +1,4 @@
-"""`selfprog bench attention`: on this device, does a kernel compute what plain attention does, gradients too?"""
+"""`selfprog bench attention`: checks a kernel and its gradients against plain attention on this device."""
 
 import argparse
 import json
@@ -10,13 +10,13 @@ import numpy as np
 from t5x_selfprog.model.packed_attention import KERNELS, PackedAttention
 from verifier.errors import UserError
 
-DOCUMENTS = (200, 56, 256)  # tokens of each in a row
+DOCUMENTS = (200, 56, 256)  # tokens of each document in a row
 WINDOWS = (None, 100)
 TOLERANCE = 0.03  # of the largest value; bfloat16 rounds to 1/256
 
 
 def command(args: argparse.Namespace) -> dict:
-    """Compares --attention with "plain" in --dtype; `worst` is the largest difference by the largest value.
+    """Compares --attention with "plain" in --dtype; `worst` is the largest difference over the largest value.
 
     Raises UserError naming an unknown kernel, RuntimeError where they differ.
     """
@@ -44,7 +44,7 @@ def command(args: argparse.Namespace) -> dict:
 
 
 def _rows(dtype: str) -> tuple[jax.Array, ...]:
-    """q, k, v, positions, segments: two rows, two query heads for each of keys."""
+    """q, k, v, positions, segments: two rows, two query heads per key head."""
     random = np.random.default_rng(0)
     length = sum(DOCUMENTS)
     q, k, v = (jnp.asarray(random.normal(size=(2, length, heads, 64)), dtype) for heads in (8, 4, 4))

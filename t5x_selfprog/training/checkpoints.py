@@ -1,7 +1,7 @@
 """Training checkpoints: Orbax, asynchronous, atomic, the newest few kept.
 
 A checkpoint holds two items: `params` (all that sampling needs) and `rest` (step and optimizer state). The last
-one of a finished run holds `params` alone.
+checkpoint of a finished run holds only `params`.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: TrainState) -> None:
-        """Starts writing; returns once the state may be overwritten."""
+        """Starts writing, and returns once the state may be overwritten."""
         rest = {"step": state.step, "opt_state": state.opt_state}
         args = ocp.args.Composite(
             params=ocp.args.StandardSave(state.params), rest=ocp.args.StandardSave(rest)
@@ -39,19 +39,19 @@ class Checkpoints:
         self._manager.save(int(state.step), args=args)
 
     def wait(self) -> None:
-        """Returns once all that was saved is on disk."""
+        """Returns once everything saved is on disk."""
         self._manager.wait_until_finished()
 
     def save_final(self, step: int, params: Any) -> None:
-        """Writes the weights alone and waits until they are on disk."""
-        if self._manager.latest_step() == step:  # killed between this and the marker: write it again, slimmer
+        """Writes only the weights, and returns once they are on disk."""
+        if self._manager.latest_step() == step:  # killed before writing the marker: write it again
             self._manager.wait_until_finished()
             self._manager.delete(step)
         self._manager.save(step, args=ocp.args.Composite(params=ocp.args.StandardSave(params)), force=True)
         self._manager.wait_until_finished()
 
     def restore(self, abstract: TrainState) -> TrainState:
-        """The newest state, laid out as `abstract` (ShapeDtypeStructs with shardings, of any mesh) says."""
+        """The newest state, laid out as in `abstract` (ShapeDtypeStructs with shardings of any mesh)."""
         rest = {"step": abstract.step, "opt_state": abstract.opt_state}
         args = ocp.args.Composite(
             params=ocp.args.StandardRestore(abstract.params), rest=ocp.args.StandardRestore(rest)
@@ -61,7 +61,7 @@ class Checkpoints:
 
 
 def restore_params(directory: str, step: int, abstract: Any) -> Any:
-    """Only the weights of one checkpoint, laid out as `abstract` says."""
+    """Only the weights of one checkpoint, laid out as in `abstract`."""
     with ocp.CheckpointManager(checkpoint_path(directory)) as manager:
         return manager.restore(
             step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract))

@@ -1,4 +1,4 @@
-"""Next-token loss of a large vocabulary: logits exist for a few positions at a time, and only once."""
+"""Next-token loss over a large vocabulary: logits exist for a few positions at a time and are computed once."""
 
 import functools
 from typing import NamedTuple
@@ -24,19 +24,18 @@ def total_loss(
 
     Args:
       hidden: [B, L, D] after the final norm; targets: [B, L] int32; weights: [B, L] float32, constants.
-      chunk: positions of each row whose logits exist at one time. Chunks run along the length, never across
-        the sharded batch.
+      chunk: positions of each row whose logits exist at a time. Chunks split the length, never the sharded batch.
     """
     kernel = params["embedding"] if config.head == "tied" else params["head"]
     return _total(config.head, chunk, hidden, kernel, params.get("head_bias"), targets, weights)
 
 
 class _Products(NamedTuple):
-    """The head's three products by where its kernel keeps the vocabulary."""
+    """The head's three products as einsum specifications, which depend on the kernel's layout."""
 
     logits: str  # hidden, kernel
-    to_hidden: str  # gradient by the logits, kernel
-    to_kernel: str  # gradient by the logits, hidden
+    to_hidden: str  # gradient of the logits, kernel
+    to_kernel: str  # gradient of the logits, hidden
 
 
 _PRODUCTS = {
@@ -55,7 +54,7 @@ def _total(head, chunk, hidden, kernel, bias, targets, weights) -> jax.Array:
 
 
 def _forward(head, chunk, hidden, kernel, bias, targets, weights) -> tuple[jax.Array, tuple]:
-    """The loss comes last, so its gradient is at hand with the logits: no chunk is computed twice."""
+    """The loss comes last, so its gradient is computed with the logits, and no chunk is computed twice."""
     products = _PRODUCTS[head]
     total, to_hidden, to_kernel = jnp.zeros((), jnp.float32), [], jnp.zeros(kernel.shape, jnp.float32)
     to_bias = None if bias is None else jnp.zeros(bias.shape, jnp.float32)
@@ -82,7 +81,7 @@ _total.defvjp(_forward, _backward)
 
 
 def _chunk(head, hidden, kernel, bias, targets, weights) -> tuple[jax.Array, jax.Array]:
-    """The loss of one chunk and its gradient by the logits [B, l, V] float32."""
+    """The loss of one chunk, and its gradient with respect to the logits, [B, l, V] float32."""
     logits = constrain(
         product(_PRODUCTS[head].logits, hidden, kernel, "float32"), ("batch", "length", "vocab")
     )

@@ -1,9 +1,9 @@
-"""How long to train and in what portions, from how much there is to learn.
+"""Chooses batch size, number of steps and warm-up from the size of the data set.
 
-Batches, epochs and warm-up that suit a million pairs teach nothing when there are seventy: three steps under a warm-up
-of ten. What matters to a small data set is the number of updates, so it gets a floor: the batch shrinks until that
-many updates fit into the usual passes, down to one row a device; only then are there more passes, up to a bound beyond
-which pairs are learnt by heart. The warm-up is a share of whatever came of it.
+A batch size, epochs and warm-up that suit a million pairs teach nothing when there are seventy: three steps under a
+warm-up of ten. A small data set needs a minimum number of updates. The batch shrinks until that many fit into the usual
+epochs, down to one row per device; only then are there more epochs, up to a limit beyond which pairs are memorised.
+The warm-up is a share of the resulting steps.
 """
 
 import math
@@ -14,13 +14,13 @@ from verifier.errors import UserError
 
 @dataclass(frozen=True)
 class Fit:
-    """What training aims at.
+    """How training adapts to the size of the data set.
 
     Attributes:
-      min_steps: updates that even few pairs get.
-      max_epochs: passes over few pairs at most, though `min_steps` be missed.
-      batch_tokens: positions of a batch where data is plenty; None is what finetune.run.batch_size rows hold.
-      warmup: share of the steps in which the learning rate rises (OptimizerConfig.warmup_steps does not count then).
+      min_steps: the minimum number of updates.
+      max_epochs: the most passes over few pairs, even if `min_steps` is not reached.
+      batch_tokens: positions of a batch when data is plentiful; None means finetune.run.batch_size rows.
+      warmup: share of the steps in which the learning rate rises (replaces OptimizerConfig.warmup_steps).
     """
 
     min_steps: int = 64
@@ -34,19 +34,19 @@ class Fit:
             if value is not None and value < least:
                 raise UserError(f"Fit.{name}={value}: must be at least {least}.")
         if not 0 <= self.warmup < 1:
-            raise UserError(f"Fit.warmup={self.warmup}: must be a share from 0 up to, but not, 1.")
+            raise UserError(f"Fit.warmup={self.warmup}: must be a share of at least 0 and less than 1.")
 
     def plan(self, rows: int, length: int, *, epochs: int, most_rows: int, ways: int = 1) -> "Plan":
         """Training on `rows` packed rows of `length` tokens.
 
         Args:
-          epochs: passes where data is plenty.
-          most_rows: the largest batch unless `batch_tokens` says another.
-          ways: a batch is a multiple of these: the devices that share it, times the parts it is cut into.
+          epochs: passes when data is plentiful.
+          most_rows: the largest batch, unless `batch_tokens` is set.
+          ways: a batch is a multiple of this: the number of devices that share it, times the parts it is split into.
         """
         most = max(1, self.batch_tokens // length) if self.batch_tokens is not None else most_rows
         wanted = min(most, rows * epochs // self.min_steps)
-        # Powers of two, so that a growing data set meets few shapes, each of which is compiled anew.
+        # Powers of two, so that a growing data set has few shapes; each new shape is compiled.
         batch_rows = ways * 2 ** int(math.log2(max(1, wanted // ways)))
         if wanted == most:
             batch_rows = max(ways, most // ways * ways)
@@ -57,13 +57,13 @@ class Fit:
         return self.prescribed(rows, length, steps=steps, batch_rows=batch_rows)
 
     def prescribed(self, rows: int, length: int, *, steps: int, batch_rows: int) -> "Plan":
-        """As long and in such portions as another arm; the warm-up is a share of that."""
+        """The steps and batch size of another arm, with the warm-up as a share of its steps."""
         return Plan(rows, length, batch_rows, steps, round(self.warmup * steps))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What came of it; `rows` of `length` positions hold all pairs."""
+    """The resulting schedule; `rows` rows of `length` positions hold all pairs."""
 
     rows: int
     length: int

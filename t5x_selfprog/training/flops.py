@@ -1,4 +1,4 @@
-"""The arithmetic that training takes, and the share of the devices' best that it reaches."""
+"""The arithmetic that training takes, and its share of the devices' peak (MFU)."""
 
 import functools
 
@@ -11,18 +11,19 @@ from t5x_selfprog.model.config import ModelConfig
 
 @functools.cache
 def train_flops_per_token(config: ModelConfig, length: int) -> float:
-    """Multiply-adds counted twice: 6 a weight (forward 2, backward 4), and causal attention's two products."""
+    """Model FLOPs, a multiply-add counted as two: 6 per weight (forward 2, backward 4), plus causal attention."""
     weights = network.num_params(config)
     if config.head == "separate":
-        weights -= config.vocab_size * config.embed_dim  # a lookup, no product
+        weights -= config.vocab_size * config.embed_dim  # a lookup, not a product
     attention = 6 * config.num_layers * config.num_heads * config.head_dim * length
     return 6 * weights + attention
 
 
 def mfu(config: ModelConfig, length: int, tokens_per_s: float) -> float | None:
-    """Model FLOPs utilization: of all devices' peak in bfloat16; None where the data sheet is not known.
+    """Model FLOPs utilization relative to all devices' bfloat16 peak; None for a device of unknown peak.
 
-    tokens_per_s: on all devices together. Padding is no token, and recomputed activations are no model FLOPs.
+    Args:
+      tokens_per_s: on all devices together, without padding. Recomputed activations do not count as model FLOPs.
     """
     peak = machine.peak()
     if peak is None:

@@ -1,4 +1,4 @@
-"""Scalars over steps: a JSON line each (for programs and resuming) and TensorBoard events (for people)."""
+"""Writes scalars by step: one JSON line each (for programs and resuming) and TensorBoard events (for people)."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from verifier import files
 class MetricsWriter:
     """Appends to `metrics.jsonl` in a directory, local or remote.
 
-    Lines after `start_step` come from a run that was killed and are dropped: those steps are made again.
+    Lines after `start_step` come from a run that was killed and are dropped, since those steps are repeated.
 
     Attributes:
-      lost_steps, lost_s: what these lines know of the work that was lost.
+      lost_steps, lost_s: the steps and seconds lost, according to these lines.
     """
 
     def __init__(self, directory: str, start_step: int = 0):

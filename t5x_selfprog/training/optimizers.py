@@ -12,14 +12,14 @@ from verifier.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """What updates the weights.
+    """The optimizer and its learning-rate schedule.
 
     Attributes:
       name: "adamw", "adafactor" (Shazeer & Stern 2018) or "muon" (Jordan et al. 2024: orthogonalised momentum for
         the blocks' matrices, AdamW for everything else, scaled so that AdamW's learning rates carry over).
       schedule: after `warmup_steps` of linear rise, "constant", "linear" (to 0 at the last step), "cosine" (to a
-        tenth) or "wsd" (constant, then linear to 0 over the last `decay_steps`: a run can be prolonged
-        by restarting from before its decay).
+        tenth) or "wsd" (constant, then linear to 0 over the last `decay_steps`; such a run can be extended by
+        restarting it from before its decay).
       clip_norm: largest global gradient norm; 0 turns clipping off.
     """
 

@@ -38,19 +38,19 @@ REMAT: dict[str, Callable[[Callable], Callable]] = {
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """How training runs, apart from what it learns from.
+    """How training runs, independent of the data.
 
     Attributes:
-      accumulate: parts a batch is cut into; gradients are summed over them.
-      loss_chunk: positions of a row whose logits exist at one time.
-      remat: what is computed again on the way back instead of kept: "none", "dots" (all but the results of
-        projections: most of the memory of "none" is saved for a few percent of the arithmetic), or "full" (all
-        but each layer's input, for a third more arithmetic).
-      dtype: what activations and gradients are computed in, "float32" or "bfloat16"; weights, their updates and the
-        loss stay float32. None: as the model's config says, but float32 on a CPU without bfloat16 units.
+      accumulate: parts a batch is split into; gradients are summed over them.
+      loss_chunk: positions of a row whose logits exist at a time.
+      remat: what the backward pass recomputes instead of keeping: "none", "dots" (everything but the results of
+        projections: saves most of the memory for a few percent more arithmetic), or "full" (everything but each
+        layer's input: a third more arithmetic).
+      dtype: the type of activations and gradients, "float32" or "bfloat16"; weights, their updates and the loss stay
+        float32. None means the model's own, but float32 on a CPU without bfloat16 units.
       attention: "plain", "splash" (TPU) or "cudnn" (NVIDIA GPU, bfloat16); see model/packed_attention.py.
-      unroll: layers a step of the loop over depth (-1: all of them).
-      checkpoint_every, log_every, eval_every: in steps; 0 turns evaluation off.
+      unroll: layers per step of the loop over depth (-1: all of them).
+      checkpoint_every, log_every, eval_every: in steps; eval_every=0 turns evaluation off.
       keep: how many checkpoints stay on disk.
     """
 
@@ -79,7 +79,7 @@ class LoopConfig:
                 )
 
     def computing(self, config: ModelConfig) -> ModelConfig:
-        """The model as it is trained: computing in this loop's dtype."""
+        """The model's configuration with this loop's dtype."""
         return config if self.dtype is None else dataclasses.replace(config, dtype=self.dtype)
 
     def forward_options(self, config: ModelConfig) -> dict:
@@ -97,7 +97,7 @@ REMEDY = (
 
 
 class NonFiniteLoss(RuntimeError):
-    """Training diverged; nothing after the last checkpoint is kept."""
+    """Training diverged; everything after the last checkpoint is discarded."""
 
 
 def train(
@@ -116,16 +116,21 @@ def train(
     """Updates the weights `num_steps` times, continuing from the newest checkpoint in `directory`.
 
     Args:
-      params: where training starts if there is no checkpoint; a function is called only then.
-      stop_after_s: saves and returns None once this many seconds have passed (a session's end, not a result).
+      params: the initial weights if there is no checkpoint; a function is called only then.
+      heldout: batches for evaluation every `loop.eval_every` steps.
+      stop_after_s: saves and returns None once this many seconds have passed (the end of a session, not a result).
+      label: the run's name in messages.
+
+    Returns:
+      The final state, or None if stopped.
 
     Raises:
-      NonFiniteLoss: the loss is not a number at a logging step.
-      Preempted: told to go (SIGTERM); the state is saved.
+      NonFiniteLoss: the loss is not finite at a logging step.
+      Preempted: the process received SIGTERM; the state has been saved.
     """
     config = loop.computing(config)
     if loop.dtype is None:
-        config = on_this_device(config, "LoopConfig.dtype='bfloat16' has it otherwise")
+        config = on_this_device(config, "LoopConfig.dtype='bfloat16' overrides this")
     watch = recorder.current()
     axes = network.logical_axes(config)
     optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, num_steps), axes)
@@ -135,7 +140,7 @@ def train(
     )
     schedule, began = make_schedule(loop.optimizer, num_steps), time.monotonic()
 
-    # What is not said to be something else below is opening checkpoints, and waiting until they are written.
+    # Unattributed time counts as checkpoint I/O: opening checkpoints, and waiting until they are written.
     with watch.part("save"), Checkpoints(directory, loop.keep) as checkpoints, partitioning.use(partitioner):
         # ---- state -----------------------------------------------------------------------------------------
         with watch.part("load"):
@@ -203,7 +208,7 @@ def train(
                     break
                 told, late = notice.reached(done), time.monotonic() - began > stop_after_s
                 if told or late or done % loop.checkpoint_every == 0:
-                    jax.block_until_ready(state)  # saving waits for it anyway; this way it counts as training
+                    jax.block_until_ready(state)  # saving would wait anyway; waiting here counts as training
                     with watch.part("save"):
                         checkpoints.save(state)
                 if told:
@@ -229,7 +234,7 @@ class Window:
         self._length = batch.segment_ids.shape[1]
 
     def scalars(self, step: int) -> dict[str, float]:
-        """Rates at this step, which the device is through with. Compiling is not in them, it is counted."""
+        """Rates up to this step, which the device has finished; compilation is excluded and reported separately."""
         compiled = compiles().since(self._compiled)
         seconds = max(time.monotonic() - self._began - compiled["compile_s"], 1e-9)
         rate = self._tokens / seconds
@@ -245,24 +250,24 @@ class Window:
 
 
 def open_metrics(directory: str, first: int) -> contextlib.AbstractContextManager[MetricsWriter | None]:
-    """Host 0 keeps the record."""
+    """A writer on host 0, None on the others."""
     return MetricsWriter(directory, first) if hosts.is_first() else contextlib.nullcontext()
 
 
 def mean_loss(eval_fn: Callable, params: network.Params, batches: list[Batch]) -> float:
-    """Nats a token over all batches."""
+    """Nats per token over all batches."""
     sums = [eval_fn(params, batch) for batch in batches]
     return float(sum(loss for loss, _ in sums) / sum(weight for _, weight in sums))
 
 
 def fresh_state(config: ModelConfig, optimizer) -> TrainState:
-    """Initial weights and nothing learnt."""
+    """The state before the first step: freshly initialised weights."""
     params = network.init(config, jax.random.key(0))
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
 def state_shardings(config: ModelConfig, optimizer, partitioner: partitioning.Partitioner) -> TrainState:
-    """Shardings of the whole state: an optimizer leaf shaped like its weight lies as the weight lies."""
+    """Shardings of the whole state: an optimizer leaf with its weight's shape has its weight's sharding."""
     axes, abstract = network.logical_axes(config), network.abstract_params(config)
     params = partitioner.param_shardings(axes, abstract)
     by_path = {

@@ -14,7 +14,7 @@ from t5x_selfprog.training.cross_entropy import total_loss
 
 
 class TrainState(NamedTuple):
-    """params and opt_state are float32 trees; step counts updates made so far."""
+    """`params` and `opt_state` are float32 trees; `step` counts the updates made so far."""
 
     step: Any
     params: Any
@@ -24,10 +24,10 @@ class TrainState(NamedTuple):
 def loss_sums(
     config: ModelConfig, params: network.Params, batch: Batch, loss_chunk: int, **forward_options: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Weighted sum of next-token negative log-likelihoods (nats) and the sum of the weights.
+    """The weighted sum of next-token negative log-likelihoods (nats), and the sum of the weights.
 
-    loss_chunk: positions of each row whose logits exist at one time, so that a large vocabulary does not own
-      the memory.
+    Args:
+      loss_chunk: positions of each row whose logits exist at a time, which bounds the memory of a large vocabulary.
     """
     hidden = network.forward(
         config, params, batch.tokens, batch.positions, batch.segment_ids, **forward_options
@@ -46,8 +46,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """A pure function (state, batch) -> (state, metrics), to be jitted with the state donated.
 
-    The batch is cut into `accumulate` parts along B whose gradients are summed before the one update: the
-    same mean over all weighted tokens as in one part.
+    The batch is split into `accumulate` parts along B, whose gradients are summed before a single update; the result is
+    the same mean over all weighted tokens.
     """
 
     def sums(params: network.Params, part: Batch) -> tuple[jax.Array, jax.Array]:
