@@ -1,8 +1,8 @@
 """Prompt examples from the model's own puzzles: a quality-diversity archive (Mouret and Clune 2015, arXiv:1504.04909).
 
-A cell is an answer type and a syntax shape, so that a form which self-play collapses onto fills one place however
-often it was written; in each cell the most learnable puzzle stays. The archive stands beside the train problems in
-the prompts of later iterations. The paper's prompts show train problems only; this is an option, off by default.
+A cell is a pair of answer type and syntax shape, so a form that self-play collapses onto fills one cell, however often
+it was written. Each cell keeps its most learnable puzzle. Prompts of later iterations mix the archive with the train
+problems. The paper's prompts show train problems only, so the archive is off by default.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from verifier.errors import UserError
 
 @dataclass(frozen=True)
 class Archive:
-    """How the archive enters the prompts.
+    """How prompts use the archive.
 
     Attributes:
-      share: of the examples drawn, how many are from the archive on average; the rest are train problems.
-      cells: at most so many, the most learnable.
-      temper: exponent of learnability in an example's weight; 0 draws all cells alike.
-      asked_rate: a solve rate that prompts ask for, as 0.5: puzzles of the archive stand under the rate that was
-        measured of them, `# solved: 40%`, and so does the one asked for, beside at least one of those. None: no rates.
+      share: the average share of examples drawn from the archive; the rest are train problems.
+      cells: how many cells to keep at most, the most learnable first.
+      temper: exponent of learnability in an example's weight; 0 draws all cells equally often.
+      asked_rate: a solve rate that prompts ask for, such as 0.5. A comment above each archived puzzle then states its
+        measured rate, `# solved: 40%`, and one above the puzzle asked for states this rate, if the prompt shows any
+        archived puzzle. None: no comments.
     """
 
     share: float = 0.5
@@ -45,11 +46,11 @@ class Archive:
     def examples(
         self, known: Iterable[Difficulty], types: Mapping[str, str], train: Sequence[Example]
     ) -> list[Example]:
-        """The train examples and the archive's, weighted.
+        """The weighted examples of the train split and of the archive.
 
         Args:
-          known: puzzles of earlier iterations; only those solved at least once count.
-          types: answer type by puzzle id.
+          known: puzzles of earlier iterations; those never solved are ignored.
+          types: answer types by puzzle id.
         """
         best: dict[tuple[str, str], Difficulty] = {}
         for puzzle in known:
@@ -76,14 +77,14 @@ class Archive:
 
     @property
     def asked_note(self) -> str:
-        """The line above a puzzle that is asked for; "" where no rate is."""
+        """The comment line above the puzzle asked for; "" without `asked_rate`."""
         return "" if self.asked_rate is None else self._note(self.asked_rate)
 
     def _note(self, rate: float) -> str:
-        """The nearest ten percent, so that few rates are seen often; what was solved at all is not 0%."""
+        """The rate to the nearest ten percent, so that few values recur often; never 0% for a solved puzzle."""
         return "" if self.asked_rate is None else f"# solved: {max(5, 10 * round(10 * rate))}%"
 
 
 def _order(puzzle: Difficulty) -> tuple[float, str]:
-    """The most learnable first; ties by identity, so that nothing depends on the order of files."""
+    """A sort key: most learnable first, ties by identity, so that the order of files has no influence."""
     return -puzzle.learnability, puzzle.puzzle_id

@@ -1,15 +1,15 @@
-"""Puzzles told apart by what they do: the verdicts of one puzzle on answers that are shared by all of its type.
+"""Compares puzzles by what they do: a puzzle's verdicts on answers shared by all puzzles of its type.
 
-`return x - 3 == 7` and `return 10 == x` have nothing in common on the page. Both take 10 and refuse 9. So every
-answer type gets a list of probes, the same for every puzzle of the type: the answers to the known problems of
-that type, near misses of them, and a few plain values. What a puzzle says to each is its behaviour, a text of one
-letter a probe: `1` accepted, `0` refused, `e` f raised. Only a behaviour that accepts something and refuses
-something says who a puzzle is; most puzzles refuse every probe, and those are told apart by other means.
+`return x - 3 == 7` and `return 10 == x` have no text in common, yet both accept 10 and reject 9. Every answer type
+therefore has a list of probes, the same for all its puzzles: the answers to the known problems of that type, near
+misses of them, and a few plain values. A puzzle's verdicts on them are its behaviour, a string of one letter per probe:
+`1` accepted, `0` rejected, `e` f raised. Only a behaviour that accepts some probes and rejects others identifies a
+puzzle. Most puzzles reject every probe, and are compared by other means.
 
-Probes are values that the verifier's pool asks a puzzle, a hundred for less than the cost of one attempt. CPU limits
-are tight, because a probe made for another puzzle may be an absurd question to this one (a loop to 10**12); a puzzle
-that runs into them again and again has no behaviour. A tenth of a second is also what a virtual machine can lose in one
-piece to its neighbours, and count as the program's: what ran into a limit is asked once more.
+The verifier's pool puts a hundred probes to a puzzle for less than the cost of one attempt. CPU limits are tight,
+because a probe made for another puzzle may be absurd for this one (a loop to 10**12); a puzzle that keeps exceeding
+them has no behaviour. A virtual machine can lose a tenth of a second to its neighbours and charge it to the program, so
+a probe that exceeded the limit is asked once more.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from verifier.leniency import lenient_python
 
 Literal = str  # the source of a plain value
 
-MAX_SLOW = 3  # probes over the limit, after which a puzzle is left alone
-_OVER = ("!", "?", "")  # no letter to keep
+MAX_SLOW = 3  # a puzzle that exceeds the limit on this many probes is given up
+_OVER = ("!", "?", "")  # replies that are not verdicts
 _ROUNDS = 5
-LONGEST_BYTES = 1 << 20  # of an answer that is a probe, as the verifier encodes it
-LONGEST_NEAR = 200  # characters of an answer that has near misses among the probes
-TOTAL = 60  # all probes of a puzzle may take so many times as long as one
-_SOLUTIONS = 2  # reference solutions of a problem that are asked for an answer
+LONGEST_BYTES = 1 << 20  # the longest answer used as a probe, in the verifier's encoding
+LONGEST_NEAR = 200  # the longest answer, in characters, that near misses are made of
+TOTAL = 60  # all probes of a puzzle together may take this many times the limit of one
+_SOLUTIONS = 2  # reference solutions per problem that are asked for an answer
 _PLAIN: Mapping[str, tuple[Literal, ...]] = {
     "int": ("0", "1", "-1", "7", "12", "100", "101", "1000", "12345"),
     "float": ("0.0", "1.0", "-1.0", "0.5", "3.25", "1000.0"),
@@ -50,10 +50,10 @@ class BehaviourCheck:
     """How stage 2 uses behaviour.
 
     Attributes:
-      against: what a new puzzle may not behave like: "held-out" and "train" problems, and "earlier" puzzles that
-        were kept, of this iteration or one before.
-      probes: near misses and plain values are added up to so many probes a type; answers are always in.
-      cpu_s: for one probe.
+      against: what a new puzzle must not behave like: "held-out" problems, "train" problems, and "earlier" puzzles
+        kept in this or a previous iteration.
+      probes: near misses and plain values fill up to this many probes per type; answers are always included.
+      cpu_s: CPU seconds for one probe.
     """
 
     against: tuple[str, ...] = ("held-out", "train", "earlier")
@@ -68,18 +68,18 @@ class BehaviourCheck:
 
 @dataclass(frozen=True)
 class Probes:
-    """Literals by answer type, in one spelling of the types (`verifier.parse_puzzle` gives it)."""
+    """Literals by answer type, with types spelt as by `verifier.parse_puzzle`."""
 
     by_type: Mapping[str, tuple[Literal, ...]]
 
     @property
     def identity(self) -> str:
-        """Behaviours compare only under the same probes."""
+        """A hash of the probes; only behaviours under the same probes are comparable."""
         return short_hash(repr(sorted(self.by_type.items())))
 
 
 def make_probes(problems: Iterable[Problem], pool: Pool, most: int = 96) -> Probes:
-    """Probes of every answer type that the problems have: their answers, near misses, plain values."""
+    """Probes for every answer type of the problems: their answers, near misses and plain values."""
     problems = [problem for problem in problems if problem.solutions]
     items = [
         {"puzzle": problem.source, "solution": solution, "type": problem.answer_type}
@@ -88,14 +88,16 @@ def make_probes(problems: Iterable[Problem], pool: Pool, most: int = 96) -> Prob
     ]
     right = [item for item, verdict in zip(items, pool.judge(items), strict=True) if verdict.accepted]
     answers: dict[str, list[Literal]] = defaultdict(list)
-    whole = pool.answers((item["solution"] for item in right), LONGEST_BYTES)  # a verdict holds but the start
+    whole = pool.answers(
+        (item["solution"] for item in right), LONGEST_BYTES
+    )  # a verdict holds only the beginning
     for item, answer in zip(right, whole, strict=True):
         if answer is not None and _value(literal := _written(answer[0])) is not None:
             answers[item["type"]].append(literal)
     by_type = {}
     for name in sorted(answers.keys() | _PLAIN.keys()):
         known = sorted(set(answers[name]), key=lambda literal: (len(literal), literal))
-        # Near misses in turns: the first of every answer, then the second.
+        # Near misses take turns: the first of every answer, then the second.
         misses = itertools.zip_longest(*(near_misses(answer) for answer in known))
         extra = [*_PLAIN.get(name, ()), *(miss for turn in misses for miss in turn if miss is not None)]
         fresh = list(dict.fromkeys(literal for literal in extra if literal not in known))
@@ -104,9 +106,9 @@ def make_probes(problems: Iterable[Problem], pool: Pool, most: int = 96) -> Prob
 
 
 def near_misses(answer: Literal) -> list[Literal]:
-    """A few values of the same type close to one, which a puzzle that wants this one is likely to refuse.
+    """A few values of the same type that are close to an answer, and that its puzzle is likely to reject.
 
-    None for a long one: no other puzzle's answer is like it.
+    Empty for a long answer, which resembles no other puzzle's.
     """
     found = _value(answer) if len(answer) <= LONGEST_NEAR else None
     if found is None:
@@ -136,7 +138,7 @@ def _written(value: object) -> Literal:
 
 
 def _value(literal: Literal) -> tuple[object] | None:
-    """The value of a literal, in a tuple because it may be None itself; None for text that was cut off."""
+    """The value of a literal, in a tuple because it may itself be None; None for truncated text."""
     try:
         with lenient_python():
             return (ast.literal_eval(literal),)
@@ -147,9 +149,9 @@ def _value(literal: Literal) -> tuple[object] | None:
 def behaviours(
     pool: Pool, puzzles: Sequence[tuple[str, str]], probes: Probes, cpu_s: float
 ) -> list[str | None]:
-    """The behaviour of each (source, answer type); None where its type has no probes, or it is slow.
+    """The behaviour of each (source, answer type); None if its type has no probes or the puzzle is too slow.
 
-    `cpu_s` is for one probe.
+    `cpu_s` is the limit for one probe.
     """
     values = {
         name: [value[0] for text in texts if (value := _value(text))]
@@ -158,7 +160,7 @@ def behaviours(
     asked = {i: _Asked(source, values[kind]) for i, (source, kind) in enumerate(puzzles) if values.get(kind)}
     ask = partial(pool.ask, each_s=cpu_s, total_s=TOTAL * cpu_s, ends=MAX_SLOW + 1)
     for _ in range(_ROUNDS):
-        # one that was given up on is asked a single thing again: most then turn out to be slow indeed
+        # a puzzle that failed as a whole is then asked one probe at a time; most turn out to be slow
         for several in (False, True):
             turn = [one for one in asked.values() if one.is_open and (several or one.was_given_up)]
             answers = ask((one.source, one.values_to_ask(several)) for one in turn)
@@ -168,12 +170,12 @@ def behaviours(
 
 
 class _Asked:
-    """A puzzle on its way to a behaviour: a letter for each probe, "" where there is none yet."""
+    """A puzzle whose behaviour is being measured: one letter per probe, "" while there is none."""
 
     def __init__(self, source: str, values: list[object]) -> None:
         self.source, self._values = source, values
         self._said = [""] * len(values)
-        self._slow = 0  # probes that took it to the limit twice
+        self._slow = 0  # probes that exceeded the limit twice
         self.was_given_up = self._is_slow = False
 
     @property
@@ -190,11 +192,11 @@ class _Asked:
 
     def values_to_ask(self, several: bool) -> list[object]:
         if len(self._unsaid) == len(self._values):
-            return self._values  # the very list, which the pool sends once for many puzzles
+            return self._values  # the same list object, which the pool sends once for many puzzles
         return [self._values[at] for at in self._unsaid[: None if several else 1]]
 
     def take(self, letters: str, several: bool) -> None:
-        """What the puzzle said to `values_to_ask`."""
+        """Records the puzzle's replies to `values_to_ask`."""
         asked = self._unsaid if several else self._unsaid[:1]
         for at, letter in zip(asked, letters, strict=False):
             again = letter in _OVER and self._said[at] != ""
@@ -206,18 +208,18 @@ class _Asked:
 
 
 def is_telling(behaviour: str | None) -> bool:
-    """Whether a behaviour says who a puzzle is: it accepts some probes and not others."""
+    """Whether a behaviour identifies a puzzle, that is, accepts some probes and not others."""
     return behaviour is not None and 0 < behaviour.count("1") < len(behaviour)
 
 
 @dataclass
 class KnownBehaviours:
-    """Telling behaviours seen so far, each under the name of its first owner."""
+    """The identifying behaviours seen so far, each under the name of its first owner."""
 
     names: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def match(self, answer_type: str, behaviour: str | None) -> str | None:
-        """The name of whoever behaved like this before."""
+        """The name of the first puzzle with this behaviour, or None."""
         return self.names.get((answer_type, behaviour)) if behaviour and is_telling(behaviour) else None
 
     def add(self, answer_type: str, behaviour: str | None, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Fetching P3 from its public repository: a pinned commit, checked by checksum, nothing half-written."""
+"""Fetches P3 from its public repository: a pinned commit, verified by checksum, written all or nothing."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _MAX_BYTES = 64 * 2**20
 def download(
     folder: str, *, url: str = URL, sha256: Mapping[str, str] = SHA256, timeout_s: float = TIMEOUT_S
 ) -> list[str]:
-    """Fetches the files of `sha256` from `url` into `folder`, making it; files that are there already stay.
+    """Fetches the files named in `sha256` from `url` into `folder`, creating it; files already there are kept.
 
-    Writes only once every file has arrived whole. Returns the names fetched.
+    Writes only after every file has arrived complete. Returns the names fetched.
 
-    Raises UserError: no connection, an answer that is not the file, or a file in the folder that is another
-    one.
+    Raises UserError if there is no connection, an answer is not the expected file, or the folder has a different file
+    of that name.
     """
     fetched: dict[str, bytes] = {}
     for name, wanted in sha256.items():

@@ -1,4 +1,4 @@
-"""One entry of P3's `puzzles.json`: checked, and renamed from `sat` and `sol` to `f` and `g`."""
+"""Reads one entry of P3's `puzzles.json`: checks it, and renames `sat` and `sol` to `f` and `g`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Entry:
 
 
 def read_entry(entry: Any, docstrings: Docstrings) -> Entry:
-    """Raises SourceError saying what is wrong; the caller knows the file and the place in it."""
+    """Raises SourceError saying what is wrong; the caller adds the file and the place in it."""
     if not isinstance(entry, dict):
         raise SourceError(f"must be an object, is {type(entry).__name__}")
     for field in _TEXT_FIELDS:
@@ -73,7 +73,7 @@ def _function(source: str, name: str, field: str) -> ast.FunctionDef:
 
 
 def _answer_type(source: str, written: str) -> str:
-    """The annotation of the answer of `sat`, here f, in one spelling, which 'ans_type' must agree with."""
+    """The normalised annotation of `sat`'s answer, which 'ans_type' must agree with."""
     try:
         annotated = parse_puzzle(source).answer_type
         declared = str(parse_type(written))
@@ -98,7 +98,7 @@ def _solution(source: str, puzzle: ast.FunctionDef, field: str) -> str:
 
 
 def _docstring(text: str) -> str:
-    """The text inside an indented docstring, unindented; "" for none."""
+    """The text of an indented docstring, unindented; "" if there is none."""
     if not text.strip():
         return ""
     function = _function(f"def sol():\n{text}", "sol", "sol_docstring")

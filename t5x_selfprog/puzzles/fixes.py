@@ -1,4 +1,4 @@
-"""Training documents of another kind: a wrong solution, what was wrong with it, and one that is right.
+"""Training documents of another kind: a wrong solution, what was wrong with it, and a correct one.
 
     def f(x: str, n=3): ...
 
@@ -8,8 +8,8 @@
     def g(n=3):
         return str(n)
 
-A model that reads what its own mistakes were called may make fewer of them. The wrong solution is a comment, so that
-the document as a whole is a program; without a check at its end it is no pair, and nothing takes it for one.
+A model that reads the diagnosis of its own mistakes may make fewer of them. The wrong solution is a comment, so the
+document as a whole is a program. It does not end with a check, so nothing mistakes it for a pair.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import Any
 from t5x_selfprog.puzzles.prompts import BLANK_LINE
 from t5x_selfprog.puzzles.source import short_hash
 
-MAX_SAID = 100  # characters of what the verifier said
+MAX_SAID = 100  # characters of the verifier's diagnosis
 
 
 def fix_text(puzzle: str, wrong: str, outcome: str, detail: str, right: str) -> str:
-    """The document. `outcome` and `detail` are the verdict's on the wrong solution."""
+    """One document; `outcome` and `detail` are those of the verdict on the wrong solution."""
     said = " ".join(f"assert f(g()): {outcome.removeprefix('error:')} {detail}".split())[:MAX_SAID].rstrip()
     commented = "\n".join(f"# {line}".rstrip() for line in (said, *wrong.strip("\n").split("\n")))
     return BLANK_LINE.join((puzzle.strip("\n"), f"{commented}\n{right.strip(chr(10))}"))
 
 
 def fixes(verdicts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Of the verdicts on one puzzle: for each kind of failure one document, with the shortest right solution.
+    """From the verdicts on one puzzle, one document per kind of failure, with the shortest correct solution.
 
-    Which of the failures of a kind it is, a hash decides. Nothing where no attempt was accepted.
+    A hash chooses among the failures of a kind. Yields nothing if no attempt was accepted.
     """
     accepted = [v for v in verdicts if v["outcome"] == "accepted"]
     if not accepted:

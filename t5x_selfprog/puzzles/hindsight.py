@@ -3,12 +3,12 @@
     def f(x: List[int], n=5):              def f(x: List[int], n=12):
         return len(x) > 2 and sum(x) == n      return len(x) > 2 and sum(x) == n
 
-Whoever answered [3, 4, 5] failed the first and solves the second. What is put in place of what was aimed at is a
-constant or an argument's default that the last `return` compares with; where it returns a value that is compared with
-nothing, the comparison is added. The value is what the answer gives, which takes running the puzzle: `probe` is a
-program that tells. Nothing here decides whether the new pair holds: the verifier does.
+The answer [3, 4, 5] fails the first puzzle and solves the second. What changes is the target: a constant, or an
+argument's default, that the last `return` compares with. Where it returns a value without comparing it, the comparison
+is added. The new target is the value that the answer gives, which takes running the puzzle; `probe` is a program that
+does so. Nothing here decides whether the new pair holds: the verifier does.
 
-All of a puzzle but the numbers put in stays as it was written.
+Apart from the new targets, the text of the puzzle is unchanged.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from typing import Any
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, unparse
 from verifier.puzzle import PuzzleError, own_nodes, parse_puzzle, solution_header
 
-# A puzzle that nothing solves, for probes: what their answers are is all that is asked.
+# A puzzle that nothing solves; probes are run against it only to learn their answers.
 NO_ANSWER = "def f(x: None):\n    return False"
 
 
 @dataclass(frozen=True)
 class Aim:
-    """One thing to be put right. `free` is an expression of the answer, whose value decides what stands at `place`.
+    """One target that can be replaced.
 
-    place: the constant, the default, or, with `added`, the expression behind which a comparison goes.
-    step: what is added to the value: 1 or -1 beside `<` and `>`.
+    Attributes:
+      free: an expression of the answer, whose value becomes the new target.
+      place: the constant, the default, or, with `added`, the expression to append a comparison to.
+      step: added to the value: 1 or -1 for `<` and `>`.
     """
 
     free: ast.expr
@@ -45,10 +47,10 @@ _STEPS: dict[type[ast.cmpop], int] = {ast.Eq: 0, ast.LtE: 0, ast.GtE: 0, ast.Lt:
 
 
 class Retarget:
-    """A puzzle taken apart: where its last `return` aims, and how it reads when it aims elsewhere."""
+    """A parsed puzzle: the targets of its last `return`, and its text with other targets."""
 
     def __init__(self, source: str) -> None:
-        """Raises SourceError or PuzzleError where the source is no puzzle, or ends in no `return` of a value."""
+        """Raises SourceError or PuzzleError if the source is not a puzzle or does not end in `return` with a value."""
         self.source = source
         with lenient_python():
             self.puzzle = parse_puzzle(source)
@@ -78,7 +80,7 @@ class Retarget:
         return found
 
     def _is_no_measure(self, value: ast.expr) -> bool:
-        """Whether there is nothing to compare in what is returned: a truth value, a constant, the bare answer."""
+        """Whether the returned value offers nothing to compare: a truth value, a constant, the bare answer."""
         if isinstance(value, ast.Name) and value.id == self.puzzle.answer_name:
             return True
         return isinstance(value, ast.Compare | ast.BoolOp | ast.Constant) or _is_truth(value)
@@ -97,9 +99,9 @@ class Retarget:
         return None
 
     def probe(self, answer: str) -> str:
-        """A solution whose answer is the list of what the aims' expressions give for this answer's literal.
+        """A solution that answers with the list of the aims' values, given the literal of an answer.
 
-        The puzzle keeps its name, for it may call itself. Raises SourceError where Python cannot write it.
+        The puzzle keeps its name, since it may call itself. Raises SourceError where Python cannot write it.
         """
         last = self._function.body[-1]
         assert isinstance(last, ast.Return)
@@ -110,10 +112,10 @@ class Retarget:
             last.value = self._value
 
     def towards(self, values: Sequence[Any], max_chars: int) -> str | None:
-        """The puzzle that aims at these values, one an aim.
+        """The puzzle with these values as targets, one per aim.
 
-        None where it would be the same, two aims want one default to be two things, or a value is not plain, or its
-        literal longer than `max_chars`.
+        None if it would be unchanged, if two aims disagree on one default, or if a value is not plain or its literal is
+        longer than `max_chars`.
         """
         if len(values) != len(self.aims):
             return None
@@ -133,7 +135,7 @@ class Retarget:
         return None if found == self.source else found
 
     def solution(self, solution: str, puzzle: str) -> str | None:
-        """The solution with the header that the new puzzle asks for; None where it has not this puzzle's."""
+        """The solution with the header of the new puzzle; None if it does not have this puzzle's header."""
         with lenient_python():
             new = parse_puzzle(puzzle)
         for typed in (False, True):
@@ -144,7 +146,7 @@ class Retarget:
 
 
 def retarget(source: str) -> Retarget | None:
-    """The puzzle taken apart, where there is something in it to aim elsewhere."""
+    """The parsed puzzle, if it has a target to replace."""
     try:
         found = Retarget(source)
     except (SourceError, PuzzleError):
@@ -166,7 +168,7 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def _is_truth(node: ast.expr) -> bool:
-    """Whether an expression is a truth value by its form: there is no number in it to compare."""
+    """Whether an expression has the form of a truth value, and thus no number to compare."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return True
     return (

@@ -1,9 +1,8 @@
 """Problems in the file format of Python Programming Puzzles (P3): the real set, our seeds, or anybody's own.
 
 A folder holds `puzzles.json`, a list of instances (`{"name": "Foo:0", "sat": "def sat(...)", "ans_type": ...,
-"sol_header": ..., "sol_docstring": ..., "sol_bodies": [...], "module": ...}`), and `split.json`, which
-names the problems of each split. P3 calls the puzzle `sat` and the solution `sol`; here they are `f` and
-`g` from the first moment on.
+"sol_header": ..., "sol_docstring": ..., "sol_bodies": [...], "module": ...}`), and `split.json`, which names the
+problems of each split. P3 calls the puzzle `sat` and the solution `sol`; they become `f` and `g` as they are read.
 
 The format is P3's, https://github.com/microsoft/PythonProgrammingPuzzles; Schuster et al. 2021,
 arXiv:2106.05784.
@@ -38,10 +37,13 @@ _HUMAN_EVAL = "human_eval"
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem with all its instances, which differ in the defaults of `f` only.
+    """One problem with all its instances, which differ only in the defaults of `f`.
 
-    `instances[i]` is the source of `f`, `instance_solutions[i]` are reference solutions `g` for it (often
-    none). The paper, and so every stage, works on instance 0: `source` and `solutions`.
+    The paper, and therefore every stage, uses instance 0: `source` and `solutions`.
+
+    Attributes:
+      instances: the source of `f` for each instance.
+      instance_solutions: for each instance, its reference solutions `g` (often none).
     """
 
     name: str
@@ -67,12 +69,14 @@ class Problem:
 
 
 def load_problems(source: str | Path, *, docstrings: Docstrings = "drop") -> list[Problem]:
-    """All problems of a folder, or of our own set for the word "seeds", in the order of their file.
+    """All problems of a folder, or of our own set if `source` is "seeds", in the order of the file.
 
-    `docstrings` says whether reference solutions keep the English statement that P3 puts at their head; it
-    is in `Problem.statement` either way. `split` is None for problems that no split names. `group` is
-    "human_eval" or "rest" where the set has problems derived from HumanEval, as P3 has, and the module's
-    name elsewhere.
+    `split` is None for problems that no split names. `group` is "human_eval" or "rest" if the set has problems derived
+    from HumanEval, as P3 does, and otherwise the module's name.
+
+    Args:
+      docstrings: whether reference solutions keep the English statement that P3 puts at their head; it is in
+        `Problem.statement` either way.
 
     Raises UserError naming the file, the entry and what is wrong with it.
     """
@@ -107,7 +111,7 @@ def load_problems(source: str | Path, *, docstrings: Docstrings = "drop") -> lis
 
 
 def in_split(problems: list[Problem], split: str) -> list[Problem]:
-    """The problems of one split, in order. Raises UserError if there are none."""
+    """The problems of one split, in order. Raises UserError if it has none."""
     chosen = [problem for problem in problems if problem.split == split]
     if not chosen:
         present = sorted({problem.split for problem in problems if problem.split is not None})
@@ -171,7 +175,7 @@ def _read_json(path: str, folder: str) -> Any:
         raise UserError(
             f"{path}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
         ) from error
-    except (ValueError, RecursionError) as error:  # Not UTF-8, or nested beyond reason.
+    except (ValueError, RecursionError) as error:  # Not UTF-8, or nested too deeply.
         raise UserError(f"{path}: not JSON: {error}") from error
 
 
@@ -184,10 +188,9 @@ def _name_of(entry: Any) -> str:
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
-    """`selfprog p3 --source=DIR [--download] [--output=DIR]`: checks, counts, with --output writes records.
+    """`selfprog p3 --source=DIR [--download] [--output=DIR]`: checks, counts, and with --output writes records.
 
-    Prints the problems of each split and returns the same figures. Raises UserError; then no record was
-    written.
+    Prints the problems of each split and returns the same figures. Raises UserError before any record is written.
     """
     if args.download:
         fetched = download(args.source)
@@ -203,7 +206,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def count_problems(problems: Sequence[Problem]) -> dict[str, Any]:
-    """Problems by split and, within a split, by group; instances and solved problems in all."""
+    """Problems by split and, within a split, by group; total instances and solved problems."""
     present = {problem.split or "unsplit" for problem in problems}
     splits = {
         split: Counter(problem.group for problem in problems if (problem.split or "unsplit") == split)
@@ -231,9 +234,9 @@ def _describe(figures: Mapping[str, Any]) -> str:
 
 
 def write_records(problems: Sequence[Problem], folder: str) -> dict[str, int]:
-    """Writes first instances as puzzle records, one stage directory a split; returns the rows of each.
+    """Writes first instances as puzzle records, one stage directory per split; returns the rows of each.
 
-    Raises LedgerMismatch (a UserError) where the directory holds the records of other problems.
+    Raises LedgerMismatch (a UserError) if the directory holds the records of other problems.
     """
     rows = {}
     for split in SPLITS:

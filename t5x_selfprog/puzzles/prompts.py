@@ -1,16 +1,14 @@
-"""The texts a model sees (puzzle and solve prompts, training pairs) and the way back from what it writes.
+"""The texts that a model sees (puzzle and solve prompts, training pairs), and how its completions are parsed.
 
-A model is asked at evaluation exactly as it was trained: a solve prompt is a beginning of a training pair,
-and the pair's layout is written once, in `pair_text`.
+Evaluation prompts look exactly like training data: a solve prompt is a prefix of a training pair, and only `pair_text`
+defines the layout of a pair.
 
-Prompts end at a token boundary. Byte-pair vocabularies glue a space to the word after it, so a prompt that
-ends in one asks for a continuation never seen in training; `def f3(` and `def g():` end in punctuation,
-which stands alone in most vocabularies. Where one glues a newline to that, `solve_prompt` moves the end
-behind the newline.
+Prompts end at a token boundary. Byte-pair vocabularies attach a space to the word after it, so a prompt that ends in a
+space asks for a continuation never seen in training. `def f3(` and `def g():` end in punctuation, which is a token of
+its own in most vocabularies. Where a vocabulary attaches a newline to it, `solve_prompt` ends after the newline.
 
-Randomness is a pure function of a key, a tuple such as (run seed, iteration, prompt index): every puzzle
-gets a hash of the key and of itself, and the lowest come first. Adding or reordering puzzles does not
-reshuffle the rest.
+Randomness is a pure function of a key, a tuple such as (run seed, iteration, prompt index): puzzles are ordered by a
+hash of the key and the puzzle. Adding or reordering puzzles does not reshuffle the others.
 """
 
 from __future__ import annotations
@@ -37,11 +35,11 @@ from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
 BLANK_LINE = "\n\n"
 NO_TUTORIAL = "none"
 _CHECK = "assert f(g())"
-_AMBIGUOUS = re.compile(r"\"\"\"|'''|\\\n")  # texts of several lines
+_AMBIGUOUS = re.compile(r"\"\"\"|'''|\\\n")  # multi-line string literals
 _AT_MARGIN = re.compile(r"\n[^\s)\]}]")
 _TYPED_HEADER = re.compile(
     r"def g\([^()]*\) -> "
-)  # not every one: those with brackets among the defaults are read
+)  # the common form; headers with brackets in their defaults are parsed
 
 CountTokens = Callable[[str], int]
 Encode = Callable[[str], Sequence[int]]
@@ -51,33 +49,33 @@ Encode = Callable[[str], Sequence[int]]
 
 
 def pair_text(puzzle: str, solution: str) -> str:
-    """What the model trains on: `f`, blank line, `g`, blank line, `assert f(g())`; no newline at the end."""
+    """The text to train on: `f`, blank line, `g`, blank line, `assert f(g())`, without a final newline."""
     return BLANK_LINE.join((puzzle.strip("\n"), solution.strip("\n"), _CHECK))
 
 
 def puzzle_of_pair(text: str) -> str | None:
-    """The puzzle of a training pair as `pair_text` made it; None for a document of another kind.
+    """The puzzle of a training pair made by `pair_text`; None for a document of another kind.
 
-    Blank lines, `def g(` and the check may stand inside a text of the puzzle too, so the end of its function counts.
+    Blank lines, `def g(` and the check may also occur in a string literal of the puzzle, so its function's end decides.
     """
     if not text.endswith(BLANK_LINE + _CHECK):
         return None
     puzzle, found, _ = text.partition(f"{BLANK_LINE}def g(")
     if (
         found and not _AMBIGUOUS.search(text) and not _AT_MARGIN.search(puzzle)
-    ):  # nearly always; else it takes a parser
+    ):  # nearly always; otherwise it takes a parser
         return puzzle
     end = end_of_first_function(text)
-    if end is None:  # not for this Python to read: the paper's judge ran on an older one
+    if end is None:  # this Python cannot parse it; the paper's judge used an older one
         return puzzle if found else None
     rest, _, solution = text[end:].partition(BLANK_LINE)
     return text[:end] + rest if solution != _CHECK else None
 
 
 def typed_pair(text: str) -> str:
-    """A training pair as a typed `SolvePrompt` asks for it: `g` says that it returns the puzzle's answer type.
+    """A training pair in the form of a typed `SolvePrompt`: `g` is annotated with the puzzle's answer type.
 
-    A document of another kind, a pair that says so already, and one whose puzzle is none stay as they are.
+    Other documents, pairs that are already annotated, and pairs with an invalid puzzle are returned unchanged.
     """
     puzzle = puzzle_of_pair(text)
     if puzzle is None:
@@ -93,7 +91,7 @@ def typed_pair(text: str) -> str:
 
 
 def puzzle_list(sources: Iterable[str]) -> str:
-    """A document of puzzles alone, numbered f1, f2, ... as in a puzzle prompt."""
+    """A document of puzzles only, numbered f1, f2, ... as in a puzzle prompt."""
     return BLANK_LINE.join(
         rename_function(source, f"f{i}").rstrip() for i, source in enumerate(sources, start=1)
     )
@@ -104,9 +102,11 @@ def puzzle_list(sources: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Example:
-    """A puzzle that may stand in a puzzle prompt; twice the weight, twice the chance to come first.
+    """A puzzle that may appear in a puzzle prompt.
 
-    note: a comment line above it, as of its difficulty.
+    Attributes:
+      weight: twice the weight gives twice the chance of coming first.
+      note: a comment line above it, for instance its difficulty.
     """
 
     puzzle_id: str
@@ -117,7 +117,7 @@ class Example:
 
 @dataclass(frozen=True)
 class PuzzlePrompt:
-    """`text` ends with the beginning of the puzzle asked for: `def f{number}(`, and `begun`, as of a signature."""
+    """A prompt whose `text` ends with the start of the puzzle asked for: `def f{number}(` and the signature `begun`."""
 
     text: str
     puzzle_ids: tuple[str, ...]
@@ -126,9 +126,9 @@ class PuzzlePrompt:
 
 
 class PuzzlePrompts:
-    """Draws puzzle prompts: examples in random order, renamed f1, f2, ..., as many as the budget holds."""
+    """Draws puzzle prompts: examples in random order, renamed f1, f2, ..., as many as fit the budget."""
 
-    MAX_SHARE = 0.25  # of the budget for one example: every prompt shows several, and no giant starves it.
+    MAX_SHARE = 0.25  # of the budget for one example, so that every prompt shows several.
 
     def __init__(
         self,
@@ -141,10 +141,12 @@ class PuzzlePrompts:
     ) -> None:
         """
         Args:
-            budget_tokens: counts the whole prompt. Raises UserError if it holds no example at all.
-            begun: beginnings of signatures by the id of the puzzle they are from (signatures.py); a prompt goes on to
-                one of them, not of a puzzle that it shows.
-            note: the comment line above the puzzle asked for, in prompts that show one with a note.
+            budget_tokens: the size of the whole prompt.
+            begun: beginnings of signatures by the id of their puzzle (signatures.py); a prompt continues with one of
+                them, from a puzzle that it does not show.
+            note: the comment line above the puzzle asked for, in prompts that show an example with a note.
+
+        Raises UserError if no example fits the budget.
         """
         self._begun, self._note = begun, note
         self._count_tokens = count_tokens
@@ -164,7 +166,7 @@ class PuzzlePrompts:
             )
 
     def draw(self, key: Sequence[int]) -> PuzzlePrompt:
-        """The prompt of this key; the same for the same key, examples, budget and token counts."""
+        """The prompt for a key; a pure function of key, examples, budget and token counts."""
         chosen: list[Example] = []
         left = self._budget_tokens
         for example, cost in _shuffled(self._examples, key):
@@ -173,7 +175,7 @@ class PuzzlePrompts:
             chosen.append(example)
             left -= cost
         prompt = self._prompt(chosen, key)
-        # The sum of the parts is an estimate (f12 may be longer than f); the whole is what must fit.
+        # The sum over the parts is an estimate (f12 may be longer than f); the whole prompt must fit.
         while chosen and self._count_tokens(prompt.text) > self._budget_tokens:
             chosen.pop()
             prompt = self._prompt(chosen, key)
@@ -206,7 +208,7 @@ def _noted(note: str, text: str) -> str:
 
 
 def _shuffled(examples: Sequence[tuple[Example, int]], key: Sequence[int]) -> list[tuple[Example, int]]:
-    """Weighted order without replacement, by exponential variates whose rate is the weight.
+    """A weighted order without replacement, from exponential variates whose rate is the weight.
 
     Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.
     """
@@ -219,14 +221,14 @@ def _shuffled(examples: Sequence[tuple[Example, int]], key: Sequence[int]) -> li
 
 
 def _uniform(key: Sequence[int], name: str) -> float:
-    """A number in (0, 1] that depends on nothing but its arguments."""
+    """A number in (0, 1] that depends only on the arguments."""
     text = ",".join(str(int(part)) for part in key) + "/" + name
     digest = hashlib.sha256(text.encode()).digest()
     return (int.from_bytes(digest[:7], "big") + 1) / 2**56
 
 
 def puzzle_from_completion(number: int, completion: str, begun: str = "") -> str:
-    """The puzzle that a model wrote after `def f{number}(` and `begun`: cut where it ends and called `f` again."""
+    """The puzzle that a model wrote after `def f{number}(` and `begun`, cut at its end and renamed to `f`."""
     return rename_definition(cut_at_unindented(f"def f{number}({begun}{completion}"), "f")
 
 
@@ -235,7 +237,7 @@ def puzzle_from_completion(number: int, completion: str, begun: str = "") -> str
 
 @dataclass(frozen=True)
 class SolveRequest:
-    """`text` is what the model continues; `header`, its end, is where the solution begins."""
+    """A solve prompt: `text` is what the model continues; it ends with `header`, where the solution begins."""
 
     text: str
     header: str
@@ -243,14 +245,14 @@ class SolveRequest:
 
 @dataclass(frozen=True)
 class SolvePrompt:
-    """How solutions are asked for.
+    """The form of solve prompts.
 
-    tutorial: solved examples shown first: "seeds" for our own five, a folder in P3's format for its
-    `Tutorial...`
-        problems (the paper's are P3's), or "none" for the puzzle alone, as a fine-tuned model has seen it.
-    max_tokens: leave out tutorial examples, first ones first, until the prompt fits; None for all of them.
-    typed: the header says what the solution returns, `def g(n=3) -> str:`, here, in the tutorial and in training pairs.
-        Small models answer in another type than the puzzle's more often than they are wrong in any other way.
+    Attributes:
+      tutorial: solved examples shown first: "seeds" for our own five, a folder in P3's format for its `Tutorial...`
+        problems (the paper uses P3's), or "none" for the puzzle alone, as a fine-tuned model has seen it.
+      max_tokens: leave out tutorial examples, first ones first, until the prompt fits; None for all of them.
+      typed: whether headers state the return type, `def g(n=3) -> str:`, in prompts, the tutorial and training pairs.
+        For small models, an answer of the wrong type is the most frequent mistake.
     """
 
     tutorial: str = "seeds"
@@ -258,9 +260,9 @@ class SolvePrompt:
     typed: bool = False
 
     def prepare(self, encode: Encode) -> Callable[[str], SolveRequest]:
-        """Reads the tutorial once; the result makes the request for one puzzle. Raises UserError.
+        """Reads the tutorial once; the returned function makes the request for one puzzle. Raises UserError.
 
-        `encode` is the tokenizer's own function, without special tokens.
+        `encode` is the tokenizer's, without special tokens.
         """
         blocks = tutorial_blocks(self.tutorial, typed=self.typed)
 
@@ -275,7 +277,7 @@ class SolvePrompt:
 
 
 def tutorial_blocks(tutorial: str, *, typed: bool = False) -> list[str]:
-    """Solved examples as training pairs. Raises UserError where the set has no solved tutorial problem."""
+    """Solved examples as training pairs. Raises UserError if the set has no solved tutorial problem."""
     if tutorial == NO_TUTORIAL:
         return []
     problems = tutorial_problems(load_problems(tutorial))
@@ -297,9 +299,9 @@ def solve_prefix(prompt: SolvePrompt) -> str:
 def solve_prompt(
     puzzle: str, tutorial: Sequence[str] = (), *, encode: Encode | None = None, typed: bool = False
 ) -> SolveRequest:
-    """Tutorial pairs, the puzzle, and the header of `g`. Raises PuzzleError if `puzzle` is none.
+    """Tutorial pairs, the puzzle, and the header of `g`. Raises PuzzleError if `puzzle` is not a puzzle.
 
-    With `encode`, the tokenizer's own function, the prompt's end is checked to be a token boundary.
+    With `encode`, the tokenizer's function, the prompt is made to end at a token boundary.
     """
     header = solution_header(parse_puzzle(puzzle), typed=typed)
     text = BLANK_LINE.join([*tutorial, puzzle.strip("\n"), header])
@@ -309,18 +311,18 @@ def solve_prompt(
 
 
 def ends_at_token_boundary(text: str, continuation: str, encode: Encode) -> bool:
-    """Whether the tokens of `text` begin those of `text + continuation`."""
+    """Whether the tokens of `text` are a prefix of those of `text + continuation`."""
     tokens = list(encode(text))
     return list(encode(text + continuation))[: len(tokens)] == tokens
 
 
 def clean_solution(header: str, completion: str) -> str:
-    """The solution that a model wrote after `header`: both together, cut at the first unindented line."""
+    """The solution that a model wrote: `header` and `completion`, cut at the first unindented line."""
     return cut_at_unindented(header + completion)
 
 
 def solution_key(solution: str) -> str | None:
-    """Canonical text by which solutions of one puzzle are compared; None for text that is not Python."""
+    """Canonical text for comparing solutions of one puzzle; None for text that is not Python."""
     try:
         return normalise_solution(solution)
     except SourceError:

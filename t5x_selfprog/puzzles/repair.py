@@ -1,11 +1,11 @@
-"""Arguments of a generated puzzle that have no default get one, and those that it never uses go; its body stays.
+"""Repairs signatures of generated puzzles: adds missing defaults and removes unused arguments; the body is unchanged.
 
-A puzzle has one argument without a default, the answer. Models write `def f(x: List[int], n: int)` as often as not;
-with `n=7` that is a puzzle like any other, and is judged like any other. What an argument gets is a default that an
-argument of its type has in the train split, first of all one of its name: the type is the annotation's, else that of
-the train split's arguments of that name, else what the body does with it. Which of them, the puzzle and the argument's
-name decide, and nothing else. An argument of which none of this is known leaves the puzzle as it is, and so do more
-arguments than a puzzle of the train split has. An argument that the body never names is left out, default or not.
+A puzzle has one argument without a default, the answer. Models write `def f(x: List[int], n: int)` about half the time;
+with `n=7` that is a puzzle like any other, and is judged like any other. An argument gets a default that arguments of
+its type have in the train split, preferably one with its name. Its type is the annotation's, else that of the train
+split's arguments of that name, else inferred from the body. Among several defaults, a hash of the puzzle and the
+argument's name decides. A puzzle is left unchanged if an argument's type is unknown or if it has more arguments than
+any puzzle of the train split. An argument that the body never names is removed, with or without a default.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ MAX_CHARS = 60  # of a default
 
 @dataclass
 class Defaults:
-    """The defaults of known puzzles, as text, by type and by (type, name of the argument)."""
+    """The defaults of known puzzles, as text, by type and by (type, argument name)."""
 
     by_type: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     by_name: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
-    types: dict[str, str] = field(default_factory=dict)  # of a name: that of its first default
+    types: dict[str, str] = field(default_factory=dict)  # by argument name: the type of its first default
     most: int = 0  # defaults of one puzzle
 
     @classmethod
     def of(cls, sources: Iterable[str]) -> Defaults:
-        """What these puzzles show, in their order."""
+        """The defaults of these puzzles, in order."""
         known = cls()
         for source in sources:
             try:
@@ -62,7 +62,7 @@ class Defaults:
         self.types.setdefault(name, kind)
 
     def choose(self, source: str, parameter: Parameter) -> str | None:
-        """The default that a parameter of this puzzle gets."""
+        """The default for a parameter of this puzzle; None if its type is unknown."""
         kind = self._kind(source, parameter)
         if kind is None:
             return None
@@ -81,7 +81,7 @@ class Defaults:
 
 
 def _type_of(value: object) -> str | None:
-    """The answer type of a plain value; None for an empty list and whatever has no one type."""
+    """The answer type of a plain value; None for an empty list and for values of mixed type."""
     if type(value) in (bool, int, float, str):
         return type(value).__name__
     if type(value) is list:
@@ -91,7 +91,7 @@ def _type_of(value: object) -> str | None:
 
 
 def _is_number(source: str, name: str) -> bool:
-    """Whether the text counts with it: in range(...), beside an arithmetic sign, compared with len(...) or a number."""
+    """Whether a name is used as a number: in range(...), in arithmetic, compared with len(...) or a number."""
     n = re.escape(name)
     return any(re.search(pattern.replace("NAME", rf"\b{n}\b(?![\[.(])"), source) for pattern in _NUMERIC)
 
@@ -106,7 +106,7 @@ _NUMERIC = (
 
 
 def repaired(source: str, defaults: Defaults) -> str | None:
-    """The puzzle whose arguments after the answer all have a default and a use; None where it is that, or cannot be."""
+    """The puzzle with a default and a use for every argument after the answer; None if unchanged or impossible."""
     parts = split_signature(source)
     if parts is None or not parts[1] or parts[1][0].default:
         return None

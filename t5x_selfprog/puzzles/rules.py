@@ -1,9 +1,9 @@
 """Which generated puzzles are worth solving: the rules that run nothing, and the filter that applies them.
 
-`RULES` is one table, rejection reason to function, tried in order: the first rule that finds fault is the
-reason in the rejection record. They look at one puzzle alone. `PuzzleFilter` adds the two that compare it
-with others: contaminated and duplicate. Whether a trivial answer solves a puzzle takes running it, so the
-verifier says that.
+`RULES` is one table from rejection reason to function, tried in order: the first rule that finds fault gives the reason
+in the rejection record. Rules see one puzzle at a time. `PuzzleFilter` adds the two reasons that compare it with
+others: contaminated and duplicate. Whether a trivial answer solves a puzzle requires running it, so the verifier
+decides that.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ OPTIONAL_RULES = ("arguments_unused", "chained_comparison", "undefined_names", "
 
 @dataclass(frozen=True)
 class PuzzleRules:
-    """What a generated puzzle must satisfy. The defaults are ours; `paper_rules()` are the paper's.
+    """What a generated puzzle must satisfy. The defaults are ours; `paper_rules()` gives the paper's.
 
-    skip: optional rules left out, of `OPTIONAL_RULES`.
-    max_chars: longest source, None for any length.
-    max_per_shape: how many puzzles may differ in names and constants only; None for any number.
-    test_match, train_match: how close a puzzle may come to a held-out or a train problem: the loosest level
-    of
-        likeness (`contamination.Level`) that is refused, None for no comparison.
+    Attributes:
+      skip: rules to leave out, from `OPTIONAL_RULES`.
+      max_chars: the longest source; None means any length.
+      max_per_shape: how many puzzles may differ only in names and constants; None means any number.
+      test_match, train_match: how similar a puzzle may be to a held-out or a train problem: the loosest level of
+        similarity (`contamination.Level`) that is refused; None means no comparison.
     """
 
     skip: tuple[str, ...] = ()
@@ -54,14 +54,14 @@ class PuzzleRules:
 
 
 def paper_rules() -> PuzzleRules:
-    """The rules of the paper, which compares with no test set: Haluptzok et al. 2022, arXiv:2207.14502."""
+    """The rules of the paper, which does not compare with the test set: Haluptzok et al. 2022, arXiv:2207.14502."""
     return PuzzleRules(
         skip=OPTIONAL_RULES, max_chars=None, max_per_shape=None, test_match=None, train_match=None
     )
 
 
 class Candidate:
-    """A generated puzzle and what the rules ask of it, each worked out once."""
+    """A generated puzzle, with the facts that rules need, each computed once."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -74,11 +74,11 @@ class Candidate:
             return error
 
     def refusal(self, reason: str) -> str | None:
-        """What `parse_puzzle` has against the source, if it is for this reason."""
+        """Why `parse_puzzle` refuses the source, if it does so for this reason."""
         parsed = self._parsed
         return str(parsed) if isinstance(parsed, PuzzleError) and parsed.reason == reason else None
 
-    # What follows is asked only of sources that parse_puzzle accepts: the rules on parsing come first.
+    # The following require a source that parse_puzzle accepts, so the rules on parsing come first.
 
     @cached_property
     def puzzle(self) -> Puzzle:
@@ -95,7 +95,7 @@ class Candidate:
 
     @cached_property
     def arguments_read(self) -> set[str]:
-        """Names of f's arguments that are read somewhere, other variables of the same name not counted."""
+        """Names of f's arguments that are read somewhere; other variables of the same name do not count."""
         arguments = {id(argument) for argument in self.function.args.args}
         own: Scope = next(found.scope for found in self.names if id(found.node) in arguments)
         return {found.name for found in self.names if not found.binds and found.owner is own}
@@ -104,7 +104,7 @@ class Candidate:
 Rule = Callable[[Candidate, PuzzleRules], str | None]
 
 
-# The rules. Each returns what is wrong, for the record's `detail`, or None.
+# The rules. Each returns what is wrong, which becomes the record's `detail`, or None.
 
 
 def too_long(candidate: Candidate, rules: PuzzleRules) -> str | None:
@@ -131,7 +131,7 @@ def bad_type(candidate: Candidate, rules: PuzzleRules) -> str | None:
 
 
 def _is_wanted(answer_type: AnswerType) -> bool:
-    """int, float, str, or lists, nested as deep as one likes, of these or of bool."""
+    """int, float, str, or lists, nested to any depth, of these or of bool."""
     if answer_type.name == "List":
         element = answer_type.arguments[0]
         return element.name == "bool" or _is_wanted(element)
@@ -157,7 +157,7 @@ def arguments_unused(candidate: Candidate, rules: PuzzleRules) -> str | None:
 
 
 def chained_comparison(candidate: Candidate, rules: PuzzleRules) -> str | None:
-    """`a == b in c` is mostly an accident in generated text; chains in one direction, `0 <= i < n`, stay."""
+    """`a == b in c` is mostly an accident in generated text; chains in one direction, `0 <= i < n`, are fine."""
     for node in ast.walk(candidate.function):
         if isinstance(node, ast.Compare) and len(node.ops) > 1 and not _is_range(node):
             return "compares " + " ".join(_OPERATORS[type(operator)] for operator in node.ops)
@@ -195,7 +195,7 @@ _KNOWN_NAMES = {name for name in dir(builtins) if not name.startswith("_")} | po
 
 
 def unsafe(candidate: Candidate, rules: PuzzleRules) -> str | None:
-    """Not for safety, which is the verifier's: a puzzle that reaches outside itself teaches nothing."""
+    """A puzzle that reaches outside itself teaches nothing; safety is the verifier's job and does not rest on this."""
     for node in ast.walk(candidate.function):
         match node:
             case ast.Import() | ast.ImportFrom():
@@ -218,7 +218,7 @@ _REACHING_BUILTINS = policy.REFLECTIVE_BUILTINS | policy.REMOVED_BUILTINS | {"__
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        too_long,  # First, so that nothing below ever parses a megabyte.
+        too_long,  # First, so that no other rule parses a megabyte.
         no_parse,
         bad_signature,
         bad_type,
@@ -247,14 +247,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class Rejected:
-    """`reason` is a name in `RULES`, "contaminated" or "duplicate"; `detail` says it in words."""
+    """A rejected puzzle: `reason` is a name in `RULES`, "contaminated" or "duplicate"; `detail` explains it."""
 
     reason: str
     detail: str
 
 
 def check(source: str, rules: PuzzleRules) -> Kept | Rejected:
-    """One puzzle by itself: everything but contamination and duplicates."""
+    """Checks one puzzle by itself: everything but contamination and duplicates."""
     candidate = Candidate(source.rstrip())
     for name, rule in RULES.items():
         if name in rules.skip:
@@ -263,21 +263,21 @@ def check(source: str, rules: PuzzleRules) -> Kept | Rejected:
             detail = rule(candidate, rules)
         except (
             RecursionError
-        ):  # a long sum, a long chain of elif: Python compiles what our visitors cannot follow
+        ):  # Python compiles long sums and long elif chains that our visitors cannot traverse
             return Rejected("no_parse", "nested too deeply")
         if detail is not None:
             return Rejected(name, detail)
     try:
         identity, shape = puzzle_id(candidate.source), shape_id(candidate.source)
-    except SourceError as error:  # Python reads it but cannot write it back.
+    except SourceError as error:  # Python can parse it but not unparse it.
         return Rejected("no_parse", str(error))
     return Kept(identity, candidate.source, candidate.puzzle.answer_type, shape)
 
 
 class PuzzleFilter:
-    """Takes candidates one by one, in order, and says which to keep; what came before decides on duplicates.
+    """Takes candidates one by one and decides which to keep; earlier candidates determine duplicates.
 
-    The result is a function of the sequence alone: how it was cut into batches or shards makes no difference.
+    The result depends only on the sequence, not on how it is split into batches or shards.
     """
 
     def __init__(
@@ -286,9 +286,8 @@ class PuzzleFilter:
         """
         Args:
             rules: what a puzzle must satisfy.
-            problems: those of the train split are compared by `rules.train_match`, all others by
-            `test_match`. known: sources of puzzles kept before, of earlier iterations say; they count as
-            already seen.
+            problems: those of the train split are compared by `rules.train_match`, all others by `rules.test_match`.
+            known: sources of puzzles kept before, for instance in earlier iterations; they count as already seen.
         """
         self._rules = rules
         problems = list(problems)
@@ -301,7 +300,7 @@ class PuzzleFilter:
             self._remember(puzzle_id(source), shape_id(source))
 
     def offer(self, source: str) -> Kept | Rejected:
-        """Judges the next candidate, and remembers it if it is kept."""
+        """Judges the next candidate, and remembers it if kept."""
         result = check(source, self._rules)
         if isinstance(result, Kept):
             result = self._compare(result)

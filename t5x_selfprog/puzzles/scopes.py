@@ -1,13 +1,13 @@
-"""Which binding each name in a piece of Python refers to.
+"""Resolves each name in a piece of Python to the scope that binds it.
 
-Renaming a function, abstracting names and finding undefined names all need one thing: to know that the `i` of
-one comprehension is not the `i` of the next, and that `len` is nobody's. `occurrences` walks a syntax tree
-once and returns every place where a name stands, in an order fixed by the tree's structure;
-`Occurrence.owner` is the scope that binds it, or None for a builtin or an undefined name.
+Renaming a function, abstracting names and finding undefined names all need to know that the `i` of one comprehension is
+not the `i` of the next, and that the program does not bind `len`. `occurrences` walks a syntax tree once and returns
+every occurrence of a name, in an order fixed by the tree's structure; `Occurrence.owner` is the scope that binds it, or
+None for a builtin or an undefined name.
 
-The rules are the language reference's (section 4.2.2, "Resolution of names"): class bodies are invisible from
-the functions inside them, a comprehension's first iterable belongs to the scope around it, a walrus binds
-outside the comprehension it stands in.
+The rules follow the language reference (section 4.2.2, "Resolution of names"): class bodies are invisible to the
+functions inside them, a comprehension's first iterable belongs to the enclosing scope, and a walrus binds outside its
+comprehension.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 @dataclass(eq=False)
 class Scope:
-    """One namespace; `bound` holds the names that are bound in it."""
+    """One namespace; `bound` holds the names bound in it."""
 
     kind: Literal["module", "function", "comprehension", "class"]
     parent: Scope | None
@@ -39,7 +39,7 @@ class Scope:
         return outermost
 
     def owner_of(self, name: str) -> Scope | None:
-        """The scope that binds `name` as seen from here; None if no scope of this program does."""
+        """The scope that binds `name` as seen from here, or None if this program does not bind it."""
         if name in self.declared_global:
             return self.module if name in self.module.bound else None
         if name in self.bound and name not in self.declared_nonlocal:
@@ -52,7 +52,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A name standing at `node.<field>`; `field` is "" where the name cannot be replaced (imports)."""
+    """A name at `node.<field>`; `field` is "" where the name cannot be replaced (imports)."""
 
     node: ast.AST
     field: str
@@ -158,7 +158,7 @@ class _Walker(ast.NodeVisitor):
             self.visit(node.body)
 
     def _visit_signature(self, args: ast.arguments, returns: ast.expr | None) -> None:
-        """Defaults and annotations are evaluated in the scope around the function."""
+        """Defaults and annotations are evaluated in the enclosing scope."""
         self._visit_all(arg.annotation for arg in every_argument(args))
         self._visit_all(args.defaults)
         self._visit_all(args.kw_defaults)
@@ -191,7 +191,7 @@ class _Walker(ast.NodeVisitor):
 
 
 def every_argument(args: ast.arguments) -> list[ast.arg]:
-    """All arguments in the order in which they are written."""
+    """All arguments, in source order."""
     positional = [*args.posonlyargs, *args.args]
     star = [args.vararg] if args.vararg is not None else []
     double_star = [args.kwarg] if args.kwarg is not None else []

@@ -1,7 +1,7 @@
-"""The abstract identity of a puzzle: what is left when names and constants are taken away.
+"""The abstract identity of a puzzle: what remains when names and constants are removed.
 
 Self-play collapses onto near-copies of a few forms, `return x == 17` beside `return n == 99`. They share one
-`shape_id`, by which the filter caps them and the test firewall recognises a test puzzle in disguise.
+`shape_id`, by which the filter caps their number and the test firewall recognises a disguised test puzzle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from t5x_selfprog.puzzles.source import SourceError, bare_tree, short_hash, unpa
 def abstract_form(source: str) -> str:
     """Readable text of `source` with bound names numbered in order and constants replaced by their type.
 
-    Attribute names, builtins and operators stay: `sum` is not `len`. A subtree of constants only (`[1, 2]`,
+    Attribute names, builtins and operators are kept: `sum` is not `len`. A subtree of constants only (`[1, 2]`,
     `-3`, `10 ** 6`) counts as one constant. Raises SourceError.
     """
     tree = bare_tree(source, keep_answer=True)
@@ -29,14 +29,14 @@ def abstract_form(source: str) -> str:
         raise SourceError("nested too deeply") from error
 
 
-@functools.lru_cache(maxsize=1 << 17)  # asked for again by every iteration of what all before it kept
+@functools.lru_cache(maxsize=1 << 17)  # every iteration asks again for the puzzles kept by earlier ones
 def shape_id(source: str) -> str:
     """16 hexadecimal digits, equal for puzzles of equal abstract form. Raises SourceError."""
     return short_hash(abstract_form(source))
 
 
 def _numbered_names(tree: ast.AST) -> list[tuple[Occurrence, str]]:
-    """What each replaceable occurrence of a bound name is to be called: v0, v1, ... by first appearance."""
+    """The new name of each replaceable occurrence of a bound name: v0, v1, ... by first appearance."""
     found = [(occurrence, occurrence.owner) for occurrence in occurrences(tree)]
     pinned = {(owner, occurrence.name) for occurrence, owner in found if occurrence.field == ""}
     numbers: dict[tuple[Scope, str], int] = {}
@@ -72,7 +72,7 @@ def _is_field(part: ast.expr) -> bool:
 
 
 def constant_kind(node: ast.AST) -> str | None:
-    """The type of an expression made of constants alone, such as "list[int]"; None for any other node."""
+    """The type of an expression of constants only, such as "list[int]"; None for any other node."""
     match node:
         case ast.Constant(value=value):
             return type(value).__name__
@@ -106,7 +106,7 @@ def _arithmetic_kind(left: str | None, operator: ast.operator, right: str | None
 
 
 def _common_kind(elements: list[ast.expr] | list[ast.expr | None]) -> str | None:
-    """ "" for no elements, the shared kind, "mixed" for several; None if any element is not constant."""
+    """The elements' common kind, "" if there are none, "mixed" if there are several; None if any is not constant."""
     kinds = {None if element is None else constant_kind(element) for element in elements}
     if None in kinds:
         return None

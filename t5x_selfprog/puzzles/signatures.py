@@ -1,13 +1,12 @@
-"""Signatures of puzzles as text: how they begin in the train split, and what their arguments are, even where Python
-refuses the whole.
+"""Signatures of puzzles as text: how those of the train split begin, and parameters even where Python cannot parse.
 
-Half of what a small model writes after `def f12(` is lost in the signature: no type, or one that is none, or a second
-argument without a default. A prompt may therefore go on to where the choice is made: the answer's name and type as a
-train problem has them, and, where that problem has further arguments, up to the first one's default. Which problem it
-is, the prompt's key decides, so types come as often as the train split has them.
+Half of a small model's puzzles fail in the signature: the type is missing or invalid, or a second argument has no
+default. A prompt may therefore include more of the signature: the answer's name and type from a train problem and, if
+that problem has further arguments, everything up to the first one's default. The prompt's key selects the problem, so
+types are as frequent as in the train split.
 
-The beginning ends where words of most vocabularies do: behind `=`, or behind the brackets and quotes that open a list
-or a text, and before a bracket that closes a type, which vocabularies glue to what follows it.
+The beginning ends where tokens of most vocabularies end: after `=`, or after the brackets and quotes that open a list
+or a string, and before a bracket that closes a type, which vocabularies merge with what follows.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from verifier.errors import UserError
 
 @dataclass(frozen=True)
 class AskedSignature:
-    """How far into its signature a prompt goes.
+    """How much of the signature a prompt includes.
 
     Attributes:
-      upto: "type": the answer's name and type; "default": on to the first further argument's default, if there is one.
+      upto: "type" for the answer's name and type; "default" to go on to the first further argument's default, if any.
     """
 
     upto: Literal["type", "default"] = "default"
@@ -39,7 +38,7 @@ class AskedSignature:
             raise UserError(f"AskedSignature.upto={self.upto!r}: choose 'type' or 'default'.")
 
     def beginning(self, source: str) -> str:
-        """How a puzzle with this puzzle's signature begins, after `def f(`; "" where its answer has no type."""
+        """The beginning of this puzzle's signature, after `def f(`; "" if its answer has no type."""
         arguments = only_function(source).args
         answer = arguments.args[0] if arguments.args else None
         if answer is None or answer.annotation is None:
@@ -76,7 +75,7 @@ def beginnings(asked: AskedSignature, sources: Iterable[tuple[str, str]]) -> lis
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument as it is written: `text` is all of it, `annotation` and `default` are "" where there is none."""
+    """One argument as written: `text` is all of it; `annotation` and `default` are "" if missing."""
 
     text: str
     name: str
@@ -85,14 +84,14 @@ class Parameter:
 
 
 def split_signature(source: str) -> tuple[str, list[Parameter], str] | None:
-    """`def f(`, its parameters, and the rest from the closing bracket on; None for text that does not begin so.
+    """`def f(`, its parameters, and the rest from the closing bracket on; None for text that begins otherwise.
 
-    Reads tokens alone, so that parameters in an order that Python refuses come back too. The parts without the commas
-    between them make up the source again, but for a comma at the end.
+    Works on tokens, so it also accepts parameters in an order that Python refuses. Joined by commas, the parts give the
+    source again, except for a trailing comma.
     """
     try:
         tokens = list(_tokens_of_signature(source))
-    except (tokenize.TokenError, SyntaxError):  # an end that never comes, a stray character
+    except (tokenize.TokenError, SyntaxError):  # an unterminated literal, a stray character
         return None
     if [token.string for token in tokens[:3]] != ["def", "f", "("] or tokens[-1].string != ")":
         return None
@@ -122,7 +121,7 @@ _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
 def _tokens_of_signature(source: str) -> Iterator[tokenize.TokenInfo]:
-    """From the first token to the bracket that closes the first one opened."""
+    """The tokens up to the bracket that closes the first one opened."""
     depth = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         yield token
@@ -133,7 +132,7 @@ def _tokens_of_signature(source: str) -> Iterator[tokenize.TokenInfo]:
 
 
 class _Places:
-    """Where a (row, column) of the tokenizer stands in the text."""
+    """Maps a (row, column) of the tokenizer to an offset in the text."""
 
     def __init__(self, source: str):
         lines = io.StringIO(source).readlines()
@@ -144,7 +143,7 @@ class _Places:
 
 
 def _parameter(text: str) -> Parameter | None:
-    """A parameter as Python reads it; None for anything but a plain one."""
+    """A parameter as parsed by Python; None for anything but a plain one."""
     try:
         arguments = only_function(f"def f({text}): pass").args
     except SourceError:

@@ -1,7 +1,7 @@
 """Puzzle and solution source text: parse, normalise, identify, rename, cut.
 
-Pure functions from text to text. `puzzle_id` hashes the normalised source, so spacing, comments, docstrings
-and quoting do not matter; `shape.shape_id` is the coarser identity, blind to names and constants.
+Pure functions from text to text. `puzzle_id` hashes the normalised source, so spacing, comments, docstrings and quoting
+do not matter; `shape.shape_id` is a coarser identity that also ignores names and constants.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _FIXED_POINT_ROUNDS = 4
 
 
 class SourceError(ValueError):
-    """Text that is no Python program, or that cannot be changed as asked; the message says why."""
+    """Text that is not a Python program, or that cannot be changed as asked; the message says why."""
 
 
 # Parsing.
 
 
 def parse(source: str) -> ast.Module:
-    """The syntax tree of `source`; every way in which Python refuses a text becomes a SourceError."""
+    """The syntax tree of `source`; every error of Python's parser becomes a SourceError."""
     with lenient_python():
         try:
             return ast.parse(source)
@@ -60,7 +60,7 @@ def only_function(source: str) -> ast.FunctionDef:
 
 
 def end_of_first_function(text: str) -> int | None:
-    """Where the function at the head of a program ends; None where Python does not read it, or it has no such head."""
+    """Where the function at the start of a program ends; None if there is none or Python cannot parse the program."""
     try:
         body = parse(text).body
     except SourceError:
@@ -76,9 +76,9 @@ def end_of_first_function(text: str) -> int | None:
 
 
 def _bare(statements: list[ast.stmt], kept: set[ast.arg]) -> list[ast.stmt]:
-    """Statements without what does not change what a program does: docstrings and annotations, save those in `kept`.
+    """Statements without parts that have no effect: docstrings, and annotations except those in `kept`.
 
-    Only statements hold statements and annotations, so expressions, which are most of a tree, are not looked at.
+    Only statements contain statements and annotations, so expressions, which are most of a tree, are not visited.
     """
     return [_bare_statement(statement, kept) for statement in statements]
 
@@ -117,14 +117,14 @@ def bare_tree(source: str, *, keep_answer: bool) -> ast.Module:
     kept = {function.args.args[0] for function in functions if function.args.args} if keep_answer else set()
     try:
         tree.body = _bare(tree.body, kept)
-    except RecursionError as error:  # an `elif` stands within the one before it
+    except RecursionError as error:  # each `elif` nests in the one before it
         raise SourceError("nested too deeply") from error
     return tree
 
 
 @functools.lru_cache(maxsize=4096)  # Asked for again at every comparison of the same text.
 def normalise(source: str) -> str:
-    """Canonical text of a puzzle: no comments or docstrings, and of the annotations only the answer's type.
+    """Canonical text of a puzzle, without comments, docstrings, and annotations other than the answer's type.
 
     Idempotent. Raises SourceError.
     """
@@ -132,7 +132,7 @@ def normalise(source: str) -> str:
 
 
 def normalise_solution(source: str) -> str:
-    """As `normalise`, with every annotation dropped: what two solutions are compared by."""
+    """As `normalise`, but without any annotation: the text by which solutions are compared."""
     return _settled(bare_tree(source, keep_answer=False))
 
 
@@ -149,7 +149,7 @@ def _settled(tree: ast.AST) -> str:
     return text
 
 
-@functools.lru_cache(maxsize=1 << 17)  # asked for again by every iteration of what all before it kept
+@functools.lru_cache(maxsize=1 << 17)  # every iteration asks again for the puzzles kept by earlier ones
 def puzzle_id(source: str) -> str:
     """16 hexadecimal digits, equal for puzzles whose normalised source is equal. Raises SourceError."""
     return short_hash(normalise(source))
@@ -174,11 +174,11 @@ def body_tokens(source: str) -> list[str]:
 
 
 def rename_function(source: str, new: str) -> str:
-    """`source` (one function) with that function called `new`, in its recursive uses too.
+    """`source` (one function) with that function renamed to `new`, recursive uses included.
 
-    Layout and comments survive. A local variable of the old name, in this function or in one nested in it, is
-    another thing and keeps its name. Raises SourceError if a local `new` would capture a recursive use, or if the
-    text is nested too deeply.
+    Layout and comments are kept. A local variable of the old name, in this function or a nested one, is a different
+    variable and keeps its name. Raises SourceError if a local `new` would capture a recursive use, or if the text is
+    nested too deeply.
     """
     tree = parse(source)
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
@@ -200,7 +200,7 @@ def _renamed(source: str, tree: ast.Module, old: str, new: str) -> str:
     edited = _replace_in_text(source, uses, old, new)
     for use in uses:
         setattr(use.node, use.field, new)
-    # Names inside f-strings have no reliable position before Python 3.12: then the tree is written instead.
+    # Before Python 3.12, names inside f-strings have no reliable position; then the tree is unparsed instead.
     return edited if edited is not None and _is_text_of(edited, tree) else unparse(tree)
 
 
@@ -218,7 +218,7 @@ def _is_text_of(text: str, tree: ast.AST) -> bool:
 
 
 def _replace_in_text(source: str, uses: list[Occurrence], old: str, new: str) -> str | None:
-    """The text with each use replaced where the tree says that it stands; None if it stands elsewhere."""
+    """The text with each use replaced at the position given by the tree; None if a position does not match."""
     lines = [line.encode("utf-8") for line in _lines_with_ends(source)]
     before, after = old.encode("utf-8"), new.encode("utf-8")
     places = sorted(((_row_and_column(use.node), use.node) for use in uses), key=lambda place: place[0])
@@ -246,9 +246,9 @@ def _lines_with_ends(text: str) -> list[str]:
 
 
 def annotate_return(source: str, annotation: str) -> str:
-    """`source` with ` -> annotation` before the colon that ends its first `def`'s signature; else as it was.
+    """`source` with ` -> annotation` before the colon that ends its first `def`'s signature.
 
-    A function that says what it returns keeps its word, and text without a whole signature stays as it is.
+    A function that already has a return annotation, and text without a complete signature, is returned unchanged.
     """
     depth, lines = 0, _lines_with_ends(source)
     try:
@@ -266,7 +266,7 @@ def annotate_return(source: str, annotation: str) -> str:
                 lines[row - 1] = f"{lines[row - 1][:column]} -> {annotation}{lines[row - 1][column:]}"
                 return "".join(lines)
     except (tokenize.TokenError, SyntaxError):
-        pass  # no colon came before what Python cannot read
+        pass  # there is no colon before the part that Python cannot tokenise
     return source
 
 
@@ -274,9 +274,9 @@ def annotate_return(source: str, annotation: str) -> str:
 
 
 def cut_at_unindented(text: str) -> str:
-    """`text` up to, not including, the first line after its first that starts at the margin, right-stripped.
+    """`text` up to but excluding the first unindented line after its first line, right-stripped.
 
-    A margin line that only closes brackets (`) -> bool:`) continues the signature above it.
+    An unindented line that only closes brackets (`) -> bool:`) continues the signature above it.
     """
     first, *rest = _NEWLINE.split(text)
     kept = [first]
@@ -300,7 +300,7 @@ def split_definitions(text: str) -> list[str]:
 def rename_definition(text: str, new: str) -> str:
     """`rename_function` for text that may not parse: then only the name after the leading `def` is replaced.
 
-    Text that does not start with a `def` comes back as it is.
+    Text that does not start with a `def` is returned unchanged.
     """
     try:
         return rename_function(text, new)
