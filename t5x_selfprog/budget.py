@@ -1,7 +1,7 @@
-"""A run with a budget of wall time: as many iterations as it has room for, and an end that is never lost.
+"""A run within a budget of wall time: as many iterations as fit, with time reserved for the end of the run.
 
-What the end takes (the last model's evaluation, each control arm's training and evaluation) is set aside before another
-iteration begins. The decision depends on the clock, so it is written down, RUN/ended.json, and a run that was killed
+Before an iteration begins, time is reserved for the end: evaluating the last model, and training and evaluating each
+control arm. The decision to end depends on the clock, so it is written to RUN/ended.json, and a run that is killed
 afterwards keeps to it.
 """
 
@@ -17,17 +17,17 @@ from verifier import files
 from verifier.errors import UserError
 
 NAME = "ended.json"
-TOOK = "took.json"  # measured: seconds of the parts of the run, for lives that find them done
+TOOK = "took.json"  # measured seconds of the run's parts, for a later process that finds them done
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Wall time for one process, from the moment at which the loop begins.
+    """Wall time for one process, counted from the start of the loop.
 
     Attributes:
-      seconds: of all that this process does in the run; 0 sets no limit.
-      margin: what the next iteration and the end may take, as a multiple of what the last one and the base's
-        evaluation took: iterations grow with their yield, and an end that is cut off is worth nothing.
+      seconds: for everything this process does in the run; 0 means no limit.
+      margin: how much longer than before the next iteration and the end may take, as a factor: iterations grow with
+        their yield, and an end that is cut off is worthless.
     """
 
     seconds: float = 0.0
@@ -41,7 +41,7 @@ class Budget:
 
 
 class Spending:
-    """What parts of a run took in this process, and whether there is room for more."""
+    """How long parts of a run took, and whether there is time for more."""
 
     def __init__(self, budget: Budget, run_root: str):
         self._budget, self._path = budget, files.join(run_root, NAME)
@@ -51,27 +51,27 @@ class Spending:
 
     @contextlib.contextmanager
     def on(self, part: str) -> Iterator[None]:
-        """Times the block as `part`; the latest time of a part is what its next one is expected to take.
+        """Times the block as `part`; the latest time of a part is the estimate for its next one.
 
-        What was spent on compiling does not count: the next one finds its programs.
+        Time spent compiling does not count, because the next one finds its programs compiled.
         """
         clock = recorder.current().clock
         started, compiled = time.monotonic(), clock.seconds("compile")
         yield
         took = time.monotonic() - started - (clock.seconds("compile") - compiled)
-        if took > 0.5:  # looking at a finished part says nothing of what the next one takes
+        if took > 0.5:  # skipping a finished part says nothing about the next one
             self._took[part] = took
             if hosts.is_first():
                 files.write_json(self._took_path, self._took)
 
     def may_begin(self, iteration: int, arms: int) -> bool:
-        """Whether `iteration` is made: False once the end of the run was reached or must be kept time for. Collective.
+        """Whether to run `iteration`: False if the run has ended or only the time for its end is left. Collective.
 
         Args:
           arms: how many models are trained and evaluated after the last iteration.
 
         Raises:
-          UserError: the budget is spent before the first iteration; it says what a run takes.
+          UserError: the budget is spent before the first iteration; the message says how much a run takes.
         """
         ended = hosts.agree(_read(self._path))
         if ended is not None:
@@ -96,7 +96,7 @@ class Spending:
         return False
 
     def end(self, iterations: int, why: str) -> None:
-        """Writes down that the run ends after so many iterations."""
+        """Records that the run ends after this many iterations."""
         if hosts.is_first():
             files.write_json(self._path, {"iterations": iterations, "why": why})
         hosts.barrier(f"{self._path} written")

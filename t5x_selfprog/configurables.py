@@ -1,6 +1,6 @@
-"""Library dataclasses made known to gin. The library itself knows nothing of gin; this is the rim.
+"""Registers library dataclasses with gin, so that the library itself does not depend on gin.
 
-Stage `run` functions declare themselves; what they are handed is declared here, so that
+Stage `run` functions register themselves; the dataclasses passed to them are registered here, so that
 `--gin.OptimizerConfig.learning_rate=1e-5` works in every gin file.
 """
 

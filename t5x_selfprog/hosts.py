@@ -1,8 +1,8 @@
-"""Several processes as one run: how they find each other, who decides, who writes.
+"""Several processes as one run: how they connect, which one decides, which one writes.
 
 Every process runs the same stages in the same order, and the same device programs on one mesh. Host 0 looks at the run
-directory and tells the others what is left to do, so that nobody acts on what he saw a moment earlier or later; each
-host writes and judges its own shards (number modulo hosts). With one process all of this costs nothing.
+directory and tells the others what is left to do, so that all act on the same view of it. Each host writes and judges
+its own shards (number modulo hosts). With one process all of this costs nothing.
 
 `agree`, `barrier` and `gather` are collective: every process calls them, in the same order, from its main thread.
 """
@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 
 def connect(spec: str) -> None:
-    """Joins the other processes. Before anything touches a device.
+    """Connects to the other processes; must be called before anything touches a device.
 
-    A single process may do so too, as ADDRESS:PORT,1,0. On CPU devices it then sums across them in the order in which
-    several processes do (Gloo's), and ends in their bits; without, XLA takes the sums of four and more in another.
+    A single process may connect too, as ADDRESS:PORT,1,0. Its CPU devices then sum in the same order as several
+    processes (Gloo's) and give the same bits; otherwise XLA sums over four or more devices in another order.
 
     Args:
-      spec: "auto" where the machine says who takes part (Cloud TPU, SLURM, GKE), or ADDRESS:PORT,COUNT,INDEX.
+      spec: "auto" if the environment describes the processes (Cloud TPU, SLURM, GKE), or ADDRESS:PORT,COUNT,INDEX.
 
     Raises UserError for a spec of another form.
     """
@@ -44,9 +44,9 @@ def connect(spec: str) -> None:
 
 
 def require_same(facts: dict[str, Any]) -> None:
-    """Raises UserError on all hosts where one's facts (versions, configuration) are not host 0's. Collective.
+    """Raises UserError on all hosts if any host's facts (versions, configuration) differ from host 0's. Collective.
 
-    The host that differs names both values, the others name that host.
+    The host that differs names both values; the others name that host.
     """
     theirs = agree(facts)
     differing = [
@@ -65,7 +65,7 @@ def require_same(facts: dict[str, Any]) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process at once. To end it as usual waits for the others, who wait for this one."""
+    """Ends this process at once; a normal exit would wait for the others, which are waiting for this one."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -84,12 +84,12 @@ def is_first() -> bool:
 
 
 def is_mine(shard: int) -> bool:
-    """Whether this host writes and judges a shard."""
+    """Whether this host writes and judges the shard."""
     return shard % count() == index()
 
 
 def agree(value: T) -> T:
-    """What host 0 holds, on all hosts. The value survives JSON."""
+    """Host 0's value, on all hosts. The value must survive JSON."""
     if count() == 1:
         return value
     data = np.frombuffer(json.dumps(value).encode(), np.uint8) if is_first() else np.zeros(0, np.uint8)
@@ -99,13 +99,13 @@ def agree(value: T) -> T:
 
 
 def barrier(name: str) -> None:
-    """Returns once every host has come here."""
+    """Returns once every host has reached it."""
     if count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def first_alone(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorates a stage without device work: host 0 runs it, the others wait for what it leaves on disk."""
+    """Decorates a stage without device work: host 0 runs it, and the others wait for its result on disk."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -120,14 +120,14 @@ def first_alone(name: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def whole(array: jax.Array) -> np.ndarray:
-    """An array that lies on all hosts, on each of them."""
+    """An array that is distributed over all hosts, complete on each of them."""
     if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
         return np.asarray(jax.device_get(array))
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """Host arrays, the same on every host, as global arrays: each host gives its devices' parts."""
+    """Turns host arrays, equal on every host, into global arrays: each host provides its devices' parts."""
     if count() == 1:
         return jax.device_put(tree, shardings)
 

@@ -1,7 +1,7 @@
-"""The loop: for each iteration, for each stage, what is not complete yet; then the controls and the table.
+"""The loop: for each iteration, every stage that is not complete yet; then the control arms and the table.
 
-Every stage decides from its own directory whether it has anything left to do, so the loop keeps no state: the
-same command, killed anywhere, goes on where it stopped.
+Every stage decides from its own directory whether anything is left to do, so the loop keeps no state: the same command,
+killed anywhere, resumes where it stopped.
 """
 
 import sys
@@ -49,13 +49,13 @@ def run(
     """Base evaluation, `iterations` rounds of self-play, the control arms, the enumerator, table and report.
 
     Args:
-      measured: which iterations' models are evaluated: "each", or the "last" alone, which costs less and looks at the
+      measured: which iterations' models are evaluated: "each", or only the "last", which costs less and looks at the
         held-out problems once.
-      budget: wall time after which no iteration begins; `iterations` is then the most that are made.
-      schedule: ends the run where iterations bring nothing, or too little; the stages that sample have it too.
+      budget: wall time after which no iteration begins; `iterations` is then an upper limit.
+      schedule: ends the run if iterations yield nothing or too little; the sampling stages use it too.
 
     Returns:
-      What summary.json holds: the evaluations without their problems, and each iteration's funnel.
+      The content of summary.json: the evaluations without their problems, and each iteration's funnel.
     """
     if measured not in ("each", "last"):
         raise UserError(f"loop.run.measured={measured!r}: choose 'each' or 'last'.")
@@ -137,7 +137,7 @@ def write_puzzles(context: Context, iteration: int) -> None:
 
 
 def solve(context: Context, iteration: int) -> dict[str, Any]:
-    """Stages 3 and 4, side by side; returns the iteration's funnel."""
+    """Runs stages 3 and 4 side by side; returns the iteration's funnel."""
     overlapped(
         lambda: sample_solutions.run(context, iteration),
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
@@ -152,7 +152,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
 
 
 def _solved(context: Context, iteration: int) -> set[str]:
-    """The ids of puzzles with an accepted solution; verdicts are many, and read once."""
+    """The ids of puzzles with an accepted solution; the many verdicts are read only once."""
     if iteration not in context.solved:
         found = difficulty.difficulties(context.run.read(iteration, "verdicts"))
         context.solved[iteration] = _with_solution(found)
@@ -164,7 +164,7 @@ def _with_solution(found: list[difficulty.Difficulty]) -> set[str]:
 
 
 def learn(context: Context, iteration: int) -> dict[str, Any]:
-    """Stages 5 and 6, and before them a second look at wrong answers where the run has one."""
+    """Runs stages 5 and 6, and before them, if configured, hindsight on wrong answers."""
     run, experiment = context.run, context.experiment
     hindsight.run(context, iteration)
     build_dataset.run(context, iteration)
@@ -180,7 +180,7 @@ def learn(context: Context, iteration: int) -> dict[str, Any]:
 
 
 def _skip(context: Context, iteration: int) -> dict[str, Any]:
-    """An iteration without a pair trains nothing: the next one samples from the model that this one had, and more."""
+    """Ends an iteration without a pair, which trains nothing: the next one samples more, from the same model."""
     output = context.run.stage(iteration, "checkpoints")
     done = {
         "step": 0,
@@ -205,9 +205,9 @@ def measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str,
 def control(
     context: Context, arm: str, iterations: int, trained: dict[str, Any], base: dict[str, Any]
 ) -> dict[str, Any]:
-    """Trains and evaluates one control arm from the same base for as many steps, in batches as large, as `trained`.
+    """Trains and evaluates one control arm from the same base, with the steps and batch size of `trained`.
 
-    `trained` is done.json's content of the verified arm. With `_best` after its name, the arm trains for the number of
+    `trained` is the content of the verified arm's done.json. An arm whose name ends in `_best` trains for the number of
     steps that is best on the dev split.
     """
     run = context.run

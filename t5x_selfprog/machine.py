@@ -1,4 +1,4 @@
-"""What the devices we know can do at best, and what memory a measurement took."""
+"""Peak rates of known devices, memory use, and out-of-memory errors that name a remedy."""
 
 import contextlib
 import dataclasses
@@ -12,11 +12,11 @@ from verifier.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """One device by its maker's data sheet.
+    """One device, according to its maker's data sheet.
 
     Attributes:
       bytes_per_s: memory bandwidth.
-      flops_per_s: of dense bfloat16 matrix products, multiply and add counted apart.
+      flops_per_s: rate of dense bfloat16 matrix products, counting multiply and add separately.
     """
 
     bytes_per_s: float
@@ -37,13 +37,13 @@ PEAKS = {
 
 
 def peak(device_kind: str | None = None) -> Peak | None:
-    """The peaks of this kind of device, by default of the first one here; None for those not in the table."""
+    """The peaks of a kind of device, by default the first one here; None if it is not in the table."""
     kind = jax.devices()[0].device_kind if device_kind is None else device_kind
     return next((found for name, found in PEAKS.items() if kind.startswith(name)), None)
 
 
 def memory() -> dict[str, float]:
-    """Peak GiB: of the process, and of the first device where it keeps count."""
+    """Peak GiB of the process, and of the first device if it keeps count."""
     statistics = jax.devices()[0].memory_stats() or {}
     return {
         "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
@@ -53,9 +53,11 @@ def memory() -> dict[str, float]:
 
 @contextlib.contextmanager
 def naming_memory(what: str, remedy: str) -> Iterator[None]:
-    """Turns a device's out-of-memory error into a UserError: what was asked, what there is, which setting to lower.
+    """Turns a device's out-of-memory error into a UserError: what needed memory, how much there is, what to lower.
 
-    what: the program and what it must hold. remedy: a sentence naming settings.
+    Args:
+      what: the program, and what it must hold.
+      remedy: a sentence naming settings.
     """
     try:
         yield

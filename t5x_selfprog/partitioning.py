@@ -1,8 +1,8 @@
-"""Where arrays live: a mesh, and one table from logical axis names to mesh axes.
+"""Layout of arrays on devices: a mesh, and one table from logical axis names to mesh axes.
 
-Every weight and activation names its dimensions in words (batch, length, embed, mlp, heads, kv, head, vocab,
-layers); the table of a machine says which mesh axis, if any, each word is split over. CPU, GPU and TPU slices
-differ in this table only.
+Every weight and activation names its dimensions (batch, length, embed, mlp, heads, kv, head, vocab, layers); a
+machine's table says which mesh axis, if any, each name is split over. CPU, GPU and TPU slices differ only in this
+table.
 """
 
 import contextlib
@@ -35,11 +35,13 @@ DEFAULT_RULES: dict[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """A mesh by axis name and size; one of the three sizes may be -1 (whatever devices are left).
+    """A mesh by axis name and size.
 
-    sampling_tensor: how many devices share a copy of the weights while sampling, where every copy takes prompts of
-      its own; None is `tensor`. More only where a copy and its caches do not fit: decoding then waits for the
-      devices to exchange activations in every layer.
+    Attributes:
+      data, fsdp, tensor: sizes of the axes, one of which may be -1 (all remaining devices).
+      sampling_tensor: how many devices share a copy of the weights while sampling; each copy has its own prompts. None
+        means `tensor`. Use more only if a copy and its caches do not fit, because decoding then waits for devices to
+        exchange activations in every layer.
     """
 
     data: int = -1
@@ -48,12 +50,12 @@ class MeshConfig:
     sampling_tensor: int | None = None
 
     def make(self, devices: list[jax.Device] | None = None) -> Mesh:
-        """The mesh over these devices (None: all there are).
+        """The mesh over these devices (None: all of them).
 
-        Slices that only the data-centre network joins stand along `data`, the slowest to cross and the one that is
-        crossed least: once a step, by gradients.
+        Slices joined only by the data-centre network lie along `data`, the axis with the least traffic: only gradients
+        cross it, once per step.
 
-        Raises UserError where the sizes do not multiply to the number of devices, or `data` is not split by slice.
+        Raises UserError if the sizes do not multiply to the number of devices, or `data` is not split by slice.
         """
         devices = list(jax.devices() if devices is None else devices)
         sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
@@ -72,7 +74,7 @@ class MeshConfig:
 
 
 def _along_links(shape: tuple[int, ...], devices: list[jax.Device]) -> np.ndarray:
-    """TPU devices so that the mesh's axes lie along the links between chips, and slices along the first axis."""
+    """Orders TPU devices so that mesh axes follow the links between chips, and slices lie along the first axis."""
     from jax.experimental import mesh_utils
 
     slices = len({getattr(device, "slice_index", 0) for device in devices})
@@ -90,7 +92,7 @@ def _along_links(shape: tuple[int, ...], devices: list[jax.Device]) -> np.ndarra
 
 @dataclasses.dataclass(frozen=True)
 class Partitioner:
-    """A mesh with the table that lays arrays out on it."""
+    """A mesh, and the table that lays out arrays on it."""
 
     mesh: Mesh
     rules: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(DEFAULT_RULES))
@@ -98,8 +100,8 @@ class Partitioner:
     def spec(self, axes: tuple[str | None, ...], activation: bool = False) -> PartitionSpec:
         """The layout of an array with these logical axes.
 
-        Activations keep `embed` whole: their batch already uses the axis that splits weights' embed.
-        Raises UserError where two dimensions of one array would land on the same mesh axis.
+        Activations keep `embed` whole, because their batch already uses the mesh axis that splits the weights' embed.
+        Raises UserError if two dimensions of an array would be split over the same mesh axis.
         """
         used: dict[str, str] = {}
         parts = []
@@ -124,7 +126,7 @@ class Partitioner:
         return NamedSharding(self.mesh, self.spec(axes, activation))
 
     def param_shardings(self, axes_tree: Any, shapes: Any) -> Any:
-        """Shardings for a tree of weights; dimensions that do not divide their mesh axes stay whole."""
+        """Shardings for a tree of weights; dimensions not divisible by their mesh axes stay whole."""
 
         def one(axes: tuple[str | None, ...], shape: jax.ShapeDtypeStruct) -> NamedSharding:
             parts = list(self.spec(axes))
@@ -138,14 +140,14 @@ class Partitioner:
 
     @property
     def batch_ways(self) -> int:
-        """Devices, or groups of them, that take rows of a batch each: it must divide the number of rows."""
+        """How many devices, or groups of them, share a batch; the number of rows must be divisible by it."""
         return math.prod(self.mesh.shape[axis] for axis in self.rules["batch"])
 
     def for_sampling(self, tensor: int | None = None) -> "Partitioner":
-        """The same devices in the layout of sampling: `tensor` neighbours hold a copy of the weights together.
+        """The same devices laid out for sampling: `tensor` neighbours (None: as now) share a copy of the weights.
 
-        No weight is split along `embed`, which would be gathered in every decoding step. None: as many as here.
-        Raises UserError where groups of so many do not make up the mesh.
+        Weights are not split along `embed`, since they would have to be gathered in every decoding step.
+        Raises UserError if groups of this size do not make up the mesh.
         """
         tensor = tensor or self.mesh.shape["tensor"]
         if self.mesh.size % tensor:
@@ -168,7 +170,7 @@ _current: contextvars.ContextVar[Partitioner | None] = contextvars.ContextVar("p
 
 @contextlib.contextmanager
 def use(partitioner: Partitioner) -> Iterator[Partitioner]:
-    """Activations traced inside are laid out by this partitioner."""
+    """Lays out activations traced in the block by this partitioner."""
     token = _current.set(partitioner)
     try:
         yield partitioner
@@ -182,7 +184,7 @@ def current() -> Partitioner | None:
 
 
 def constrain(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
-    """Pins an activation's layout by the current partitioner; does nothing outside of `use`."""
+    """Constrains an activation's layout by the current partitioner; does nothing outside `use`."""
     partitioner = _current.get()
     if partitioner is None or partitioner.mesh.size == 1:
         return x

@@ -1,7 +1,7 @@
-"""Being told to go: SIGTERM, or a notice of preemption, saves and ends with a status on which launchers start again.
+"""Preemption: on SIGTERM or a preemption notice, save and exit with a status on which launchers restart the run.
 
-Sampling and judging need no notice: what a stage has not committed it makes again. Training would lose the steps since
-its last checkpoint.
+Sampling and judging need no notice, because a stage repeats whatever it has not committed. Training would lose the
+steps since its last checkpoint.
 """
 
 import contextlib
@@ -13,18 +13,18 @@ import jax
 
 from t5x_selfprog import hosts
 
-EXIT_STATUS = 128 + signal.SIGTERM  # what a shell says of a process that SIGTERM ended
+EXIT_STATUS = 128 + signal.SIGTERM  # a shell's status for a process ended by SIGTERM
 
 
 class Preempted(SystemExit):
-    """Everything is saved; the same command goes on."""
+    """The process was preempted; everything is saved, and the same command resumes."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_STATUS)
 
 
 class Notice:
-    """Whether it is time to go."""
+    """Whether the process has been told to end."""
 
     def __init__(self) -> None:
         self._told = threading.Event()
@@ -33,7 +33,10 @@ class Notice:
         self._told.set()
 
     def reached(self, step: int) -> bool:
-        """On several hosts: true on all at the same step, as soon as one of them was told. Ask at every step."""
+        """Whether to stop at this step. On several hosts, true on all at the same step once any of them was told.
+
+        Must be called at every step.
+        """
         if hosts.count() > 1 and jax.distributed.is_initialized():
             from jax.experimental import multihost_utils
 
@@ -43,7 +46,7 @@ class Notice:
 
 @contextlib.contextmanager
 def notice() -> Iterator[Notice]:
-    """Listens for SIGTERM in the block. On several hosts JAX's own service listens, from when they connected."""
+    """Listens for SIGTERM in the block. On several hosts JAX's own service listens, from the time they connect."""
     found = Notice()
     if hosts.count() > 1 or threading.current_thread() is not threading.main_thread():
         yield found

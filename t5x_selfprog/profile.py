@@ -1,4 +1,4 @@
-"""Where a device's time goes: JAX's profiler around a stretch of work, and its trace summed by operation."""
+"""Where a device's time goes: JAX's profiler around a block of work, and its trace summed by operation."""
 
 import contextlib
 import glob
@@ -17,7 +17,7 @@ from verifier.errors import UserError
 
 @contextlib.contextmanager
 def capture(directory: str | None) -> Iterator[None]:
-    """Traces the block into `directory` (TensorBoard and Perfetto read it); nothing without one."""
+    """Traces the block into `directory` for TensorBoard and Perfetto; does nothing if it is None."""
     if not directory:
         yield
         return
@@ -26,9 +26,9 @@ def capture(directory: str | None) -> Iterator[None]:
 
 
 def by_operation(directory: str) -> list[dict[str, Any]]:
-    """Operations of the newest trace, longest first: name (numbers off), seconds on all threads, calls, share.
+    """Operations of the newest trace, longest first: name (without numbers), seconds on all threads, calls, share.
 
-    Nested events are counted with what they hold taken out. Raises UserError where there is no trace.
+    An event's time excludes that of events nested in it. Raises UserError if there is no trace.
     """
     found = sorted(glob.glob(os.path.join(directory, "**", "*.trace.json.gz"), recursive=True))
     if not found:
@@ -44,7 +44,7 @@ def by_operation(directory: str) -> list[dict[str, Any]]:
         if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
             threads[event["pid"], event["tid"]].append(event)
     for of_thread in threads.values():
-        open_events: list[dict] = []  # those that hold the one at hand, innermost last
+        open_events: list[dict] = []  # the events enclosing the current one, innermost last
         for event in sorted(of_thread, key=lambda e: (e["ts"], -e["dur"])):
             while open_events and open_events[-1]["ts"] + open_events[-1]["dur"] <= event["ts"]:
                 open_events.pop()

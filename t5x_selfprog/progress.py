@@ -1,4 +1,4 @@
-"""Progress bars that stay out of logs: a bar on a terminal, a line now and then elsewhere, nothing if quiet."""
+"""Progress bars suited to logs: a bar on a terminal, an occasional line elsewhere, nothing if quiet."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 def progress_bar(**options: Any) -> tqdm:
-    """A tqdm bar on standard error. `SELFPROG_QUIET=1` (what `--quiet` sets) turns it off."""
+    """A tqdm bar on standard error. `SELFPROG_QUIET=1`, set by `--quiet`, turns it off."""
     options.setdefault("dynamic_ncols", True)
     if not sys.stderr.isatty():
         options.update(mininterval=30.0, dynamic_ncols=False, ncols=100)

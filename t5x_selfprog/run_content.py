@@ -1,7 +1,7 @@
-"""What a run's configuration names, by content: a changed puzzles.json, base or tokenizer is another run.
+"""Digests of the data that a run's configuration names: a changed puzzles.json, base or tokenizer is another run.
 
-`run_dir` compares configurations, in which a base and a set of problems are paths. This keeps what lay there when the
-run began, in RUN/content.json, so that finished stages are not taken for the figures of other data.
+`run_dir` compares configurations, which name a base and a set of problems by path. This module records the content of
+those paths at the start of the run, in RUN/content.json, so that finished stages are not attributed to other data.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _PROBLEM_FILES = ("puzzles.json", "split.json")
 
 
 def content(base: str, problems: str) -> dict[str, str]:
-    """A digest for each thing that is there; what is missing has none, and is refused by whoever needs it."""
+    """A digest for each file that exists; a missing file has none, and whoever needs it reports that."""
     found = {name: _digest(files.join(problems, name)) for name in _PROBLEM_FILES}
     try:
         folder = store.resolve(base)
-        if not files.is_remote(folder):  # that would fetch all weights
+        if not files.is_remote(folder):  # remotely, this would fetch all weights
             found["base weights"] = store.stored_identity(folder)
     except (UserError, OSError, KeyError):
         return {name: digest for name, digest in found.items() if digest}
@@ -34,7 +34,7 @@ def content(base: str, problems: str) -> dict[str, str]:
 
 
 def require_same_content(run: RunDir, base: str, problems: str) -> None:
-    """Notes what the run was begun with; raises ConfigMismatch if it is something else by now."""
+    """Records the data that the run starts with; raises ConfigMismatch if it has changed since."""
     now = content(base, problems)
     path = files.join(run.root, CONTENT)
     text = json.dumps(now, indent=1, sort_keys=True).encode() + b"\n"
@@ -43,7 +43,7 @@ def require_same_content(run: RunDir, base: str, problems: str) -> None:
         return
     there = files.read_json(path)
     changed = _changed(there, now)
-    if changed and not has_made(run):  # nothing was made of it yet
+    if changed and not has_made(run):  # nothing was made from it yet
         files.write_atomic(path, text)
     elif changed:
         lines = [f"  {name}: there {there[name]}, now {now[name]}" for name in changed]
@@ -55,7 +55,7 @@ def require_same_content(run: RunDir, base: str, problems: str) -> None:
 
 
 def is_of_the_same_content(run: RunDir, base: str, problems: str) -> bool:
-    """Whether a run, another one, was begun with what lies there now; True where it did not note it."""
+    """Whether another run started with the data that is there now; True if it did not record it."""
     path = files.join(run.root, CONTENT)
     return not files.exists(path) or not _changed(files.read_json(path), content(base, problems))
 
@@ -65,7 +65,7 @@ def _changed(there: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _digest(path: str) -> str:
-    """16 hex digits, or nothing where there is no such file."""
+    """16 hex digits, or "" if there is no such file."""
     try:
         return hashlib.sha256(files.read_bytes(path)).hexdigest()[:16]
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Every path of a run, which checkpoint feeds what, and whether a directory belongs to a configuration.
+"""Every path of a run, the checkpoint each stage starts from, and whether a directory belongs to a configuration.
 
     RUN/config.gin  fingerprint.json  report/index.html
     RUN/metrics.jsonl  goodput.json  events/  profile/      measured (telemetry/): no stage reads it
@@ -7,7 +7,7 @@
     RUN/iter_000/funnel.json                                how many puzzles survived each filter
     RUN/controls/<arm>/{5_dataset,6_checkpoints,7_eval}     what the loop is compared with
 
-This module knows nothing of gin: a configuration is a mapping from binding to printable value.
+This module does not depend on gin: a configuration is a mapping from binding to printable value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from verifier import files
 from verifier.errors import UserError
 from verifier.shards import Ledger
 
-# What each stage writes, and the command that makes it.
+# The folder that each stage writes, and the command that runs it.
 STAGES = {
     "puzzles": ("1_puzzles", "generate"),
     "kept": ("2_kept", "generate"),
@@ -35,10 +35,9 @@ STAGES = {
     "eval": ("7_eval", "evaluate"),
 }
 
-# Parameters, macros and whole configurables that may differ when a run is continued, because no result of a
-# stage depends on them: how wide the work is spread, what is shown and kept, where things lie. Everything
-# else is part of the run's identity; the number of iterations too, as the control arms train as long as the
-# last one.
+# Parameters, macros and whole configurables that may change when a run continues, because no result of a stage depends
+# on them: how the work is distributed, what is shown and kept, and paths. Everything else is part of the run's
+# identity, the number of iterations included, since control arms train as long as the last one.
 FREE = (
     "Budget",
     "budget",
@@ -60,19 +59,19 @@ FREE = (
 )
 
 _CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
-CONTENT = "content.json"  # of the data that the configuration names (run_content.py)
-# What is measured of a run is nothing that it made.
+CONTENT = "content.json"  # digests of the data that the configuration names (run_content.py)
+# Measurements of a run do not count as its results.
 _MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times", "took.json")
-_STUCK = "stuck-"  # and a host: what its watchdog said
+_STUCK = "stuck-"  # prefix of the watchdogs' reports, one per host
 
 
 class ConfigMismatch(UserError):
-    """A run directory that another configuration made."""
+    """A run directory that belongs to another configuration."""
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """The paths under one root, local or with a scheme (`gs://`). Makes nothing by itself."""
+    """The paths under one root, local or with a scheme (`gs://`). Creates nothing by itself."""
 
     root: str
 
@@ -106,7 +105,7 @@ class RunDir:
     def config(self) -> str:
         return files.join(self.root, _CONFIG)
 
-    # Which checkpoint feeds what.
+    # The checkpoint each stage starts from.
 
     def sampled_from(self, iteration: int, base: str) -> str:
         """The checkpoint that writes the puzzles and the solutions of an iteration: the newest before it."""
@@ -114,7 +113,7 @@ class RunDir:
         return base if newest is None else self.stage(newest, "checkpoints")
 
     def newest_learnt(self, iterations: int) -> int | None:
-        """The last of the first `iterations` that trained a model; None where none did."""
+        """The last of the first `iterations` that trained a model; None if none did."""
         return next((i for i in reversed(range(iterations)) if not self.learnt_nothing(i)), None)
 
     def learnt_nothing(self, iteration: int) -> bool:
@@ -130,25 +129,25 @@ class RunDir:
         return base if start == "base" else self.sampled_from(iteration, base)
 
     def datasets(self, iteration: int) -> list[str]:
-        """The datasets that fine-tuning of an iteration trains on: all so far, its own last."""
+        """The datasets that an iteration is fine-tuned on: all so far, its own last."""
         return [self.stage(earlier, "dataset") for earlier in range(iteration + 1)]
 
     # Reading what another stage wrote.
 
     def read(self, iteration: int, name: str) -> Ledger:
-        """The ledger of a stage. Raises MissingStage, naming its path and the command that makes it."""
+        """The ledger of a stage. Raises MissingStage, naming its path and the command that runs it."""
         return Ledger.open(self.stage(iteration, name), made_by=self.made_by(name))
 
     def made_by(self, name: str) -> str:
-        """The command line that makes what a stage writes."""
+        """The command line that runs a stage."""
         _folder(name)
         return f"selfprog {STAGES[name][1]} --run_dir={self.root}"
 
-    # What made it.
+    # The configuration it belongs to.
 
     @property
     def fingerprint(self) -> str:
-        """Of the configuration this directory belongs to. Raises UserError before `open_run` made it."""
+        """The fingerprint of its configuration. Raises UserError if `open_run` has not created the directory."""
         saved = _read_saved(self)
         if saved is None:
             raise UserError(f"{self.root} is not a run directory: {_FINGERPRINT} is missing")
@@ -156,13 +155,13 @@ class RunDir:
 
 
 def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "") -> RunDir:
-    """The run directory at `root` for a configuration: made anew, or continued if the same one made it.
+    """The run directory at `root`, created, or continued if it belongs to the same configuration.
 
-    A directory in which nothing was made yet takes any configuration.
+    A directory that holds no result yet accepts any configuration.
 
     Args:
-        bindings: 'scope/configurable.param' to its printable value; those in FREE do not count.
-        config_text: saved as config.gin, from which single stages can be run later.
+      bindings: 'scope/configurable.param' to its printable value; those in FREE do not count.
+      config_text: saved as config.gin, from which single stages can be run later.
 
     Raises ConfigMismatch with both values of each binding that differs.
     """
@@ -174,7 +173,7 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     files.create_exclusive(files.join(run.root, _FINGERPRINT), _json(wanted))
     saved = _read_saved(run)
     if saved is not None and saved["bindings"] != counted:
-        # A run that stopped at a bad value before it made anything must not hold its successor to that value.
+        # A run that stopped at a bad value before producing anything must not bind its successor to that value.
         if has_made(run):
             raise ConfigMismatch(_difference(run.root, saved["bindings"], counted))
         files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
@@ -184,7 +183,7 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
 
 
 def has_made(run: RunDir) -> bool:
-    """Whether anything lies in the directory that a stage made."""
+    """Whether the directory holds any result of a stage."""
     made = set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, CONTENT, *_MEASURED}
     return any(not name.startswith(_STUCK) for name in made)
 

@@ -1,8 +1,8 @@
-"""How much each iteration samples, and when there is no point in another.
+"""How much each iteration samples, and when another iteration is pointless.
 
-Self-play grows on what it yields: a model that has seen a hundred right pairs writes more of them an attempt, so early
-iterations may be short and later ones longer. Everything here is a function of what lies in the run's directory, so
-stages that run alone, and runs that go on, sample as much as they would have.
+Self-play feeds on its yield: a model trained on a hundred correct pairs writes more of them per attempt, so early
+iterations may be short and later ones longer. Everything here is a function of the run directory, so that stages run by
+hand and resumed runs sample as much as an uninterrupted run.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ class Schedule:
     """Factors on sample_puzzles.run.prompts and sample_solutions.run.attempts, and rules that end a run.
 
     Attributes:
-      prompts, attempts: factor from one iteration to the next; 1 samples as much in each.
+      prompts, attempts: factor from one iteration to the next; 1 samples the same amount in each.
       after_nothing: factor on both after an iteration without a single pair.
-      most: what the factors of one iteration may come to, each.
-      nothing_in_a_row: iterations without a pair after which the run ends.
-      least_gain: the run ends after an iteration whose new pairs are a smaller share of all so far; 0 never.
+      most: the limit of each factor in any one iteration.
+      nothing_in_a_row: the run ends after this many iterations in a row without a pair.
+      least_gain: the run ends after an iteration whose new pairs are a smaller share of all so far; 0 means never.
     """
 
     prompts: float = 1.0
@@ -45,11 +45,11 @@ class Schedule:
             )
 
     def prompts_of(self, run: RunDir, iteration: int, prompts: int) -> int:
-        """How many prompts an iteration draws where the first draws `prompts`."""
+        """How many prompts an iteration draws, if the first draws `prompts`."""
         return self._scaled(run, iteration, prompts, self.prompts)
 
     def attempts_of(self, run: RunDir, iteration: int, attempts: int) -> int:
-        """How many attempts a puzzle gets where it gets `attempts` in the first iteration."""
+        """How many attempts a puzzle gets, if it gets `attempts` in the first iteration."""
         return self._scaled(run, iteration, attempts, self.attempts)
 
     def _scaled(self, run: RunDir, iteration: int, number: int, factor: float) -> int:
@@ -57,7 +57,7 @@ class Schedule:
         return max(1, round(number * min(self.most, factor**iteration * self.after_nothing**empty)))
 
     def why_end(self, run: RunDir, made: int) -> str | None:
-        """Why the run ends after `made` iterations; None where it goes on."""
+        """Why the run ends after `made` iterations; None if it continues."""
         empty = _nothing_before(run, made)
         if empty >= self.nothing_in_a_row:
             return f"{empty} iterations in a row brought no pair"
@@ -75,7 +75,7 @@ def _rows(run: RunDir, iteration: int) -> int:
 
 
 def _nothing_before(run: RunDir, iteration: int) -> int:
-    """Iterations without a pair that end in the one before this."""
+    """The number of consecutive iterations without a pair just before this one."""
     empty = 0
     while empty < iteration and run.learnt_nothing(iteration - 1 - empty):
         empty += 1

@@ -1,10 +1,10 @@
-"""Text to token ids and back by BPE over bytes: our own tokenizers and those of Hugging Face directories.
+"""Converts text to token ids and back by BPE over bytes, with our own tokenizers and those of Hugging Face.
 
-Two kinds: byte-level (GPT-2's, ours, most code models') and byte fallback (SentencePiece's: Code Llama, Gemma).
-Either way a token stands for a string of bytes, and the bytes of a text's tokens are the text's.
+There are two kinds: byte-level (GPT-2's, ours, most code models') and byte fallback (SentencePiece's: Code Llama,
+Gemma). In both, a token stands for a string of bytes, and the bytes of a text's tokens are those of the text.
 
-A directory with `tokenizer.json` is read with the `tokenizers` library alone; older ones (vocab.json and
-merges.txt) go through transformers' AutoTokenizer, imported only then.
+A directory with `tokenizer.json` is read with the `tokenizers` library alone; older ones (vocab.json and merges.txt) go
+through transformers' AutoTokenizer, which is imported only then.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from verifier.shards import atomic_write
 PAD = "<|pad|>"  # id 0: padding, never part of a text
 END_OF_TEXT = "<|endoftext|>"  # id 1: between documents
 
-# What ended the documents of pretraining, in one family or another. A model tuned for conversations keeps it among its
-# special tokens, and calls the end of an answer (`<|im_end|>`) its end of text.
+# End-of-document tokens of pretraining in various families. A model tuned for conversations keeps its own among its
+# special tokens, but calls the end of a turn (`<|im_end|>`) its end of text.
 ENDS_OF_DOCUMENTS = (END_OF_TEXT, "<|end_of_text|>", "<eos>", "</s>")
 
-# Alternatives in order. A run of newlines takes the indentation after it and nothing else, so whether the
-# next line is indented shows at a token boundary. Digits stand alone, after a space at most. A space or dot,
-# and underscores, join the word after them.
+# Alternatives in order. A run of newlines takes only the indentation after it, so a token boundary shows whether the
+# next line is indented. Digits are single tokens, with at most a space before them. A space or dot, and underscores,
+# join the word after them.
 PRE_TOKENS = "|".join(
     [
         r"\n+ *",
@@ -46,15 +46,15 @@ PRE_TOKENS = "|".join(
 
 
 class Tokenizer:
-    """A loaded tokenizer. The names of special tokens in a text are plain text to `encode`, never ids.
+    """A loaded tokenizer. `encode` treats the names of special tokens in a text as plain text, never as ids.
 
     Attributes:
       vocab_size: one more than the largest id.
-      holes: ids below that of which no token has one; a model's rows for them mean nothing.
-      eos_id: ends a document in training.
-      end_ids: what ends a completion: that, and the end of an answer where conversations have another.
-      start_id: what stands before every document in training, so before every prompt: the token that the
-        tokenizer itself puts there (Llama's and Gemma's `<s>`, `<bos>`), otherwise the end of the text before.
+      holes: smaller ids that no token has; a model's rows for them are meaningless.
+      eos_id: the token that ends a document in training.
+      end_ids: the tokens that end a completion: `eos_id`, and the end of a turn if that is another token.
+      start_id: the token before every document in training, and so before every prompt: the one that the tokenizer
+        itself adds (Llama's and Gemma's `<s>`, `<bos>`), otherwise the previous document's end of text.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Tokenizer:
         start_id: int | None = None,
         end_ids: Iterable[int] = (),
     ) -> None:
-        """spell: the bytes that a token of the vocabulary, as the backend names it, stands for."""
+        """spell: maps a token, as the backend names it, to the bytes it stands for."""
         backend.encode_special_tokens = True
         self._backend, self._spell = backend, spell
         self._special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
@@ -82,10 +82,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Load a tokenizer directory, or a tokenizer.json.
+        """Loads a tokenizer directory, or a tokenizer.json.
 
         Raises:
-          UserError: nothing there, not BPE over bytes, no end-of-text token; with the path and the remedy.
+          UserError: there is no tokenizer, it is not BPE over bytes, or it has no end-of-text token.
         """
         path = Path(path)
         directory = path if path.is_dir() else path.parent
@@ -114,12 +114,12 @@ class Tokenizer:
         ends = {eos_id, *_ends_said(directory, backend)}
         eos_id = _end_of_documents(backend, eos_id)
         pad_id = backend.token_to_id(names["pad_token"]) if names.get("pad_token") else None
-        # GPT-2 and its kin have no padding token; end of text serves, as padded positions are masked anyway.
+        # GPT-2 and its relatives have no padding token; end of text serves, since padded positions are masked anyway.
         pad_id = eos_id if pad_id is None else pad_id
         return cls(backend, eos_id, pad_id, spell, _start_id(backend, names), ends)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without special tokens. A lone surrogate (no UTF-8 holds one) becomes U+FFFD."""
+        """Ids of a text, without special tokens. A lone surrogate, which UTF-8 cannot encode, becomes U+FFFD."""
         return self._backend.encode(_encodable(text), add_special_tokens=False).ids
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
@@ -128,14 +128,14 @@ class Tokenizer:
         return [e.ids for e in self._backend.encode_batch_fast(batch, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids: special tokens are left out, bytes that are no UTF-8 become U+FFFD."""
+        """The text of ids, without special tokens; bytes that are not UTF-8 become U+FFFD."""
         return b"".join(self.token_bytes(int(i)) for i in ids if int(i) not in self._special).decode(
             "utf-8", errors="replace"
         )
 
     @cache  # noqa: B019  one small table per tokenizer, and tokenizers live as long as the process
     def token_bytes(self, token_id: int) -> bytes:
-        """The exact bytes a token stands for; of a special token, the bytes of its name.
+        """The exact bytes that a token stands for; for a special token, the bytes of its name.
 
         Raises:
           ValueError: an id outside the vocabulary.
@@ -145,14 +145,14 @@ class Tokenizer:
             return b""
         if token is None:
             raise ValueError(f"token id {token_id} is outside the vocabulary of {self.vocab_size}")
-        # Added tokens are spelled as text in byte-level vocabularies; SentencePiece's are spelled as all others.
+        # Byte-level vocabularies spell added tokens as text; SentencePiece spells them like all others.
         if token_id in self._special or (token_id in self._added and self._spell is _spell_byte_level):
             return token.encode()
         return self._spell(token)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, directory: Path) -> None:
-    """Train byte-level BPE; writes tokenizer.json and tokenizer_config.json. Same texts, same files."""
+    """Trains byte-level BPE and writes tokenizer.json and tokenizer_config.json; a pure function of the texts."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
         [
@@ -190,15 +190,15 @@ def _encodable(text: str) -> str:
 
 
 def _with_its_ids(backend: tokenizers.Tokenizer, file: Path) -> tokenizers.Tokenizer:
-    """The backend with the ids that its file gives added tokens.
+    """The backend with the ids that its file gives to added tokens.
 
-    The library counts on from the number of tokens there are, which is another id where some ids have none.
+    The library numbers them from the count of tokens, which gives other ids if the vocabulary has holes.
     """
     described = json.loads(file.read_text(encoding="utf-8"))
     said = {token["content"]: token["id"] for token in described.get("added_tokens") or ()}
     if all(backend.token_to_id(content) == i for content, i in said.items()):
         return backend
-    described["model"]["vocab"] |= said  # no merge makes them, so this changes no text's tokens
+    described["model"]["vocab"] |= said  # no merge produces them, so no text's tokens change
     return tokenizers.Tokenizer.from_str(json.dumps(described))
 
 
@@ -220,7 +220,7 @@ def _special_names(directory: Path) -> dict[str, str]:
             value = value.get("content") if isinstance(value, dict) else value
             if value is not None and not isinstance(value, str):
                 raise UserError(
-                    f"{directory / name}: {key} = {value!r} is no token; copy it again from its model"
+                    f"{directory / name}: {key} = {value!r} is not a token; copy it again from its model"
                 )
             if value:
                 names[key] = value
@@ -230,14 +230,14 @@ def _special_names(directory: Path) -> dict[str, str]:
 
 
 def _end_of_documents(backend: tokenizers.Tokenizer, eos_id: int) -> int:
-    """The token between documents; the end of text itself, unless that is a conversation's."""
+    """The token between documents: the end of text, unless that ends a conversation's turn."""
     special = {token.content: i for i, token in backend.get_added_tokens_decoder().items() if token.special}
     known = [special[name] for name in ENDS_OF_DOCUMENTS if name in special]
     return eos_id if eos_id in known or not known else known[0]
 
 
 def _ends_said(directory: Path, backend: tokenizers.Tokenizer) -> set[int]:
-    """Further ends of a completion: special tokens that config.json or generation_config.json beside it list."""
+    """Further tokens that end a completion: special tokens listed in config.json or generation_config.json."""
     found: set[int] = set()
     for name in ("config.json", "generation_config.json"):
         if not (directory / name).is_file():
@@ -254,9 +254,9 @@ def _ends_said(directory: Path, backend: tokenizers.Tokenizer) -> set[int]:
 
 
 def _start_id(backend: tokenizers.Tokenizer, names: dict[str, str]) -> int | None:
-    """The token that the tokenizer puts before a text; None where it puts none.
+    """The token that the tokenizer puts before a text, or None.
 
-    Its post-processor does, or (older files) transformers does by `add_bos_token`.
+    Its post-processor adds it, or, for older files, transformers does because of `add_bos_token`.
     """
     put = backend.encode("", add_special_tokens=True).ids
     if put:
@@ -276,16 +276,16 @@ def _through_transformers(directory: Path) -> tuple[tokenizers.Tokenizer, dict[s
 def _over_bytes(
     backend: tokenizers.Tokenizer, file: Path
 ) -> tuple[tokenizers.Tokenizer, Callable[[str], bytes]]:
-    """The backend, fit to encode any text as it is, and what its tokens stand for.
+    """The backend, adapted to encode any text unchanged, and the function that spells its tokens.
 
-    Raises UserError where it is neither of the two kinds.
+    Raises UserError if it is neither of the two kinds.
     """
     described = json.loads(backend.to_str())
     decoder = json.dumps(described["decoder"])
     if isinstance(backend.model, models.BPE) and "ByteLevel" in decoder:
         return backend, _spell_byte_level
     if isinstance(backend.model, models.BPE) and "ByteFallback" in decoder:
-        # SentencePiece puts a space before every text. Ours come in pieces (prefix, prompt), where it would be wrong.
+        # SentencePiece puts a space before every text, which would be wrong for ours, as they come in pieces.
         steps = (described.get("normalizer") or {}).get("normalizers", [])
         steps[:] = [step for step in steps if step["type"] != "Prepend"]
         if (described.get("pre_tokenizer") or {}).get("type") == "Metaspace":

@@ -1,4 +1,4 @@
-"""What a result may depend on besides its configuration: the versions of what computed it."""
+"""Versions of the software that computed a result, on which it may depend besides its configuration."""
 
 import platform
 from importlib import metadata
@@ -17,7 +17,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """By package; those that are not installed are left out."""
+    """Versions by package, without packages that are not installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

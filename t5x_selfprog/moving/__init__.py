@@ -1,4 +1,5 @@
-"""Runs that outlive their machine: `pack` leaves what a run needs to go on in one small file, `unpack` brings it back.
+"""Moves a run to another machine: `pack` writes what it needs to continue to one small file, `unpack` restores it.
 
-Imports `run_dir` and `verifier`; no JAX.
+Only local disks and buckets are touched; weights are left behind where training can repeat them.
+May import `run_dir` and `verifier`; no JAX.
 """

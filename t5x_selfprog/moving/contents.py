@@ -1,7 +1,7 @@
-"""What of a run directory travels: everything that cannot be made again from the rest.
+"""Selects what to pack of a run directory: everything that cannot be recreated from the rest.
 
-Weights are left behind where training makes them again (`Experiment.start = 'base'`), and so is what only shows or
-measures a run. Attempts are left behind where their verdicts repeat them; `restore_attempts` brings back their bytes.
+Weights are left behind if training can recreate them (`Experiment.start = 'base'`), and so are files that only show or
+measure a run. Attempts are left behind if their verdicts repeat them; `restore_attempts` recreates their bytes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from verifier.records import ATTEMPT, encode
 from verifier.shards import Ledger
 from verifier.tfrecord import write_frames
 
-# Of attempts and their verdicts, in a folder: stages 3 and 4, and an evaluation.
+# Folders of attempts and of their verdicts: stages 3 and 4, and an evaluation.
 JUDGED = (("3_solutions", "4_verdicts"), ("attempts", "verdicts"))
 CHECKPOINTS = re.compile(r"(.*/)?(6_checkpoints|steps_\d+)/")
-_SHOWN = ("events", "profile", "report")  # folders at the root that nothing reads
+_SHOWN = ("events", "profile", "report")  # folders at the root that no stage reads
 DONE, PACKED_DONE = "done.json", "packed_done.json"
 
 
 def members(root: str, start: str) -> tuple[list[str], list[str]]:
-    """The files that travel, and the attempts' shards that verdicts stand for; both relative to `root`, sorted.
+    """The files to pack, and the shards of attempts to rebuild from verdicts; both relative to `root`, sorted.
 
     Args:
       start: Experiment.start. From "previous", the newest weights are needed by the next iteration's training.
@@ -44,9 +44,9 @@ def members(root: str, start: str) -> tuple[list[str], list[str]]:
 
 
 def restore_attempts(root: str, shard: str) -> None:
-    """Writes one shard of attempts from the verdicts on them. `shard`: as `members` names it.
+    """Writes one shard of attempts, named as in `members`, from the verdicts on them.
 
-    Raises OSError or what a damaged ledger raises; whether the bytes are the old ones is the caller's to check.
+    Raises OSError, or the error of a damaged ledger. The caller must check that the bytes are the original ones.
     """
     folder, name = os.path.split(shard)
     parent, attempts = os.path.split(folder)
@@ -62,7 +62,7 @@ def _attempts(verdicts: Ledger, shard: int) -> Iterator[bytes]:
 
 
 def _rebuilt(root: str) -> Iterator[str]:
-    """Shards of attempts whose verdicts are complete and hold each of them."""
+    """Shards of attempts whose verdicts are complete and contain every attempt."""
     for folder, _, _ in os.walk(root):
         for attempts, verdicts in JUDGED:
             paths = [os.path.join(folder, name) for name in (attempts, verdicts)]
@@ -75,7 +75,7 @@ def _rebuilt(root: str) -> Iterator[str]:
 
 
 def _describes_training(root: str, path: str) -> bool:
-    """Whether a file in a folder of checkpoints says what training did, of a model that was trained to its end."""
+    """Whether a file in a folder of checkpoints describes a finished training."""
     folder = os.path.dirname(path)
     return CHECKPOINTS.fullmatch(folder + "/") is not None and os.path.exists(
         os.path.join(root, folder, DONE)

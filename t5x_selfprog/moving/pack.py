@@ -1,7 +1,7 @@
-"""`selfprog pack RUN`: one file, or pieces of it, from which a run goes on elsewhere.
+"""`selfprog pack RUN`: writes one file, or pieces of it, from which a run continues elsewhere.
 
-A tar archive in xz. Its first member, pack.json, says what it must hold: format, configuration, the identity of the
-base, and the digest of every file, of those too that `unpack` makes again from others.
+The file is a tar archive compressed with xz. Its first member, pack.json, describes it: format, configuration, the
+identity of the base, and the digest of every file, including those that `unpack` rebuilds from others.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
 def pack(root: str, output: str, piece_mb: int | None = None) -> list[str]:
     """Packs the run at `root`; returns the files written: `output`, or `output`.00, .01, ... of at most `piece_mb`.
 
-    The run may be unfinished, and another process may go on with it: what is committed is packed. The same run gives
-    the same bytes.
+    The run may be unfinished, and another process may be running it: whatever is committed is packed. The same run
+    gives the same bytes.
 
-    Raises UserError where there is no run, or the output is inside of it.
+    Raises UserError if there is no run, or if the output is inside it.
     """
     run = RunDir(root)
     _ = run.fingerprint  # there must be one
@@ -52,7 +52,7 @@ def pack(root: str, output: str, piece_mb: int | None = None) -> list[str]:
     for path in listed:
         with contextlib.suppress(
             FileNotFoundError
-        ):  # a run that goes on meanwhile replaces some, and removes others
+        ):  # a run in progress replaces some files and removes others
             data[path] = _read(root, path)
     index = {
         "format": FORMAT,
@@ -70,7 +70,7 @@ def pack(root: str, output: str, piece_mb: int | None = None) -> list[str]:
 
 
 def base_identity(root: str) -> str:
-    """The identity of the weights that the run's base was measured with; empty before that."""
+    """The identity of the base's weights, from its evaluation; "" before that."""
     try:
         return files.read_json(os.path.join(RunDir(root).base_eval, "evaluation.json"))["checkpoint"]
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def base_identity(root: str) -> str:
 
 
 def start_of(root: str) -> str:
-    """Experiment.start as the run's configuration has it."""
+    """The value of Experiment.start in the run's configuration."""
     bindings = files.read_json(os.path.join(root, "fingerprint.json"))["bindings"]
     found = [value for name, value in bindings.items() if name.endswith("Experiment.start")]
     return found[0].strip("'\"") if found else "base"

@@ -1,7 +1,7 @@
-"""`selfprog unpack FILE ... --run_dir=DIR`: a packed run, ready for the command that it was begun with.
+"""`selfprog unpack FILE ... --run_dir=DIR`: restores a packed run, ready for the command that started it.
 
-Everything is checked in a folder beside DIR before DIR appears. Weights that were left behind are trained again, from
-the same pairs, when the run goes on: `mark_for_training` tells stage 6 which.
+Everything is checked in a folder beside DIR before DIR appears. When the run continues, weights that were left behind
+are trained again from the same pairs: `mark_for_training` tells stage 6 which.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from verifier import files
 from verifier.errors import UserError
 
 EARLIER = "earlier"
-# What the end of a run leaves, and the end of a longer one makes anew.
+# Written at the end of a run, and written anew if the run is extended.
 _END = ("controls", "summary.json", "table.md", "operative_config.gin", "clean.json", budget.NAME)
 
 
@@ -40,15 +40,15 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
 def unpack(
     pieces: Sequence[str], root: str, *, go_on: bool = False, base: str | None = None
 ) -> dict[str, Any]:
-    """Brings a packed run back to `root`, which must not be there yet; returns what pack.json says.
+    """Restores a packed run to `root`, which must not exist yet; returns the content of pack.json.
 
     Args:
-      pieces: the file, or all its pieces; their order does not matter.
-      go_on: moves the end of the run (its control arms and its table) to `earlier/`, so that more iterations follow.
-      base: a model folder that must be the one the run was made from.
+      pieces: the file, or all its pieces in any order.
+      go_on: moves the end of the run (its control arms and its table) to `earlier/`, so that iterations can be added.
+      base: a model folder that must be the base of the run.
 
     Raises:
-      UserError: a pack of another format, of another base, damaged or incomplete; nothing is left at `root`.
+      UserError: the pack has another format or another base, or is damaged or incomplete; nothing is left at `root`.
     """
     if files.is_folder(root) and files.listdir(root):
         raise UserError(f"--run_dir={root}: is there already; give a folder that is not.")
@@ -67,7 +67,7 @@ def unpack(
         if go_on:
             _set_the_end_aside(partial)
         if files.is_folder(root):
-            os.rmdir(root)  # empty: looked at above
+            os.rmdir(root)  # checked above to be empty
         os.rename(partial, root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -75,9 +75,9 @@ def unpack(
 
 
 def mark_for_training(root: str, go_on: bool) -> None:
-    """Makes stage 6 train again what later stages need the weights of, and keeps what it said of them.
+    """Makes stage 6 retrain the models whose weights later stages need, and keeps their records.
 
-    Those are the newest iteration's, from which the next one samples, and the arms' that are not evaluated yet.
+    Those are the newest iteration's model, from which the next one samples, and control arms not yet evaluated.
     """
     finished = files.exists(os.path.join(root, "summary.json"))
     done = [folder for folder in _trained(root) if not _has_weights(folder)]
@@ -111,7 +111,7 @@ def _set_the_end_aside(root: str) -> None:
 
 
 def _extract(pieces: Sequence[str], target: str, base: str | None) -> dict[str, Any]:
-    """Writes the members of a pack under `target`, each compared with its digest."""
+    """Writes the members of a pack under `target`, checking each digest."""
     named = ", ".join(pieces)
     try:
         with (
@@ -170,7 +170,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
 
 class _Joined:
-    """Files read one after another as if they were one."""
+    """Reads several files in a row as if they were one."""
 
     def __init__(self, paths: Sequence[str]):
         self._paths = list(paths)
@@ -203,7 +203,7 @@ class _Joined:
 
 
 def _natural(path: str) -> list[Any]:
-    """.2 before .10, should somebody have renamed them."""
+    """A sort key that puts .2 before .10, in case somebody renamed the pieces."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path)]
 
 
