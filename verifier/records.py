@@ -8,7 +8,6 @@ the same bytes.
 
 from __future__ import annotations
 
-import enum
 import functools
 import math
 import operator
@@ -21,8 +20,9 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from verifier import files
+from verifier import example_wire, files
 from verifier.errors import UserError
+from verifier.example_wire import Kind
 from verifier.tfrecord import CorruptRecordError, ShardInfo, read_frames, write_frames
 
 __all__ = [
@@ -46,18 +46,6 @@ __all__ = [
 
 class RecordError(UserError, ValueError):
     """A record that its schema does not allow; the message names the field and the value."""
-
-
-class Kind(enum.Enum):
-    """What one field holds: one value, or a list of them."""
-
-    INT = "int"
-    FLOAT = "float"
-    TEXT = "text"
-    BYTES = "bytes"
-    INTS = "ints"
-    FLOATS = "floats"
-    TEXTS = "texts"
 
 
 Schema = Mapping[str, Kind]
@@ -208,9 +196,15 @@ class _Codec:
 
     @property
     def pack(self) -> Callable[[list[Any]], bytes]:
-        """Values to a serialised Feature; an empty list is not an absent one."""
+        """Values to a serialised Feature."""
         return _PACK[self.list_name]
 
+
+_PACK: dict[str, Callable[[list[Any]], bytes]] = {
+    "bytes_list": example_wire.of_bytes,
+    "float_list": example_wire.of_floats,
+    "int64_list": example_wire.of_ints,
+}
 
 _CODECS = {
     Kind.INT: _Codec("int64_list", False, _one(_int), _same),
@@ -233,84 +227,33 @@ def encode(record: Mapping[str, Any], schema: Schema) -> bytes:
 
     Raises RecordError for a field the schema does not have or a value that its kind cannot hold.
     """
-    unknown = sorted(set(record) - set(schema))
-    if unknown:
-        name = unknown[0]
+    if not record.keys() <= schema.keys():
+        name = min(set(record) - set(schema))
         raise RecordError(f"field {name!r} (value {_brief(record[name])}) is not one of {', '.join(schema)}")
-    features = []
-    for name in sorted(record):
-        value = record[name]
-        if value is None:
-            continue
-        kind = schema[name]
-        if kind is Kind.TEXT:
-            before, packed = _last.get(name, _NOTHING)
-            if value is before:
-                features.append(packed)
-                continue
+    names = _sorted(tuple(record))
+    return example_wire.example(
+        [_entry(name, record[name], schema[name]) for name in names if record[name] is not None]
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _sorted(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names))
+
+
+def _entry(name: str, value: Any, kind: Kind) -> bytes:
+    try:
+        # what nearly all records are made of, by what is kept of it
+        if type(value) is str and kind is Kind.TEXT:
+            return example_wire.entries(name).text(value)
+        if type(value) is int and kind is Kind.INT:
+            return example_wire.entries(name).int(_int(value))
+        if type(value) is float and kind is Kind.FLOAT:
+            return example_wire.entries(name).float(value)
         codec = _CODECS[kind]
-        try:
-            feature = codec.pack(codec.encode(value))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise RecordError(
-                f"field {name!r} is {schema[name].name}, got {_brief(value)}: {error}"
-            ) from error
-        packed = _field(b"\n", _key(name) + _field(b"\x12", feature))
-        if kind is Kind.TEXT:
-            _last[name] = value, packed
-        features.append(packed)
-    return _field(b"\n", b"".join(features))
-
-
-# The wire format by hand (https://protobuf.dev/programming-guides/encoding): through message objects it takes several
-# times as long, and a run writes millions of records. Tags: a length follows, and the field is 1, 2 or 3.
-
-
-def _varint(number: int) -> bytes:
-    """`number` at least 0."""
-    if number < 0x80:
-        return _BYTES[number]
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-# Of each text field what it held last and how that is written: a puzzle stands in each of its attempts.
-_last: dict[str, tuple[str, bytes]] = {}
-_NOTHING: tuple[Any, bytes] = (object(), b"")
-_BYTES = [bytes([i]) for i in range(0x80)]
-
-
-def _field(tag: bytes, content: bytes) -> bytes:
-    return b"".join((tag, _varint(len(content)), content))
-
-
-@functools.lru_cache(maxsize=1024)
-def _key(name: str) -> bytes:
-    return _field(b"\n", name.encode())
-
-
-def _pack_bytes(values: list[bytes]) -> bytes:
-    return _field(b"\n", b"".join([_field(b"\n", value) for value in values]))
-
-
-def _pack_floats(values: list[float]) -> bytes:
-    return _field(b"\x12", _field(b"\n", struct.pack(f"<{len(values)}f", *values)) if values else b"")
-
-
-def _pack_ints(values: list[int]) -> bytes:
-    packed = b"".join([_varint(value & 0xFFFFFFFFFFFFFFFF) for value in values])
-    return _field(b"\x1a", _field(b"\n", packed) if values else b"")
-
-
-_PACK: dict[str, Callable[[list[Any]], bytes]] = {
-    "bytes_list": _pack_bytes,
-    "float_list": _pack_floats,
-    "int64_list": _pack_ints,
-}
+        return example_wire.entry(name, codec.pack(codec.encode(value)))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecordError(f"field {name!r} is {kind.name}, got {_brief(value)}: {error}") from error
 
 
 def decode(data: bytes, schema: Schema) -> dict[str, Any]:
@@ -318,6 +261,12 @@ def decode(data: bytes, schema: Schema) -> dict[str, Any]:
 
     Raises RecordError for bytes that are no tf.train.Example, unknown fields and fields of another kind.
     """
+    try:
+        found = example_wire.read(data, schema)
+    except UnicodeDecodeError:  # said of its field below
+        found = None
+    if found is not None:
+        return dict.fromkeys(schema) | found
     try:
         example = _Example.FromString(bytes(data))
     except DecodeError as error:

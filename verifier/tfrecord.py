@@ -6,6 +6,7 @@ Format, from https://www.tensorflow.org/tutorials/load_data/tfrecord, all little
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import struct
@@ -52,12 +53,18 @@ def _masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+@functools.lru_cache(maxsize=4096)
+def _head(size: int) -> bytes:
+    """What stands before a message of so many bytes."""
+    length = struct.pack("<Q", size)
+    return length + _CHECK.pack(_masked_crc(length))
+
+
 def write_frames(file: IO[bytes], messages: Iterable[bytes]) -> ShardInfo:
     """Writes the messages, framed, to an open file."""
     rows, size, digest = 0, 0, hashlib.sha256()
     for data in messages:
-        length = struct.pack("<Q", len(data))
-        frame = b"".join((length, _CHECK.pack(_masked_crc(length)), data, _CHECK.pack(_masked_crc(data))))
+        frame = b"".join((_head(len(data)), data, _CHECK.pack(_masked_crc(data))))
         file.write(frame)
         digest.update(frame)
         rows, size = rows + 1, size + len(frame)

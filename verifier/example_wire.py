@@ -1,0 +1,231 @@
+"""The wire format of tf.train.Example by hand (https://protobuf.dev/programming-guides/encoding).
+
+Through message objects it takes several times as long, and a run writes and reads millions of records. What is written
+often is kept as it is written: short texts, small numbers, and the puzzle that stands in each of its attempts.
+
+Writing covers all there is. Reading covers the form that is written here, one value a field; of anything else
+`read` says None, and records.py asks protobuf's own parser.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+
+class Kind(enum.Enum):
+    """What one field holds: one value, or a list of them."""
+
+    INT = "int"
+    FLOAT = "float"
+    TEXT = "text"
+    BYTES = "bytes"
+    INTS = "ints"
+    FLOATS = "floats"
+    TEXTS = "texts"
+
+
+SHORT = 64  # characters of a text, or bytes of an entry, that is kept
+KEPT = 4096  # of each field that is written, and of entries that were read
+SMALL = 4096  # numbers below are kept
+
+_BYTES = [bytes([i]) for i in range(0x80)]
+_FLOAT = struct.Struct("<f")
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = (
+    b"\n",
+    b"\x12",
+    b"\x1a",
+)  # a length follows, and the field is 1, 2 or 3
+
+
+def varint(number: int) -> bytes:
+    """`number` at least 0."""
+    if number < 0x80:
+        return _BYTES[number]
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def field(tag: bytes, content: bytes) -> bytes:
+    return b"".join((tag, varint(len(content)), content))
+
+
+def example(entries: list[bytes]) -> bytes:
+    """A message of these entries, each a name with its feature."""
+    return field(b"\n", b"".join(entries))
+
+
+@functools.lru_cache(maxsize=1024)
+def _key(name: str) -> bytes:
+    return field(b"\n", name.encode())
+
+
+def entry(name: str, feature: bytes) -> bytes:
+    return field(b"\n", _key(name) + field(b"\x12", feature))
+
+
+# Features: an empty list is not an absent one.
+
+
+def of_bytes(values: list[bytes]) -> bytes:
+    return field(_BYTES_LIST, b"".join([field(b"\n", value) for value in values]))
+
+
+def of_floats(values: list[float]) -> bytes:
+    return field(_FLOAT_LIST, field(b"\n", struct.pack(f"<{len(values)}f", *values)) if values else b"")
+
+
+def of_ints(values: list[int]) -> bytes:
+    packed = b"".join([varint(value & 0xFFFFFFFFFFFFFFFF) for value in values])
+    return field(_INT64_LIST, field(b"\n", packed) if values else b"")
+
+
+class Entries:
+    """What is written for single values of one field. Threads may share it."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._texts: dict[str, bytes] = {}
+        self._ints: dict[int, bytes] = {}
+        self._float_head = entry(name, of_floats([0.0]))[:-4]
+        self._last: tuple[str, bytes] = ("", entry(name, of_bytes([b""])))
+
+    def text(self, value: str) -> bytes:
+        last, written = self._last
+        if value is last:
+            return written
+        short = len(value) <= SHORT
+        known = self._texts.get(value) if short else None
+        if known is None:
+            # Lone surrogates, which text of a model may hold, plain UTF-8 refuses.
+            known = entry(self._name, of_bytes([value.encode("utf-8", "surrogatepass")]))
+            if short:
+                if len(self._texts) >= KEPT:
+                    self._texts.clear()
+                self._texts[value] = known
+        self._last = value, known
+        return known
+
+    def int(self, value: int) -> bytes:
+        known = self._ints.get(value)
+        if known is None:
+            known = entry(self._name, of_ints([value]))
+            if 0 <= value < SMALL:
+                self._ints[value] = known
+        return known
+
+    def float(self, value: float) -> bytes:
+        """Raises OverflowError where 32 bits cannot hold it."""
+        return self._float_head + _FLOAT.pack(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def entries(name: str) -> Entries:
+    return Entries(name)
+
+
+# Reading. Of an entry that was read before: its name, the kind that it was read as, the value.
+_known: dict[bytes, tuple[str, Kind, Any]] = {}
+_texts: dict[str, tuple[bytes, str]] = {}  # of each field the long text that was read last
+_TAGS = {Kind.TEXT.value: 10, Kind.FLOAT.value: 18, Kind.INT.value: 26}
+
+
+def read(data: bytes, schema: Mapping[str, Kind]) -> dict[str, Any] | None:
+    """The values that are there, by name; None for a message of another form. Raises UnicodeDecodeError."""
+    try:
+        return _read(data, schema)
+    except IndexError:  # it ends too early, or a number is too long
+        return None
+
+
+def _read(data: bytes, schema: Mapping[str, Kind]) -> dict[str, Any] | None:
+    found: dict[str, Any] = {}
+    size, at = _number(data, 1)
+    end = len(data)
+    if data[0] != 10 or at + size != end:
+        return None
+    while at < end:
+        if data[at] != 10:
+            return None
+        size = data[at + 1]
+        at += 2
+        if size >= 0x80:
+            size, at = _number(data, at - 1)
+        stop = at + size
+        if stop > end:
+            return None
+        raw = data[at:stop]
+        known = _known.get(raw)
+        if known is None or schema.get(known[0]) is not known[1]:
+            known = _read_entry(raw, schema)
+            if known is None:
+                return None
+        found[known[0]] = known[2]
+        at = stop
+    return found
+
+
+def _read_entry(raw: bytes, schema: Mapping[str, Kind]) -> tuple[str, Kind, Any] | None:
+    key, at = raw[2 : 2 + raw[1]], 2 + raw[1]
+    if raw[0] != 10 or raw[1] >= 0x80 or not key.isascii():
+        return None
+    name = key.decode()
+    kind = schema.get(name)
+    if kind is None:
+        return None
+    last = _texts.get(name)
+    if last is not None and last[0] == raw and kind is Kind.TEXT:
+        return name, kind, last[1]
+    value = _read_feature(raw, at, kind)
+    if value is None:
+        return None
+    if kind is not Kind.FLOAT and len(raw) <= SHORT:
+        if len(_known) >= KEPT:
+            _known.clear()
+        _known[raw] = name, kind, value
+    elif kind is Kind.TEXT:
+        _texts[name] = raw, value
+    return name, kind, value
+
+
+def _read_feature(raw: bytes, at: int, kind: Kind) -> Any:
+    """The one value of the feature that fills the rest of an entry; None where there is something else."""
+    for tag in (
+        18,
+        _TAGS.get(kind.value),
+        10,
+    ):  # of the feature in the entry, of the list in it, of the values
+        if raw[at] != tag:
+            return None
+        size, at = _number(raw, at + 1)
+        if at + size != len(raw):
+            return None
+    if kind is Kind.TEXT:
+        return raw[at:].decode("utf-8", "surrogatepass")
+    if kind is Kind.FLOAT:
+        return _FLOAT.unpack_from(raw, at)[0] if size == 4 else None
+    number, at = _number(raw, at)
+    return number if at == len(raw) else None
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """The number written there, in five bytes at most, and where it ends. Raises IndexError where it does not."""
+    number = data[at]
+    if number < 0x80:
+        return number, at + 1
+    number &= 0x7F
+    for shift in (7, 14, 21, 28):
+        at += 1
+        number |= (data[at] & 0x7F) << shift
+        if data[at] < 0x80:
+            return number, at + 1
+    raise IndexError
