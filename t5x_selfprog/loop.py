@@ -22,6 +22,7 @@ from t5x_selfprog.stages import (
     best_control,
     build_dataset,
     evaluate,
+    evaluate_suite,  # noqa: F401 (declares itself to gin, for `selfprog evaluate --suite`)
     filter_puzzles,
     finetune,
     hindsight,

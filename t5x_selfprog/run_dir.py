@@ -5,6 +5,7 @@
     RUN/base/7_eval                                         the base model, measured once
     RUN/iter_000/{1_puzzles,2_kept,2_rejected,3_solutions,4_verdicts,4_hindsight,5_dataset,6_checkpoints,7_eval}
     RUN/iter_000/funnel.json                                how many puzzles survived each filter
+    RUN/suites/<suite>/<settings>/<arm>                     transfer, asked for by hand
     RUN/controls/<arm>/{5_dataset,6_checkpoints,7_eval}     what the loop is compared with
 
 This module does not depend on gin: a configuration is a mapping from binding to printable value.
@@ -44,6 +45,7 @@ FREE = (
     "checkpoint_every",
     "claim_ttl_s",
     "eval_every",
+    "evaluate_suite",
     "judges",
     "keep",
     "log_every",

@@ -180,8 +180,14 @@ COMMANDS = (
     Command(
         "evaluate",
         "stage 7: Pass@k on held-out puzzles, with intervals",
-        "Reads RUN/iter_NNN/6_checkpoints, writes 7_eval/evaluation.json and prints the table.",
-        ("evaluate --run_dir=runs/quickstart", "evaluate --run_dir=runs/quickstart --json | tail -1"),
+        "Reads RUN/iter_NNN/6_checkpoints, writes 7_eval/evaluation.json and prints the table. With --suite, programs "
+        "are judged by unit tests that others measure by, to RUN/suites: the base's and the newest model's.",
+        (
+            "evaluate --run_dir=runs/quickstart",
+            "evaluate --run_dir=runs/quickstart --json | tail -1",
+            "evaluate --run_dir=runs/claim --suite=mbpp_plus            # greedy, with samples.jsonl for evalplus",
+            "evaluate --run_dir=runs/claim --suite=tasks.jsonl --attempts=20 --temperature=0.8",
+        ),
         f"{_COMMANDS}:evaluate",
         options=(
             _ITERATION,
@@ -189,6 +195,17 @@ COMMANDS = (
                 "--model",
                 "measure this model instead, a folder or the name of one that ships",
                 {"metavar": "M"},
+            ),
+            Option(
+                "--suite",
+                "humaneval_plus, mbpp_plus, or a file of their form: JSON lines, see `python -m verifier tests --help`",
+                {"metavar": "S"},
+            ),
+            Option("--attempts", "with --suite: at each task (1)", _INT),
+            Option(
+                "--temperature",
+                "with --suite: 0 takes the likeliest tokens (0 for one attempt, else 0.8)",
+                {"type": float, "metavar": "T"},
             ),
         ),
     ),

@@ -29,8 +29,13 @@ from verifier.suites import Suite
 
 def read_tasks(path: str) -> dict[str, Suite]:
     """Every task's suite by its id, in the file's order. Raises BadRow naming file, task and what is wrong."""
+    return suites_of(path, read_objects(path))
+
+
+def suites_of(path: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Suite]:
+    """`read_tasks`, of rows that were read from `path`."""
     found: dict[str, Suite] = {}
-    for number, row in enumerate(_read_objects(path), start=1):
+    for number, row in enumerate(rows, start=1):
         name = str(row.get("task_id", ""))
         if not name or name in found:
             raise BadRow(
@@ -136,7 +141,7 @@ def _is_stub(prompt: str) -> bool:
 
 def read_samples(path: str, tasks: Mapping[str, Suite]) -> Iterator[dict[str, Any]]:
     """evalplus' samples, with `solution` in every one. Raises BadRow for a task that there is not."""
-    for number, row in enumerate(_read_objects(path), start=1):
+    for number, row in enumerate(read_objects(path), start=1):
         suite = tasks.get(str(row.get("task_id")))
         if suite is None:
             raise BadRow(f"{path}, sample {number}: no task {row.get('task_id')!r}")
@@ -157,7 +162,8 @@ def write_samples(path: str, samples: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def _read_objects(path: str) -> Iterator[dict[str, Any]]:
+def read_objects(path: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines (or .gz, or one JSON list). Raises BadRow."""
     try:
         with files.open_read(path) as file:
             data = file.read()

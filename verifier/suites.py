@@ -58,6 +58,7 @@ def of_pairs(
         (both as evalplus has it).
     equal: how outputs are compared, a key of EQUAL.
     """
+    _require_some(inputs)
     arguments = literal([list(args) for args in inputs])
     asking = _statements(f"for args in {_DATA}:\n    {ASK}({_ENTRY}(*args))")
     if outputs is None:
@@ -104,6 +105,7 @@ def of_asserts(entry_point: str, test: str, *, helpers: str = "", above: str = "
 def of_programs(inputs: Sequence[str], outputs: Sequence[str]) -> Suite:
     """A suite of texts for standard input and what must come out. Spaces at the ends of lines, and empty lines at the
     end, do not count."""
+    _require_some(inputs)
     _require_as_many(inputs, outputs)
     around = (
         "import verifier_console\n\n\ndef g():\n"
@@ -111,6 +113,11 @@ def of_programs(inputs: Sequence[str], outputs: Sequence[str]) -> Suite:
     )
     checking = _statements(f"expected = {_DATA}" + _COMPARE.format(atol=0.0, equal=EQUAL["lines"]))
     return Suite(_puzzle(checking, literal(list(outputs))), around=_within_reason(around))
+
+
+def _require_some(inputs: Sequence[Any]) -> None:
+    if not len(inputs):
+        raise SuiteError("has no tests: whatever defines the function would pass")
 
 
 def _require_as_many(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:

@@ -20,6 +20,7 @@ from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.gallery import gallery
 from t5x_selfprog.report.markup import Markup, count, element, escape, join, plural
 from t5x_selfprog.report.spent import spent
+from t5x_selfprog.report.transfer import transfer
 from t5x_selfprog.run_dir import RunDir
 from verifier.shards import atomic_write
 
@@ -39,6 +40,7 @@ def page(run: Run) -> str:
     found = find(run.evaluations)
     body = [
         sections.results(found) if found else None,
+        transfer(run.root, run.evaluations),
         sections.funnel(run.iterations) if any(iteration.funnel for iteration in run.iterations) else None,
         sections.outcomes(run.iterations)
         if any(iteration.outcomes for iteration in run.iterations)

@@ -59,6 +59,17 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.evaluation.table import groups_shown, table
     from t5x_selfprog.stages import evaluate
 
+    if args.suite:
+        from t5x_selfprog.stages import transfer
+
+        with _open(args, "checkpoints", "done.json") as (context, _):
+            return transfer.measure(context, args)
+    for name in ("attempts", "temperature"):
+        if getattr(args, name) is not None:
+            raise UserError(
+                f"--{name}={getattr(args, name)} goes with --suite; of a run's own evaluation it is part of its "
+                "configuration (evaluate.run.attempts, evaluation/SamplingConfig.temperature)."
+            )
     with _open(args, "eval", "evaluation.json") as (context, iteration):
         run, base_model = context.run, context.experiment.base
         if args.model:

@@ -1,0 +1,161 @@
+"""Suites that others measure by (HumanEval+, MBPP+, a file of the same form): what a model is asked, and what of its
+answer is the program.
+
+A prompt that ends inside a function is continued, and the program ends where the function does. Any other prompt
+becomes a text at the head of a program, as MBPP's is, below which the model writes; the program ends where it begins
+to talk about itself (another text, assertions, a call of `print`), as evalplus has it for models that only continue.
+The verifier judges both (verifier/suite_files.py).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from t5x_selfprog.puzzles.prompts import ends_at_token_boundary
+from t5x_selfprog.sampling.stop import StopRule
+from verifier import files
+from verifier.leniency import lenient_python
+from verifier.rows import BadRow
+from verifier.suite_files import make_suite, read_objects, suites_of
+from verifier.suites import Suite
+
+# Where a program that was asked for by a text ends; the last three only for functions, programs need them.
+_ENDS = ('\n"""', "\n'''", "\n```")
+_ENDS_OF_FUNCTIONS = ("\nassert ", "\nprint(", "\nif __name__")
+_DROPPED_LINES = 64  # at most, from the end of a program that does not parse
+
+Encode = Callable[[str], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class SuiteTask:
+    """One task.
+
+    Attributes:
+      text: what the model continues; Python as far as it goes.
+      inside: it ends inside a function.
+      tests: all of its tests.
+      base_tests: without those that evalplus added; None where it added none.
+    """
+
+    task_id: str
+    text: str
+    inside: bool
+    entry_point: str
+    tests: Suite
+    base_tests: Suite | None = None
+
+    def asked(self, encode: Encode) -> str:
+        """The prompt, ending where a token of what should follow begins."""
+        text = self.text.rstrip()
+        follows = "\n    return" if self.inside else "\ndef "
+        return text if ends_at_token_boundary(text, follows, encode) else f"{text}\n"
+
+    def program(self, asked: str, completion: str) -> str:
+        """The whole program of a completion of `asked`."""
+        if self.inside:
+            kept = StopRule("unindented").cut(completion.encode(), asked.endswith("\n")).decode()
+            return (asked + kept).rstrip() + "\n"
+        return _parsed(asked, self._before_its_end(completion), self.entry_point).rstrip() + "\n"
+
+    def _before_its_end(self, completion: str) -> str:
+        ends = _ENDS if self.tests.around else _ENDS + _ENDS_OF_FUNCTIONS
+        places = [place for end in ends if (place := completion.find(end, 1)) >= 0]
+        return completion[: min(places, default=len(completion))]
+
+
+@dataclass(frozen=True)
+class SuiteFile:
+    """The tasks of a file, in its order.
+
+    Attributes:
+      name: short, for folders and tables.
+      sha256: of the file.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    tasks: tuple[SuiteTask, ...]
+
+    @property
+    def inside(self) -> bool:
+        """Every prompt ends inside a function, so that sampling can end where that does."""
+        return all(task.inside for task in self.tasks)
+
+
+def read_suite(path: str, name: str) -> SuiteFile:
+    """Raises BadRow, naming file, task and what is wrong: a missing field, no tests, nothing that could be asked."""
+    rows = list(read_objects(path))
+    texts = [
+        _text(row, f"{path}, task {row.get('task_id', number)!r}") for number, row in enumerate(rows, start=1)
+    ]
+    tasks = []
+    for (task_id, tests), row, (text, inside) in zip(suites_of(path, rows).items(), rows, texts, strict=True):
+        base = make_suite({**row, "plus_input": []}) if row.get("plus_input") and row["base_input"] else None
+        tasks.append(SuiteTask(task_id, text, inside, tests.entry_point, tests, base))
+    if not tasks:
+        raise BadRow(f"{path}: no tasks")
+    return SuiteFile(name, path, hashlib.sha256(files.read_bytes(path)).hexdigest(), tuple(tasks))
+
+
+def _text(row: Mapping[str, Any], place: str) -> tuple[str, bool]:
+    """What the model continues, and whether that ends inside a function."""
+    prompt = row.get("prompt") or row.get("text")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise BadRow(f"{place}: has no 'prompt' (a text), and nothing else says what a model is asked")
+    if _ends_inside(prompt):
+        return prompt, True
+    if _parses(prompt) and not _is_prose(prompt):
+        return prompt, False
+    shown = [prompt.strip(), *(row.get("test_list") or ())]
+    said = "\n".join(shown).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f'"""\n{said}\n"""\n', False
+
+
+def _ends_inside(prompt: str) -> bool:
+    """Whether it is the beginning of a function: its head, with or without a docstring, behind whatever it needs."""
+    tree = _tree(prompt.rstrip() + "\n    pass")
+    return (
+        tree is not None
+        and bool(tree.body)
+        and isinstance(tree.body[-1], ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def _is_prose(prompt: str) -> bool:
+    """Whether it is a single expression other than a text ("Add." is no program), or nothing but comments."""
+    tree = _tree(prompt)
+    assert tree is not None
+    return all(
+        isinstance(node, ast.Expr)
+        and not (isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))
+        for node in tree.body
+    ) and not prompt.lstrip().startswith("#")
+
+
+def _parsed(asked: str, completion: str, entry_point: str) -> str:
+    """The program, without the last lines where it is none with them (a limit of tokens cut it) but is one, with the
+    function in it, without."""
+    lines = completion.split("\n")
+    for count in range(len(lines), max(0, len(lines) - _DROPPED_LINES), -1):
+        kept = "\n".join(lines[:count])
+        if entry_point in kept and kept.strip() and _parses(asked + kept):
+            return asked + kept
+    return asked + completion
+
+
+def _parses(text: str) -> bool:
+    return _tree(text) is not None
+
+
+def _tree(text: str) -> ast.Module | None:
+    try:
+        with lenient_python():
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,321 @@
+"""Transfer: Pass@k on a suite of unit tests that others measure by (`selfprog evaluate --suite=...`).
+
+Reads:    a model, a suite's file.
+Writes:   OUTPUT/settings.json, attempts, verdicts, base_verdicts (ledgers), samples.jsonl and evaluation.json.
+Restart:  the shard, of attempts and of verdicts.
+Left out: overlapping the two (a suite is some hundred tasks); a fleet (the verdicts' records do not hold the tests).
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gin
+from t5x_selfprog import hosts
+from t5x_selfprog.evaluation import held_out
+from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
+from t5x_selfprog.evaluation.suite_tasks import SuiteFile, SuiteTask
+from t5x_selfprog.model import store
+from t5x_selfprog.progress import progress_bar
+from t5x_selfprog.puzzles.source import short_hash
+from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
+from t5x_selfprog.sampling.sampler import Sampler
+from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.shard_stream import sample_shards
+from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.shards import SamplingMeter
+from verifier import Limits, files
+from verifier.errors import UserError
+from verifier.records import ATTEMPT, VERDICT, Schema
+from verifier.shards import Ledger
+from verifier.suite_files import write_samples
+from verifier.suites import Suite
+
+NEVER = "infrastructure"
+
+
+@gin.configurable(module="evaluate_suite")
+def run(
+    context: Context,
+    suite: SuiteFile,
+    model: str,
+    output: str,
+    arm: str,
+    iteration: int | None,
+    base: Mapping[str, Any] | None = None,
+    *,
+    attempts: int,
+    temperature: float,
+    grid: SamplingConfig,
+    max_new_tokens: int = 512,
+    prompt_buckets: tuple[int, ...] = (256, 512, 1024),
+    limits: Limits = Limits(cpu_s=10.0),
+) -> dict[str, Any]:
+    """Evaluates one model on a suite.
+
+    Args:
+      base: the base model's evaluation on the same suite, for paired differences.
+      attempts, temperature: at each task; temperature 0 takes the likeliest tokens, once.
+      grid: the shape of the device's work and its number types; what else it says does not count here.
+      limits: CPU seconds are for all tests of a task together.
+
+    Returns:
+      What evaluation.json holds: that of an evaluation on puzzles (the task's id for a puzzle's), with "suite" and,
+      for files that tell them apart, "base_tests": Pass@k by the tests that evalplus did not add.
+
+    Raises UserError where the output is of other settings, or several attempts were asked for without chance.
+    """
+    limits.require_exact("evaluate_suite")
+    require_chance(attempts, temperature)
+    sampling = dataclasses.replace(
+        grid, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens,
+        prompt_buckets=prompt_buckets, stop="unindented" if suite.inside else "none",
+        rows_per_prompt=min(grid.rows_per_prompt, attempts),
+    )  # fmt: skip
+    settings = {
+        "suite": suite.name,
+        "sha256": suite.sha256,
+        "model": _identity(model),
+        "attempts": attempts,
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+        "prompt_buckets": list(prompt_buckets),
+        "weights_dtype": grid.weights_dtype,
+        "cache_dtype": grid.cache_dtype,
+        "cpu_s": limits.cpu_s,
+        "memory_mb": limits.memory_mb,
+        "seed": context.experiment.seed,
+    }
+    _require_same(output, settings)
+    done = hosts.agree(read(output))
+    if done is not None:
+        return done
+    if hosts.is_first():
+        look = {"split": suite.name, "arm": arm, "iteration": iteration, "config": context.run.fingerprint}
+        held_out.record(context.run.root, {**look, **settings})
+    work = _Work(context, suite, output, short_hash(repr(sorted(settings.items()))))
+    label = f"{suite.name} {arm}" + ("" if iteration is None else f" {iteration}")
+    work.sample(model, sampling, attempts, label)
+    work.judge(limits, label)
+    return work.conclude(
+        {
+            "arm": arm,
+            "iteration": iteration,
+            "seed": context.experiment.seed,
+            "suite": suite.name,
+            "suite_sha256": suite.sha256,
+            "split": suite.name,
+            "temperature": temperature,
+        },
+        attempts,
+        base,
+    )
+
+
+def require_chance(attempts: int, temperature: float) -> None:
+    if attempts < 1:
+        raise UserError(f"--attempts={attempts}: must be at least 1.")
+    if temperature == 0 and attempts > 1:
+        raise UserError(
+            f"--attempts={attempts} --temperature=0: without chance all attempts at a task are the same one; give a "
+            "temperature, or one attempt."
+        )
+
+
+class _Work:
+    """The ledgers of one evaluation and what goes through them."""
+
+    def __init__(self, context: Context, suite: SuiteFile, output: str, fingerprint: str):
+        self._context, self._suite, self._output = context, suite, output
+        self._fingerprint = fingerprint
+        self._task = {task.task_id: task for task in suite.tasks}
+
+    def _ledger(self, name: str, schema: Schema) -> Ledger:
+        return Ledger(
+            files.join(self._output, name), stage=name, schema=schema, shard_count=self._context.experiment.shards,
+            seed=self._context.experiment.seed, fingerprint=self._fingerprint,
+        )  # fmt: skip
+
+    def sample(self, model: str, sampling: SamplingConfig, attempts: int, label: str) -> None:
+        """Attempts at every task whose prompt fits; the others are left without, and the model fails them."""
+        context = self._context
+        ledger = self._ledger("attempts", ATTEMPT)
+        pending = context.pending(ledger)
+        if pending:
+            loaded = context.model(model)
+            sampling = _within(sampling.fitted(attempts), loaded.config.context_length)
+            with recorder.current().stage(ledger.path):
+                sampler = context.sampler(model, sampling)
+                meter = SamplingMeter(sampler, ledger.path)
+                bar = progress_bar(
+                    total=len(self._suite.tasks) * attempts, desc=f"{label} attempts", unit="attempt"
+                )
+                asked = {task.task_id: task.asked(loaded.tokenizer.encode) for task in self._suite.tasks}
+                records: list[dict[str, Any]] = []
+
+                def requests(shard: int) -> Iterator[Request]:
+                    for task in context.shard_of(list(self._suite.tasks), shard):
+                        if sampler.fits(asked[task.task_id]):
+                            yield Request(task.task_id, asked[task.task_id], attempts)
+
+                def take(request: Request, completions: Sequence[Completion]) -> None:
+                    bar.update(len(completions))
+                    task = self._task[request.item_id]
+                    records.extend(_record(task, request.prompt, each, sampler) for each in completions)
+
+                key = context.key(0, "evaluate_suite")
+                for shard in sample_shards(sampler, key, ledger, pending, requests, take):
+                    tasks = context.shard_of(list(self._suite.tasks), shard)
+                    too_long = sum(not sampler.fits(asked[task.task_id]) for task in tasks)
+                    tokens = sum(record["n_tokens"] for record in records)
+                    context.commit(ledger, shard, records, tokens=tokens, too_long=too_long)
+                    meter.shard(shard, len(records))
+                    records = []
+                bar.close()
+        context.finish(ledger)
+
+    def judge(self, limits: Limits, label: str) -> None:
+        """Verdicts by all tests, and of what failed by the base tests alone, where a task has others."""
+        context = self._context
+        attempts = self._ledger("attempts", ATTEMPT)
+        verdicts, base_verdicts = self._ledger("verdicts", VERDICT), self._ledger("base_verdicts", VERDICT)
+        pending = sorted(set(context.pending(verdicts)) | set(context.pending(base_verdicts)))
+        mine = [shard for shard in pending if hosts.is_mine(shard)]
+        if mine:
+            with recorder.current().stage(verdicts.path), context.pool(limits) as pool:
+                for shard in progress_bar(iterable=mine, desc=f"{label} verdicts", unit="shard"):
+                    if shard in verdicts.pending():
+                        rows = list(attempts.read(shard))
+                        suites = [self._task[row["puzzle_id"]].tests for row in rows]
+                        verdicts.commit(shard, _judged(pool, rows, suites))
+                    failed = [row for row in verdicts.read(shard) if row["outcome"] != "accepted"]
+                    rows = [{name: row[name] for name in ATTEMPT} for row in failed]
+                    found = [
+                        (row, tests) for row in rows if (tests := self._task[row["puzzle_id"]].base_tests)
+                    ]
+                    base_verdicts.commit(shard, _judged(pool, [r for r, _ in found], [s for _, s in found]))
+        context.finish(verdicts)
+        context.finish(base_verdicts)
+
+    def conclude(
+        self, about: dict[str, Any], attempts: int, base: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Writes samples.jsonl and evaluation.json, and returns the latter's content."""
+        rows = list(self._ledger("verdicts", VERDICT))
+        counted = _counts(rows)
+        evaluation = {
+            **about,
+            "checkpoint": rows[-1]["checkpoint"] if rows else "",
+            **summarise(self._problems(counted, attempts), Counter(row["outcome"] for row in rows), base),
+        }
+        if any(task.base_tests for task in self._suite.tasks):
+            again = {
+                (row["puzzle_id"], row["sample_index"]): row for row in self._ledger("base_verdicts", VERDICT)
+            }
+            by_base = [again.get((row["puzzle_id"], row["sample_index"]), row) for row in rows]
+            found = summarise(
+                self._problems(_counts(by_base), attempts), Counter(row["outcome"] for row in by_base)
+            )
+            evaluation["base_tests"] = {"pass_at_k": found["pass_at_k"], "outcomes": found["outcomes"]}
+        if hosts.is_first():
+            write_samples(files.join(self._output, "samples.jsonl"), self._samples(rows, attempts))
+            files.write_json(_path(self._output), evaluation)
+        hosts.barrier(f"{self._output} written")
+        return evaluation
+
+    def _problems(self, counted: Mapping[str, tuple[int, int]], attempts: int) -> list[ProblemCount]:
+        found = []
+        for task in self._suite.tasks:
+            judged, accepted = counted.get(task.task_id, (0, 0))
+            # A prompt too long for the model leaves no attempts: the model fails that task, it is not left out.
+            found.append(
+                ProblemCount(task.task_id, task.task_id, self._suite.name, judged or attempts, accepted)
+            )
+        return found
+
+    def _samples(self, rows: Sequence[Mapping[str, Any]], attempts: int) -> Iterator[dict[str, str]]:
+        """In the file's order; evalplus refuses samples that leave a task out, so those without attempts have none
+        but an empty one."""
+        by_task: dict[str, list[str]] = {task.task_id: [] for task in self._suite.tasks}
+        for row in sorted(rows, key=lambda row: row["sample_index"]):
+            by_task[row["puzzle_id"]].append(row["solution"])
+        for task_id, solutions in by_task.items():
+            for solution in solutions or [""] * attempts:
+                yield {"task_id": task_id, "solution": solution}
+
+
+def _record(task: SuiteTask, asked: str, completion: Completion, sampler: Sampler) -> dict[str, Any]:
+    return {
+        "puzzle_id": task.task_id,
+        "puzzle": asked,
+        "solution": task.program(asked, completion.text),
+        "sample_index": completion.sample_index,
+        "logprob": completion.logprob,
+        "n_tokens": completion.n_tokens,
+        "stop_reason": completion.stop_reason,
+        "checkpoint": sampler.checkpoint,
+    }
+
+
+def _judged(
+    pool: Any, rows: Sequence[Mapping[str, Any]], suites: Sequence[Suite]
+) -> Iterator[dict[str, Any]]:
+    """Verdict records: of the attempt as it was made, not of what the tests make of it."""
+    items = (suite.attempt(row["solution"]) for row, suite in zip(rows, suites, strict=True))
+    for row, verdict in zip(rows, pool.judge(items), strict=True):
+        yield verdict.as_record(row)
+
+
+def _counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """Judged and accepted attempts by task."""
+    judged, accepted = Counter[str](), Counter[str]()
+    for row in rows:
+        if row["outcome"] != NEVER:
+            judged[row["puzzle_id"]] += 1
+            accepted[row["puzzle_id"]] += row["outcome"] == "accepted"
+    return {task_id: (judged[task_id], accepted[task_id]) for task_id in judged}
+
+
+def _within(sampling: SamplingConfig, context_length: int) -> SamplingConfig:
+    """At most half of a small model's context is for the answer."""
+    return dataclasses.replace(
+        sampling, max_new_tokens=min(sampling.max_new_tokens, max(1, context_length // 2))
+    )
+
+
+def _identity(model: str) -> str:
+    """Of the weights, where telling it does not fetch them all."""
+    path = store.resolve(model)
+    is_cheap = not files.is_remote(path) or files.exists(files.join(path, "done.json"))
+    return store.stored_identity(path) if is_cheap else path
+
+
+def _require_same(output: str, settings: Mapping[str, Any]) -> None:
+    """Notes what an evaluation is of; raises UserError if its folder is of something else."""
+    path = files.join(output, "settings.json")
+    if hosts.is_first() and not files.exists(path):
+        files.makedirs(output)
+        files.write_json(path, dict(settings))
+    hosts.barrier(f"{path} written")
+    there = files.read_json(path)
+    changed = [name for name in settings if there.get(name) != settings[name]]
+    if changed:
+        lines = [f"  {name}: there {there.get(name)!r}, now {settings[name]!r}" for name in changed]
+        raise UserError(
+            f"{output} is an evaluation of something else:\n"
+            + "\n".join(lines)
+            + "\nMove it away or delete it."
+        )
+
+
+def read(output: str) -> dict[str, Any] | None:
+    """A finished evaluation, or None."""
+    try:
+        return files.read_json(_path(output))
+    except FileNotFoundError:
+        return None
+
+
+def _path(output: str) -> str:
+    return files.join(output, "evaluation.json")

@@ -1,0 +1,63 @@
+"""`selfprog evaluate --suite=...`: which models a suite measures, and what is said of the result."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+import gin
+from t5x_selfprog.evaluation.compare import ALL
+from t5x_selfprog.evaluation.suite_notes import base_tests_notes, overlap_note
+from t5x_selfprog.evaluation.suite_sources import find_suite
+from t5x_selfprog.evaluation.suite_tasks import read_suite
+from t5x_selfprog.evaluation.table import P3_PARTS, table
+from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.stages import evaluate_suite
+from t5x_selfprog.stages.context import Context
+from verifier import files
+
+FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json
+SAMPLED_AT = 0.8  # with several attempts; the likeliest tokens with one
+
+
+def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
+    """The base and the newest model (or `--iteration`'s), or `--model` alone. Prints the table.
+
+    Raises UserError: a suite that is not there, or of which something is missing.
+    """
+    attempts = 1 if args.attempts is None else args.attempts
+    temperature = args.temperature if args.temperature is not None else 0.0 if attempts == 1 else SAMPLED_AT
+    evaluate_suite.require_chance(attempts, temperature)
+    path, name = find_suite(args.suite)
+    suite = read_suite(path, name)
+    run, folder = context.run, f"t{temperature:g}_n{attempts}"
+    grid = gin.get_configurable("evaluation/SamplingConfig")()
+
+    def one(model: str, place: str, arm: str, iteration: int | None, base: Any = None) -> dict[str, Any]:
+        return evaluate_suite.run(
+            context, suite, model, files.join(run.root, FOLDER, name, folder, place), arm, iteration, base,
+            attempts=attempts, temperature=temperature, grid=grid,
+        )  # fmt: skip
+
+    if args.model:
+        found = [one(args.model, args.model.rstrip("/").rpartition("/")[2], "model", None)]
+    else:
+        found = [one(context.experiment.base, "base", "base", None)]
+        iteration = args.iteration if args.iteration is not None else newest_trained(run)
+        if iteration is not None:
+            checkpoints = run.stage(iteration, "checkpoints")
+            found.append(one(checkpoints, f"iter_{iteration:03d}", "verified", iteration, found[0]))
+    held = context.eval_problems
+    shared = sum(problem.group == P3_PARTS[0] for problem in held)
+    print(table(found, ALL, [*base_tests_notes(found), *overlap_note(name, shared, len(held))]))
+    return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
+
+
+def newest_trained(run: RunDir) -> int | None:
+    """The last iteration with a finished model."""
+    numbers = [
+        int(match[1]) for name in files.listdir(run.root) if (match := re.fullmatch(r"iter_(\d+)", name))
+    ]
+    trained = [n for n in numbers if files.exists(files.join(run.stage(n, "checkpoints"), "done.json"))]
+    return max(trained, default=None)

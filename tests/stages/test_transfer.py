@@ -1,0 +1,100 @@
+"""`selfprog evaluate --suite=...` from its command line: which models are measured, what is said, what is refused."""
+
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from t5x_selfprog import main
+from t5x_selfprog.model import network, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.stages.context import Context
+from tests.evaluation.suite_rows import HALF, SHARED
+from tests.stages.test_evaluate_suite import ONLY_BASE, RIGHT, WRONG, Writer
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run with a tiny base and one trained iteration; the base answers wrongly, what was trained rightly."""
+    config = ModelConfig(4096, 128, 8, 1, 1, 1, 8, 8)
+    base, trained = str(tmp_path / "tiny"), tmp_path / "run" / "iter_000" / "6_checkpoints"
+    for folder, value in ((base, 0.0), (str(trained), 1.0)):
+        shapes = network.abstract_params(config)
+        params = jax.tree.map(lambda leaf, value=value: np.full(leaf.shape, value, np.float32), shapes)
+        store.save(folder, config, params, store.resolve("base"))
+    (trained / "done.json").write_text('{"step": 1, "identity": "trained"}')
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (HALF, SHARED)))
+
+    def sampler(self, model, sampling, prefix=""):
+        assert (sampling.stop, sampling.top_k, sampling.max_new_tokens) == ("none", 0, 512)
+        wrong = {**WRONG, "HumanEval/900": ONLY_BASE}
+        right = model.endswith("6_checkpoints")
+        return Writer({name: [(RIGHT if right else wrong)[name]] for name in RIGHT})
+
+    monkeypatch.setattr(Context, "sampler", sampler)
+    loaded = types.SimpleNamespace(
+        tokenizer=types.SimpleNamespace(encode=list), config=types.SimpleNamespace(context_length=2048)
+    )
+    monkeypatch.setattr(Context, "model", lambda self, path: loaded)
+    return tmp_path / "run"
+
+
+def evaluate(run, *more):
+    base = f"--gin.Experiment.base='{run.parent / 'tiny'}'"
+    return main.main(
+        [
+            "evaluate",
+            f"--run_dir={run}",
+            "--gin_file=quickstart",
+            base,
+            "--gin.Experiment.workers=1",
+            "--json",
+            *more,
+        ]
+    )
+
+
+def test_base_and_newest_model_are_measured_and_compared(run, capsys):
+    assert evaluate(run, f"--suite={run.parent / 'own.jsonl'}") == 0
+    said = capsys.readouterr().out
+    base, newest = json.loads(said.splitlines()[-1])["evaluations"]
+    assert (base["arm"], newest["arm"], newest["iteration"]) == ("base", "verified", 0)
+    assert [e["pass_at_k"]["all"]["1"]["estimate"] for e in (base, newest)] == [0.0, 1.0]
+    assert (
+        base["base_tests"]["pass_at_k"]["all"]["1"]["estimate"] == 0.5
+        and "base by the base tests alone" in said
+    )
+    assert newest["versus_base"]["1"]["difference"] == 1.0
+    for arm in ("base", "iter_000"):
+        assert (run / "suites" / "own" / "t0_n1" / arm / "samples.jsonl").exists()
+    # Another setting is another folder of the same run, whose configuration did not change.
+    assert (
+        evaluate(
+            run,
+            f"--suite={run.parent / 'own.jsonl'}",
+            "--attempts=2",
+            "--gin.evaluate_suite.run.prompt_buckets=(64,)",
+        )
+        == 0
+    )
+    assert (run / "suites" / "own" / "t0.8_n2" / "base" / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--suite=nowhere.jsonl"],
+            "--suite=nowhere.jsonl: no such file; give one, or humaneval_plus or mbpp_plus",
+        ),
+        (["--suite=nowhere.jsonl", "--attempts=3", "--temperature=0"], "without chance all attempts"),
+        (["--suite=nowhere.jsonl", "--attempts=0"], "--attempts=0: must be at least 1"),
+        (["--attempts=3"], "--attempts=3 goes with --suite"),
+        (["--temperature=0.2"], "--temperature=0.2 goes with --suite"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_any_work(run, capsys, flags, words):
+    assert evaluate(run, *flags) == 2
+    assert words in capsys.readouterr().err and not (run / "suites").exists()
