@@ -73,7 +73,7 @@ def write(
     study = collect(study_dir, grid, configured, transfer)
     write_tables(study_dir, study)
     if study.lines:
-        from t5x_selfprog.report.study_page import build_page
+        from t5x_selfprog.study.page import build_page
 
         page = build_page(study_dir, study)
     else:
