@@ -162,7 +162,7 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
             tensors, identity = _open_weights(folder, config)
             params = _place(tensors, abstract, shardings, path)
     else:
-        from t5x_selfprog.training.checkpoints import abstract_like, restore_params
+        from t5x_selfprog.model.orbax_restore import abstract_like, restore_params
 
         done = _done(path)
         params = restore_params(path, done["step"], abstract_like(abstract, shardings))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from t5x_selfprog import partitioning
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.orbax_restore import abstract_like
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan.hlo_cost import Cost, cost_of
 from t5x_selfprog.plan.slices import GIB, Slice, devices
@@ -27,7 +28,6 @@ from t5x_selfprog.sampling.placing import Placement, load_prompts, parts
 from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
 from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
 from t5x_selfprog.training.batches import Batch
-from t5x_selfprog.training.checkpoints import abstract_like
 from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, fresh_state, state_shardings
 from t5x_selfprog.training.train_step import make_train_step

@@ -15,12 +15,13 @@ from t5x_selfprog import hosts, machine, partitioning, preemption
 from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.orbax_restore import abstract_like
 from t5x_selfprog.model.products import PROJECTION
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
 from t5x_selfprog.training.batches import Batch, BatchSource
-from t5x_selfprog.training.checkpoints import Checkpoints, abstract_like
+from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.flops import mfu
 from t5x_selfprog.training.metrics import MetricsWriter
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
