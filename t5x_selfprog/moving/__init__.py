@@ -1,5 +1,5 @@
 """Moves a run to another machine: `pack` writes what it needs to continue to one small file, `unpack` restores it.
 
 Only local disks and buckets are touched; weights are left behind where training can repeat them.
-May import `run_dir` and `verifier`; no JAX.
+May import `model`, inside functions only.
 """

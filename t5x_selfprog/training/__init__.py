@@ -1,4 +1,4 @@
 """The trainer: batches, loss, optimizer step, checkpoints, and the loop that fine-tuning and pretraining share.
 
-May import `model`, `telemetry`, `partitioning` and `verifier`; neither TensorFlow nor a stage.
+May import `model`, `sampling` (its bench's figures) and `telemetry`; neither TensorFlow nor a stage.
 """
