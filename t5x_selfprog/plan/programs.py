@@ -19,7 +19,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.orbax_restore import abstract_like
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan.hlo_cost import Cost, cost_of
-from t5x_selfprog.plan.slices import GIB, Slice, devices
+from t5x_selfprog.plan.slices import Slice, devices
 from t5x_selfprog.sampling import stop
 from t5x_selfprog.sampling.decode import Decoding, decode_chunk
 from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by_slots
@@ -204,15 +204,3 @@ def _compile(name: str, partitioner: Partitioner, jitted: Any, *arguments: Any) 
         "code": held.generated_code_size_in_bytes,
     }
     return Program(name, time.perf_counter() - begin, sizes, cost_of(compiled.as_text()))
-
-
-def describe_memory(program: Program, hbm_bytes: float) -> str:
-    """One line: whether the program fits a chip and by how much."""
-    if program.error:
-        return f"{program.name}: does not fit: {program.error.splitlines()[0][:300]}"
-    left = hbm_bytes - program.needs
-    parts = ", ".join(f"{name} {value / GIB:.2f}" for name, value in program.bytes.items())
-    verdict = f"{left / GIB:.2f} GiB left" if left >= 0 else f"{-left / GIB:.2f} GiB too much"
-    return (
-        f"{program.name}: {program.needs / GIB:.2f} of {hbm_bytes / GIB:.2f} GiB a chip, {verdict} ({parts})"
-    )

@@ -287,16 +287,6 @@ def cut_at_unindented(text: str) -> str:
     return "\n".join(kept).rstrip()
 
 
-def split_definitions(text: str) -> list[str]:
-    """Every top-level `def` of a text, each cut at its first unindented line, in order.
-
-    Works on text, not on trees, so that one broken function does not cost the others.
-    """
-    lines = _NEWLINE.split(text)
-    starts = [i for i, line in enumerate(lines) if _DEF.match(line)]
-    return [cut_at_unindented("\n".join(lines[start:])) for start in starts]
-
-
 def rename_definition(text: str, new: str) -> str:
     """`rename_function` for text that may not parse: then only the name after the leading `def` is replaced.
 

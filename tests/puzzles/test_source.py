@@ -26,7 +26,6 @@ from t5x_selfprog.puzzles.source import (
     puzzle_id,
     rename_definition,
     rename_function,
-    split_definitions,
 )
 
 MODULES = [ast, inspect, json.decoder, statistics, string, symtable, textwrap]
@@ -327,11 +326,6 @@ def test_cut_at_the_first_unindented_line(text, cut):
 def test_cutting_twice_cuts_once(text):
     once = cut_at_unindented(text)
     assert cut_at_unindented(once) == once
-
-
-def test_a_broken_definition_does_not_cost_its_neighbours():
-    text = "x = 1\ndef f1(a):\n    return a\n\ndef f2(:\n    ?\nnoise\ndef f3(b): return b"
-    assert split_definitions(text) == ["def f1(a):\n    return a", "def f2(:\n    ?", "def f3(b): return b"]
 
 
 def test_real_functions_normalise_rename_and_abstract():

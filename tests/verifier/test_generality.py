@@ -2,7 +2,7 @@
 
 import ast
 
-from t5x_selfprog.puzzles.resample import variants
+from verifier.generality import variants
 
 PUZZLE = 'def f(x: int, a=30, s="abc", li=[1, 2, 3]):\n    return x == a + len(s) + len(li)\n'
 GENERAL = 'def g(a=30, s="abc", li=[1, 2, 3]):\n    return a + len(s) + len(li)\n'
