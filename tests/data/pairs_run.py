@@ -24,7 +24,7 @@ def solution(iteration: int, i: int, long: bool = False) -> str:
 
 
 def make_pairs_run(root: Path, sizes: tuple[int, ...] = (6, 9)) -> Path:
-    """`sizes[i]` puzzles in iteration i, two solutions each, and a document that is no pair."""
+    """`sizes[i]` puzzles in iteration i, two solutions each, and a document that is not a pair."""
     run = RunDir(str(root))
     atomic_write(run.config, "Experiment.seed = 0\n")
     for iteration, size in enumerate(sizes):

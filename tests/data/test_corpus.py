@@ -1,4 +1,4 @@
-"""What may enter the pretraining corpus, what must not, and that a build is deterministic and resumes."""
+"""The pretraining corpus: what may enter it, what must not; builds are deterministic and resume."""
 
 import ast
 import email.message

@@ -1,4 +1,4 @@
-"""Functions cut out of source: only harmless ones, in the right shape, the same every time."""
+"""Functions extracted from source: only harmless ones, in the right form, deterministically."""
 
 import ast
 
@@ -120,6 +120,6 @@ def test_with_a_judge_every_pair_holds_and_what_anything_solves_is_left_out():
     pairs = [text for text in documents([source], group=1, judge=run, tries=8) if "def g(" in text]
     assert pairs and all("n > k + 1" in text for text in pairs)
     for text in pairs:
-        exec(text, {})  # it ends with the assertion
+        exec(text, {})  # the function ends with the assertion
     unchecked = [text for text in documents([source], group=1) if "def g(" in text]
     assert any("m == m + q" in text for text in unchecked)

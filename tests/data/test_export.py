@@ -1,4 +1,4 @@
-"""What `selfprog export-data` writes: every pair once, joined with where it came from, readable by others."""
+"""`selfprog export-data` writes every pair once, with its provenance, readable by other libraries."""
 
 import json
 
@@ -19,7 +19,7 @@ def exported(tmp_path_factory):
 
 def test_every_pair_with_its_provenance(exported):
     rows = [json.loads(line) for line in (exported / "out" / "train.jsonl").read_text().splitlines()]
-    assert len(rows) == 2 * (6 + 9)  # the lists of puzzles are no pairs
+    assert len(rows) == 2 * (6 + 9)  # lists of puzzles are not pairs
     row = rows[0]
     assert row["text"].startswith(row["puzzle"]) and row["solution"] in row["text"]
     assert (row["attempts"], row["accepted"], row["generality"]) == (3, 2, 0.5)

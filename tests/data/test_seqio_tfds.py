@@ -1,4 +1,4 @@
-"""seqio and TFDS over run shards: nothing lost in packing, rates kept, restart exact, builders by content."""
+"""seqio and TFDS over a run: packing loses nothing, rates hold, restarts are exact, builders go by content."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> str:
-    """One in which id 0 is "!", as in GPT-2's family: no padding token of its own."""
+    """A tokenizer in which id 0 is "!", as in GPT-2's family, without a padding token."""
     folder = tmp_path_factory.mktemp("tokenizer")
     train_tokenizer([puzzle(0, i) + solution(0, i) for i in range(30)], 300, folder)
     text = (folder / "tokenizer.json").read_text()

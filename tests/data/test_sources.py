@@ -1,4 +1,4 @@
-"""Pairs from elsewhere: the paper's file format, other runs, exports; and what is none of them."""
+"""Pairs from elsewhere: the paper's file format, other runs, exports; anything else is refused."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ OTHER = ("def f(x: int):\n    return x > 10", "def g():\n    def g(y):\n        
 
 
 def paper_file(*pairs: tuple[str, str]) -> str:
-    """As the paper's preprocess.py writes them."""
+    """The format that the paper's preprocess.py writes."""
     return "".join(f"{f}\n\n{g}\n\nassert f(g())\n\n" for f, g in pairs)
 
 

@@ -1,4 +1,4 @@
-"""GGUF files as llama.cpp's converter writes them, of the tiny models and of anything else."""
+"""Writes GGUF files as llama.cpp's converter does, from the tiny models or from any numbers."""
 
 import json
 import math
@@ -25,7 +25,7 @@ LLAMA = {
 
 
 def convert(folder: Path, path: Path, kinds: Mapping[str, str] | str = "F32", **changes: Any) -> Path:
-    """A published folder as a GGUF file.
+    """Writes a published folder as a GGUF file.
 
     Args:
       kinds: the number format of matrices, by their GGUF names or for all.
@@ -58,7 +58,7 @@ def write(
     tensors: Mapping[str, tuple[np.ndarray, str]],
     split_max_tensors: int = 0,
 ) -> Path:
-    """A GGUF file of numbers quantised here; metadata of None is left out."""
+    """Writes a GGUF file, quantising its numbers; metadata that is None is left out."""
     writer = GGUFWriter(path, metadata["general.architecture"], split_max_tensors=split_max_tensors)
     for key, value in metadata.items():
         if value is None or key == "general.architecture":
@@ -84,7 +84,7 @@ def write(
 
 
 def shape(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of a config.json, as the converter of each family writes it."""
+    """The metadata that the converter of each family derives from config.json."""
     name = ARCHITECTURES.get(said["model_type"], said["model_type"])
     heads, width = said["num_attention_heads"], said["hidden_size"]
     head_dim = said.get("head_dim") or width // heads
@@ -118,7 +118,7 @@ def shape(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def byte_level(tokenizer: Mapping[str, Any], pre: str = "gpt-2") -> dict[str, Any]:
-    """Metadata of a byte-level tokenizer.json, whose first token ends texts."""
+    """The metadata of a byte-level tokenizer.json whose first token ends texts."""
     vocabulary = {**tokenizer["model"]["vocab"], **{x["content"]: x["id"] for x in tokenizer["added_tokens"]}}
     special = {x["content"] for x in tokenizer["added_tokens"] if x["special"]}
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
@@ -135,7 +135,7 @@ def byte_level(tokenizer: Mapping[str, Any], pre: str = "gpt-2") -> dict[str, An
 
 
 def turn(name: str, tensor: np.ndarray, said: Mapping[str, Any]) -> tuple[str, np.ndarray]:
-    """A published tensor by its GGUF name, as the converter leaves it."""
+    """A published tensor under its GGUF name, rearranged as by the converter."""
     heads, family = said["num_attention_heads"], said["model_type"]
     if family == "llama" and ("q_proj" in name or "k_proj" in name):
         count = heads if "q_proj" in name else said["num_key_value_heads"]
@@ -159,7 +159,7 @@ def turn(name: str, tensor: np.ndarray, said: Mapping[str, Any]) -> tuple[str, n
 
 
 def llama3_divisors(said: Mapping[str, Any]) -> np.ndarray:
-    """By which each rotary frequency is divided, after Llama 3.1's own code."""
+    """The divisor of each rotary frequency, following Llama 3.1's own code."""
     rope, half = said["rope_parameters"], said["head_dim"] // 2
     low, high, original = (
         rope["low_freq_factor"], rope["high_freq_factor"], rope["original_max_position_embeddings"],
@@ -178,7 +178,7 @@ def llama3_divisors(said: Mapping[str, Any]) -> np.ndarray:
 
 
 def cut(path: Path, at: Sequence[int], name: str = "{stem}.{i:02}") -> list[Path]:
-    """A file in pieces of bytes, which end at these offsets."""
+    """Cuts a file into pieces that end at these byte offsets."""
     data = path.read_bytes()
     pieces = []
     for i, (start, end) in enumerate(zip([0, *at], [*at, len(data)], strict=True)):

@@ -1,4 +1,4 @@
-"""What golden files and the live comparison both check: our numbers for the texts that torch was given."""
+"""What golden files and the live comparison both check: our numbers for the texts given to torch."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from t5x_selfprog.model import network, store
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
 from tests.model.tiny_models import VOCAB
 
-TOLERANCE = 1e-4  # relative, of the largest logit
+TOLERANCE = 1e-4  # relative to the largest logit
 QUICK = {"xla_backend_optimization_level": 0}
 
 
@@ -23,7 +23,7 @@ def close(actual: np.ndarray, expected: np.ndarray, what: str) -> None:
 
 
 def our_logits(model: store.LoadedModel, texts: list[list[int]]) -> dict[str, list[np.ndarray]]:
-    """Logits of every text [length, V], computed in several ways, by name."""
+    """The logits of every text [length, V], by the name of the way they are computed."""
     total = sum(map(len, texts))
     tokens = np.full((len(texts) + 2, total + len(texts)), 7, np.int32)
     positions, segments = np.zeros_like(tokens), np.zeros_like(tokens)
@@ -56,7 +56,7 @@ def our_logits(model: store.LoadedModel, texts: list[list[int]]) -> dict[str, li
 
 
 class Numbers:
-    """Token ids as bytes: what the sampler writes can be read back as ids."""
+    """Token ids as bytes, so that the sampler's output can be read back as ids."""
 
     vocab_size = VOCAB
 
@@ -92,7 +92,7 @@ def as_text(ids: list[int]) -> str:
 def attempts(
     model: store.LoadedModel, prefix: list[int], prompt: list[int], new: int, count: int, temperature: float
 ) -> list[tuple[list[int], float]]:
-    """What the sampler writes after prefix and prompt, through its caches: (ids, their log-probability)."""
+    """The sampler's completion of prefix and prompt, through its caches: (ids, their log-probability)."""
     with jax.default_matmul_precision("highest"):
         ours = sampler(model, new, prefix, temperature, eos_id=0)
         (done,) = ours.sample([Request("x", as_text(prompt), count)], jax.random.key(3))
@@ -101,7 +101,7 @@ def attempts(
 
 
 def log_probability(logits: np.ndarray, ids: list[int], first: int) -> float:
-    """Of `ids`, which begin at index `first` of a text with these logits [length, V]."""
+    """The log-probability of `ids`, which begin at index `first` of a text with these logits [length, V]."""
     chosen = logits[first - 1 : first - 1 + len(ids)].astype(np.float64)
     top = chosen.max(-1, keepdims=True)
     normal = chosen - top - np.log(np.exp(chosen - top).sum(-1, keepdims=True))
@@ -109,6 +109,6 @@ def log_probability(logits: np.ndarray, ids: list[int], first: int) -> float:
 
 
 def load(folder: Path) -> store.LoadedModel:
-    """A model that computes in float32, whatever it was stored in."""
+    """The model computing in float32, whatever type it is stored in."""
     loaded = store.load(str(folder))
     return dataclasses.replace(loaded, config=dataclasses.replace(loaded.config, dtype="float32"))

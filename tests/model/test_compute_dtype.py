@@ -1,4 +1,4 @@
-"""No slow trap: what computes in bfloat16 does so only where the device can, and says what it does instead."""
+"""A model computes in bfloat16 only where the device can, and otherwise reports what it does instead."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The table of families: what published config.json files mean, and that every entry reads what it writes."""
+"""The table of families: the meaning of published config.json files; every entry reads what it writes."""
 
 import dataclasses
 import re
@@ -18,7 +18,7 @@ from tests.model.tiny_models import CASES, GOLDEN
 from verifier.errors import UserError
 
 MODELS = gin_files.GIN_FOLDER / "models"
-# Sizes of published models; where a number comes from stands in the file itself.
+# Sizes of published models; each file states the source of its number.
 SIZES = sorted(
     path for path in MODELS.glob("*.gin") if re.match(r"# [\d,.]+[BM]? weights, ", path.read_text())
 )
@@ -32,7 +32,7 @@ def gin_config(name: str) -> ModelConfig:
         gin.clear_config()
 
 
-# config.json of published models, in the spelling of their day; keys that say nothing about the function left out.
+# config.json of published models, in the spelling of their day, without keys that do not affect the function.
 PUBLISHED = {
     "gpt_neo_125m": {
         "model_type": "gpt_neo", "activation_function": "gelu_new", "attention_types": [[["global", "local"], 6]],

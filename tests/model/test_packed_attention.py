@@ -1,4 +1,4 @@
-"""Every way to compute attention of packed rows agrees with the plain formula, and so do gradients."""
+"""Every implementation of packed attention agrees with the plain formula, gradients included."""
 
 import functools
 
@@ -38,7 +38,7 @@ def formula(q, k, v, positions, segments, window, scale):
 
 
 def values_and_gradients(attention, arguments, window):
-    """The output and the gradients of q, k, v, where a row holds a token."""
+    """The output and the gradients of q, k, v, at positions that hold a token."""
     real = arguments[-1] > 0
     weights = jnp.sin(jnp.arange(arguments[0].size, dtype=jnp.float32)).reshape(arguments[0].shape)
 
@@ -84,7 +84,7 @@ def test_splash_under_a_mesh_equals_plain():
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_what_cudnn_is_asked_for_is_plain_attention(window, monkeypatch):
-    """There is no GPU here, so XLA answers the same question."""
+    """Without a GPU here, XLA's implementation takes the kernel's place."""
     ask = jax.nn.dot_product_attention
 
     def ask_xla(*arguments, implementation, **options):
@@ -108,7 +108,7 @@ def test_what_a_kernel_cannot_do_is_named():
 
 @pytest.mark.parametrize(("kernel", "platform"), [("splash", "tpu"), ("cudnn", "cuda")])
 def test_a_train_step_with_the_kernel_lowers_for_its_machine(kernel, platform, monkeypatch):
-    """No such machine is needed to find out that shapes, masks and layouts are accepted."""
+    """Shapes, masks and layouts can be checked without such a machine."""
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(fused_attention_stablehlo, "check_compute_capability", lambda _: True)
     config = ModelConfig(101, 512, 128, 2, 2, 2, 64, 128, windows=(None, 256), dtype="bfloat16")

@@ -44,7 +44,7 @@ def test_the_likeliest_continuation_through_the_caches_is_torchs(case, models):
     """Token by token: every id and the sum of their log-probabilities."""
     expected = golden(case)
     prompt = expected["long"][:8].tolist()
-    # The prompt cut in two: its first part is the shared prefix, as the tutorial is.
+    # The prompt is cut in two: its first part becomes the shared prefix, like the tutorial.
     ((ids, logprob),) = parity.attempts(
         models(case), prompt[:3], prompt[3:], new=12, count=1, temperature=0.0
     )

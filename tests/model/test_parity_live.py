@@ -1,12 +1,12 @@
-"""Every family against torch itself, on fresh weights: in, through our caches, and out again.
+"""Every family against torch itself, on fresh weights: import, sampling through our caches, and export.
 
-Skips where torch is not installed; `.ci/run` installs it where that is cheap. The everyday suite has golden files.
+Skipped where torch is not installed; `.ci/run` installs it where that is cheap. The regular suite uses golden files.
 """
 
 import json
 import os
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here is on the Hub; do not wait for it
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # these models are not on the Hub; do not wait for it
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_in_through_the_caches_and_out_again(case, tmp_path):
             if temperature == 0.0:
                 assert ids == logits[10 : 10 + len(ids)].argmax(-1).tolist()
 
-    for kept in (True, False):  # with the config.json that came along, and with one of our making
+    for kept in (True, False):  # with its own config.json, and with one that we write
         if not kept:
             os.remove(tmp_path / "ours" / "config.json")
         out = tmp_path / f"out_{kept}"
@@ -79,7 +79,7 @@ def test_a_state_dictionary_saved_by_torch_is_read_without_it(tmp_path):
     model.config.save_pretrained(tmp_path / "published")
     write_tokenizer(tmp_path / "published")
     state = model.state_dict()
-    # Neither first in its storage, nor row after row.
+    # Neither at the start of its storage nor stored row by row.
     whole = torch.cat([state["transformer.wte.weight"]] * 2).T.contiguous().T
     state["transformer.wte.weight"] = whole[VOCAB:]
     torch.save(state, tmp_path / "published" / "pytorch_model.bin")

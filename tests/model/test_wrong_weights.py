@@ -1,5 +1,6 @@
-"""No silent wrong weights: files that contradict each other or hold no numbers are decided as transformers decides, or
-refused by name; never measured as if they were the model.
+"""Wrong weights are never used silently.
+
+Files that contradict each other are resolved as in transformers; weights that are not finite are refused by name.
 """
 
 import json
@@ -37,7 +38,7 @@ def rewrite(folder: Path, change) -> None:
 
 @pytest.fixture
 def tied(tmp_path) -> Path:
-    """A Llama whose config.json ties the head to the table."""
+    """A Llama whose config.json ties the head to the embedding table."""
     folder = copy_golden("llama3", tmp_path / "published")
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"]
     return folder
@@ -58,7 +59,7 @@ def test_whole_weights_win_over_an_index_beside_them(files, tied, tmp_path):
         leaf(str(tmp_path / "ours"), "embedding"), tensors[TABLE].astype(np.float32)
     )
     (tied / "model.safetensors").unlink()
-    if files == ["a.safetensors"]:  # and without them it is the index that counts
+    if files == ["a.safetensors"]:  # and without them the index counts
         hf_import.import_model(str(tied), str(tmp_path / "indexed"))
         np.testing.assert_array_equal(
             leaf(str(tmp_path / "indexed"), "embedding"), 2 * tensors[TABLE].astype(np.float32)
@@ -146,7 +147,7 @@ def test_sampling_refuses_probabilities_that_are_no_numbers():
 
 
 def with_holes(folder: Path, shift: int) -> None:
-    """Moves all tokens of a tokenizer but the first three up by `shift` ids, its end of text to the end."""
+    """Shifts the ids of all tokens but the first three by `shift`, and moves the end of text to the end."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     vocabulary = {token: i if i < 3 else i + shift for token, i in tokenizer["model"]["vocab"].items()}
     vocabulary.pop("<|endoftext|>")
@@ -166,7 +167,7 @@ def test_ids_that_no_token_has_are_counted_and_never_chosen(tmp_path):
     tokenizer = model.tokenizer
     assert tokenizer.holes == (0, 3, 4, 5, 6) and tokenizer.eos_id == tokenizer.vocab_size - 1 == 65
     assert tokenizer.token_bytes(4) == b"" and tokenizer.decode([1, 4, 2]) == "ab"
-    # All of the model's weight goes to holes and to rows beyond the vocabulary; none may ever be written.
+    # All probability goes to holes and to rows beyond the vocabulary, which must never be sampled.
     liked = jnp.asarray([*tokenizer.holes, 66, 67])
     params = {**model.params, "head": model.params["head"].at[:, liked].mul(1e4)}
     sampling = SamplingConfig(
@@ -263,5 +264,5 @@ def test_a_model_json_of_the_wrong_kind_is_named(changes):
 def test_a_gpt_neox_head_by_its_other_name_is_compared_too(tmp_path):
     folder = copy_golden("pythia", tmp_path / "published")
     edit(folder / "config.json", tie_word_embeddings=True)
-    published = hf.open_published(str(folder))  # its embed_out was trained by itself
+    published = hf.open_published(str(folder))  # its embed_out was trained separately
     assert published.config.head == "separate" and "embed_out.weight is kept" in published.notes[0]

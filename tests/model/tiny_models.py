@@ -1,8 +1,8 @@
 """One tiny random model of each published family, as transformers and torch define them.
 
-Shapes are chosen so that nothing lines up by accident: grouped heads, head sizes that are not D / H, windows
-shorter than the texts, quarters of CodeGen's heads that hold two each. Used by scripts/golden_models and by the
-live comparison; torch is imported only when a model is built.
+Shapes are chosen so that nothing matches by accident: grouped heads, head sizes other than D / H, windows shorter than
+the texts, two heads in each quarter of CodeGen's. Used by scripts/golden_models and by the live comparison; torch is
+imported only when a model is built.
 """
 
 import shutil
@@ -70,7 +70,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def build(case: str, seed: int, dtype: str = "float32") -> Any:
-    """A torch model whose every weight matters: drawn wide, rounded to `dtype`, held in float32."""
+    """A torch model in which every weight matters: drawn with a large spread, rounded to `dtype`, kept in float32."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -87,7 +87,7 @@ def build(case: str, seed: int, dtype: str = "float32") -> Any:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """A byte-level tokenizer of as many tokens as the models have: end of text (0) and 60 characters."""
+    """A byte-level tokenizer with as many tokens as the models: end of text (0) and 60 characters."""
     characters = (string.ascii_letters + string.digits)[: VOCAB - 1]
     vocabulary = {"<|endoftext|>": 0, **{c: i + 1 for i, c in enumerate(characters)}}
     backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))

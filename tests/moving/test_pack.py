@@ -1,4 +1,4 @@
-"""A run packed and unpacked: the same files, nothing half done, and every wrong pack named."""
+"""A run packed and unpacked: the same files, all or nothing, and every faulty pack reported by name."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def ledger(path: Path, schema, make, shards: int = 2, upto: int | None = None) -
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """An iteration that is done, one whose attempts are half judged, an arm; with weights, events and a claim."""
+    """A finished iteration, one whose attempts are half judged, and an arm; with weights, events and a claim."""
     root = tmp_path / "run"
     open_run(root, {"t5x_selfprog.Experiment.start": "'base'", "t5x_selfprog.Experiment.base": "'models/x'"})
     ledger(root / "iter_000" / "3_solutions", ATTEMPT, attempt)
@@ -112,7 +112,7 @@ def test_weights_that_are_needed_again_are_marked_for_training_and_no_others(run
         "controls/human/6_checkpoints/packed_done.json",
         "iter_000/6_checkpoints/packed_done.json",
     ]
-    (run / "summary.json").write_text("{}")  # finished: nothing will be sampled from them
+    (run / "summary.json").write_text("{}")  # finished: nothing will be sampled from its weights
     unpack(pack(str(run), str(tmp_path / "b.pack")), str(tmp_path / "finished"))
     assert not list((tmp_path / "finished").rglob("packed_done.json"))
 

@@ -1,4 +1,4 @@
-"""Puzzles that do the same are one puzzle, however they are written; those that refuse everything are nobody."""
+"""Puzzles that behave alike are one puzzle, however written; rejecting every probe identifies none."""
 
 import json
 
@@ -109,7 +109,7 @@ def test_a_slow_puzzle_is_left_alone(pool):
 
 
 class Robbed:
-    """A pool on a machine whose neighbours take its time: every fifth probe runs into the limit, the first time."""
+    """A pool on a machine with busy neighbours: every fifth probe exceeds the limit the first time."""
 
     def __init__(self, pool):
         self.pool, self.seen = pool, set()

@@ -1,4 +1,4 @@
-"""The test firewall: protected problems are recognised in the open and in disguise."""
+"""The test firewall recognises protected problems, plain or disguised."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Documents of a mistake and its correction: programs, and no pairs."""
+"""Documents of a mistake and its correction are programs, but not pairs."""
 
 from t5x_selfprog.puzzles.fixes import fix_text, fixes
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair

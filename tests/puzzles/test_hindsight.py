@@ -1,4 +1,4 @@
-"""Puzzles that aim elsewhere: what is put in, what is left, and what is refused."""
+"""Puzzles with new targets: what changes, what stays, and what is refused."""
 
 import ast
 
@@ -11,7 +11,7 @@ from verifier import parse_puzzle
 
 
 def probed(source, answer):
-    """What the verifier's sandbox would say: the probe's own answer, run here, where the test wrote both."""
+    """The probe's answer; it is run without a sandbox, because the test wrote both programs."""
     space = {"List": list}
     exec(retarget(source).probe(answer), space)
     return space["g"]()

@@ -1,4 +1,4 @@
-"""Problems in P3's format: the real set, files gone wrong, the command, the download."""
+"""Problems in P3's format: the real set, faulty files, the command, the download."""
 
 import argparse
 import hashlib

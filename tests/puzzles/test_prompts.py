@@ -1,4 +1,4 @@
-"""Prompts and pairs: their layout, their randomness, their budget, and the way back from completions."""
+"""Prompts and pairs: their layout, randomness and budget, and the parsing of completions."""
 
 import json
 import re
@@ -34,12 +34,12 @@ SOLUTION = "def g(a=3, b=[1, 2]):\n    return a + len(b)"
 
 
 def words(text):
-    """A stand-in tokenizer: words with the space before them, punctuation, newlines."""
+    """A stand-in for a tokenizer: words with the space before them, punctuation, newlines."""
     return re.findall(r" ?\w+| ?[^\w\s]|\s", text)
 
 
 def glued(text):
-    """One that glues a newline to the punctuation before it, as some vocabularies do."""
+    """A tokenizer that attaches a newline to the punctuation before it, as some vocabularies do."""
     return re.findall(r" ?\w+| ?[^\w\s]+\n*|\s", text)
 
 
@@ -235,7 +235,7 @@ def test_a_draw_is_a_function_of_its_key_and_the_set_of_examples():
 
 
 def test_the_draw_of_a_key_never_changes():
-    """Runs resumed with a later version must see the prompts that they began with."""
+    """Runs resumed with a later version must get the same prompts as before."""
     prompt = PuzzlePrompts(examples(), budget_tokens=120, count_tokens=count).draw((0, 0, 0))
     assert re.findall(r"== (\d+)", prompt.text) == ["324", "4", "81", "256", "25"]
 

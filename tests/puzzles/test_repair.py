@@ -1,4 +1,4 @@
-"""Defaults for arguments without one: of the right type, the same every time, and none where nothing is known."""
+"""Defaults for arguments without one: of the right type, deterministic, and none where the type is unknown."""
 
 import pytest
 

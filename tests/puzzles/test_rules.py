@@ -199,7 +199,7 @@ def test_puzzles_too_close_to_a_problem_are_contaminated(problems, rules, body, 
     )
 )
 def test_the_filter_is_a_function_of_the_sequence(sequence):
-    """A fresh filter that is told what was kept goes on as the first one would have: no hidden state."""
+    """A fresh filter that is given the kept puzzles continues like the first one: it has no hidden state."""
     rules = PuzzleRules(max_per_shape=2)
     whole = PuzzleFilter(rules)
     results = [whole.offer(source) for source in sequence]

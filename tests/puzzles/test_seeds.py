@@ -1,7 +1,7 @@
-"""Our own puzzle sets: every reference solution holds, nothing is trivial, no predicate is there twice.
+"""Our own puzzle sets: every reference solution holds, nothing is trivial, no predicate occurs twice.
 
-Plain `exec` is fine here: these programs are ours. Works on `puzzles.json` where it is there, on the pools
-it is made from elsewhere.
+Plain `exec` is fine here, because these programs are ours. Tests `puzzles.json` if it exists, otherwise the pools that
+it is made from.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read(path: Path) -> list[Entry]:
 
 @cache
 def problems() -> dict[str, list[Entry]]:
-    """Instances by problem name, the tutorial's left out."""
+    """Instances by problem name, without the tutorial's."""
     found: dict[str, list[Entry]] = defaultdict(list)
     for entry in read(SEEDS / p3.PUZZLES_FILE):
         if not entry["name"].startswith(TUTORIAL):
@@ -56,7 +56,7 @@ def first_instances() -> list[Entry]:
 
 
 def check_all(entries: Iterable[Entry], wrong: Callable[[Entry], str | None]) -> None:
-    """One failure that lists every entry at fault, rather than a thousand parametrised tests."""
+    """One failure that lists every faulty entry, rather than a thousand parametrised tests."""
     faults = [f"{entry['name']}: {why}" for entry in entries if (why := wrong(entry))]
     assert not faults, "\n" + "\n".join(faults)
 
@@ -76,7 +76,7 @@ def solution(entry: Entry) -> str:
 
 
 def is_of_type(value: object, annotation: str) -> bool:
-    """Exactly of the type, all the way down: True is no int, 1 is no float."""
+    """Whether a value is exactly of the type at every level: True is not an int, 1 is not a float."""
     if annotation.startswith("List["):
         return type(value) is list and all(is_of_type(item, annotation[5:-1]) for item in value)
     return type(value).__name__ == annotation
@@ -121,15 +121,15 @@ CONSTANT = "constant"
 
 
 def form(source: str) -> str:
-    """A predicate without names and constants; the sides of `==`, `*`, `^`, `|` and `&` have no order.
+    """A predicate without names and constants; operands of `==`, `*`, `^`, `|` and `&` are unordered.
 
-    Written apart from `t5x_selfprog.puzzles.shape`, so that the set is not judged by the code it serves.
+    Independent of `t5x_selfprog.puzzles.shape`, so that the set is not judged by the code it serves.
     """
     return abstract(source, "given {}".format)
 
 
 def coarse_form(source: str) -> str:
-    """As `form`, and an argument besides the answer counts as one more constant."""
+    """As `form`, but an argument other than the answer counts as one more constant."""
     return abstract(source, lambda _: CONSTANT)
 
 

@@ -1,4 +1,4 @@
-"""Beginnings of signatures for prompts, and signatures read where Python gives up."""
+"""Beginnings of signatures for prompts, and signatures that Python itself cannot parse."""
 
 import re
 

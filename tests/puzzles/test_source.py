@@ -174,7 +174,7 @@ def test_text_that_python_refuses_is_a_source_error(text, function):
     ],
 )
 def test_text_that_python_compiles_and_visitors_cannot_follow(body):
-    """Whatever a model writes, it costs the process that reads it nothing but an answer."""
+    """Deeply nested text is handled or raises SourceError; it never crashes the process."""
     text = f"def f(x: int):\n    {body}"
     compile(text, "x", "exec")
     for function in (normalise, puzzle_id, shape_id, lambda text: rename_function(text, "h")):

@@ -1,4 +1,4 @@
-"""Wall time in parts: nothing is missing, nothing counted twice, whatever is nested, raised or asked by others."""
+"""Wall time in parts: nothing is missing or counted twice, despite nesting, exceptions and other threads."""
 
 import random
 import threading

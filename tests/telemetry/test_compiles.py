@@ -1,4 +1,4 @@
-"""A program that is compiled again is counted, and named with the shapes that made it so."""
+"""A program that is compiled again is counted and reported with the shapes that caused it."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""The account of a run's time over its lives: parts that sum to the wall, and what kills undid."""
+"""The account of a run's time over its lives: parts sum to the wall time, and work undone by kills is lost."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Shards sampled and judged: rates, the queue between them, what the chips waited, and what was compiled for them."""
+"""Sampled and judged shards: their rates, the queue between them, how long chips waited, and what was compiled."""
 
 import collections
 import json
@@ -44,7 +44,7 @@ def of_kind(root, kind):
 
 
 def sample_and_judge(root, before_judging=0.0):
-    """Three shards of two puzzles each; returns the figures. With a delay, all is sampled before any is judged."""
+    """Three shards of two puzzles each; returns the figures. With a delay, sampling ends before judging begins."""
     context = ThreeShards()
     attempts, verdicts = (str(root / "iter_001" / name) for name in ("3_solutions", "4_verdicts"))
     puzzles = [(f"p{i}", (EASY, HARD)[i % 2]) for i in range(2 * SHARDS)]

@@ -1,4 +1,4 @@
-"""Files of numbers: cut by a kill, resumed, and in a store that cannot append."""
+"""Files of numbers: truncated by a kill, resumed, and in a store that cannot append."""
 
 import json
 import struct

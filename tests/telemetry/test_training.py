@@ -1,4 +1,4 @@
-"""A training that is observed: its lines, its trace, and what it says when it was killed and goes on."""
+"""An observed training run: its metrics, its trace, and its records after a kill and a restart."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ NAMES = {
 
 
 class Source:
-    """Batches of noise; told to `stop_at` a step, it does what `stop` says there."""
+    """Batches of noise, which call `stop` at step `stop_at`."""
 
     def __init__(self, stop_at: int | None = None, stop=lambda: None):
         rng = np.random.default_rng(5)
@@ -65,7 +65,7 @@ def run(root: Path, source: Source, profile: Profile = Profile(), stuck_after_s:
 
 
 def kill_once_saved(root: Path) -> None:
-    """The death of a process between two checkpoints, the first of which is whole."""
+    """The process dies between two checkpoints, the first of which is complete."""
     while not (root / "iter_000" / "6_checkpoints" / "3").is_dir():
         time.sleep(0.01)
     time.sleep(0.2)
@@ -102,7 +102,7 @@ def test_a_killed_training_counts_the_steps_it_makes_again(tmp_path, user_enviro
     assert found["lost_steps"] == KILLED_AT - 3
     steps = [line["step"] for line in read_lines(tmp_path / "iter_000" / "6_checkpoints" / "metrics.jsonl")]
     assert steps == list(range(1, STEPS + 1))
-    # What is watched keeps both tries of the steps, for it tells what happened.
+    # Telemetry keeps both attempts at these steps, because it records what happened.
     tried = [line["step"] for line in read_lines(tmp_path / "metrics.jsonl") if line["kind"] == "train"]
     assert tried == [*range(1, KILLED_AT + 1), *range(4, STEPS + 1)]
 

@@ -1,4 +1,4 @@
-"""A run that stands still says so: what, where, for how long, once."""
+"""A stuck run reports what, where and for how long, once."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ from t5x_selfprog.telemetry.watchdog import EXIT_STATUS, MAIN, Watch, Watchdog
 from verifier import Limits
 from verifier.errors import UserError
 
-LIMIT = 0.8  # more than a busy machine keeps a thread waiting
+LIMIT = 0.8  # longer than a thread waits on a busy machine
 
 
 def observed(root: Path, **settings):

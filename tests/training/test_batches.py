@@ -1,4 +1,4 @@
-"""Batches as a function of the step: nothing lost, nothing doubled, nothing predicted across documents."""
+"""Batches as a function of the step: nothing is lost or repeated, and nothing is predicted across documents."""
 
 from collections import Counter
 
@@ -85,7 +85,7 @@ def test_an_epoch_keeps_other_company_than_the_one_before():
 
 @pytest.mark.parametrize(("length", "median"), [(512, 60), (1024, 110), (1024, 300)])
 def test_short_programs_pack_with_hardly_any_padding(length, median):
-    """Lengths as pairs of puzzle and solution have them: log-normal with a long tail."""
+    """Lengths distributed like those of pairs: log-normal with a long tail."""
     random = np.random.default_rng(0)
     sizes = np.clip(random.lognormal(np.log(median), 0.6, 2000), 12, length + 1).astype(int)
     source = PackedDocuments([np.full(n, 7) for n in sizes], [1.0] * 2000, 8, length, seed=0)

@@ -1,4 +1,4 @@
-"""The chunked loss: its value, its gradients, and what it never holds."""
+"""The chunked loss: its value, its gradients, and its bound on memory."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Steps, batch and warm-up from the number of tokens: a floor for few pairs, whole batches for many."""
+"""Steps, batch and warm-up from the number of tokens: a minimum for few pairs, full batches for many."""
 
 import pytest
 from hypothesis import given

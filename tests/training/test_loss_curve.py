@@ -1,4 +1,4 @@
-"""Our trainer walks the path of a torch AdamW run, step by step, and no way to save memory leaves it."""
+"""Our trainer follows a torch AdamW run step by step, with every way of saving memory."""
 
 import json
 
@@ -41,7 +41,7 @@ def ours() -> list[float]:
 
 def test_fifty_steps_equal_torch_as_recorded(ours):
     golden = json.loads(torch_reference.GOLDEN.read_text())["losses"]
-    assert np.mean(golden[-5:]) < golden[0] - 1.0  # something was learnt
+    assert np.mean(golden[-5:]) < golden[0] - 1.0  # the model learnt something
     np.testing.assert_allclose(ours, golden, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The optimizer step and the loop: exact resumption, layouts that change nothing, loss that falls."""
+"""The optimizer step and the loop: resumption is exact, layouts change nothing, the loss falls."""
 
 import json
 import os
@@ -27,7 +27,7 @@ ONE = MeshConfig(1, 1, 1)
 
 @pytest.fixture(autouse=True)
 def optax_promotion():
-    """optax raises a float to an integer step in its bias correction: its own code is not strict."""
+    """optax raises a float to an integer step in its bias correction, so its code does not pass strict promotion."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 
@@ -56,7 +56,7 @@ def assert_equal_trees(a, b, **tolerance):
     jax.tree.map(lambda x, y: check(np.asarray(x), np.asarray(y), **tolerance), a, b)
 
 
-# Adafactor's rate is relative to the size of each weight, so it is a larger number.
+# Adafactor's rate is relative to the size of each weight, and therefore larger.
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 3e-3), ("adafactor", 0.1), ("muon", 3e-3)])
 def test_every_optimizer_learns_a_repeating_text(name, rate, tmp_path):
     train(settings(name, rate), CONFIG, fresh, source(), 40, str(tmp_path), one_device())

@@ -1,8 +1,8 @@
 """Fifty AdamW steps of a small GPT-Neo in torch and transformers, from the same weights on the same documents.
 
-  python -m tests.training.torch_reference      where torch is: writes golden/loss_curve.json for the everyday suite
+  python -m tests.training.torch_reference      needs torch; writes golden/loss_curve.json for the regular suite
 
-Torch sees every document in a row of its own, we see them packed: equal losses also say that packing changes nothing.
+Torch sees each document in a row of its own, we see them packed: equal losses show that packing changes nothing.
 """
 
 import json
@@ -26,7 +26,7 @@ OPTIMIZER = OptimizerConfig("adamw", 6e-3, "linear", warmup_steps=5, weight_deca
 
 
 def initial_params() -> network.Params:
-    """Drawn by NumPy, so that both sides have them without the other's package."""
+    """Drawn by NumPy, so that neither side needs the other's package."""
     random = np.random.default_rng(0)
 
     def draw(path, leaf):
