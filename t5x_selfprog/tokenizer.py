@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,11 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from verifier.errors import UserError
 from verifier.shards import atomic_write
+
+# Around the name of a special token, in a text that means the token (`control`): lone surrogates, which no UTF-8 holds,
+# so neither a puzzle nor what a model wrote can hold them.
+OPEN, CLOSE = "\udcfe", "\udcff"
+_CONTROL = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
 
 PAD = "<|pad|>"  # id 0: padding, never part of a text
 END_OF_TEXT = "<|endoftext|>"  # id 1: between documents
@@ -45,8 +50,13 @@ PRE_TOKENS = "|".join(
 )
 
 
+def control(name: str) -> str:
+    """The special token of this name, in a text for `Tokenizer.encode`."""
+    return f"{OPEN}{name}{CLOSE}"
+
+
 class Tokenizer:
-    """A loaded tokenizer. `encode` treats the names of special tokens in a text as plain text, never as ids.
+    """A loaded tokenizer. `encode` treats the names of special tokens as plain text, except those marked by `control`.
 
     Attributes:
       vocab_size: one more than the largest id.
@@ -55,6 +65,9 @@ class Tokenizer:
       end_ids: the tokens that end a completion: `eos_id`, and the end of a turn if that is another token.
       start_id: the token before every document in training, and so before every prompt: the one that the tokenizer
         itself adds (Llama's and Gemma's `<s>`, `<bos>`), otherwise the previous document's end of text.
+      chat_template: the Jinja template of conversations that came with the model; None if there is none.
+      names: its special tokens by their role: bos_token, eos_token, pad_token.
+      controls: the names of the tokens that were added to the vocabulary.
     """
 
     def __init__(
@@ -65,8 +78,11 @@ class Tokenizer:
         spell: Callable[[str], bytes],
         start_id: int | None = None,
         end_ids: Iterable[int] = (),
+        chat_template: str | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """spell: maps a token, as the backend names it, to the bytes it stands for."""
+        self.chat_template, self.names = chat_template, dict(names or {})
         backend.encode_special_tokens = True
         self._backend, self._spell = backend, spell
         self._special = {i for i, token in backend.get_added_tokens_decoder().items() if token.special}
@@ -74,6 +90,7 @@ class Tokenizer:
         self.end_ids = tuple(sorted({eos_id, *end_ids}))
         self._special |= {pad_id, self.start_id, *self.end_ids}
         self._added = {i: token.content for i, token in backend.get_added_tokens_decoder().items()}
+        self.controls = tuple(self._added[i] for i in sorted(self._added))
         self.eos_id = eos_id
         self.pad_id = pad_id
         used = set(backend.get_vocab(with_added_tokens=True).values())
@@ -116,11 +133,20 @@ class Tokenizer:
         pad_id = backend.token_to_id(names["pad_token"]) if names.get("pad_token") else None
         # GPT-2 and its relatives have no padding token; end of text serves, since padded positions are masked anyway.
         pad_id = eos_id if pad_id is None else pad_id
-        return cls(backend, eos_id, pad_id, spell, _start_id(backend, names), ends)
+        special = {name: token for name, token in names.items() if name.endswith("_token")}
+        template = _chat_template(directory)
+        return cls(backend, eos_id, pad_id, spell, _start_id(backend, names), ends, template, special)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without special tokens. A lone surrogate, which UTF-8 cannot encode, becomes U+FFFD."""
-        return self._backend.encode(_encodable(text), add_special_tokens=False).ids
+        """Ids of a text; the only special tokens are those marked by `control`. Other lone surrogates become U+FFFD."""
+        if OPEN not in text:
+            return self._backend.encode(_encodable(text), add_special_tokens=False).ids
+        ids: list[int] = []
+        for place, part in enumerate(_CONTROL.split(text)):
+            token = self._backend.token_to_id(part) if place % 2 and part in self.controls else None
+            plain = self._backend.encode(_encodable(part), add_special_tokens=False).ids
+            ids += plain if token is None else [token]
+        return ids
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """`encode` of many texts, on several threads."""
@@ -227,6 +253,21 @@ def _special_names(directory: Path) -> dict[str, str]:
         if config.get("add_bos_token"):
             names["added"] = "bos_token"
     return names
+
+
+def _chat_template(directory: Path) -> str | None:
+    """The model's own; of several with names, the default one. Raises UserError where it is no text."""
+    file = directory / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    file = directory / "tokenizer_config.json"
+    said = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
+    if isinstance(said, list):
+        by_name = {entry.get("name"): entry.get("template") for entry in said if isinstance(entry, dict)}
+        said = by_name.get("default")
+    if said is not None and not isinstance(said, str):
+        raise UserError(f"{file}: chat_template is no text; copy the file again from its model")
+    return said
 
 
 def _end_of_documents(backend: tokenizers.Tokenizer, eos_id: int) -> int:

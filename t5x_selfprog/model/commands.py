@@ -36,6 +36,11 @@ def import_model(args: argparse.Namespace) -> dict[str, Any]:
         f"{done['model']}: {done['family']}, {done['parameters']:,} weights, {done['bytes']:,} bytes, "
         f"identity {done['identity']}"
     )
+    size = known.Known("", done["family"], done["parameters"], 0, "", "")
+    print(
+        f"Its weights alone take {size.sampling_gib:.2f} GiB to sample from and {size.training_gib:.2f} GiB to train; "
+        "a device with less refuses it before it loads."
+    )
     return done
 
 

@@ -4,13 +4,17 @@ The host never holds more than one tensor: input is mapped from disk, one layer 
 written in pieces.
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from t5x_selfprog.machine import gib
 from t5x_selfprog.model import hf, network, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.device_room import free_host_bytes
 from t5x_selfprog.model.gguf.published import open_gguf
 from t5x_selfprog.model.new_folder import new_folder, require_new
 from t5x_selfprog.model.tensor_files import DTYPES, TensorSpec, all_finite, dtype_named
@@ -48,6 +52,7 @@ def import_published(published: hf.Published, output: str, rounded: np.dtype | N
     config = published.config
     _check_tokenizer(published)
     specs = list(_our_tensors(published, rounded))
+    _require_memory(published.name, config, specs)
     with new_folder(output, sum(spec.num_bytes for spec in specs)) as partial:
         store.describe(partial, config, published.folder)
         if published.origin:
@@ -62,6 +67,22 @@ def import_published(published: hf.Published, output: str, rounded: np.dtype | N
         "notes": list(published.notes),
         **({"origin": dict(published.origin)} if published.origin else {}),
     }
+
+
+def _require_memory(name: str, config: ModelConfig, specs: Sequence[TensorSpec]) -> None:
+    """Raises UserError where this machine has no memory for the largest tensor, which is all that importing takes.
+
+    Whether the model can be sampled from or trained is asked where that is done: it may be for another machine.
+    """
+    layers = {spec.name: config.num_layers if spec.name.startswith("blocks/") else 1 for spec in specs}
+    largest = max(specs, key=lambda spec: math.prod(spec.shape) / layers[spec.name])
+    needed = 2 * 4 * math.prod(largest.shape) // layers[largest.name]  # as it is read, and as it is written
+    free = free_host_bytes()
+    if free is not None and needed > free:
+        raise UserError(
+            f"{name}: importing it takes {gib(needed)} of memory for its largest tensor ({largest.name}), and this "
+            f"machine has {gib(free)} free: stop what else runs here, or import it elsewhere and copy the folder"
+        )
 
 
 def _our_tensors(published: hf.Published, dtype: np.dtype | None) -> Iterator[TensorSpec]:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from t5x_selfprog import hosts
-from t5x_selfprog.model import network
+from t5x_selfprog.model import device_room, network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.tensor_files import (
     FLOATS,
@@ -51,6 +51,10 @@ TOKENIZER_FILES = (
 # Files copied along with a model: its tokenizer, and an imported model's published configuration.
 COMPANIONS = (*TOKENIZER_FILES, "config.json", "generation_config.json")
 WEIGHTS = "weights.safetensors"
+FITS = (
+    "Take a device with more memory, split the weights over several (MeshConfig.fsdp), or take a smaller model "
+    "(`selfprog models`)."
+)
 NOT_FINITE = "holds numbers that are not finite (NaN or infinite) as {}"
 _NO_IDENTITY = "0" * 16  # placeholder in a file's header until its weights are known
 
@@ -145,12 +149,14 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
     Each device's part of a weight is read separately, so host memory holds one weight at a time.
 
     Raises:
-      UserError: there is no model, its training has not finished, or its weights do not match model.json (every
-        missing, surplus and misshapen tensor is listed).
+      UserError: there is no model, its training has not finished, a device has no room for its weights, or they do not
+        match model.json (every missing, surplus and misshapen tensor is listed).
     """
     path = resolve(path)
     config = read_config(path)
     abstract = network.abstract_params(config)
+    devices = jax.local_devices()[:1] if partitioner is None else list(partitioner.mesh.devices.flat)
+    device_room.require_room(path, config, [device_room.loaded(config, partitioner)], FITS, devices)
     if partitioner is not None:
         shardings = partitioner.param_shardings(network.logical_axes(config), abstract)
     else:

@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from t5x_selfprog.puzzles.p3 import Problem, load_problems, tutorial_problems
 from t5x_selfprog.puzzles.source import (
@@ -34,7 +35,8 @@ from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
 
 BLANK_LINE = "\n\n"
 NO_TUTORIAL = "none"
-_CHECK = "assert f(g())"
+CHATS = ("", "begun", "free")
+CHECK = "assert f(g())"
 _AMBIGUOUS = re.compile(r"\"\"\"|'''|\\\n")  # multi-line string literals
 _AT_MARGIN = re.compile(r"\n[^\s)\]}]")
 _TYPED_HEADER = re.compile(
@@ -43,6 +45,7 @@ _TYPED_HEADER = re.compile(
 
 CountTokens = Callable[[str], int]
 Encode = Callable[[str], Sequence[int]]
+Layout = Callable[[list[str], str, int], str]  # puzzles shown, how the one asked for begins, its number
 
 
 # Training pairs.
@@ -50,7 +53,7 @@ Encode = Callable[[str], Sequence[int]]
 
 def pair_text(puzzle: str, solution: str) -> str:
     """The text to train on: `f`, blank line, `g`, blank line, `assert f(g())`, without a final newline."""
-    return BLANK_LINE.join((puzzle.strip("\n"), solution.strip("\n"), _CHECK))
+    return BLANK_LINE.join((puzzle.strip("\n"), solution.strip("\n"), CHECK))
 
 
 def puzzle_of_pair(text: str) -> str | None:
@@ -58,7 +61,7 @@ def puzzle_of_pair(text: str) -> str | None:
 
     Blank lines, `def g(` and the check may also occur in a string literal of the puzzle, so its function's end decides.
     """
-    if not text.endswith(BLANK_LINE + _CHECK):
+    if not text.endswith(BLANK_LINE + CHECK):
         return None
     puzzle, found, _ = text.partition(f"{BLANK_LINE}def g(")
     if (
@@ -69,7 +72,7 @@ def puzzle_of_pair(text: str) -> str | None:
     if end is None:  # this Python cannot parse it; the paper's judge used an older one
         return puzzle if found else None
     rest, _, solution = text[end:].partition(BLANK_LINE)
-    return text[:end] + rest if solution != _CHECK else None
+    return text[:end] + rest if solution != CHECK else None
 
 
 def typed_pair(text: str) -> str:
@@ -80,7 +83,7 @@ def typed_pair(text: str) -> str:
     puzzle = puzzle_of_pair(text)
     if puzzle is None:
         return text
-    solution = text[len(puzzle) + len(BLANK_LINE) : -len(BLANK_LINE + _CHECK)]
+    solution = text[len(puzzle) + len(BLANK_LINE) : -len(BLANK_LINE + CHECK)]
     if _TYPED_HEADER.match(solution):
         return text
     try:
@@ -138,6 +141,7 @@ class PuzzlePrompts:
         count_tokens: CountTokens,
         begun: Sequence[tuple[str, str]] = (),
         note: str = "",
+        layout: Layout | None = None,
     ) -> None:
         """
         Args:
@@ -145,10 +149,11 @@ class PuzzlePrompts:
             begun: beginnings of signatures by the id of their puzzle (signatures.py); a prompt continues with one of
                 them, from a puzzle that it does not show.
             note: the comment line above the puzzle asked for, in prompts that show an example with a note.
+            layout: makes the text of what is shown and what is asked for; by default one list of puzzles.
 
         Raises UserError if no example fits the budget.
         """
-        self._begun, self._note = begun, note
+        self._begun, self._note, self._layout = begun, note, layout or _listed
         self._count_tokens = count_tokens
         self._budget_tokens = budget_tokens
         unique = {example.puzzle_id: example for example in examples if example.weight > 0}
@@ -185,7 +190,8 @@ class PuzzlePrompts:
         shown = {example.puzzle_id for example in chosen}
         others = [item for item in self._begun if item[0] not in shown]
         _, begun = min(others, key=lambda item: _uniform(key, f"signature {item[0]}"), default=("", ""))
-        return _puzzle_prompt(chosen, begun, self._note if any(example.note for example in chosen) else "")
+        note = self._note if any(example.note for example in chosen) else ""
+        return _puzzle_prompt(chosen, begun, note, self._layout)
 
 
 def examples_of(problems: Iterable[Problem]) -> list[Example]:
@@ -193,13 +199,17 @@ def examples_of(problems: Iterable[Problem]) -> list[Example]:
     return [Example(problem.puzzle_id, problem.source) for problem in problems]
 
 
-def _puzzle_prompt(examples: Sequence[Example], begun: str, note: str) -> PuzzlePrompt:
+def _listed(shown: list[str], begun: str, number: int) -> str:
+    return BLANK_LINE.join([*shown, begun])
+
+
+def _puzzle_prompt(examples: Sequence[Example], begun: str, note: str, layout: Layout) -> PuzzlePrompt:
     number = len(examples) + 1
     shown = [
         _noted(example.note, rename_function(example.source, f"f{i}").rstrip())
         for i, example in enumerate(examples, start=1)
     ]
-    text = BLANK_LINE.join([*shown, _noted(note, f"def f{number}({begun}")])
+    text = layout(shown, _noted(note, f"def f{number}({begun}"), number)
     return PuzzlePrompt(text, tuple(example.puzzle_id for example in examples), number, begun)
 
 
@@ -237,10 +247,21 @@ def puzzle_from_completion(number: int, completion: str, begun: str = "") -> str
 
 @dataclass(frozen=True)
 class SolveRequest:
-    """A solve prompt: `text` is what the model continues; it ends with `header`, where the solution begins."""
+    """A solve prompt: `text` is what the model continues; it ends with `header`, where the solution begins.
+
+    Without a header, the model answers in prose and writes the whole solution in a code block.
+    """
 
     text: str
     header: str
+
+    def solution(self, completion: str) -> str:
+        """The solution that the model wrote."""
+        if self.header:
+            return clean_solution(self.header, completion)
+        from t5x_selfprog.puzzles.asking import solution_of_answer
+
+        return clean_solution("", solution_of_answer(completion))
 
 
 @dataclass(frozen=True)
@@ -253,11 +274,18 @@ class SolvePrompt:
       max_tokens: leave out tutorial examples, first ones first, until the prompt fits; None for all of them.
       typed: whether headers state the return type, `def g(n=3) -> str:`, in prompts, the tutorial and training pairs.
         For small models, an answer of the wrong type is the most frequent mistake.
+      chat: "" for text that the model continues. In the model's own chat template (asking.py): "begun" for an answer
+        that is begun for it, up to the header; "free" for one it writes itself, of which the first code block counts.
     """
 
     tutorial: str = "seeds"
     max_tokens: int | None = None
     typed: bool = False
+    chat: Literal["", "begun", "free"] = ""
+
+    def __post_init__(self) -> None:
+        if self.chat not in CHATS:
+            raise UserError(f"SolvePrompt.chat={self.chat!r}: choose {', '.join(map(repr, CHATS))}")
 
     def prepare(self, encode: Encode) -> Callable[[str], SolveRequest]:
         """Reads the tutorial once; the returned function makes the request for one puzzle. Raises UserError.

@@ -173,9 +173,13 @@ class Blueprint:
         group, row = self._whole_shape((groups,), np.int32), self._whole_shape(rows, np.int32)
         return Moves(group, row, row, self._whole_shape(rows, bool))
 
+    def grid_shape(self) -> Grid:
+        """Of the whole grid, with its layout."""
+        return self._grid_shape(self._config.prompts_in_flight)
+
     def grid_bytes(self) -> int:
         """Of the whole grid, on all devices together."""
-        return tree_bytes(self._grid_shape(self._config.prompts_in_flight))
+        return tree_bytes(self.grid_shape())
 
     def _empty(self, groups: int) -> Grid:
         c, model = self._config, self.fixed.config

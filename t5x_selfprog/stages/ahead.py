@@ -3,12 +3,14 @@
 Left out: the training step, whose batch depends on the pairs that there will be.
 """
 
+import dataclasses
 from typing import Any
 
 import gin
 from t5x_selfprog.model.store import LoadedModel
 from t5x_selfprog.partitioning import Partitioner
-from t5x_selfprog.puzzles.prompts import SolvePrompt, solve_prefix
+from t5x_selfprog.puzzles.asking import asking
+from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.blueprint import compile_ahead
 from t5x_selfprog.sampling.interface import SamplingConfig
 
@@ -21,8 +23,12 @@ def begin(model: LoadedModel, partitioner: Partitioner) -> None:
         sampling = _bound(f"{stage}.run.sampling", None)
         if not isinstance(sampling, SamplingConfig):
             continue  # the stage itself says what is missing
-        prompt = _bound(f"{stage}.run.prompt", SolvePrompt())
-        prefix = solve_prefix(prompt) if stage == "sample_solutions" else ""
+        prefix = ""
+        if stage == "sample_solutions":
+            way = asking(_bound(f"{stage}.run.prompt", SolvePrompt()), model.tokenizer, model.path)
+            prefix, sampling = way.prefix, way.sampling(sampling)
+        elif _bound(f"{stage}.run.chat", False):
+            sampling = dataclasses.replace(sampling, document_start=False)
         fitted = sampling.fitted(_bound(f"{stage}.run.attempts", attempts))
         compile_ahead(model.config, model.tokenizer, fitted, prefix, partitioner)
 

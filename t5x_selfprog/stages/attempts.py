@@ -8,12 +8,8 @@ from typing import Any
 import jax
 
 from t5x_selfprog.progress import progress_bar
-from t5x_selfprog.puzzles.prompts import (
-    SolvePrompt,
-    clean_solution,
-    solve_prefix,
-    solve_prompt,
-)
+from t5x_selfprog.puzzles.asking import asking
+from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import Completion, Request, Sampler, SamplingConfig
 from t5x_selfprog.stages.allocation import Allocation, Asked, sample_in_rounds
 from t5x_selfprog.stages.context import Context
@@ -49,11 +45,13 @@ def sample_attempts(
     ledger = context.ledger(path, "solutions", ATTEMPT)
     pending = context.pending(ledger)
     if pending:
-        loaded = context.model(model)
-        prefix = solve_prefix(prompt)
         together = attempts if allocation is None else attempts // allocation.rounds
         sampling = sampling.fitted(max(1, together))
-        sampler = context.sampler(model, sampling, prefix)
+        context.require_room(model, sampling=sampling)
+        loaded = context.model(model)
+        way = asking(prompt, loaded.tokenizer, model)
+        sampling = way.sampling(sampling)
+        sampler = context.sampler(model, sampling, way.prefix)
         meter = SamplingMeter(sampler, path)
         bar = progress_bar(total=len(puzzles) * attempts, desc=f"{label} solve", unit="attempt")
         too_long: list[list[str]] = [[] for _ in range(ledger.shard_count)]
@@ -61,7 +59,7 @@ def sample_attempts(
         def ask(shard: int) -> Iterator[Asked]:
             """The puzzles of a shard whose prompts fit."""
             for puzzle_id, source in context.shard_of(list(puzzles), shard):
-                asked = solve_prompt(source, encode=loaded.tokenizer.encode, typed=prompt.typed)
+                asked = way.request(source)
                 if sampler.fits(asked.text):
                     yield Asked(puzzle_id, source, asked)
                 else:
@@ -135,7 +133,7 @@ def _records(sampler: Sampler, asked: Asked, completions: Sequence[Completion]) 
         {
             "puzzle_id": asked.puzzle_id,
             "puzzle": asked.source,
-            "solution": clean_solution(asked.prompt.header, completion.text).rstrip() + "\n",
+            "solution": asked.prompt.solution(completion.text).rstrip() + "\n",
             "sample_index": completion.sample_index,
             "logprob": completion.logprob,
             "n_tokens": completion.n_tokens,

@@ -13,16 +13,21 @@ import jax
 import gin
 from t5x_selfprog import hosts
 from t5x_selfprog.compilation import keep_compiled
-from t5x_selfprog.model import store
+from t5x_selfprog.model import device_room, network, store
+from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.sampling.room import REMEDY as SAMPLING_REMEDY
+from t5x_selfprog.sampling.room import sampled
 from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
 from t5x_selfprog.stages import ahead
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import MAIN, Watchdog
+from t5x_selfprog.training.optimizers import make_optimizer
+from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig
 from verifier import Limits, Pool, Verdict
 from verifier.errors import UserError
 from verifier.records import Schema
@@ -157,6 +162,31 @@ class Context:
             with recorder.current().part("load"):
                 self._model = store.load(path, self.partitioner)
         return self._model
+
+    def require_room(
+        self, path: str, sampling: SamplingConfig | None = None, loop: LoopConfig | None = None
+    ) -> None:
+        """Refuses a model that is to be loaded and does not fit what will be done with it; frees the one before it.
+
+        Raises UserError before any weight is read: what sampling or training takes, and what a device has.
+        """
+        path = store.resolve(path)
+        if self._model is not None and self._model.path == path:
+            return
+        self._model = None
+        gc.collect()
+        config = store.read_config(path)
+        if sampling is not None:
+            parts = [device_room.loaded(config, self.partitioner)]
+            parts += sampled(config, sampling, self.sampling_partitioner)
+            self._require(path, config, parts, SAMPLING_REMEDY)
+        if loop is not None:
+            optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, network.logical_axes(config))
+            parts = device_room.trained(config, self.partitioner, optimizer)
+            self._require(path, config, parts, TRAINING_REMEDY)
+
+    def _require(self, path: str, config: ModelConfig, parts: list[device_room.Part], remedy: str) -> None:
+        device_room.require_room(path, config, parts, remedy, list(self.partitioner.mesh.devices.flat))
 
     def sampler(self, path: str, sampling: SamplingConfig, prefix: str = "") -> Sampler:
         model = self.model(path)

@@ -15,9 +15,10 @@ import gin
 from t5x_selfprog import hosts
 from t5x_selfprog.model import store
 from t5x_selfprog.moving.contents import PACKED_DONE
+from t5x_selfprog.puzzles.asking import documents
+from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
-from t5x_selfprog.tokenizer import Tokenizer
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.fit import Fit
@@ -38,6 +39,7 @@ def run(
     length: int = 1024,
     steps: int | None = None,
     fit: Fit | None = None,
+    prompt: SolvePrompt = SolvePrompt(),
     label: str = "finetune",
 ) -> dict:
     """Trains the model at `start` on the pairs in `datasets`.
@@ -48,6 +50,7 @@ def run(
       output: where checkpoints go; with done.json there, nothing is left to do.
       epochs, batch_size: passes over the pairs, rows of a batch.
       steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
+      prompt: pairs are learnt as solutions are asked for: as plain text, or as conversations.
       fit: steps, batch and warm-up follow from the number of tokens; `epochs` and `batch_size` are what plenty gets.
 
     Returns:
@@ -58,9 +61,11 @@ def run(
     done = hosts.agree(_read(done_path))
     if done is not None:
         return done
+    context.require_room(start, loop=loop)
     model = context.model(start)
     pairs = [pair for path in datasets for pair in Ledger.open(path)]
-    encoded = [_encode(model.tokenizer, pair["text"]) for pair in pairs]
+    encode = documents(prompt, model.tokenizer, start)
+    encoded = [np.asarray(encode(pair["text"]), np.int32) for pair in pairs]
     length = min(length, model.config.context_length)
     fits = [i for i, ids in enumerate(encoded) if len(ids) <= length + 1]
     seed = context.experiment.seed
@@ -124,8 +129,3 @@ def _read(path: str) -> dict | None:
         return files.read_json(path)
     except FileNotFoundError:
         return None
-
-
-def _encode(tokenizer: Tokenizer, text: str) -> np.ndarray:
-    """A document as the model saw them in pretraining: from its start to the end of text."""
-    return np.asarray([tokenizer.start_id, *tokenizer.encode(text), tokenizer.eos_id], np.int32)

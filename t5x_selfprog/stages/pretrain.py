@@ -15,7 +15,7 @@ import numpy as np
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
 from t5x_selfprog.compilation import keep_compiled
-from t5x_selfprog.model import network, store
+from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.telemetry import recorder
@@ -23,7 +23,8 @@ from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.tokenizer import Tokenizer
 from t5x_selfprog.training.batches import TokenStream
-from t5x_selfprog.training.train_loop import LoopConfig, train
+from t5x_selfprog.training.optimizers import make_optimizer
+from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig, train
 from verifier.errors import UserError
 from verifier.shards import atomic_write
 
@@ -64,6 +65,10 @@ def run(
     stream = TokenStream(train_tokens, eos_id, batch_size, length, seed)
     held = TokenStream(heldout_tokens, eos_id, batch_size, length, seed=0)
     heldout = [held.batch(i) for i in range(min(heldout_batches, held.windows // batch_size))]
+
+    optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, network.logical_axes(model))
+    parts = device_room.trained(model, partitioner, optimizer)
+    device_room.require_room(run_dir, model, parts, TRAINING_REMEDY, list(partitioner.mesh.devices.flat))
 
     def initial() -> network.Params:
         if init_from:

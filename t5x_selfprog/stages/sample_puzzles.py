@@ -8,6 +8,7 @@ Left out: any filter.
 """
 
 import collections
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import gin
 from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.archive import Archive
+from t5x_selfprog.puzzles.asking import puzzle_chat
 from t5x_selfprog.puzzles.prompts import (
     Example,
     PuzzlePrompt,
@@ -44,11 +46,13 @@ def run(
     archive: Archive | None = None,
     signature: AskedSignature | None = None,
     schedule: Schedule = Schedule(),
+    chat: bool = False,
 ) -> None:
     """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each.
 
     How many prompts are drawn after the first iteration, the `schedule` says.
     With a `signature`, a prompt goes on into the signature of the puzzle it asks for, as one of the train split begins.
+    With `chat`, prompts are conversations in the model's own template, its answer begun (asking.py).
 
     With an `archive`, prompts show puzzles of the model's own beside train problems from the second iteration on.
     """
@@ -59,8 +63,12 @@ def run(
         experiment = context.experiment
         newest = context.run.sampled_from(iteration, experiment.base)
         writer = newest if experiment.writer == "newest" else experiment.base
-        sampler = context.sampler(writer, sampling.fitted(attempts))
+        context.require_room(writer, sampling=sampling.fitted(attempts))
         tokenizer = context.model(writer).tokenizer
+        layout = puzzle_chat(tokenizer, writer) if chat else None
+        if chat:
+            sampling = dataclasses.replace(sampling, document_start=False)
+        sampler = context.sampler(writer, sampling.fitted(attempts))
         room = sampler.longest_prompt - sampler.prompt_tokens("")
         if prompt_tokens > room:
             raise UserError(
@@ -74,6 +82,7 @@ def run(
             count_tokens=lambda text: len(tokenizer.encode(text)),
             begun=_beginnings(context, signature) if signature else (),
             note=archive.asked_note if archive else "",
+            layout=layout,
         )
         key, meter = context.key(iteration, "puzzles"), SamplingMeter(sampler, ledger.path)
         bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")

@@ -97,6 +97,12 @@ REMEDY = (
 )
 
 
+TRAINING_REMEDY = (
+    "Take a device with more memory, split weights and moments over several (MeshConfig.fsdp), take an optimizer with "
+    "a smaller state (OptimizerConfig.name = 'adafactor'), or a smaller model (`selfprog models`)."
+)
+
+
 class NonFiniteLoss(RuntimeError):
     """Training diverged; everything after the last checkpoint is discarded."""
 

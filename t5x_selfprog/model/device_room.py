@@ -1,0 +1,147 @@
+"""Whether a model fits the devices that are here, asked before the first of its weights is read.
+
+What is counted is what must be there at once: weights, and by use their copies, caches, gradients and moments. What a
+program needs besides (activations, temporaries) is not, so who passes may still run out of memory, with a message that
+names what to lower (machine.py); who does not pass never had a chance.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from t5x_selfprog.machine import gib
+from t5x_selfprog.model import network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import Partitioner
+from verifier.errors import UserError
+
+UNLIMITED = 1 << 60  # a control group of version 1 without a limit says a number near the largest
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one device holds: in words, and in bytes."""
+
+    what: str
+    num_bytes: int
+
+
+def require_room(
+    model: str, config: ModelConfig, parts: Sequence[Part], remedy: str, devices: Sequence[jax.Device]
+) -> None:
+    """Raises UserError where these parts do not fit the first of the devices: what they take, and what there is."""
+    there_is, where = device_bytes(devices)
+    needed = sum(part.num_bytes for part in parts)
+    if there_is is None or needed <= there_is:
+        return
+    taken = ", ".join(f"{part.what} {gib(part.num_bytes)}" for part in parts)
+    each = f" on each of {len(devices)} devices" if len(devices) > 1 else ""
+    raise UserError(
+        f"{model}: a model of {network.num_params(config):,} weights does not fit: it takes {gib(needed)}{each} "
+        f"({taken}), and {where} has {gib(there_is)}. {remedy}"
+    )
+
+
+def loaded(config: ModelConfig, partitioner: Partitioner | None) -> Part:
+    """The weights as they are loaded."""
+    shapes = network.abstract_params(config)
+    return Part("weights in float32", _on_a_device(shapes, _shardings(config, partitioner)))
+
+
+def trained(config: ModelConfig, partitioner: Partitioner | None, optimizer: Any) -> list[Part]:
+    """What training holds: weights, their gradients and the optimizer's state (an optax transformation)."""
+    weights = loaded(config, partitioner).num_bytes
+    shapes = network.abstract_params(config)
+    whole = sum(x.size * 4 for x in jax.tree.leaves(shapes))
+    moments = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(optimizer.init, shapes)))
+    return [
+        Part("weights in float32", weights),
+        Part("gradients", weights),
+        Part("the optimizer's state", round(moments * weights / whole)),  # it lies as the weights do
+    ]
+
+
+def on_a_device(shapes: Any) -> int:
+    """Bytes of a tree of shapes on one device; those without a sharding lie there whole."""
+    return _on_a_device(shapes, jax.tree.map(lambda x: getattr(x, "sharding", None) or x, shapes))
+
+
+def device_bytes(devices: Sequence[jax.Device]) -> tuple[int | None, str]:
+    """What one of these devices may hold (None: not known), and whose it is, in words."""
+    first = devices[0]
+    limit = (first.memory_stats() or {}).get("bytes_limit") if first.platform != "cpu" else None
+    if limit:
+        return limit, first.device_kind
+    if first.platform != "cpu":
+        return None, first.device_kind
+    free = free_host_bytes()
+    here = sum(device.process_index == first.process_index for device in devices)
+    shared = f", shared by {here} devices," if here > 1 else ""
+    return (None if free is None else free // here), f"this machine's free memory{shared}"
+
+
+def free_host_bytes(root: str = "/") -> int | None:
+    """Bytes that a process may still take on this machine, within its control groups; None where that is unknown."""
+    found = [free for free in (_meminfo(root), *_control_groups(root)) if free is not None]
+    return min(found, default=None)
+
+
+def _meminfo(root: str) -> int | None:
+    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable" and value.split()[:1]:
+            return int(value.split()[0]) * 1024
+    return None
+
+
+def _control_groups(root: str) -> list[int]:
+    """What the limits of this process's groups, and of those around them, leave: versions 1 and 2."""
+    found = []
+    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = os.path.join(root, "sys/fs/cgroup", "memory" if controllers else "")
+        limit_name = "memory.limit_in_bytes" if controllers else "memory.max"
+        names = [name for name in path.split("/") if name]
+        for depth in range(len(names) + 1):
+            folder = os.path.join(top, *names[:depth])
+            limit = _read(os.path.join(folder, limit_name)).strip()
+            if limit.isdigit() and int(limit) < UNLIMITED:
+                found.append(max(0, int(limit) - _kept(os.path.join(folder, "memory.stat"))))
+    return found
+
+
+def _kept(stat: str) -> int:
+    """Memory of a group that it cannot give back: not the files it has read."""
+    numbers = dict(line.split(" ", 1) for line in _read(stat).splitlines() if " " in line)
+    return int(numbers.get("anon") or numbers.get("total_rss") or numbers.get("rss") or 0)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""  # not a Linux, or not this version of control groups
+
+
+def _shardings(config: ModelConfig, partitioner: Partitioner | None) -> Any:
+    shapes = network.abstract_params(config)
+    if partitioner is None:
+        return shapes
+    return partitioner.param_shardings(network.logical_axes(config), shapes)
+
+
+def _on_a_device(shapes: Any, shardings: Any) -> int:
+    """shardings: for each shape its sharding, or anything else where it lies whole."""
+    pairs = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
+    return sum(
+        math.prod(layout.shard_shape(x.shape) if isinstance(layout, jax.sharding.Sharding) else x.shape)
+        * x.dtype.itemsize
+        for x, layout in pairs
+    )

@@ -1,0 +1,163 @@
+"""How a stage asks one model for solutions, and what its training documents look like: plain text, or a conversation.
+
+As plain text a solve prompt is a beginning of a training pair (prompts.py). In a conversation (`SolvePrompt.chat`) the
+puzzle is what the user says, the tutorial is earlier turns, and the solution is the code block of an answer; documents
+are the same turns, so a model is asked as it was trained either way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from t5x_selfprog.puzzles.chat import ASSISTANT, USER, ChatTemplate, Message
+from t5x_selfprog.puzzles.prompts import (
+    BLANK_LINE,
+    CHECK,
+    SolvePrompt,
+    SolveRequest,
+    ends_at_token_boundary,
+    puzzle_of_pair,
+    solve_prefix,
+    solve_prompt,
+    tutorial_blocks,
+)
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.tokenizer import Tokenizer
+from verifier.errors import UserError
+from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
+
+LEAD = "This is a puzzle, a Python function:\n\n"
+ASK = "Write the function `g` that solves it: `f(g())` must be True. Answer with its code alone, beginning with `{}`."
+FENCE, END = "```python\n", "\n```"
+
+MORE = "These are puzzles, Python functions that are True of the right first argument:\n\n"
+WRITE = "Write one more puzzle, `f{}`, unlike these. Answer with its code alone."
+
+
+@dataclasses.dataclass(frozen=True)
+class Asking:
+    """How one stage asks one model.
+
+    Attributes:
+      prefix: text before every prompt.
+      request: the rest of the prompt, for one puzzle; raises PuzzleError if it is none.
+      document_start: prompts begin as documents do; a template writes its own beginning.
+      writes_prose: answers hold more than code, so nothing but their end ends them.
+    """
+
+    prefix: str
+    request: Callable[[str], SolveRequest]
+    document_start: bool = True
+    writes_prose: bool = False
+
+    def sampling(self, sampling: SamplingConfig) -> SamplingConfig:
+        """What of `sampling` follows from the way of asking."""
+        return dataclasses.replace(
+            sampling,
+            document_start=sampling.document_start and self.document_start,
+            stop="none" if self.writes_prose else sampling.stop,
+        )
+
+
+def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
+    """Raises UserError for a tutorial that is none, and for a conversation with a model without a template."""
+    encode = tokenizer.encode
+    if not prompt.chat:
+        return Asking(
+            solve_prefix(prompt), lambda puzzle: solve_prompt(puzzle, encode=encode, typed=prompt.typed)
+        )
+    template = ChatTemplate.of(tokenizer, model)
+    before = _tutorial_turns(prompt)
+    mark = "\ue002"  # of private use: where the puzzle goes
+    prefix, _, _ = template.render([*before, (USER, f"{LEAD}{FENCE}{mark}")], "").partition(mark)
+
+    def request(puzzle: str) -> SolveRequest:
+        header = solution_header(parse_puzzle(puzzle), typed=prompt.typed)
+        asked = _question(puzzle, header)
+        if prompt.chat == "free":
+            return SolveRequest(_after(prefix, template.render([*before, (USER, asked)], "")), "")
+        text = template.render([*before, (USER, asked)], FENCE + header)
+        if not ends_at_token_boundary(text, "\n    return", encode):
+            text, header = f"{text}\n", f"{header}\n"
+        return SolveRequest(_after(prefix, text), header)
+
+    return Asking(prefix, request, document_start=False, writes_prose=prompt.chat == "free")
+
+
+def documents(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Callable[[str], list[int]]:
+    """From the text of a training document to its tokens, from the first that is an input to the last that is learnt.
+
+    Plain text stands between the start and the end of documents in pretraining, which is what the weights know, and
+    what `Tokenizer` says both are. A pair in a conversation is what its template makes of it, whose end is the end of
+    an answer; documents of other kinds (lists of puzzles) are plain.
+    """
+
+    def plain(text: str) -> list[int]:
+        return [tokenizer.start_id, *tokenizer.encode(text), tokenizer.eos_id]
+
+    if not prompt.chat:
+        return plain
+    template = ChatTemplate.of(tokenizer, model)
+
+    def conversation(text: str) -> list[int]:
+        turns = _turns(text)
+        return tokenizer.encode(template.render(turns).rstrip("\n")) if turns else plain(text)
+
+    return conversation
+
+
+def puzzle_chat(tokenizer: Tokenizer, model: str) -> Callable[[list[str], str, int], str]:
+    """The layout of a puzzle prompt as a conversation: shown puzzles, how the one asked for begins, its number."""
+    template = ChatTemplate.of(tokenizer, model)
+
+    def layout(shown: list[str], begun: str, number: int) -> str:
+        asked = f"{MORE}{FENCE}{BLANK_LINE.join(shown)}{END}{BLANK_LINE}{WRITE.format(number)}"
+        return template.render([(USER, asked)], FENCE + begun)
+
+    return layout
+
+
+_BLOCK = re.compile(r"```[^\n`]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+_SOLUTION = re.compile(r"^def g\b", re.MULTILINE)
+
+
+def solution_of_answer(answer: str) -> str:
+    """What of an answer in prose is the solution: from `def g` on, in the first code block that has it.
+
+    An answer without one is its first code block, or all of it, for the verifier to refuse.
+    """
+    blocks = [block for block in _BLOCK.findall(answer) if block.strip()]
+    for text in (*blocks, answer):
+        if found := _SOLUTION.search(text):
+            return text[found.start() :]
+    return blocks[0] if blocks else answer
+
+
+def _question(puzzle: str, header: str) -> str:
+    return LEAD + FENCE + puzzle.strip("\n") + END + BLANK_LINE + ASK.format(header)
+
+
+def _turns(pair: str) -> list[Message]:
+    """A training pair as a question and its answer; nothing for a document of another kind."""
+    puzzle = puzzle_of_pair(pair)
+    if puzzle is None:
+        return []
+    solution = pair[len(puzzle) + len(BLANK_LINE) : -len(BLANK_LINE + CHECK)]
+    header = solution.partition("\n")[0]
+    try:
+        parse_puzzle(puzzle)
+    except PuzzleError:
+        return []
+    return [(USER, _question(puzzle, header)), (ASSISTANT, FENCE + solution + END)]
+
+
+def _tutorial_turns(prompt: SolvePrompt) -> list[Message]:
+    return [turn for block in tutorial_blocks(prompt.tutorial, typed=prompt.typed) for turn in _turns(block)]
+
+
+def _after(prefix: str, text: str) -> str:
+    if not text.startswith(prefix):
+        raise UserError("the chat template writes what stands before a message otherwise for another message")
+    return text[len(prefix) :]

@@ -1,0 +1,26 @@
+"""What sampling from a model takes on one device besides the weights as they are loaded; no weight is read for it."""
+
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.device_room import Part, on_a_device
+from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.sampling.blueprint import Blueprint
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.sampling.weights import abstract_weights
+
+REMEDY = (
+    "Take a device with more memory, split the weights over several (MeshConfig.tensor), lower SamplingConfig's "
+    "prompts_in_flight, rows_per_prompt or prompt_buckets, set its weights_dtype and cache_dtype to 'bfloat16', or "
+    "take a smaller model (`selfprog models`)."
+)
+
+
+def sampled(config: ModelConfig, sampling: SamplingConfig, partitioner: Partitioner | None) -> list[Part]:
+    """The copy of the weights that decoding reads, and the caches of the grid."""
+    most = max(1, config.context_length - sampling.max_new_tokens)
+    buckets = tuple(sorted({min(bucket, most) for bucket in sampling.prompt_buckets}))
+    plan = Blueprint(config, sampling, 0, buckets, config.vocab_size, (), (), partitioner)
+    copy = on_a_device(abstract_weights(config, sampling.weights_dtype, partitioner))
+    return [
+        Part(f"a copy in {sampling.weights_dtype} that decoding reads", copy),
+        Part(f"caches in {sampling.cache_dtype}", on_a_device(plan.grid_shape())),
+    ]
