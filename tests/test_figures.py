@@ -75,6 +75,21 @@ def test_tables_say_what_the_evaluations_count(run):
         )
 
 
+def test_published_models_stand_in_their_table_as_in_the_runs_that_measured_them():
+    (table,) = BLOCK.findall((ROOT / "results/published/table.md").read_text())
+    rows = {row["model"]: row for row in cells(table)}
+    sources = (
+        ("SmolLM2-135M-Instruct", "smollm2_135m", "base"),
+        ("Qwen2.5-Coder-0.5B-Instruct", "qwen2p5_coder_0p5b", "base"),
+        ("enumerator", "smollm2_135m", "enumerator"),
+    )
+    assert set(rows) == {name for name, _, _ in sources}
+    for name, run, arm in sources:
+        (block, *_) = BLOCK.findall((ROOT / f"results/claim/{run}/table.md").read_text())
+        (measured,) = [row for row in cells(block) if row["arm"] == arm]
+        assert all(rows[name][key] == measured[key] for key in ("Pass@1", "Pass@10", "Pass@100", "solved"))
+
+
 def test_power_is_what_its_files_say():
     said = (ROOT / "README.md").read_text()
     by_problems = json.loads((ROOT / "results/power/quickstart.json").read_text())["power"]
