@@ -72,16 +72,16 @@ def on_a_device(shapes: Any) -> int:
 
 def device_bytes(devices: Sequence[jax.Device]) -> tuple[int | None, str]:
     """What one of these devices may hold (None: not known), and whose it is, in words."""
-    first = devices[0]
+    mine = [device for device in devices if device.process_index == jax.process_index()] or list(devices)
+    first = mine[0]  # another host's keeps its statistics to itself
     limit = (first.memory_stats() or {}).get("bytes_limit") if first.platform != "cpu" else None
     if limit:
         return limit, first.device_kind
     if first.platform != "cpu":
         return None, first.device_kind
     free = free_host_bytes()
-    here = sum(device.process_index == first.process_index for device in devices)
-    shared = f", shared by {here} devices," if here > 1 else ""
-    return (None if free is None else free // here), f"this machine's free memory{shared}"
+    shared = f", shared by {len(mine)} devices," if len(mine) > 1 else ""
+    return (None if free is None else free // len(mine)), f"this machine's free memory{shared}"
 
 
 def free_host_bytes(root: str = "/") -> int | None:
