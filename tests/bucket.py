@@ -1,9 +1,8 @@
-"""A Google Cloud Storage of our own for tests: gcp-storage-emulator, made stricter, and failing on demand.
+"""A local Google Cloud Storage for tests: gcp-storage-emulator, made stricter, and failing on demand.
 
-What it adds to the emulator: uploads on condition (`ifGenerationMatch`), without which nothing in a bucket excludes
-anything, and the generation of what is downloaded, which TensorStore makes its condition; multipart bodies byte for
-byte (the emulator reads them as mail, and loses a carriage return at the end); and faults, each for a number of
-requests of one kind.
+It adds to the emulator: conditional uploads (`ifGenerationMatch`), without which a bucket has no mutual exclusion, and
+the generation of downloads, on which TensorStore bases its conditions; multipart bodies byte for byte (the emulator
+parses them as mail and loses a trailing carriage return); and faults, each for a number of requests of one kind.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ class Fault:
     """What happens to the next `times` requests of a method whose path and query contain `text`.
 
     Attributes:
-      what: a status to answer instead ("503", "403"), "hang up" before the request is looked at, or "lose" the answer
-        once it was carried out.
+      what: a status to answer with instead ("503", "403"), "hang up" before handling the request, or "lose" the
+        answer after handling it.
     """
 
     what: str
@@ -45,7 +44,7 @@ class Fault:
 
 
 class Bucket:
-    """The server. `requests` lists (method, path with query) of what came in; each `fail_every`-th gets a 503."""
+    """The server. `requests` lists (method, path with query) of all requests; every `fail_every`-th gets a 503."""
 
     def __init__(self) -> None:
         self.storage = Storage(use_memory_fs=True)
@@ -58,7 +57,7 @@ class Bucket:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes gcsfs, TensorStore and Google's client come here, and look for no credentials."""
+        """Settings that direct gcsfs, TensorStore and Google's client here, without credentials."""
         return {
             "STORAGE_EMULATOR_HOST": self.url,
             "TENSORSTORE_GCS_HTTP_URL": self.url,
@@ -99,7 +98,7 @@ class _Server(http.server.HTTPServer):
     request_queue_size = 100
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are no news."""
+        """Ignores clients that hang up."""
 
 
 class _Handler(RequestHandler):
@@ -200,7 +199,7 @@ class _Handler(RequestHandler):
 
 
 def _parts(body: bytes, content_type: str) -> tuple[bytes, bytes]:
-    """The two payloads of a multipart body; senders end lines as they like."""
+    """The two payloads of a multipart body, with any line endings."""
     boundary = b"--" + content_type.partition("boundary=")[2].strip('"').encode()
     line_end = b"\r\n" if body.startswith(boundary + b"\r\n") else b"\n"
     first, second = body.removesuffix(boundary + b"--").removesuffix(line_end).split(boundary, 2)[1:]

@@ -1,7 +1,7 @@
-"""Settings of every test: 8 virtual CPU devices, strict promotion, and where the real P3 is.
+"""Settings for every test: 8 virtual CPU devices, strict promotion, and the location of the real P3.
 
-JAX reads these variables when it is first imported, so tests that never import it stay light. Processes that
-tests start inherit them; those that must see the machine as a user does take `user_environment`.
+JAX reads these variables when it is first imported, so tests that never import it stay light. Processes
+started by tests inherit them; those that must see the machine as a user does use `user_environment`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def gin_unlocked():
-    """A command locks gin for the rest of its process; here the next test may import what declares configurables."""
+    """Unlocks gin, which a command locks for the rest of its process, so that other tests may declare configurables."""
     yield
     if "gin.config" in sys.modules:
         sys.modules["gin.config"]._set_config_is_locked(False)
@@ -59,7 +59,7 @@ def user_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def p3_dir() -> Path:
-    """The folder with P3's puzzles.json and split.json; skips where there is none."""
+    """The folder with P3's puzzles.json and split.json; skips the test if there is none."""
     folder = Path(os.environ.get("SELFPROG_P3_DIR", REPOSITORY.parent / "shared" / "data" / "p3"))
     if not (folder / "puzzles.json").is_file():
         pytest.skip(f"no P3 in {folder}; `selfprog p3 --source=DIR --download`, then SELFPROG_P3_DIR=DIR")

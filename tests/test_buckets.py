@@ -1,4 +1,4 @@
-"""A run directory in a bucket is one on disk: the same files, whatever the bucket does and whoever is killed.
+"""A run directory in a bucket equals one on disk, whatever the bucket does and whichever process is killed.
 
 The bucket is an emulator of Google Cloud Storage on this machine (tests/bucket.py); gcsfs, TensorStore and Google's
 client talk to it as they would to the real one.
@@ -227,7 +227,7 @@ print(*(model.identity for model in found), tokens[0] == tokens[1])
 
 
 def test_models_in_a_bucket_load_as_those_on_disk_in_both_layouts(bucket, user_environment, tmp_path):
-    # One that ships, copied there; and a training run's last checkpoint, saved there by Orbax.
+    # The shipped model, copied there, and a training run's last checkpoint, saved there by Orbax.
     trained = """
 import sys
 from t5x_selfprog.model import store
@@ -266,10 +266,10 @@ for output in sys.argv[1:]:
 
 
 def comparable(contents: dict[str, bytes], root: str) -> dict[str, object]:
-    """What a run made, by name: all that is neither a time nor named at random.
+    """The results of a run by name, except measured times and random names.
 
-    Of verdicts their records count, without what the judging took; of checkpoints, the identity in done.json and
-    which items they hold; a look at the held-out problems is named by a hash that the run's own path goes into.
+    Verdicts are compared without the times of judging, checkpoints by the identity in done.json and their items. The
+    name of a held-out evaluation is left out, because it is a hash that includes the run's path.
     """
     found: dict[str, object] = {}
     for name, data in contents.items():
@@ -331,7 +331,7 @@ def test_a_run_in_a_failing_bucket_killed_and_resumed_equals_one_on_disk(bucket,
     assert comparable(bucket.contents("some/run"), ROOT) == comparable(on_disk, str(local))
     assert verdicts(ROOT) == verdicts(str(local))
 
-    # Single stages, on what is there already and on what is not.
+    # Single stages, with and without existing input.
     for command in ("generate", "solve", "verify", "finetune", "evaluate"):
         out, _ = finish(start(command, f"--run_dir={ROOT}", "--iteration=0", "--json"))
         assert json.loads(out.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""A budget of wall time: the end of a run is kept time for, and what was decided by the clock is kept to."""
+"""A budget of wall time reserves time for the end of a run, and decisions made by the clock are kept."""
 
 import json
 import time
@@ -28,7 +28,7 @@ def clock(monkeypatch):
 
 
 def iterations_made(clock, spending, each=60.0, arms=3, most=50) -> int:
-    """A loop as the run's: a base evaluation of 20 s, then iterations of `each` seconds of which 5 are training."""
+    """A loop like the run's: a base evaluation of 20 s, then iterations of `each` seconds, of which 5 are training."""
     clock.spend(spending, "evaluation", 20)
     made = 0
     while made < most and spending.may_begin(made, arms):

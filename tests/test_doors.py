@@ -1,4 +1,4 @@
-"""What each door imports, and how soon `--help` answers."""
+"""What each door imports, and how quickly `--help` answers."""
 
 from __future__ import annotations
 

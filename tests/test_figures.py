@@ -1,4 +1,4 @@
-"""Every table in a README stands in the raw file it names, and that file says what its evaluations say."""
+"""Every table in a README matches the raw file it names, and that file matches its evaluations."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def test_tables_are_those_of_the_file_they_name(readme):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_tables_say_what_the_evaluations_count(run):
-    """Point estimates and solved problems from the counts themselves; intervals are simulated elsewhere."""
+    """Point estimates and solved problems, recomputed from counts; intervals are tested elsewhere."""
     evaluations = [json.loads(path.read_text()) for path in (ROOT / run).glob("*/evaluation.json")]
     first, second = (cells(block) for block in BLOCK.findall((ROOT / run / "table.md").read_text())[:2])
     values, seen = {}, 0

@@ -1,4 +1,4 @@
-"""Every gin file in the repository parses against the configurables that are there, unknown names refused."""
+"""Every gin file in the repository parses against the existing configurables; unknown names are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project's ledger of looks at test splits has every evaluation that is committed."""
+"""The project's ledger of evaluations on test splits lists every committed one."""
 
 import json
 import re
@@ -12,7 +12,7 @@ LEDGER = [json.loads(line) for line in (RESULTS / "held_out/ledger.jsonl").read_
 
 
 def looks() -> dict[str, set[bytes]]:
-    """Committed evaluations of models on a test split, by the folder of results they lie in; copies count once."""
+    """Committed evaluations of models on a test split, by folder of results; copies count once."""
     found: dict[str, set[bytes]] = {}
     for path in sorted(RESULTS.glob("*/**/evaluation.json")):
         evaluation = json.loads(path.read_text())
@@ -34,7 +34,7 @@ def test_no_look_is_missing():
 
 @pytest.mark.parametrize("study", sorted(RESULTS.glob("**/study.json")), ids=lambda path: path.parent.name)
 def test_studies_and_the_ledger_count_alike(study):
-    """A study counts the looks of its runs itself, those whose evaluation was not kept too."""
+    """A study counts the evaluations of its runs itself, including those that were not kept."""
     folder = f"results/{study.relative_to(RESULTS).parts[0]}"
     said = re.findall(
         r"Split test was evaluated (\d+) times", " ".join(json.loads(study.read_text())["held_out"])

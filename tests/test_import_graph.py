@@ -105,7 +105,7 @@ def test_there_is_no_cycle_between_packages(kinds):
 
 @pytest.mark.parametrize("entry", sorted(KNOWN), ids=" ".join)
 def test_a_listed_import_exists_and_closes_a_cycle(entry):
-    """Else it must be removed from the list."""
+    """Otherwise it must be removed from the list."""
     imports = all_imports()
     assert entry in {found[:2] for found in imports}
     others = {found for found in imports if found[:2] not in KNOWN}

@@ -1,7 +1,7 @@
-"""The whole loop in small, as a user runs it: a real process, killed, started again, compared byte by byte.
+"""The whole loop on a small scale, as a user runs it: a real process, killed, restarted, compared byte by byte.
 
-The shipped model does the writing. What it writes at this size teaches nobody anything; that the same command
-ends in the same bytes, whatever happened to it, is what is tested.
+The shipped model writes the puzzles. At this size it learns nothing; what is tested is that the same command ends in
+the same bytes, whatever happens to it.
 """
 
 import json
@@ -33,7 +33,7 @@ Selection.lists = 0.5
 finetune.run.epochs = 2
 LoopConfig.checkpoint_every = 2
 """
-MEASURED = ("cpu_s", "peak_mb")  # what no rerun can repeat
+MEASURED = ("cpu_s", "peak_mb")  # differs between any two runs
 
 
 def few_problems(folder: Path) -> Path:
@@ -76,7 +76,7 @@ def finish(process: subprocess.Popen, run_dir: Path) -> None:
 
 
 def contents(run_dir: Path) -> dict[str, object]:
-    """What a run made, by path: records without measured times, evaluations, identities of weights."""
+    """The results of a run by path: records without measured times, evaluations, identities of weights."""
     found: dict[str, object] = {}
     for path in sorted(run_dir.rglob("ledger.json")):
         rows = [{k: v for k, v in row.items() if k not in MEASURED} for row in Ledger.open(str(path.parent))]
@@ -151,7 +151,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(unbroken, launch, tmp_path):
 def test_a_run_that_moves_to_another_machine_ends_as_if_it_had_not(
     unbroken, launch, tmp_path, user_environment
 ):
-    """Killed when its model is trained and not yet measured, packed, unpacked elsewhere: weights are made again."""
+    """Killed after training and before evaluation, packed, unpacked elsewhere: the weights are trained again."""
     here, there = tmp_path / "here", tmp_path / "there"
     process = launch(here)
     while process.poll() is None and not (here / "iter_000" / "6_checkpoints" / "done.json").exists():
@@ -171,7 +171,7 @@ def test_a_run_that_moves_to_another_machine_ends_as_if_it_had_not(
 
 
 def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, user_environment):
-    """All judging is left to members from outside; one is killed at work, another comes in its place."""
+    """All judging is left to fleet members; one is killed while working, and another replaces it."""
     run_dir = tmp_path / "run"
     member = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""The command line teaches, dispatches, and turns what a user can put right into one message and status 2."""
+"""The command line gives help, dispatches, and turns user errors into one message and status 2."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Several processes as one run, for real: what they make equals what one process with as many devices makes.
+"""Several real processes as one run: their results equal those of one process with as many devices.
 
-Every test starts `selfprog run` as a launcher does, on local ports, with virtual CPU devices.
+Every test starts `selfprog run` like a launcher, on local ports, with virtual CPU devices.
 """
 
 import os

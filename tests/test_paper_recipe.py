@@ -1,4 +1,4 @@
-"""gin/runs/paper_*.gin bind the paper's values, and their variant lines are valid and do what they say."""
+"""gin/runs/paper_*.gin bind the paper's values; their optional lines are valid and do what they say."""
 
 import shlex
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_the_papers_values_are_bound(name):
     gin_files.load([name], [])
     bound = gin_files.bindings()
     assert {key: bound.get(key) for key in RECIPE} == RECIPE
-    # What the paper does not have stays off.
+    # Features that the paper does not have are off.
     for ours in ("sample_solutions.run.allocation", "finetune.run.fit", "hindsight.run.aims"):
         assert bound.get(ours) in (None, "None"), ours
 

@@ -1,4 +1,4 @@
-"""Planning: what the compiler's text says, what a plan refuses, and real slices where the TPU compiler is installed."""
+"""Planning: costs read from the compiler's text, what a plan refuses, and real slices where the TPU compiler is."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def optax_promotion():
-    """optax raises a float to an integer step in its bias correction: its own code is not strict."""
+    """optax raises a float to an integer step in its bias correction, so its code does not pass strict promotion."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 
@@ -82,7 +82,7 @@ def test_cycles_and_bytes_are_summed_over_the_call_graph_with_trip_counts():
 
 
 def test_the_plan_of_memory_is_what_a_run_holds():
-    """On virtual CPU devices: the compiled arguments a device, against the arrays a run really lays there."""
+    """On virtual CPU devices: the compiled arguments per device equal the arrays that a run places there."""
     partitioner = Partitioner(MeshConfig(2, 2, 2).make())
     planned = programs.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 128)
     optimizer = make_optimizer(

@@ -1,4 +1,4 @@
-"""A run directory has one shape, feeds each stage the right checkpoint, and refuses another configuration."""
+"""A run directory has one layout, gives each stage the right checkpoint, and refuses another configuration."""
 
 from __future__ import annotations
 

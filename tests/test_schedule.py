@@ -1,4 +1,4 @@
-"""How much iterations sample, and when a run ends: a function of what lies in its directory."""
+"""How much iterations sample, and when a run ends, as a function of its directory."""
 
 import json
 import os
@@ -34,7 +34,7 @@ evaluation/SamplingConfig.max_new_tokens = 8
 
 
 def run_with(root, rows):
-    """A run whose iterations brought so many pairs each."""
+    """A run whose iterations yielded these numbers of pairs."""
     run = RunDir(str(root))
     for iteration, number in enumerate(rows):
         folder = run.stage(iteration, "dataset")
@@ -81,7 +81,7 @@ def test_what_makes_no_sense_is_named(wrong):
 
 
 def test_a_run_whose_model_never_solves_anything_ends_by_itself(tmp_path, user_environment):
-    """Random weights write no puzzle: a whole run of a real process, which ends cleanly after two iterations."""
+    """Random weights write no puzzle: a whole run in a real process ends cleanly after two iterations."""
     base = str(tmp_path / "base")
     config = ModelConfig(4096, 1024, 16, 1, 2, 1, 8, 16)
     store.save(base, config, network.init(config, jax.random.key(0)), store.resolve("base"))

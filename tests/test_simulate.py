@@ -1,4 +1,4 @@
-"""The simulated pod against what can be worked out by hand."""
+"""The simulated pod against results computed by hand."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def test_a_fleet_takes_what_hosts_cannot_do_in_time_and_outlives_a_preemption():
     stage = Stage("solve", 1000.0, 10_000.0, 8)  # a shard every 125 s takes the host 1250 s, a member 125 s
     assert simulate([stage], slow).waiting_s == pytest.approx(125 + 8 * 1250 - 1000)
     assert simulate([stage], beside).waiting_s == pytest.approx(125)
-    # The slice goes at the end of sampling, for longer than a member needs for the last shard.
+    # The slice is preempted at the end of sampling, for longer than a member needs for the last shard.
     spot = dataclasses.replace(beside, preemptions_per_hour=0.5, restart_s=5000.0)
     for seed in range(200):
         found = simulate([stage], spot, seed)

@@ -1,4 +1,4 @@
-"""The shipped tokenizer on texts it was not made for, and the loader on directories that are not right."""
+"""The shipped tokenizer on unusual texts, and the loader on faulty directories."""
 
 import functools
 import json
@@ -156,7 +156,7 @@ def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path):
 
 
 def sentencepiece_like(folder: Path, metaspace: bool) -> Tokenizer:
-    """A tokenizer of Llama's kind, in the older (normaliser) or the newer (Metaspace) way of putting spaces."""
+    """A tokenizer like Llama's, adding spaces in the older (normaliser) or the newer (Metaspace) way."""
     special = ["<unk>", "<s>", "</s>"]
     words = [
         "\u2581",
@@ -209,7 +209,7 @@ def test_a_tokenizer_of_llamas_kind_encodes_texts_as_they_are(tmp_path, metaspac
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == text
         assert b"".join(map(tokenizer.token_bytes, ids)) == text.encode()
-    # A text's pieces are the text: nothing is put before a piece.
+    # The pieces of a text make up the text: nothing is added before a piece.
     assert tokenizer.encode("def") + tokenizer.encode(" def") == tokenizer.encode("def def")
     assert len(tokenizer.encode("    def")) < 3
 
@@ -217,13 +217,13 @@ def test_a_tokenizer_of_llamas_kind_encodes_texts_as_they_are(tmp_path, metaspac
 def test_documents_start_as_the_tokenizer_starts_them(tmp_path, shipped):
     assert (
         shipped.start_id == shipped.eos_id
-    )  # ours puts nothing before a text: it follows the end of another
+    )  # ours adds nothing before a text, which follows the end of another
     llama = sentencepiece_like(tmp_path, metaspace=True)
     assert llama.start_id == llama.eos_id
     config = {"eos_token": "</s>", "bos_token": {"content": "<s>"}, "add_bos_token": True}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert Tokenizer.load(tmp_path).start_id == 1 != llama.eos_id
-    # What tokenizer.json itself says stands above it.
+    # tokenizer.json itself takes precedence.
     backend = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     backend.post_processor = tokenizers.processors.TemplateProcessing(
         "<unk> $A", special_tokens=[("<unk>", 0)]
