@@ -271,7 +271,6 @@ class SolvePrompt:
     Attributes:
       tutorial: solved examples shown first: "seeds" for our own five, a folder in P3's format for its `Tutorial...`
         problems (the paper uses P3's), or "none" for the puzzle alone, as a fine-tuned model has seen it.
-      max_tokens: leave out tutorial examples, first ones first, until the prompt fits; None for all of them.
       typed: whether headers state the return type, `def g(n=3) -> str:`, in prompts, the tutorial and training pairs.
         For small models, an answer of the wrong type is the most frequent mistake.
       chat: "" for text that the model continues. In the model's own chat template (asking.py): "begun" for an answer
@@ -279,29 +278,12 @@ class SolvePrompt:
     """
 
     tutorial: str = "seeds"
-    max_tokens: int | None = None
     typed: bool = False
     chat: Literal["", "begun", "free"] = ""
 
     def __post_init__(self) -> None:
         if self.chat not in CHATS:
             raise UserError(f"SolvePrompt.chat={self.chat!r}: choose {', '.join(map(repr, CHATS))}")
-
-    def prepare(self, encode: Encode) -> Callable[[str], SolveRequest]:
-        """Reads the tutorial once; the returned function makes the request for one puzzle. Raises UserError.
-
-        `encode` is the tokenizer's, without special tokens.
-        """
-        blocks = tutorial_blocks(self.tutorial, typed=self.typed)
-
-        def request(puzzle: str) -> SolveRequest:
-            for first in range(len(blocks) + 1):
-                prompt = solve_prompt(puzzle, blocks[first:], encode=encode, typed=self.typed)
-                if self.max_tokens is None or len(encode(prompt.text)) <= self.max_tokens:
-                    break
-            return prompt
-
-        return request
 
 
 def tutorial_blocks(tutorial: str, *, typed: bool = False) -> list[str]:

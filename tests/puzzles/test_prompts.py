@@ -21,6 +21,7 @@ from t5x_selfprog.puzzles.prompts import (
     puzzle_list,
     puzzle_of_pair,
     solution_key,
+    solve_prefix,
     solve_prompt,
     tutorial_blocks,
     typed_pair,
@@ -178,7 +179,7 @@ def test_the_tutorial_is_the_sets_solved_tutorial_problems(tmp_path):
     assert tutorial_blocks("none") == []
     typed = [block.replace("def g():", "def g() -> int:") for block in blocks]
     assert tutorial_blocks(tutorial_set(tmp_path), typed=True) == typed
-    assert SolvePrompt(str(tmp_path), typed=True).prepare(words)(PUZZLE).text.startswith("\n\n".join(typed))
+    assert solve_prefix(SolvePrompt(str(tmp_path), typed=True)) == "\n\n".join([*typed, ""])
 
 
 def test_a_set_without_tutorial_is_refused(tmp_path):
@@ -188,18 +189,15 @@ def test_a_set_without_tutorial_is_refused(tmp_path):
     ]
     (tmp_path / "puzzles.json").write_text(json.dumps(kept))
     with pytest.raises(UserError, match="no problem called Tutorial"):
-        SolvePrompt(tutorial=str(tmp_path)).prepare(words)
+        solve_prefix(SolvePrompt(tutorial=str(tmp_path)))
 
 
-def test_tutorial_examples_go_first_ones_first_until_the_prompt_fits(tmp_path):
+def test_a_stages_prefix_and_a_puzzles_prompt_make_up_the_whole_prompt(tmp_path):
     folder = tutorial_set(tmp_path)
-    whole = SolvePrompt(folder).prepare(words)(PUZZLE).text
-    blocks = tutorial_blocks(folder)
-    assert whole.startswith(blocks[0])
-    shorter = SolvePrompt(folder, max_tokens=count(whole) - 1).prepare(words)(PUZZLE).text
-    assert whole.endswith(shorter) and shorter.startswith(blocks[1])
-    assert SolvePrompt(folder, max_tokens=1).prepare(words)(PUZZLE).text == solve_prompt(PUZZLE).text
-    assert SolvePrompt("none").prepare(words)(PUZZLE).text == solve_prompt(PUZZLE).text
+    whole = solve_prompt(PUZZLE, tutorial_blocks(folder), encode=words)
+    assert solve_prefix(SolvePrompt(folder)) + solve_prompt(PUZZLE, encode=words).text == whole.text
+    assert whole.text.endswith(whole.header)
+    assert solve_prefix(SolvePrompt("none")) == ""
 
 
 # Puzzle prompts.
