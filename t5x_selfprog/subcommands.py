@@ -14,7 +14,7 @@ _MODELS = "t5x_selfprog.model.commands"
 
 @dataclass(frozen=True)
 class Option:
-    """A flag or a positional word of one subcommand, as argparse's add_argument takes it."""
+    """A flag or positional argument of one subcommand, in the form of argparse's add_argument."""
 
     flag: str
     help: str
@@ -63,50 +63,66 @@ _BENCH = (
     ),
     Option(
         "--model",
-        "the shape of this model instead: a folder, or the name of one that ships",
+        "use this model's shape instead: a folder, or the name of a shipped model",
         {"metavar": "M"},
     ),
     Option("--dtype", "float32 or bfloat16 (%(default)s)", {"choices": _FLOATS, "default": "float32"}),
-    Option("--batch", "rows decoded together (all attempts; loop: the run's own), or rows a step (4)", _INT),
-    Option("--prompt", "sample: tokens of a prompt (%(default)s)", {**_INT, "default": 512}),
-    Option("--new", "sample: tokens of an attempt (%(default)s)", {**_INT, "default": 64}),
+    Option(
+        "--batch", "rows decoded together (all attempts; loop: the run's setting), or rows per step (4)", _INT
+    ),
+    Option("--prompt", "sample: tokens per prompt (%(default)s)", {**_INT, "default": 512}),
+    Option("--new", "sample: tokens per attempt (%(default)s)", {**_INT, "default": 64}),
     Option("--attempts", "sample: attempts at each prompt (%(default)s)", {**_INT, "default": 64}),
     Option(
         "--prompts",
-        "sample, loop: prompts, all different (%(default)s: of loop, its own)",
+        "sample, loop: number of distinct prompts (%(default)s; loop: the run's setting)",
         {**_INT, "default": 1},
     ),
     Option(
         "--config",
-        "loop: a file of gin/runs, of which one iteration is run (%(default)s)",
+        "loop: a file in gin/runs; one iteration of it is run (%(default)s)",
         {"default": "quickstart"},
     ),
-    Option("--weights_dtype", "sample: of weights, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}),
     Option(
-        "--cache_dtype", "sample: of keys and values, int8 too (as --dtype)", {"choices": (*_FLOATS, "int8")}
+        "--weights_dtype", "sample: type of weights, also int8 (as --dtype)", {"choices": (*_FLOATS, "int8")}
     ),
     Option(
-        "--row_attention", "sample: of a decoding step, plain or triton (%(default)s)", {"default": "plain"}
+        "--cache_dtype",
+        "sample: type of keys and values, also int8 (as --dtype)",
+        {"choices": (*_FLOATS, "int8")},
     ),
-    Option("--chunk_steps", "sample: steps between looks by the host (%(default)s)", {**_INT, "default": 16}),
-    Option("--repeat", "sample: timed runs, the median counts (%(default)s)", {**_INT, "default": 1}),
+    Option(
+        "--row_attention",
+        "sample: attention of a decoding step, plain or triton (%(default)s)",
+        {"default": "plain"},
+    ),
+    Option(
+        "--chunk_steps",
+        "sample: decoding steps between checks by the host (%(default)s)",
+        {**_INT, "default": 16},
+    ),
+    Option(
+        "--repeat",
+        "sample: timed runs, of which the median is reported (%(default)s)",
+        {**_INT, "default": 1},
+    ),
     Option(
         "--profile",
-        "one more run under JAX's profiler: its trace goes here, operations by time into the result",
+        "run once more under JAX's profiler; the trace goes here, a table of operations into the result",
         {"metavar": "DIR", "default": ""},
     ),
-    Option("--seq", "train: tokens of a row (%(default)s)", {**_INT, "default": 512}),
+    Option("--seq", "train: tokens per row (%(default)s)", {**_INT, "default": 512}),
     Option("--steps", "train: timed steps (%(default)s)", {**_INT, "default": 4}),
     Option(
         "--unroll",
-        "train: layers a step of the loop over depth, -1 for all (%(default)s)",
+        "train: layers per step of the loop over depth, -1 for all (%(default)s)",
         {**_INT, "default": -1},
     ),
     Option("--remat", "train: none, dots or full (%(default)s)", {"default": "none"}),
     Option("--attention", "train, attention: plain, splash or cudnn (%(default)s)", {"default": "plain"}),
     Option(
         "--loss_chunk",
-        "train: positions whose logits exist at one time (%(default)s)",
+        "train: positions whose logits exist at a time (%(default)s)",
         {**_INT, "default": 512},
     ),
 )
@@ -134,8 +150,8 @@ COMMANDS = (
     Command(
         "run",
         "the whole loop: every iteration, every stage, then the report",
-        "Runs what is not complete yet of each iteration: sample puzzles, filter them, sample solutions, "
-        "judge them, build the dataset, fine-tune, evaluate. Interrupted or killed, the same command goes on "
+        "Runs every stage of each iteration that is not complete yet: sample puzzles, filter them, sample solutions, "
+        "judge them, build the dataset, fine-tune, evaluate. Interrupted or killed, the same command resumes "
         "where it stopped.",
         (
             "run --gin_file=quickstart --run_dir=runs/quickstart",
@@ -193,7 +209,7 @@ COMMANDS = (
             _ITERATION,
             Option(
                 "--model",
-                "measure this model instead, a folder or the name of one that ships",
+                "measure this model instead: a folder, or the name of a shipped model",
                 {"metavar": "M"},
             ),
             Option(
@@ -211,9 +227,9 @@ COMMANDS = (
     ),
     Command(
         "pack",
-        "what a run needs to go on elsewhere, in one small file",
-        "Packs records, verdicts, pairs and evaluations, finished or not. Weights stay behind where training makes "
-        "them again from the pairs (Experiment.start = 'base'), and attempts where their verdicts repeat them.",
+        "pack what a run needs to continue elsewhere into one small file",
+        "Packs records, verdicts, pairs and evaluations of a finished or unfinished run. Leaves out weights that "
+        "training can recreate from the pairs (Experiment.start = 'base'), and attempts that their verdicts repeat.",
         (
             "pack --run_dir=runs/claim --output=claim.pack",
             "pack --run_dir=runs/claim --output=claim.pack --piece_mb=15     # claim.pack.00, claim.pack.01, ...",
@@ -229,9 +245,9 @@ COMMANDS = (
     ),
     Command(
         "unpack",
-        "a packed run, ready to go on",
-        "Checks the pack, then makes DIR of it; `selfprog run --run_dir=DIR` goes on. On a machine of the same kind it "
-        "ends in the bytes of a run that never moved.",
+        "restore a packed run, ready to continue",
+        "Checks the pack and restores it to DIR; `selfprog run --run_dir=DIR` continues it. On a machine of the same "
+        "kind, the result has the same bytes as a run that never moved.",
         (
             "unpack claim.pack --run_dir=runs/claim",
             "unpack claim.pack.* --run_dir=runs/claim --go_on --base=models/smollm2",
@@ -243,7 +259,7 @@ COMMANDS = (
             Option("files", "the pack, or all its pieces", {"nargs": "+", "metavar": "FILE"}),
             Option(
                 "--go_on",
-                "set the end of the run aside (arms, table; kept under earlier/), so that iterations follow",
+                "set the end of the run aside (arms, table; kept under earlier/), so that iterations can be added",
                 {"action": "store_true"},
             ),
             Option("--base", "check that this model is the one it was made from", {"metavar": "DIR"}),
@@ -307,7 +323,7 @@ COMMANDS = (
     ),
     Command(
         "models",
-        "published models that have a name here",
+        "list published models that have a short name",
         "Lists what `import --model=NAME` fetches: family, weights, context, licence, publisher, and the memory that "
         "weights take.",
         ("models", "models --json | tail -1"),
@@ -318,9 +334,9 @@ COMMANDS = (
     Command(
         "export",
         "write a model in the Hugging Face format",
-        "Writes config.json, the tokenizer and safetensors that `transformers`, and so vLLM, loads as they are.",
+        "Writes config.json, the tokenizer and safetensors that `transformers` and vLLM load as they are.",
         (
-            "export --model=base --output=exported/base                     # the one that ships",
+            "export --model=base --output=exported/base                     # the shipped model",
             "export --model=runs/quickstart/iter_001/6_checkpoints --output=exported/tuned --dtype=bfloat16",
         ),
         f"{_MODELS}:export_model",
@@ -329,11 +345,11 @@ COMMANDS = (
         options=(
             Option(
                 "--model",
-                "a model folder, a run's 6_checkpoints, or the name of one that ships",
+                "a model folder, a run's 6_checkpoints, or the name of a shipped model",
                 {"required": True, "metavar": "M"},
             ),
             Option("--output", "the new folder", {"required": True, "metavar": "DIR"}),
-            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: as they are)"),
+            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: keep their type)"),
         ),
     ),
     Command(
@@ -352,7 +368,7 @@ COMMANDS = (
         "study",
         "a grid of runs: tables, transfer matrix, scaling fits, a page",
         "Runs every combination of the axes in a study's gin file that is not finished yet, sharing what runs have "
-        "in common, then writes DIR/table.csv, table.md, fits.json and report/index.html. The same command goes on.",
+        "in common, then writes DIR/table.csv, table.md, fits.json and report/index.html. The same command resumes.",
         (
             "study --gin_file=studies/quick --run_dir=studies/quick",
             "study --gin_file=studies/quick --run_dir=studies/quick --list  # a command for each machine",
@@ -383,8 +399,8 @@ COMMANDS = (
     Command(
         "memory",
         "does a base model remember the test puzzles?",
-        "Compares the likelihood of test puzzles with that of twins by other names, and that difference with the one "
-        "on our own seeds, which no published model has seen.",
+        "Compares the likelihood of test puzzles with that of renamed twins, and the difference with that on our own "
+        "seeds, which no published model has seen.",
         ("memory --model=base --problems=data/p3",),
         "t5x_selfprog.stages.memorisation:command",
         run_dir="unused",
@@ -392,12 +408,12 @@ COMMANDS = (
         options=(
             Option(
                 "--model",
-                "a model's folder, or the name of one that ships (%(default)s)",
+                "a model's folder, or the name of a shipped model (%(default)s)",
                 {"default": "base"},
             ),
             Option("--problems", "a folder in P3's format", {"required": True, "metavar": "DIR"}),
-            Option("--split", "of the problems (%(default)s)", {"default": "test"}),
-            Option("--twins", "a puzzle (%(default)s)", {**_INT, "default": 4}),
+            Option("--split", "split of the problems (%(default)s)", {"default": "test"}),
+            Option("--twins", "twins per puzzle (%(default)s)", {**_INT, "default": 4}),
         ),
     ),
     Command(
@@ -473,13 +489,13 @@ COMMANDS = (
     Command(
         "bench",
         "measure the sampler, the trainer or the whole loop on this machine, or check an attention kernel",
-        "Prints tokens a second and what they cost, and shares of the roofline where the device is known. "
-        "`python -m verifier doctor` looks after the verifier.",
+        "Prints tokens per second, their cost, and shares of the roofline where the device is known. "
+        "`python -m verifier doctor` checks the verifier.",
         (
             "bench sample --size=125m --prompt=512 --new=64 --attempts=64 --dtype=float32",
             "bench train --size=125m --seq=512 --batch=4 --steps=4 --json | tail -1",
             "bench attention --attention=plain --dtype=bfloat16",
-            "bench loop --config=quickstart               # verified pairs a minute, and where the time went",
+            "bench loop --config=quickstart               # verified pairs per minute, and where the time went",
         ),
         f"{_COMMANDS}:bench",
         run_dir="unused",
