@@ -80,7 +80,7 @@ _BENCH = (
     ),
     Option(
         "--config",
-        "loop: a file in gin/runs; one iteration of it is run (%(default)s)",
+        "loop: a file of gin/runs, of which one iteration is run (%(default)s)",
         {"default": "quickstart"},
     ),
     Option(
@@ -115,7 +115,7 @@ _BENCH = (
     Option("--steps", "train: timed steps (%(default)s)", {**_INT, "default": 4}),
     Option(
         "--unroll",
-        "train: layers per step of the loop over depth, -1 for all (%(default)s)",
+        "train: layers a step of the loop over depth, -1 for all (%(default)s)",
         {**_INT, "default": -1},
     ),
     Option("--remat", "train: none, dots or full (%(default)s)", {"default": "none"}),
