@@ -26,8 +26,8 @@ class Budget:
 
     Attributes:
       seconds: for everything this process does in the run; 0 means no limit.
-      margin: how much longer than before the next iteration and the end may take, as a factor: iterations grow with
-        their yield, and an end that is cut off is worthless.
+      margin: time allowed for the next iteration and the end, as a multiple of what the last iteration and the base's
+        evaluation took: iterations grow with their yield, and an end that is cut off is worthless.
     """
 
     seconds: float = 0.0

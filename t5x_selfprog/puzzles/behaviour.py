@@ -28,7 +28,7 @@ from verifier.leniency import lenient_python
 
 Literal = str  # the source of a plain value
 
-MAX_SLOW = 3  # a puzzle that exceeds the limit on this many probes is given up
+MAX_SLOW = 3  # a puzzle that exceeds the limit on more probes than this is given up
 _OVER = ("!", "?", "")  # replies that are not verdicts
 _ROUNDS = 5
 LONGEST_BYTES = 1 << 20  # the longest answer used as a probe, in the verifier's encoding
@@ -160,7 +160,7 @@ def behaviours(
     asked = {i: _Asked(source, values[kind]) for i, (source, kind) in enumerate(puzzles) if values.get(kind)}
     ask = partial(pool.ask, each_s=cpu_s, total_s=TOTAL * cpu_s, ends=MAX_SLOW + 1)
     for _ in range(_ROUNDS):
-        # a puzzle that failed as a whole is then asked one probe at a time; most turn out to be slow
+        # a puzzle given up in an earlier round is asked a single probe first; most then prove to be slow
         for several in (False, True):
             turn = [one for one in asked.values() if one.is_open and (several or one.was_given_up)]
             answers = ask((one.source, one.values_to_ask(several)) for one in turn)
