@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import IO
 
 import gin
 from gin import config as gin_config
-from t5x_selfprog import gin_errors
+from t5x_selfprog import gin_errors, gin_reach
 from t5x_selfprog.gin_errors import explain, nearest
 from verifier import files
 from verifier.errors import UserError
@@ -54,11 +55,12 @@ def find(name: str) -> str:
     raise UserError(f"--gin_file={name}: no such file here or under {GIN_FOLDER}; {hint}")
 
 
-def load(gin_files: Sequence[str], bindings: Sequence[str]) -> list[str]:
+def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> list[str]:
     """Parses the files in order, then the bindings (`NAME=VALUE`), and locks gin's configuration.
 
     Returns the paths of all files read, included ones too. Raises UserError naming file, line and the nearest
-    valid name; for a binding, the flag it came by.
+    valid name; for a binding, the flag it came by. A binding that nothing can reach is refused as well, but in the
+    file that a run `saved`, which may be older than that rule and cannot be changed any more.
     """
     gin.clear_config()
     # gin also looks inside importable packages, and any folder in the way of one (`runs/`, where runs are kept, for an
@@ -81,7 +83,37 @@ def load(gin_files: Sequence[str], bindings: Sequence[str]) -> list[str]:
         raise UserError(f"{', '.join(missing)} must be given a value: {flags}{places}")
     with explain("--gin_file=" + " ".join(gin_files), paths):
         gin.finalize()
+    _require_reachable([path for path in paths if path != saved], bindings)
     return paths
+
+
+def _require_reachable(paths: Sequence[str], flags: Sequence[str]) -> None:
+    """Raises UserError for bindings of these files and flags that nothing can reach.
+
+    Files of slices and models speak of a machine or a shape, and may say more than a run asks for.
+    """
+    by_flag = {_plain_name(flag.partition("=")[0]): flag for flag in flags}
+    own = [path for path in paths if not os.path.abspath(path).startswith(_OF_MACHINES_AND_MODELS)]
+    lines = []
+    for one in gin_reach.unreachable(gin_config._CONFIG):
+        if one.name in by_flag:
+            lines.append(f"--gin.{by_flag[one.name]}: {one.why}")
+            continue
+        scope, _, rest = one.name.rpartition("/")
+        pattern = rf"^\s*{re.escape(scope + '/' if scope else '')}(t5x_selfprog\.)?{re.escape(rest)}\s*="
+        if places := gin_errors.matching_lines(own, pattern):
+            lines.append(f"{one.name}: {one.why}{places}")
+    if lines:
+        raise UserError("bound, but nothing can reach it:\n  " + "\n  ".join(lines))
+
+
+_OF_MACHINES_AND_MODELS = tuple(str(GIN_FOLDER / folder) + os.sep for folder in ("slices", "models"))
+
+
+def _plain_name(spelled: str) -> str:
+    """As `iterate_bindings` has it."""
+    scope, slash, rest = spelled.strip().rpartition("/")
+    return scope + slash + rest.removeprefix("t5x_selfprog.")
 
 
 def _open_remote(path: str) -> IO[str]:

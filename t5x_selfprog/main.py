@@ -121,7 +121,7 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
     """Parses gin and checks the run directory. Returns the gin files that were read."""
     from t5x_selfprog import gin_files, run_dir
 
-    named = list(parsed.gin_file)
+    named, saved = list(parsed.gin_file), ""
     if command.run_dir == "writes" and not named:
         saved = run_dir.RunDir(parsed.run_dir).config
         if not files.exists(saved):
@@ -130,7 +130,7 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
                 f"({saved} is not there yet)"
             )
         named = [saved]
-    paths = gin_files.load(named, parsed.gin_bindings)
+    paths = gin_files.load(named, parsed.gin_bindings, saved)
     if getattr(parsed, "hosts", None):
         from t5x_selfprog import hosts, versions
 
