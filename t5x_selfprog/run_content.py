@@ -2,6 +2,8 @@
 
 `run_dir` compares configurations, which name a base and a set of problems by path. This module records the content of
 those paths at the start of the run, in RUN/content.json, so that finished stages are not attributed to other data.
+A run whose base lies elsewhere now, for example after `unpack` on another machine, continues if the weights are the
+same.
 """
 
 from __future__ import annotations
@@ -11,7 +13,15 @@ import json
 from collections.abc import Mapping
 
 from t5x_selfprog.model import store
-from t5x_selfprog.run_dir import CONTENT, ConfigMismatch, RunDir, has_made
+from t5x_selfprog.run_dir import (
+    BASE_WEIGHTS,
+    CONTENT,
+    ConfigMismatch,
+    RunDir,
+    begun_with_base,
+    has_made,
+    noted_base,
+)
 from verifier import files
 from verifier.errors import UserError
 
@@ -24,7 +34,7 @@ def content(base: str, problems: str) -> dict[str, str]:
     try:
         folder = store.resolve(base)
         if not files.is_remote(folder):  # remotely, this would fetch all weights
-            found["base weights"] = store.stored_identity(folder)
+            found[BASE_WEIGHTS] = store.stored_identity(folder)
     except (UserError, OSError, KeyError):
         return {name: digest for name, digest in found.items() if digest}
     found["base model.json"] = _digest(files.join(folder, "model.json"))
@@ -39,6 +49,7 @@ def require_same_content(run: RunDir, base: str, problems: str) -> None:
     path = files.join(run.root, CONTENT)
     text = json.dumps(now, indent=1, sort_keys=True).encode() + b"\n"
     files.makedirs(run.root)
+    _require_its_base_if_moved(run, base, now)
     if files.create_exclusive(path, text):
         return
     there = files.read_json(path)
@@ -52,6 +63,19 @@ def require_same_content(run: RunDir, base: str, problems: str) -> None:
             + "\n".join(lines)
             + "\nPut back what was there, or give another --run_dir: what is finished here is not of this data."
         )
+
+
+def _require_its_base_if_moved(run: RunDir, base: str, now: Mapping[str, str]) -> None:
+    """A base in another place must be known to be the same one: a missing or a remote one is not."""
+    begun, noted = begun_with_base(run), noted_base(run)
+    if begun in (None, base) or not has_made(run) or not noted or now.get(BASE_WEIGHTS) == noted:
+        return
+    found = now.get(BASE_WEIGHTS, "nothing that could be compared")
+    raise ConfigMismatch(
+        f"{run.root} was begun with Experiment.base={begun!r}, whose weights are {noted}; "
+        f"at {base!r} there is {found}.\n"
+        "Give the folder of that base, on this machine's disk, or another --run_dir."
+    )
 
 
 def is_of_the_same_content(run: RunDir, base: str, problems: str) -> bool:

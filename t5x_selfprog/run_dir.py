@@ -13,6 +13,7 @@ This module does not depend on gin: a configuration is a mapping from binding to
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -59,6 +60,8 @@ FREE = (
 
 _CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
 CONTENT = "content.json"  # digests of the data that the configuration names (run_content.py)
+BASE_WEIGHTS = "base weights"  # the entry of the base's weights in it
+_BASE = "Experiment.base"  # a path; its content is compared instead where the run recorded it
 # Measurements of a run do not count as its results.
 _MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times", "took.json")
 _STUCK = "stuck-"  # prefix of the watchdogs' reports, one per host
@@ -157,6 +160,8 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     """The run directory at `root`, created, or continued if it belongs to the same configuration.
 
     A directory that holds no result yet accepts any configuration.
+    The base may lie elsewhere than it did if the run recorded its weights, which
+    `run_content.require_same_content` then has to compare.
 
     Args:
       bindings: 'scope/configurable.param' to its printable value; those in FREE do not count.
@@ -172,13 +177,43 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     files.create_exclusive(files.join(run.root, _FINGERPRINT), _json(wanted))
     saved = _read_saved(run)
     if saved is not None and saved["bindings"] != counted:
-        # A run that stopped at a bad value before producing anything must not bind its successor to that value.
-        if has_made(run):
+        if not has_made(run):
+            # A run that stopped at a bad value before producing anything must not bind its successor to that value.
+            files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
+        elif not (_without_base(saved["bindings"]) == _without_base(counted) and noted_base(run)):
             raise ConfigMismatch(_difference(run.root, saved["bindings"], counted))
-        files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
     if config_text:
         files.write_atomic(run.config, config_text)
     return run
+
+
+def noted_base(run: RunDir) -> str:
+    """Identity of the base's weights as recorded at the start of the run or by its evaluation; "" before that."""
+    for path, name in (
+        (files.join(run.root, CONTENT), BASE_WEIGHTS),
+        (files.join(run.base_eval, "evaluation.json"), "checkpoint"),
+    ):
+        try:
+            if found := files.read_json(path).get(name):
+                return str(found)
+        except FileNotFoundError:
+            continue
+    return ""
+
+
+def begun_with_base(run: RunDir) -> str | None:
+    """Experiment.base at the start of the run; None if its configuration does not bind it."""
+    saved = _read_saved(run) or {"bindings": {}}
+    found = [value for name, value in saved["bindings"].items() if _is_base(name)]
+    return str(ast.literal_eval(found[0])) if found else None
+
+
+def _is_base(binding: str) -> bool:
+    return binding.removeprefix("t5x_selfprog.") == _BASE
+
+
+def _without_base(bindings: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in bindings.items() if not _is_base(name)}
 
 
 def has_made(run: RunDir) -> bool:

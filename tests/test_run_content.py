@@ -8,7 +8,7 @@ import pytest
 
 from t5x_selfprog.model import store
 from t5x_selfprog.run_content import is_of_the_same_content, require_same_content
-from t5x_selfprog.run_dir import ConfigMismatch, RunDir
+from t5x_selfprog.run_dir import ConfigMismatch, RunDir, noted_base, open_run
 from t5x_selfprog.study.sharing import take_over
 
 SHIPPED = Path(store.resolve("base"))
@@ -59,6 +59,54 @@ def test_the_same_data_goes_on_wherever_it_lies(tmp_path, data, run):
     moved = tmp_path / "elsewhere"
     shutil.move(data[0], moved)
     require_same_content(run, str(moved), str(data[1]))
+
+
+def bindings(base: Path | str) -> dict[str, str]:
+    return {"Experiment.base": repr(str(base)), "Experiment.seed": "0"}
+
+
+@pytest.mark.parametrize("noted_by", ["content", "evaluation"])
+def test_a_run_goes_on_with_its_base_in_another_place(tmp_path, data, noted_by):
+    """As after `unpack` on another machine; packs made before content.json was kept have the base's evaluation."""
+    base, problems = data
+    made = open_run(tmp_path / "run", bindings(base))
+    if noted_by == "content":
+        require_same_content(made, str(base), str(problems))
+    evaluation = tmp_path / "run" / "base" / "7_eval" / "evaluation.json"
+    evaluation.parent.mkdir(parents=True)
+    evaluation.write_text(json.dumps({"checkpoint": store.stored_identity(str(base))}))
+    moved = tmp_path / "elsewhere"
+    shutil.move(base, moved)
+    before = made.fingerprint
+    for _ in range(2):
+        again = open_run(tmp_path / "run", bindings(moved), f"Experiment.base = '{moved}'\n")
+        require_same_content(again, str(moved), str(problems))
+    assert again.fingerprint == before and str(moved) in Path(again.config).read_text()
+    with pytest.raises(ConfigMismatch, match=r"Experiment\.seed: there 0, now 1"):
+        open_run(tmp_path / "run", bindings(moved) | {"Experiment.seed": "1"})
+    change_weights(moved, problems)
+    open_run(tmp_path / "run", bindings(moved))
+    with pytest.raises(
+        ConfigMismatch, match=rf"whose weights are {noted_base(made)}; at '.*elsewhere' there is"
+    ):
+        require_same_content(again, str(moved), str(problems))
+
+
+def test_a_base_that_cannot_be_compared_is_not_taken_for_the_same(tmp_path, data):
+    base, problems = data
+    made = open_run(tmp_path / "run", bindings(base))
+    require_same_content(made, str(base), str(problems))
+    (tmp_path / "run" / "base").mkdir()
+    open_run(tmp_path / "run", bindings("nowhere"))
+    with pytest.raises(ConfigMismatch, match="nothing that could be compared"):
+        require_same_content(made, "nowhere", str(problems))
+
+
+def test_another_place_is_another_run_where_nothing_says_what_lay_there(tmp_path, data):
+    made = open_run(tmp_path / "run", bindings(data[0]))
+    (Path(made.root) / "iter_000").mkdir()
+    with pytest.raises(ConfigMismatch, match=r"Experiment\.base: there"):
+        open_run(tmp_path / "run", bindings("elsewhere"))
 
 
 @pytest.mark.parametrize(
