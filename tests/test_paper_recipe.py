@@ -1,5 +1,6 @@
 """gin/runs/paper_*.gin bind the paper's values; their optional lines are valid and do what they say."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -84,3 +85,15 @@ def test_what_is_not_the_papers_is_listed():
         "trivial",
     ):
         assert difference in head, difference
+
+
+@pytest.mark.parametrize(("name", "slice_"), [("125m", "v5e_8"), ("1p3b", "v5e_64"), ("2p7b", "v5e_64")])
+def test_what_it_costs_is_what_its_plan_says_of_these_prompts(name, slice_):
+    text = (RUNS / f"paper_gpt_neo_{name}.gin").read_text()
+    results = RUNS.parent.parent / "results"
+    plan = json.loads((results / f"plans/gpt_neo_{name}.{slice_}.json").read_text())["plans"][0]
+    assert f"{plan['run']['chip_hours']:.0f} chip-hours of a v5e" in text
+    gin_files.load([f"paper_gpt_neo_{name}"], [])
+    bound = gin_files.bindings()
+    assert plan["workload"]["puzzle_prompts"] == int(bound["sample_puzzles.run.prompts"])
+    assert plan["workload"]["iterations"] == int(bound["loop.run.iterations"])
