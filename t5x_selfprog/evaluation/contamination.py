@@ -2,10 +2,11 @@
 
 Four levels, each looser than the one before: the same normalised source; the same after names and constants are
 abstracted; the same canonical form (`canonical.py`: the order of operands, the direction of comparisons, negations,
-`bool()`, variables used once and the like forgotten as well); a run of tokens in common, of `ngram` lexical tokens or
-of `outline` tokens of the canonical form, where one name is like the other. Runs are looked for in function bodies,
-since signatures of one answer type are alike by nature. All instances of a protected problem count. A match names its
-problem, so that a rejection can be checked by eye. What a puzzle does, `puzzles/behaviour.py` compares.
+`bool()`, variables used once and the like forgotten as well), be it with constants where parameters stood; a run of
+tokens in common, of `ngram` lexical tokens or of `outline` tokens of the canonical form, where one name is like the
+other. Runs are looked for in function bodies, since signatures of one answer type are alike by nature. All instances
+of a protected problem count. A match names its problem, so that a rejection can be checked by eye. What a puzzle does,
+`puzzles/behaviour.py` compares.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Protected:
                 self._abstract.setdefault(shape, problem.name)
                 if shape not in seen:  # most instances of a problem differ in constants alone
                     seen.add(shape)
-                    if (form := _canonical_form(source)) is not None:
+                    for form in _canonical_forms(source):
                         self._canonical.setdefault(form, problem.name)
                     for gram in self._outline_grams(source):
                         self._outlines.setdefault(gram, problem.name)
@@ -100,7 +101,8 @@ class Protected:
         return Match("abstract", problem) if problem is not None else None
 
     def _match_canonical(self, source: str) -> Match | None:
-        problem = self._canonical.get(_canonical_form(source) or "")
+        found = (self._canonical.get(form) for form in _canonical_forms(source))
+        problem = next((name for name in found if name is not None), None)
         return Match("canonical", problem) if problem is not None else None
 
     def _match_ngram(self, source: str) -> Match | None:
@@ -124,12 +126,13 @@ class Protected:
         return _runs(tokens, self._outline)
 
 
-def _canonical_form(source: str) -> str | None:
-    """None for Python that has no such form: several functions (a list of puzzles), or one nested too deeply."""
+def _canonical_forms(source: str) -> tuple[str, ...]:
+    """With parameters and with constants in their place; none for Python that has no such form: several functions (a
+    list of puzzles), or one nested too deeply."""
     try:
-        return canonical_form(source)
+        return canonical_form(source), canonical_form(source, constant_defaults=True)
     except SourceError:
-        return None
+        return ()
 
 
 def _runs(tokens: list[str], length: int) -> Iterator[tuple[str, ...]]:

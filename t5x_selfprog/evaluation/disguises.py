@@ -205,14 +205,56 @@ def inlined(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 def helper(function: ast.FunctionDef) -> ast.FunctionDef | None:
     """The whole body in a function of its own, inside."""
-    empty = ast.arguments([], [], None, [], [], None, [])
-    inner = ast.FunctionDef("helper_", empty, function.body, [], lineno=0)
+    inner = ast.FunctionDef("helper_", _plain([]), function.body, [], lineno=0)
     function.body = [inner, ast.Return(ast.Call(ast.Name("helper_", ast.Load()), [], []))]
     return function
 
 
+def passed(function: ast.FunctionDef) -> ast.FunctionDef | None:
+    """The whole body in a function of its own, inside, that is given the parameters."""
+    arguments = function.args
+    inner = ast.FunctionDef(
+        "helper_", _plain([one.arg for one in arguments.args]), function.body, [], lineno=0
+    )
+    given: list[ast.expr] = [ast.Name(one.arg, ast.Load()) for one in arguments.args]
+    function.body = [inner, ast.Return(ast.Call(ast.Name("helper_", ast.Load()), given, []))]
+    return function
+
+
+def anonymous(function: ast.FunctionDef) -> ast.FunctionDef | None:
+    """What is returned is asked of a lambda with a name."""
+    last, answer = function.body[-1], function.args.args[0].arg
+    if not isinstance(last, ast.Return) or last.value is None:
+        return None
+    assign = ast.Assign([ast.Name("fits_", ast.Store())], ast.Lambda(_plain([answer]), last.value), lineno=0)
+    asked = ast.Call(ast.Name("fits_", ast.Load()), [ast.Name(answer, ast.Load())], [])
+    function.body[-1:] = [assign, ast.Return(asked)]
+    return function
+
+
+def spare(function: ast.FunctionDef) -> ast.FunctionDef | None:
+    """A parameter that nobody reads."""
+    function.args.args.append(ast.arg("spare_"))
+    function.args.defaults.append(ast.Constant(5))
+    return function
+
+
+def demorgan(function: ast.FunctionDef) -> ast.FunctionDef | None:
+    """A conjunction as the negation of a disjunction of negations."""
+    match function.body[-1]:
+        case ast.Return(value=ast.BoolOp(op=ast.And(), values=values)):
+            negated: list[ast.expr] = [ast.UnaryOp(ast.Not(), value) for value in values]
+            function.body[-1] = ast.Return(ast.UnaryOp(ast.Not(), ast.BoolOp(ast.Or(), negated)))
+            return function
+    return None
+
+
+def _plain(names_: list[str]) -> ast.arguments:
+    return ast.arguments([], [ast.arg(name) for name in names_], None, [], [], None, [])
+
+
 def difference(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """A last equation of numbers as a difference that is nought: arithmetic, which no form here undoes."""
+    """A last equation of numbers as a difference that is nought."""
     match function.body[-1]:
         case ast.Return(value=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right])) if not any(
             isinstance(part, ast.Constant | ast.List | ast.JoinedStr)
@@ -234,13 +276,17 @@ KINDS: dict[str, tuple[Disguise, ...]] = {
         f"names, {made.__name__}": (made, names)
         for made in (
             operands, truth, negation, is_true, local, early, asserted, branches, dead, loop, inlined, helper,
-            difference,
+            difference, passed, anonymous, spare, demorgan,
         )
     },
     "names, constants, operands": (operands, names, constants),
     "names, constants, truth": (truth, names, constants),
     "names, constants, local": (local, names, constants),
-    "names, constants, early, operands, local": (local, early, operands, names, constants),
+    "names, constants, early, operands, local": (early, operands, local, names, constants),
+    "names, constants, helper": (helper, names, constants),
+    "names, constants, passed": (passed, names, constants),
+    "names, constants, anonymous": (anonymous, names, constants),
+    "names, inlined, operands": (inlined, operands, names),
     "names, operands, truth, local, dead": (truth, operands, local, dead, names),
 }  # fmt: skip
 

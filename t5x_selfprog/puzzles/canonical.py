@@ -3,8 +3,9 @@
 A puzzle that was copied and dressed up keeps its computation. So the form forgets what a writer may choose freely:
 names and constants (as `shape.abstract_form` does), the order of operands and of parameters, the direction of
 comparisons, where a negation stands, `bool()` and `== True`, parentheses of comprehensions, a variable that is used
-once or never, and whether `False` comes by `return`, `assert` or `and`. It is for comparing: it may forget more than
-Python allows (`+` of texts has an order), and nobody runs it.
+once or never, whether `False` comes by `return`, `assert` or `and`, a function inside that holds all of it, and whether
+two things are equal or their difference nought. It is for comparing: it may forget more than Python allows (`+` of
+texts has an order), and nobody runs it.
 """
 
 from __future__ import annotations
@@ -31,19 +32,25 @@ _ROUNDS = 8  # of inlining and folding, each of which may make room for the othe
 
 
 @functools.lru_cache(maxsize=4096)  # Asked for again at every comparison of the same text.
-def canonical_form(source: str) -> str:
-    """The form as text, for reading and comparing: `def f(v0: List[int], v1=<int>): ...`. Raises SourceError."""
+def canonical_form(source: str, constant_defaults: bool = False) -> str:
+    """The form as text, for reading and comparing: `def f(v0: List[int], v1=<int>): ...`. Raises SourceError.
+
+    With `constant_defaults` a parameter with a default is that constant, as in a copy that has no parameters any more.
+    """
     tree = bare_tree(source, keep_answer=True)
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
         raise SourceError("must be one function to be compared")
     try:
         for _ in range(_ROUNDS):
             before = _size(tree)
+            _unwrap(tree)
             _fold_bodies(tree)
             tree = _Plainer().visit(tree)
             _inline(tree)
             if _size(tree) == before:
                 break
+        if constant_defaults:  # not earlier: a default of 0 would vanish from a sum, where one of 3 would not
+            _put_defaults(tree)
         tree = copy.deepcopy(tree)  # no node stands in two places from here on
         _sort_operands(tree)
         _rename(tree)
@@ -67,6 +74,54 @@ def _size(tree: ast.AST) -> int:
 
 
 # Statements.
+
+
+def _unwrap(tree: ast.Module) -> None:
+    """A function inside that is called once, by what is returned last, gives way to its body."""
+    (outer,) = tree.body
+    assert isinstance(outer, ast.FunctionDef)
+    match outer.body:
+        case [*before, ast.FunctionDef(name=name, args=taken) as inner, ast.Return(value=ast.Call() as call)]:
+            called = isinstance(call.func, ast.Name) and call.func.id == name
+            uses = sum(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
+            if called and uses == 1 and (given := _given(taken, call)) is not None:
+                outer.body = [*before, *(_Renamed(given).visit(statement) for statement in inner.body)]
+
+
+def _given(taken: ast.arguments, call: ast.Call) -> dict[str, ast.expr] | None:
+    """What a call gives for each parameter; None where that is not plain to see."""
+    plain = not (taken.posonlyargs or taken.kwonlyargs or taken.vararg or taken.kwarg or call.keywords)
+    starred = any(isinstance(value, ast.Starred) for value in call.args)
+    if not plain or starred or len(taken.args) != len(call.args):
+        return None
+    return {argument.arg: value for argument, value in zip(taken.args, call.args, strict=True)}
+
+
+class _Renamed(ast.NodeTransformer):
+    """Names that are read give way to expressions."""
+
+    def __init__(self, given: dict[str, ast.expr]) -> None:
+        self._given = given
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        reads = isinstance(node.ctx, ast.Load) and node.id in self._given
+        return copy.deepcopy(self._given[node.id]) if reads else node
+
+
+def _put_defaults(tree: ast.Module) -> None:
+    """Parameters that are read and never set give way to their defaults."""
+    (function,) = tree.body
+    assert isinstance(function, ast.FunctionDef)
+    arguments = function.args
+    needed = len(arguments.args) - len(arguments.defaults)
+    body = ast.Module(function.body, [])
+    own = {one.name for one in occurrences(body) if one.binds}  # set here, or of the same name further inside
+    with_default = list(zip(arguments.args[needed:], arguments.defaults, strict=True))
+    values = {argument.arg: default for argument, default in with_default if argument.arg not in own}
+    function.body = [_Renamed(values).visit(statement) for statement in function.body]
+    kept = [(argument, default) for argument, default in with_default if argument.arg in own]
+    arguments.args = [*arguments.args[:needed], *(argument for argument, _ in kept)]
+    arguments.defaults = [default for _, default in kept]
 
 
 def _fold_bodies(tree: ast.Module) -> None:
@@ -166,6 +221,10 @@ class _Plainer(ast.NodeTransformer):
                 return value
             case ast.Call(func=ast.Name(id=name), args=[ast.ListComp() as items, *_]) if name in _CONSUMERS:
                 node.args[0] = ast.GeneratorExp(items.elt, items.generators)
+            case ast.Call(func=ast.Lambda(args=taken, body=body)) if (
+                given := _given(taken, node)
+            ) is not None:
+                return _Renamed(given).visit(body)
         return node
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
@@ -232,6 +291,11 @@ def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> ast.expr:
                 return value if other.value else _negated(value)
             if isinstance(operator, ast.NotEq | ast.IsNot):
                 return _negated(value) if other.value else value
+    match left, right:
+        case ast.BinOp(left=more, op=ast.Sub(), right=less), ast.Constant(value=0):
+            return _compared(more, operator, less)
+        case ast.Constant(value=0), ast.BinOp(left=more, op=ast.Sub(), right=less):
+            return _compared(less, operator, more)
     if isinstance(operator, ast.Gt | ast.GtE):
         return ast.Compare(right, [ast.Lt() if isinstance(operator, ast.Gt) else ast.LtE()], [left])
     return ast.Compare(left, [operator], [right])

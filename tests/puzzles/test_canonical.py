@@ -11,19 +11,61 @@ PUZZLE = (
     "def f(words: List[str], n=3, c='e', m=2):\n"
     "    return len(words) == n * m and all(w.count(c) == i for i, w in enumerate(words)) and len(words[0]) > n"
 )
+EQUATION = "def f(x: int, a=3):\n    return x * x + a == 2 * x * a - 2"
 LOOP = "def f(s: str, t='ab'):\n    best = sorted(s)\n    return all(s.count(x) >= 2 for x in t)"
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if "helper" not in kind and "difference" not in kind]
-)
-@pytest.mark.parametrize("source", [PUZZLE, LOOP])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("source", [PUZZLE, LOOP, EQUATION])
 def test_a_disguise_does_not_show(source, kind):
     copy = disguise(source, kind)
     if copy is None:
-        assert any(word in kind for word in ("early", "loop"))
-    elif "inlined" not in kind:  # the parameters' names are then gone for good
-        assert canonical_form(copy) == canonical_form(source), copy
+        assert any(word in kind for word in ("early", "loop", "demorgan", "difference"))
+    else:  # where the parameters are gone, the forms without them are compared
+        assert canonical_form(copy, "inlined" in kind) == canonical_form(source, "inlined" in kind), copy
+
+
+def test_no_two_disguises_are_the_same_and_every_one_applies_somewhere():
+    for kind in KINDS:
+        assert any(disguise(source, kind) for source in (PUZZLE, LOOP, EQUATION)), kind
+    copies = [copy for kind in KINDS if (copy := disguise(PUZZLE, kind)) is not None]
+    assert len(set(copies)) == len(copies)
+
+
+def test_a_default_is_a_constant_only_where_it_is_never_set():
+    counted = "def f(x: int, n=3, m=4):\n    n += x\n    return n == m"
+    assert "v1 += v0" in canonical_form(counted, True)
+    assert canonical_form(counted, True) == canonical_form(
+        "def f(y: int, k=3):\n    k += y\n    return 4 == k", True
+    )
+    assert canonical_form(counted, True) != canonical_form(counted.replace("n == m", "n == n"), True)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "def h():\n        return x == a\n    return h()",
+        "def h(y, b):\n        return y == b\n    return h(x, a)",
+        "h = lambda y: y == a\n    return h(x)",
+        "def h(a, x):\n        return x == a\n    return h(a, x)",
+    ],
+)
+def test_a_function_inside_that_holds_all_of_it(inside):
+    head = "def f(x: int, a=5):\n    "
+    assert canonical_form(head + inside) == canonical_form(f"{head}return a == x")
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "def h(n):\n        return n < 2 or h(n - 2)\n    return h(x)",  # calls itself
+        "def h(n=1):\n        return n == a\n    return h()",
+        "def h(n):\n        return n == a\n    return h(x) and h(a)",
+        "def h(*n):\n        return n == a\n    return h(*x)",
+    ],
+)
+def test_a_function_inside_that_is_more_than_that_stays(inside):
+    assert "def v" in canonical_form("def f(x: int, a=5):\n    " + inside)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +152,7 @@ def test_the_disguised_accept_the_same():
     for source, right, wrong in (
         (PUZZLE, ["xxxx", "e", "ee", "eee", "eeee", "eeeee"], ["xxxx"]),
         (LOOP, "aabb", "ab"),
+        (EQUATION, 5, 2),
     ):
         for kind in KINDS:
             copy = disguise(source, kind)

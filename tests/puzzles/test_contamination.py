@@ -27,6 +27,11 @@ DRESSED = (
     "    fits = all(j == t.count(q) for j, t in enumerate(s))\n    return bool(fits) == True"
 )
 
+WITHOUT_PARAMETERS = (
+    "def f(s: List[str]):\n    def check(t):\n        size = len(t)\n"
+    "        return size - 99 == 0 and all(u.count('zz') == j for j, u in enumerate(t))\n    return check(s)"
+)
+
 
 @pytest.fixture
 def protected(tmp_path):
@@ -58,6 +63,7 @@ def protected(tmp_path):
         ),
         (RENAMED, ["abstract", "canonical", "ngram"]),
         (DRESSED, ["canonical", "ngram"]),
+        (WITHOUT_PARAMETERS, ["canonical"]),
         (  # Part of a disguise, in other company.
             "def f(s: str, q='zz'):\n    t = all(w.count(q) == j for j, w in enumerate(s.split()))\n"
             "    return t and s > q",
