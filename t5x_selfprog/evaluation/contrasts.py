@@ -73,6 +73,18 @@ EXPLANATION = (
 )
 
 
+ABOUT_SEEDS = {
+    1: "One seed: the words are about these models, not about training them again.",
+    2: "Two seeds: too few to know how far seeds differ. Where they differ a lot, words hold less often than they say; "
+    "with three seeds they hold (results/statistics).",
+}
+
+
+def about_seeds(counts: Sequence[int]) -> list[str]:
+    """What a table says beside its words, by the number of seeds of each of its models."""
+    return [ABOUT_SEEDS[most]] if counts and (most := max(counts)) in ABOUT_SEEDS else []
+
+
 def between(
     family: str, left: tuple[str, Sequence[Evaluation]], right: tuple[str, Sequence[Evaluation]],
     ks: Sequence[int], group: str = ALL, seed: int = 0,

@@ -93,11 +93,15 @@ def resampled_means(tables: Sequence[Table], seed: int, resamples: int) -> list[
     return means
 
 
-@functools.lru_cache(maxsize=4)
 def signs(seed: int, problems: int, flips: int) -> NDArray[np.float64]:
     """[flips, problems] of +1 and -1."""
-    rng = np.random.default_rng([seed, 1])
-    return rng.choice(np.array([-1.0, 1.0]), (flips, problems))
+    width = 1 << (problems - 1).bit_length()  # few widths, so that a table of many comparisons shares them
+    return _signs(seed, width, flips)[:, :problems]
+
+
+@functools.lru_cache(maxsize=4)
+def _signs(seed: int, width: int, flips: int) -> NDArray[np.float64]:
+    return 1.0 - 2.0 * np.random.default_rng([seed, 1]).integers(0, 2, (flips, width), np.int8)
 
 
 def _contrast(

@@ -208,8 +208,7 @@ def _notes(found: Sequence[Row], ks: Sequence[int], compared: Sequence[Contrast]
     notes = []
     if compared:
         notes.append(f"{contrasts.EXPLANATION} {family_sizes(compared)}")
-        if all(len(row.evaluations) == 1 for row in found):
-            notes.append("One seed: the words are about these models, not about training them again.")
+        notes += contrasts.about_seeds([len(row.evaluations) for row in found if row.arm != ENUMERATOR])
     headline = headline_k(found)
     for k in ks:
         said = [

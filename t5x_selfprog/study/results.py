@@ -354,6 +354,9 @@ def table_markdown(study: Study) -> str:
     notes = [
         "Pass@k in %, 95% intervals over problems and seeds (xN: N seeds). "
         f"{contrasts.EXPLANATION} {family_sizes([contrast for _, contrast in study.contrasts])}",
+        *contrasts.about_seeds(
+            [len(line.row.evaluations) for line in study.lines if line.row.arm != ENUMERATOR]
+        ),
         *study.looks,
         *(_fit_sentence(fit) for fit in study.fits if fit["k"] == k),
     ]

@@ -188,6 +188,8 @@ def test_seeds_of_one_arm_share_a_row():
     ]
     text = table([BASE, *seeds])
     assert "verified 0 x3" in text and "11/40" in text
+    assert "One seed" not in text and "Two seeds" not in text
+    assert "Two seeds: too few to know" in table([BASE, *seeds[:2]])
 
 
 def test_table_says_what_cannot_be_compared():
