@@ -53,7 +53,13 @@ def test_runs_and_the_ledger_count_alike():
 
 
 def test_what_was_chosen_by_looking_is_said_where_it_is_used():
-    """The one setting that test chose: the study that uses it says so."""
+    """The one setting that test chose: the study that uses it says so, and what dev says of it since."""
     assert [line["where"] for line in LEDGER if line["chose"]] == ["results/p3_base"]
     study = (RESULTS.parent / "gin/studies/quick_p3.gin").read_text()
-    assert "results/held_out" in study and "chosen on test" in study
+    assert "results/held_out" in study and "test had chosen them once" in study
+    runs = {run["switch"]: run for run in json.loads((RESULTS / "switches/dev.json").read_text())["runs"]}
+    assert runs["more_epochs"]["bindings"] == ["finetune.run.epochs=8"]
+    for switch in ("quickstart", "more_epochs"):
+        found = runs[switch]["pass_at_k"]["verified 0"]["10"]
+        said = f"{100 * found['estimate']:.1f} [{100 * found['low']:.1f}-{100 * found['high']:.1f}]"
+        assert said in study.replace("\n# ", " ") and found["problems"] == 151
