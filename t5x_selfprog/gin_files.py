@@ -83,17 +83,19 @@ def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> 
         raise UserError(f"{', '.join(missing)} must be given a value: {flags}{places}")
     with explain("--gin_file=" + " ".join(gin_files), paths):
         gin.finalize()
-    _require_reachable([path for path in paths if path != saved], bindings)
+    _require_reachable(paths, bindings, saved)
     return paths
 
 
-def _require_reachable(paths: Sequence[str], flags: Sequence[str]) -> None:
+def _require_reachable(paths: Sequence[str], flags: Sequence[str], saved: str) -> None:
     """Raises UserError for bindings of these files and flags that nothing can reach.
 
-    Files of slices and models speak of a machine or a shape, and may say more than a run asks for.
+    Files of slices and models describe a machine or a shape, and may say more than a run asks for: what stands only
+    there, or in the file that a run `saved`, is accepted.
     """
     by_flag = {_plain_name(flag.partition("=")[0]): flag for flag in flags}
-    own = [path for path in paths if not os.path.abspath(path).startswith(_OF_MACHINES_AND_MODELS)]
+    accepted = [path for path in paths if path == saved or _describes_machine_or_model(path)]
+    own = [path for path in paths if path not in accepted]
     lines = []
     for one in gin_reach.unreachable(gin_config._CONFIG):
         if one.name in by_flag:
@@ -101,13 +103,17 @@ def _require_reachable(paths: Sequence[str], flags: Sequence[str]) -> None:
             continue
         scope, _, rest = one.name.rpartition("/")
         pattern = rf"^\s*{re.escape(scope + '/' if scope else '')}(t5x_selfprog\.)?{re.escape(rest)}\s*="
-        if places := gin_errors.matching_lines(own, pattern):
+        places = gin_errors.matching_lines(own, pattern)
+        # gin knows other spellings too, blocks for one; such a binding is refused without its place
+        if places or not gin_errors.matching_lines(accepted, pattern):
             lines.append(f"{one.name}: {one.why}{places}")
     if lines:
         raise UserError("bound, but nothing can reach it:\n  " + "\n  ".join(lines))
 
 
-_OF_MACHINES_AND_MODELS = tuple(str(GIN_FOLDER / folder) + os.sep for folder in ("slices", "models"))
+def _describes_machine_or_model(path: str) -> bool:
+    folders = tuple(str(GIN_FOLDER / folder) + os.sep for folder in ("slices", "models"))
+    return os.path.abspath(path).startswith(folders)
 
 
 def _plain_name(spelled: str) -> str:

@@ -153,6 +153,10 @@ def test_a_file_is_refused_with_its_line_and_a_macro_with_the_one_that_is_named(
     said = str(refused.value)
     assert f"{mine}, line 3: STEPZ = 3" in said and "did you mean STEPS?" in said
     assert f"{mine}, line 6" in said and "did you mean evaluation/SamplingConfig.temperature?" in said
+    mine.write_text("include 'runs/quickstart.gin'\nSamplingConfig:\n  top_k = 5\n")  # gin's other spelling
+    with pytest.raises(UserError, match=r"bind evaluation/SamplingConfig\.top_k"):
+        gin_files.load([str(mine)], [])
+    mine.write_text("include 'runs/quickstart.gin'\nSTEPZ = 3\nSTEPS = 4\nfinetune.run.steps = %STEPS\n")
     # as a run saved it before this was checked, it still goes on; a flag beside it is asked all the same
     gin_files.load([str(mine)], [], saved=str(mine))
     with pytest.raises(UserError, match="%STEPX; did you mean STEPS"):
