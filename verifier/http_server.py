@@ -183,9 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal():
             self.close_connection = True
             raise _Refused(411, "say Content-Length")
-        if int(length) > MOST_BYTES:
+        if len(length) > 20 or int(length) > MOST_BYTES:
             self.close_connection = True  # what comes is not read
-            raise _Refused(413, f"{length} bytes; send at most {MOST_BYTES}")
+            raise _Refused(413, f"{length[:20]} bytes; send at most {MOST_BYTES}")
         body = self.rfile.read(int(length))
         try:
             rows = json.loads(body)["attempts"]
@@ -205,6 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if status == 429:
             self.send_header("Retry-After", "1")
+        if self.close_connection:  # or the client sends its next request to nobody
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(data)
 

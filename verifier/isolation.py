@@ -82,6 +82,8 @@ def establish(level: str, require: str) -> Established:
             on.append("landlock")
         except OSError as e:
             notes["landlock"] = str(e)
+    filtered = "seccomp" in on  # neither objects nor keys are to be had
+    apart = is_root and own_objects and not filtered
     missing = [f"{layer} ({notes[layer]})" for layer in LAYERS if layer in needed and layer not in on]
     if missing:
         raise IsolationError(
@@ -95,6 +97,7 @@ def establish(level: str, require: str) -> Established:
         root=root,
         sweep=_sweeper(on),
         load_filter=load_filter,
+        leave_shared=namespaces.leave_shared_objects if apart else None,
     )
     layers = [layer for layer in LAYERS if layer in on]
     left_open = []
@@ -103,10 +106,19 @@ def establish(level: str, require: str) -> Established:
             left_open.append("paths" if "landlock" not in on else "modes and times of files")
         if not is_root:
             left_open.append("signals to the same user")
-        if not own_objects:
+    if not filtered:
+        if not apart:
             left_open.append("System V objects")
+        if not is_root or _attempt(_become_a_user_of_its_own):
+            left_open.append("keys")
     said = [f"{layer}: {notes[layer]}" for layer in LAYERS if layer in notes]
     return Established(jail, layers, said, left_open)
+
+
+def _become_a_user_of_its_own() -> None:
+    sandbox.become_nobody(os.getpid())
+    if os.geteuid() == sandbox.NOBODY:
+        raise OSError("there are no users beyond the usual 65,536")
 
 
 def _sweeper(on: list[str]) -> Callable[[int], None]:

@@ -1,6 +1,6 @@
 """The outcomes of judging. On their own, because a zygote imports this and must stay small."""
 
-VERSION = "5"  # of the judgement: raise it when the same attempt may get another outcome
+VERSION = "6"  # of the judgement: raise it when the same attempt may get another outcome
 
 ACCEPTED = "accepted"  # f(g()) is True
 WRONG = "wrong"  # f returned something else or raised

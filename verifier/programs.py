@@ -12,7 +12,7 @@ from verifier import clock, linux, policy
 from verifier.screen import Screen
 from verifier.shown import without_addresses
 
-RECURSION_LIMIT = 5000
+RECURSION_LIMIT = 5000  # calls of a program and of what runs it, counted from the body of its child
 
 
 class OutputLimit(BaseException):
@@ -106,11 +106,22 @@ _REQUEST_MB = 64  # what is left beside the limit where the host has one, for wh
 def begin_programs(output_characters: int) -> Printed:
     """The state every program starts from, set once in a fresh child."""
     gc.disable()  # cyclic garbage of one program must not be collected, or finalised, in the time of another
-    sys.setrecursionlimit(RECURSION_LIMIT)
+    sys.setrecursionlimit(_calls_so_far() + RECURSION_LIMIT)
     reset_random()
     printed = Printed(output_characters)
     sys.stdin, sys.stdout, sys.stderr = None, printed, printed  # type: ignore[assignment]
     return printed
+
+
+def _calls_so_far() -> int:
+    """How deep the interpreter counts to be: judging and screening stand on other calls of ours, and a program is to
+    come equally far in both."""
+    try:
+        sys.setrecursionlimit(1)
+    except RecursionError as e:
+        found = re.search(r"recursion depth (\d+)", str(e))
+        return int(found[1]) if found else 0
+    return 0
 
 
 def reset_shared(source: str, code: bytes) -> None:

@@ -138,8 +138,8 @@ def _describe(statement: ast.stmt) -> str:
     return f"{type(statement).__name__} statement"
 
 
-def own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """The nodes of a function without those of functions and classes defined inside it."""
+def own_nodes(function: ast.FunctionDef | ast.Module) -> Iterator[ast.AST]:
+    """The nodes of a function, or a module, without those of functions and classes defined inside it."""
     stack: list[ast.AST] = list(function.body)
     while stack:
         node = stack.pop()

@@ -16,8 +16,17 @@ from verifier.answer_types import Checker
 from verifier.area import Area, pack_report
 from verifier.child import Check, Prepared
 from verifier.outcomes import ACCEPTED, CPU_LIMIT, INFRASTRUCTURE, KILLED, WALL_LIMIT
-from verifier.programs import SHARED_MEMORY, Allowance, Demand, Runtime, begin_programs, peak_kb
+from verifier.programs import (
+    SHARED_MEMORY,
+    Allowance,
+    Demand,
+    Runtime,
+    begin_programs,
+    forget_cached,
+    peak_kb,
+)
 from verifier.reports import Checked, read_checks
+from verifier.screen import may_cache
 from verifier.watch import Ended, Watched
 
 if TYPE_CHECKING:
@@ -180,6 +189,7 @@ def answer_together(
     for number, one in todo.items():
         puzzle = one.question.puzzle
         code = marshal.loads(puzzle.code)
+        caches = may_cache(code)
         checker, proofs = checkers[number]
         while rest := one.rest:
             if not area.has_room(child.REPORT_BYTES):
@@ -189,6 +199,8 @@ def answer_together(
             area.begin(number, start + one.next_s - limits.cpu_s)  # limits.cpu_s later it is killed
             check = Check(number, puzzle.code, checker, proofs, rest[0], plain=True)
             outcome, detail, _ = child.check_answer(check, code, runtime)
+            if caches:
+                forget_cached()
             if demand.is_large():
                 outcome = child.NO_MEMORY
             peak = peak_kb()

@@ -23,7 +23,7 @@ from verifier.verdict import Limits
 Message = Mapping[str, Any]
 Text = str | Sequence[Message]
 
-_FENCED = re.compile(r"```[ \t]*(?:python|py|python3)?[ \t]*\r?\n(.*?)(?:```|\Z)", re.S | re.I)
+_FENCED = re.compile(r"```[ \t]*(python|py|python3|)[ \t]*\r?\n(.*?)(?:```|\Z)", re.S | re.I)
 _HEADER = re.compile(r"(?:^|\n)(def g\([^\n]*:[ \t]*\n?)\Z")
 _DEFINES_G = re.compile(r"^(?:def g\b|g\s*=|class g\b)", re.M)
 _KEPT_SUITES = 4096
@@ -106,7 +106,12 @@ class Reward:
         return suite.attempt(code)
 
     def _suite(self, task: Any) -> Suite:
-        row = json.loads(task) if isinstance(task, str) else task
+        try:
+            row = json.loads(task) if isinstance(task, str) else task
+        except (ValueError, RecursionError) as e:
+            raise UserError(
+                f"the column `task` must be an object or its JSON text: {e}: {task[:60]!r}"
+            ) from e
         if not isinstance(row, Mapping) or not any(name in row for name in FORMS):
             raise UserError(
                 f"nothing says what is to be judged: no column `puzzle`, `task`, {', '.join(FORMS)}; "
@@ -142,13 +147,20 @@ def _text(said: Text) -> str:
     """The text of a completion or a prompt, or the last message of a conversation."""
     if isinstance(said, str):
         return str(said)
-    return str(said[-1]["content"]) if len(said) else ""
+    if said is None or isinstance(said, bytes):
+        raise UserError(f"prompts and completions must be texts or conversations, one is {said!r:.60}")
+    content = said[-1].get("content") if len(said) else ""
+    if isinstance(content, str):
+        return str(content)
+    parts = [content] if isinstance(content, Mapping) else content or ()  # of messages that hold images too
+    return "".join(str(part["text"]) for part in parts if isinstance(part.get("text"), str))
 
 
 def code_of(completion: str) -> str:
-    """The last fenced block of Python in it, or all of it where none is."""
+    """The last fenced block that says it is Python, or that says nothing; all of it where none is fenced."""
     blocks = _FENCED.findall(completion)
-    return blocks[-1] if blocks else completion
+    said = [block for language, block in blocks if language] or [block for _, block in blocks]
+    return said[-1] if said else completion
 
 
 reward = Reward()

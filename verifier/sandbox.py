@@ -17,14 +17,16 @@ class Jail(NamedTuple):
 
     load_filter: the seccomp filter's loader, None where there is none.
     root: descriptor of an empty folder to be shut in, for root without namespaces; else None.
+    leave_shared: leaves System V objects that others have; None where this cannot be done, or need not.
     """
 
     zygote: int  # process id, as its children see it
     null: int  # descriptor of /dev/null
-    drop_user: bool  # the zygote runs as the real root: become a user of its own
+    drop_user: bool  # the zygote runs as the real root: become a user whom nobody else is
     sweep: Callable[[int], None]  # kills what a child left behind, see sweep.py
     load_filter: Callable[[], None] | None = None
     root: int | None = None
+    leave_shared: Callable[[], None] | None = None
 
 
 def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
@@ -38,8 +40,10 @@ def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
         os.dup2(jail.null, descriptor)
     os.closerange(3, 1 << 16)
     set_limits(cpu_s, memory_mb)
+    if jail.leave_shared is not None:
+        jail.leave_shared()
     if jail.drop_user:
-        become_nobody(jail.zygote)
+        become_nobody(os.getpid())
         linux.die_with_parent(jail.zygote)  # changing the user clears it
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     if jail.load_filter is not None:
@@ -76,15 +80,15 @@ def _may_be_shut_in(folder: int) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def become_nobody(zygote: int) -> None:
-    """Root becomes a user who owns nothing and whom only this zygote's processes are.
+def become_nobody(process: int) -> None:
+    """Root becomes a user who owns nothing and whom only this process is.
 
     A program that may send signals can then send them to nobody else's: as the one user `nobody`, it could kill
-    the workers of every pool on the host. That user it still is where only the usual 65,536 exist, as in some
-    containers.
+    the workers of every pool on the host. Nor does it find what another left in the kernel for its user (keys). The
+    user `nobody` it still is where only the usual 65,536 exist, as in some containers.
     """
     os.setgroups([])
-    user = FIRST_USER + zygote
+    user = FIRST_USER + process
     try:
         os.setresgid(user, user, user)
     except OSError:  # EINVAL: no such user in this user namespace

@@ -43,18 +43,38 @@ def suites_of(path: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Suite]:
             )
         try:
             found[name] = make_suite(row)
-        except (SuiteError, KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as e:
-            why = f"has no {e}" if isinstance(e, KeyError) else str(e)
-            raise BadRow(f"{path}, task {name!r}: {why}") from e
+        except SuiteError as e:
+            raise BadRow(f"{path}, task {name!r}: {e}") from e
     return found
 
 
 def make_suite(row: Mapping[str, Any]) -> Suite:
-    """The suite of a task, told by its fields. Raises SuiteError; KeyError for a field that is missing."""
+    """The suite of a task, told by its fields. Raises SuiteError, whatever is wrong with them."""
+    for name, (kind, what) in _KINDS.items():
+        if not isinstance(row.get(name), kind | None):  # what is null is not there
+            raise SuiteError(f"{name!r} must be {what}, is {str(row[name])[:60]!r}")
     for field, make in FORMS.items():
         if field in row:
-            return make(row)
+            try:
+                return make(row)
+            except KeyError as e:
+                raise SuiteError(f"has no {e}") from e
+            except (TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as e:
+                raise SuiteError(f"{field!r} and what goes with it: {e}"[:300]) from e
     raise SuiteError(f"none of the fields {', '.join(FORMS)}; see verifier/suite_files.py")
+
+
+# What a field must be where it is.
+_TEXT, _LIST = (str, "a text"), (list | tuple, "a list")
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(
+        ("entry_point", "prompt", "test", "code", "test_setup_code", "canonical_solution"), _TEXT
+    ),
+    **dict.fromkeys(("inputs", "outputs", "base_input", "plus_input", "test_list"), _LIST),
+    "challenge_test_list": _LIST,
+    "test_imports": (str | list | tuple, "a text or a list"),
+    "atol": (int | float, "a number"),
+}
 
 
 def _plus(row: Mapping[str, Any]) -> Suite:
@@ -92,12 +112,18 @@ def _pairs(row: Mapping[str, Any]) -> Suite:
         prompt = row.get("prompt", "")
         above = prompt if _is_stub(prompt) else ""
         return suites.of_pairs(
-            row["entry_point"], row["inputs"], row["outputs"], atol=float(row.get("atol") or 0.0), above=above
+            row["entry_point"], row["inputs"], _outputs(row), atol=float(row.get("atol") or 0.0), above=above
         )
     for name in ("inputs", "outputs"):
-        if not all(isinstance(text, str) for text in row[name]):
+        if not all(isinstance(text, str) for text in row[name] or ()):
             raise SuiteError(f"{name} of a program must be texts; for a function name its entry_point")
-    return suites.of_programs(row["inputs"], row["outputs"])
+    return suites.of_programs(row["inputs"], _outputs(row))
+
+
+def _outputs(row: Mapping[str, Any]) -> list[Any]:
+    if row["outputs"] is None:  # there is no reference that could say
+        raise KeyError("outputs")
+    return list(row["outputs"])
 
 
 FORMS: dict[str, Callable[[Mapping[str, Any]], Suite]] = {

@@ -18,7 +18,15 @@ from verifier.area import Area
 from verifier.child import Prepared
 from verifier.judging import Judge
 from verifier.outcomes import ACCEPTED, CPU_LIMIT, INFRASTRUCTURE, WALL_LIMIT
-from verifier.programs import Allowance, Runtime, begin_programs, class_name, describe, reset_shared
+from verifier.programs import (
+    Allowance,
+    Runtime,
+    begin_programs,
+    class_name,
+    describe,
+    forget_cached,
+    reset_shared,
+)
 from verifier.questions import Answered, Patience, Question, ask
 from verifier.shown import LIMIT
 from verifier.watch import Watched
@@ -138,6 +146,7 @@ def _define(area: Area, codes: Sequence[bytes], plain: bool, runtime: Runtime, l
             exec(marshal.loads(code), runtime.space(plain=plain))
         except BaseException as e:
             error = f"{class_name(e)}: {describe(e)}"
+        forget_cached()
         area.append(number, error.encode("utf-8", "replace"))
 
 

@@ -115,6 +115,13 @@ def test_a_full_queue_refuses_at_once(server):
         ("/judge", {"attempts": [{"solution": "x"}]}, 400, "text 'puzzle'"),
         ("/judge", {"attempts": [{"solution": "x", "task": {"a": 1}}]}, 400, "none of the fields"),
         ("/judge", {"attempts": [{"solution": "x", "task": {"a": "7" * (1 << 20)}}]}, 400, "more than"),
+        (
+            "/judge",
+            {"attempts": [{"solution": "x", "task": {"inputs": [[]], "entry_point": []}}]},
+            400,
+            "text",
+        ),
+        ("/judge", {"attempts": [{"solution": "x", "task": {"inputs": 1, "outputs": 1}}]}, 400, "a list"),
         ("/judge", {"attempts": [attempt(1)] * 65}, 413, "at most 64"),
         ("/nowhere", {"attempts": []}, 404, "POST /judge"),
     ],
@@ -128,11 +135,12 @@ def test_bad_requests_are_answered_and_harm_nobody(server, path, body, status, w
 def test_a_body_that_is_too_long_is_not_read(server):
     host, port = server.server_address[:2]
     connection = http.client.HTTPConnection(host, port, timeout=30)
-    connection.putrequest("POST", "/judge")
-    connection.putheader("Content-Length", str(MOST_BYTES + 1))
-    connection.endheaders()
-    answer = connection.getresponse()
-    assert answer.status == 413 and answer.read()
+    for length in (str(MOST_BYTES + 1), "9" * 5000):  # more digits than Python reads
+        connection.putrequest("POST", "/judge")
+        connection.putheader("Content-Length", length)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == 413 and answer.read()
 
 
 def test_health_and_metrics(server):

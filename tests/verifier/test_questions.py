@@ -78,6 +78,35 @@ def test_the_company_of_a_puzzle_changes_nothing(pool):
         )
 
 
+def test_what_one_puzzle_left_in_a_cache_answers_no_other(pool):
+    """Keys that are equal and not the same: with 1 in the cache, 1.0 would be no error any more."""
+    for fills, finds, alone in (
+        ("import re\n    return re.compile('a', 1) is None",
+         "import re\n    re.compile('a', 1.0)\n    return x == 3", "ee"),
+        ("return str(List[1]) == x", "return str(List[True]) == 'typing.List[1]'", "00"),
+    ):  # fmt: skip
+        sources = [f"def f(x: int):\n    {body}" for body in (fills, finds)]
+        assert list(pool.ask([(sources[1], [3, 4])], each_s=1, total_s=9, ends=3)) == [alone]
+        assert list(pool.ask([(s, [3, 4]) for s in sources], each_s=1, total_s=9, ends=3))[1] == alone
+
+
+def test_a_puzzle_comes_as_deep_as_before_the_judge(pool):
+    """Which calls of ours a program stands on must not matter to one that calls itself some thousand times."""
+    source = (
+        "def f(x: int):\n    def h(n):\n        try:\n            return h(n + 1)\n"
+        "        except RecursionError:\n            return n\n    d = h(0)\n    if d != x:\n"
+        "        raise ValueError(d)\n    return True"
+    )
+    said = [
+        next(pool.judge([{"puzzle": puzzle, "solution": "def g():\n    return 3"}])).detail
+        for puzzle in (source, source.replace("    d =", "    class A: pass\n    d ="))
+    ]
+    depth = int(said[0].rpartition(" ")[2])
+    assert said[0] == said[1] and depth > 4900
+    values = [depth - 1, depth, depth + 1]
+    assert list(pool.ask([(source, values)], each_s=1, total_s=9, ends=3)) == ["e1e"]
+
+
 def test_a_report_cannot_be_forged(pool):
     """What a puzzle that is not plain writes where reports are kept is about itself at most."""
     forger = (

@@ -71,11 +71,33 @@ def test_a_task_as_one_column(reward):
         ("a\n```python\nx = 1\n```", "x = 1\n"),
         ("```\nx = 1\n```\nor\n```py\nx = 2\n```\n", "x = 2\n"),
         ("```python\nx = 1", "x = 1"),
+        ("```python\nx = 1\n```\nIt prints\n```\n1\n```\n", "x = 1\n"),
+        ("```python\nx = 1\n```\n```text\n1\n```", "x = 1\n"),
         ("inline `x` only", "inline `x` only"),
     ],
 )
 def test_the_code_of_a_completion(completion, code):
     assert code_of(completion) == code
+
+
+def test_messages_in_parts(reward):
+    """As trainers of models that see images write them; and one without any content, a call of a tool."""
+    parts = [
+        {"type": "text", "text": "def g(n=3):\n"},
+        {"type": "image"},
+        {"type": "text", "text": "    return 6"},
+    ]
+    said = [[{"role": "assistant", "content": content}] for content in (parts, parts[0], None)]
+    assert reward([[]] * 3, said, puzzle=[PUZZLE] * 3) == [1.0, 0.0, 0.0]
+
+
+def test_what_is_no_text_is_named(reward):
+    with pytest.raises(UserError, match="must be texts or conversations, one is None"):
+        reward(["p"], [None], puzzle=[PUZZLE])
+    with pytest.raises(UserError, match="the column `task` must be an object"):
+        reward(["p"], ["c"], task=["{"])
+    with pytest.raises(UserError, match="'test' must be a text"):
+        reward(["p"], ["c"], test=[5], entry_point=["x"])
 
 
 def test_columns_that_say_nothing(reward):

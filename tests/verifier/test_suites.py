@@ -267,6 +267,36 @@ def test_values_of_every_kind_arrive_as_they_are(pool):
     assert next(pool.judge([nan])).outcome == "accepted"
 
 
+@pytest.mark.parametrize(
+    ("right", "returned", "wanted"),
+    [
+        ("inf", "float('inf')", "accepted"),
+        ("inf", "5.0", "wrong"),
+        ("inf", "10**400", "wrong"),
+        ("inf", "-float('inf')", "wrong"),
+        ("inf", "float('nan')", "wrong"),
+        ("nan", "5.0", "wrong"),
+        ("1.0", "1.0000001", "accepted"),
+        ("1.0", "float('inf')", "wrong"),
+    ],
+)
+def test_nothing_is_near_infinity_but_itself(pool, right, returned, wanted):
+    for outputs, answer in (([float(right)], returned), ([[0.5, float(right)]], f"[0.5, {returned}]")):
+        task = {"entry_point": "x", "inputs": [[1]], "outputs": outputs}
+        assert outcome(pool, task, f"def x(n):\n    return {answer}") == wanted
+
+
+def test_a_program_may_read_what_holds_its_place(pool):
+    task = {"inputs": ["a 'verifier program' b"], "outputs": ["a 'verifier program' b"]}
+    assert outcome(pool, task, "print(input())") == "accepted"
+
+
+def test_a_return_at_the_very_end_of_a_check_is_none(pool):
+    task = {"entry_point": "x", "test": "def check(c):\n    assert c(1) == 2\n    return"}
+    assert outcome(pool, task, "def x(n):\n    return n + 1") == "accepted"
+    assert outcome(pool, task, "def x(n):\n    return n") == "wrong"
+
+
 def test_subclasses_count_as_what_they_equal(pool):
     task = {"entry_point": "count", "inputs": [["aab"]], "outputs": [{"a": 2, "b": 1}]}
     assert outcome(pool, task, "from collections import Counter\ncount = Counter") == "accepted"
@@ -286,6 +316,23 @@ def test_subclasses_count_as_what_they_equal(pool):
         ({"inputs": [1], "outputs": ["1"]}, "must be texts"),
         ({"test_list": ["assert a(1) == b(2)"]}, "which function is tested"),
         ({"unknown": 1}, "none of the fields"),
+        (
+            {"entry_point": "x", "test": "def check(c):\n    if c(1):\n        return\n    assert c(2)"},
+            "returns before",
+        ),
+        ({"entry_point": ["x"], "inputs": [[1]], "outputs": [1]}, "'entry_point' must be a text"),
+        ({"entry_point": "x", "test": 5}, "'test' must be a text"),
+        ({"test_list": "assert x(1) == 1"}, "'test_list' must be a list"),
+        ({"test_list": [None]}, "'test_list' and what goes with it"),
+        ({"entry_point": "x", "inputs": [5], "outputs": [1]}, "'inputs' and what goes with it"),
+        ({"entry_point": "x", "inputs": [[5]]}, "has no 'outputs'"),
+        ({"entry_point": "x", "inputs": [[5]], "outputs": None}, "has no 'outputs'"),
+        ({"inputs": ["5"], "outputs": None}, "has no 'outputs'"),
+        (
+            {"entry_point": "x", "base_input": [[1]], "canonical_solution": "", "task_id": "mbpp/x"},
+            "invalid literal",
+        ),
+        ({"entry_point": "x", "base_input": [[1]], "canonical_solution": "", "atol": "0"}, "'atol' must be"),
     ],
 )
 def test_tests_that_cannot_be_taken_apart_are_named(task, words):
