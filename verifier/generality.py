@@ -95,7 +95,9 @@ def _literal_defaults(function: ast.FunctionDef) -> dict[str, tuple[object, ast.
     values = {}
     for name, node in zip(reversed(names), reversed(function.args.defaults), strict=False):
         try:
-            values[name] = ast.literal_eval(node), node
+            value = ast.literal_eval(node)
+            ast.literal_eval(repr(value))  # `inf`, which 1e400 becomes, cannot be written as it is shown
+            values[name] = value, node
         except (ValueError, TypeError, SyntaxError):
             continue
     return dict(reversed(values.items()))

@@ -59,6 +59,13 @@ def test_variants_change_the_defaults_and_nothing_else():
         assert space["f"].__defaults__[2] != 16 or space["f"].__defaults__[1] != "\u00e9"
 
 
+def test_infinity_is_written_as_it_was():
+    """Shown, it is a name that there is not."""
+    puzzle = "def f(x: float, n=1e400, m=[-1e400], k=3):\n    return x == k or x == n or m == x"
+    found = variants(puzzle, puzzle.replace("f(x: float, ", "g(").replace("x == k or", "k or"), 4)
+    assert found and all("n=1e400, m=[-1e400], k=" in text for pair in found for text in pair)
+
+
 def test_long_defaults_take_no_time():
     digits = "7" * 100_000
     assert variants(EQUAL.replace("=3", f"={digits}"), f"def g(n={digits}):\n    return n", 8) == []
