@@ -167,6 +167,8 @@ FOUND = (
     "04_typing_cache",
     "05_twin_firstlineno",
     "06_nonascii_names",
+    "09_outcome_not_plain",
+    "10_names_f_in_text",
     *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
 )
 
@@ -180,3 +182,16 @@ def test_cases_found(name, options):
         with Pool(1, Limits(cpu_s=1.0), **options) as pool:
             outcomes = [verdict.outcome for verdict in pool.judge(order)]
         assert outcomes == [row["expected"] for row in order]
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="set SELFPROG_CASES_DIR to the folder of cases")
+@pytest.mark.parametrize("options", [{}, {"isolation": "rlimits"}], ids=str)
+def test_cases_of_the_filter(options):
+    """Puzzles that accept a guess, and hide it from whoever asks otherwise than the judge."""
+    rows = [json.loads(line) for line in (CASES / "13_filter_against_judge.jsonl").read_text().splitlines()]
+    for order in (rows, rows[::-1]):
+        with Pool(1, Limits(cpu_s=1.0), **options) as pool:
+            reports = list(pool.screen_puzzles(row["puzzle"] for row in order))
+            verdicts = list(pool.judge(order))
+        assert [report.reason for report in reports] == [row["filter_expected"] for row in order]
+        assert {verdict.outcome for verdict in verdicts} == {"accepted"}
