@@ -176,9 +176,11 @@ def class_name(value: object) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """The start of str(error), whatever that does, without addresses."""
+    """The start of str(error), whatever that does, without addresses, and without where the host keeps a module."""
     try:
         text = str(error)
+        if type(error) is ImportError and type(error.path) is str and type(text) is str:
+            text = text.replace(f" ({error.path})", "")
         return without_addresses(text[:1000])[:200] if type(text) is str else ""
     except BaseException:
         return ""
