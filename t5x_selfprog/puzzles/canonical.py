@@ -15,7 +15,7 @@ import copy
 import functools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 from t5x_selfprog.puzzles.scopes import Occurrence, occurrences
@@ -84,17 +84,25 @@ def _unwrap(tree: ast.Module) -> None:
         case [*before, ast.FunctionDef(name=name, args=taken) as inner, ast.Return(value=ast.Call() as call)]:
             called = isinstance(call.func, ast.Name) and call.func.id == name
             uses = sum(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
-            if called and uses == 1 and (given := _given(taken, call)) is not None:
+            if called and uses == 1 and (given := _given(taken, call, inner.body)) is not None:
                 outer.body = [*before, *(_Renamed(given).visit(statement) for statement in inner.body)]
 
 
-def _given(taken: ast.arguments, call: ast.Call) -> dict[str, ast.expr] | None:
+def _given(
+    taken: ast.arguments, call: ast.Call, body: Sequence[ast.stmt | ast.expr]
+) -> dict[str, ast.expr] | None:
     """What a call gives for each parameter; None where that is not plain to see."""
     plain = not (taken.posonlyargs or taken.kwonlyargs or taken.vararg or taken.kwarg or call.keywords)
     starred = any(isinstance(value, ast.Starred) for value in call.args)
     if not plain or starred or len(taken.args) != len(call.args):
         return None
-    return {argument.arg: value for argument, value in zip(taken.args, call.args, strict=True)}
+    given = {argument.arg: value for argument, value in zip(taken.args, call.args, strict=True)}
+    return None if given.keys() & _set_in(body) else given
+
+
+def _set_in(body: Sequence[ast.stmt | ast.expr]) -> set[str]:
+    """Names that are set in a body, or by a comprehension or function further inside."""
+    return {one.name for node in body for one in occurrences(node) if one.binds}
 
 
 class _Renamed(ast.NodeTransformer):
@@ -114,8 +122,7 @@ def _put_defaults(tree: ast.Module) -> None:
     assert isinstance(function, ast.FunctionDef)
     arguments = function.args
     needed = len(arguments.args) - len(arguments.defaults)
-    body = ast.Module(function.body, [])
-    own = {one.name for one in occurrences(body) if one.binds}  # set here, or of the same name further inside
+    own = _set_in(function.body)
     with_default = list(zip(arguments.args[needed:], arguments.defaults, strict=True))
     values = {argument.arg: default for argument, default in with_default if argument.arg not in own}
     function.body = [_Renamed(values).visit(statement) for statement in function.body]
@@ -222,7 +229,7 @@ class _Plainer(ast.NodeTransformer):
             case ast.Call(func=ast.Name(id=name), args=[ast.ListComp() as items, *_]) if name in _CONSUMERS:
                 node.args[0] = ast.GeneratorExp(items.elt, items.generators)
             case ast.Call(func=ast.Lambda(args=taken, body=body)) if (
-                given := _given(taken, node)
+                given := _given(taken, node, [body])
             ) is not None:
                 return _Renamed(given).visit(body)
         return node

@@ -62,6 +62,8 @@ def test_a_function_inside_that_holds_all_of_it(inside):
         "def h(n=1):\n        return n == a\n    return h()",
         "def h(n):\n        return n == a\n    return h(x) and h(a)",
         "def h(*n):\n        return n == a\n    return h(*x)",
+        "def h(n):\n        n += 1\n        return n == a\n    return h(x)",
+        "def h(n):\n        return all(n == a for n in [n])\n    return h(x)",
     ],
 )
 def test_a_function_inside_that_is_more_than_that_stays(inside):
