@@ -116,8 +116,11 @@ class Entries:
         return known
 
     def int(self, value: int) -> bytes:
+        """Raises ValueError where 64 bits cannot hold it."""
         known = self._ints.get(value)
         if known is None:
+            if not -(2**63) <= value < 2**63:
+                raise ValueError("outside 64 bits")
             known = entry(self._name, of_ints([value]))
             if 0 <= value < SMALL:
                 self._ints[value] = known

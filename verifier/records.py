@@ -8,7 +8,6 @@ the same bytes.
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 import os
@@ -42,6 +41,9 @@ __all__ = [
     "read_tfrecord",
     "write_tfrecord",
 ]
+
+
+MOST_PLANS = 256
 
 
 class RecordError(UserError, ValueError):
@@ -227,33 +229,47 @@ def encode(record: Mapping[str, Any], schema: Schema) -> bytes:
 
     Raises RecordError for a field the schema does not have or a value that its kind cannot hold.
     """
-    if not record.keys() <= schema.keys():
-        name = min(set(record) - set(schema))
-        raise RecordError(f"field {name!r} (value {_brief(record[name])}) is not one of {', '.join(schema)}")
-    names = _sorted(tuple(record))
-    return example_wire.example(
-        [_entry(name, record[name], schema[name]) for name in names if record[name] is not None]
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _sorted(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(names))
-
-
-def _entry(name: str, value: Any, kind: Kind) -> bytes:
+    names = tuple(record)
+    plan = _plans.get(names)
+    if plan is None or plan[0] is not schema:
+        plan = _plan(record, schema)
+    entries = []
+    name, value, kind = "", None, Kind.TEXT
     try:
-        # what nearly all records are made of, by what is kept of it
-        if type(value) is str and kind is Kind.TEXT:
-            return example_wire.entries(name).text(value)
-        if type(value) is int and kind is Kind.INT:
-            return example_wire.entries(name).int(_int(value))
-        if type(value) is float and kind is Kind.FLOAT:
-            return example_wire.entries(name).float(value)
-        codec = _CODECS[kind]
-        return example_wire.entry(name, codec.pack(codec.encode(value)))
+        for name, kind, usual, write in plan[1]:
+            value = record[name]
+            if type(value) is usual:
+                entries.append(write(value))
+            elif value is not None:
+                codec = _CODECS[kind]
+                entries.append(example_wire.entry(name, codec.pack(codec.encode(value))))
     except (TypeError, ValueError, OverflowError) as error:
         raise RecordError(f"field {name!r} is {kind.name}, got {_brief(value)}: {error}") from error
+    return example_wire.example(entries)
+
+
+# Of records with these fields: their schema, and of each field in order its kind, and how its usual type is written.
+_Write = Callable[[Any], bytes]
+_plans: dict[tuple[str, ...], tuple[Schema, list[tuple[str, Kind, type | None, _Write]]]] = {}
+
+
+def _plan(
+    record: Mapping[str, Any], schema: Schema
+) -> tuple[Schema, list[tuple[str, Kind, type | None, _Write]]]:
+    fields: list[tuple[str, Kind, type | None, _Write]] = []
+    for name in sorted(record):
+        kind = schema.get(name)
+        if kind is None:
+            raise RecordError(
+                f"field {name!r} (value {_brief(record[name])}) is not one of {', '.join(schema)}"
+            )
+        write = example_wire.entries(name)
+        usual = {Kind.TEXT: (str, write.text), Kind.INT: (int, write.int), Kind.FLOAT: (float, write.float)}
+        fields.append((name, kind, *usual.get(kind, (None, write.text))))
+    if len(_plans) >= MOST_PLANS:
+        _plans.clear()
+    _plans[tuple(record)] = schema, fields
+    return schema, fields
 
 
 def decode(data: bytes, schema: Schema) -> dict[str, Any]:

@@ -6,7 +6,6 @@ host (`scheduler.py`) collects what ended and loads the next prompts into groups
 
 import collections
 import functools
-import operator
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 
@@ -24,7 +23,7 @@ from t5x_selfprog.sampling.engine import Engine
 from t5x_selfprog.sampling.grid import IDLE
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.replay import Remembered
-from t5x_selfprog.sampling.scheduler import Attempt, Job, Scheduler, Share
+from t5x_selfprog.sampling.scheduler import Job, Scheduler, Share
 from t5x_selfprog.sampling.stop import StopRule, Vocabulary
 from t5x_selfprog.telemetry import recorder
 from verifier.errors import UserError
@@ -326,23 +325,17 @@ class Sampler:
 
     def _completions(self, job: Job) -> list[Completion]:
         start = time.perf_counter()
-        attempts = sorted(job.finished, key=operator.attrgetter("sample"))
-        completions = [self._completion(job, attempt) for attempt in attempts]
+        text_of, found = self._texts.__getitem__, []
+        for sample, tokens, logprob, reason in sorted(
+            job.finished
+        ):  # samples differ, the rest is not compared
+            text = b"".join(map(text_of, tokens))
+            if reason == stop.UNINDENTED:
+                text = self._stop.cut(text, job.at_line_start)
+            decoded = text.decode("utf-8", errors="replace")
+            found.append(Completion(job.item_id, sample, decoded, len(tokens), logprob, stop.REASONS[reason]))
         self._seconds["host_s"] += time.perf_counter() - start
-        return completions
-
-    def _completion(self, job: Job, attempt: Attempt) -> Completion:
-        text = b"".join(map(self._texts.__getitem__, attempt.tokens))
-        if attempt.reason == stop.UNINDENTED:
-            text = self._stop.cut(text, job.at_line_start)
-        return Completion(
-            item_id=job.item_id,
-            sample_index=attempt.sample,
-            text=text.decode("utf-8", errors="replace"),
-            n_tokens=len(attempt.tokens),
-            logprob=attempt.logprob,
-            stop_reason=stop.REASONS[attempt.reason],
-        )
+        return found
 
 
 class _Queue:

@@ -49,7 +49,8 @@ class Experiment:
         iteration's model on the newest pairs alone.
       writer: who writes puzzles: the "newest" model (the paper's way), or the "base" in every iteration.
       shards: how many shards every stage writes; fixed for a run, whatever the number of hosts.
-      workers: verifier processes on this host; None is one a core.
+      workers: verifier processes on this host for each shard that is judged, of which there are two at a time; None is
+        one a core. (What a limit counts is CPU time, and the end of a shard leaves cores idle.)
       judges: "hosts" judge what the run samples, and so do members of a fleet where there are some (`python -m verifier
         follow RUN`, on any machine that sees the run's folder); "fleet" leaves it all to those.
       watchdog: when to say that the run is stuck.
@@ -158,7 +159,7 @@ class Context:
         path = store.resolve(path)
         if self._model is None or self._model.path != path:
             self._model = None
-            gc.collect()
+            _collect()
             with recorder.current().part("load"):
                 self._model = store.load(path, self.partitioner)
         return self._model
@@ -191,6 +192,7 @@ class Context:
     def sampler(self, path: str, sampling: SamplingConfig, prefix: str = "") -> Sampler:
         model = self.model(path)
         with recorder.current().part("load"):
+            _collect()  # the sampler before this one holds weights, too
             sampler = Sampler(
                 model.config, model.params, model.tokenizer, sampling,
                 checkpoint=model.identity, prefix=prefix, partitioner=self.sampling_partitioner,
@@ -198,6 +200,8 @@ class Context:
         if self.compile_ahead:  # after what this one needs first
             self.compile_ahead = False
             ahead.begin(model, self.sampling_partitioner)
+        # Looking through all that JAX and a model hold, over and over, would be half of the host's time for an attempt.
+        gc.freeze()
         return sampler
 
     def key(self, iteration: int, stage: str) -> jax.Array:
@@ -210,6 +214,12 @@ class Context:
         """Workers that judge. `track`: of whom each verdict is a sign of life."""
         with _Showing(track, workers=self.experiment.workers, limits=limits, hash_seed=hash_seed) as pool:
             yield pool
+
+
+def _collect() -> None:
+    """Lets go of what nobody holds any more, of what was frozen, too."""
+    gc.unfreeze()
+    gc.collect()
 
 
 class _Showing(Pool):
