@@ -84,7 +84,10 @@ def _run(
     spending = Spending(budget, run.root)
     with timed(run, "base: evaluation"), spending.on("evaluation"):
         base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
-    evaluations = [base]
+        if budget.seconds:  # the next evaluations are expected to take as long, their verdicts included
+            base.result()
+    arms = _Arms(base)
+    enumerator = evaluate.run_enumerator(context, files.join(run.root, "enumerator", "7_eval"))
     made = 0
     while made < iterations and spending.may_begin(made, len(controls) + 1):
         with spending.on("iteration"):
@@ -95,7 +98,7 @@ def _run(
             with timed(run, f"iteration {made}: training"), spending.on("training"):
                 learn(context, made)
             if measured == "each" and not run.learnt_nothing(made):
-                evaluations.append(_measure(context, made, base))
+                arms.add(_measure(context, made))
         made += 1
         why = schedule.why_end(run, made)
         if why is not None and made < iterations:
@@ -104,18 +107,34 @@ def _run(
     last = run.newest_learnt(made)
     if last is not None:
         if measured == "last":
-            evaluations.append(_measure(context, last, base))
+            arms.add(_measure(context, last))
         trained = _done(run.stage(last, "checkpoints"))
         for arm in controls:
             with timed(run, f"{arm}: training and evaluation"):
-                evaluations.append(control(context, arm, last + 1, trained, base))
+                arms.add(control(context, arm, last + 1, trained))
     elif iterations:
         _say(
             "No attempt of any iteration was accepted, so no arm was trained: sample more puzzles or attempts "
             "(sample_puzzles.run.prompts, sample_solutions.run.attempts), or start from a stronger base model."
         )
-    evaluations.append(evaluate.run_enumerator(context, files.join(run.root, "enumerator", "7_eval")))
-    return _conclude(context, evaluations, made)
+    return _conclude(context, [*arms.results(), enumerator.result()], made)
+
+
+class _Arms:
+    """The evaluations of a run. The verdicts of the newest are awaited while the next arm is trained and sampled."""
+
+    def __init__(self, base: evaluate.Measurement):
+        self._measured = [base]
+
+    def add(self, measured: evaluate.Measurement) -> None:
+        self.results()  # those before it: more than two at a time would only share the cores
+        self._measured.append(measured)
+
+    def results(self) -> list[dict[str, Any]]:
+        """Of all so far. Collective."""
+        return [
+            measured.result(self._measured[0] if i else None) for i, measured in enumerate(self._measured)
+        ]
 
 
 def _say(text: str) -> None:
@@ -123,9 +142,9 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str, Any]:
+def _measure(context: Context, iteration: int) -> evaluate.Measurement:
     with timed(context.run, f"iteration {iteration}: evaluation"):
-        return measure(context, iteration, base)
+        return measure(context, iteration)
 
 
 def write_puzzles(context: Context, iteration: int) -> None:
@@ -143,7 +162,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         lambda: sample_solutions.run(context, iteration),
         lambda alive: judge_solutions.run(context, iteration, writer_alive=alive),
         context.run.stage(iteration, "solutions"),
-    )
+    )()
     judge_solutions.finish(context, iteration)
     found = difficulty.difficulties(context.run.read(iteration, "verdicts"))
     context.solved[iteration] = _with_solution(found)
@@ -196,16 +215,14 @@ def _skip(context: Context, iteration: int) -> dict[str, Any]:
     return done
 
 
-def measure(context: Context, iteration: int, base: dict[str, Any]) -> dict[str, Any]:
+def measure(context: Context, iteration: int) -> evaluate.Measurement:
     """Stage 7."""
     run = context.run
     model, output = run.stage(iteration, "checkpoints"), run.stage(iteration, "eval")
-    return evaluate.run(context, model, output, "verified", iteration, base)
+    return evaluate.run(context, model, output, "verified", iteration)
 
 
-def control(
-    context: Context, arm: str, iterations: int, trained: dict[str, Any], base: dict[str, Any]
-) -> dict[str, Any]:
+def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]) -> evaluate.Measurement:
     """Trains and evaluates one control arm from the same base, with the steps and batch size of `trained`.
 
     `trained` is the content of the verified arm's done.json. An arm whose name ends in `_best` trains for the number of
@@ -215,13 +232,13 @@ def control(
     plain = arm.removesuffix("_best")
     build_dataset.run_control(context, plain, iterations)
     if arm != plain:
-        return best_control.run(context, plain, iterations, trained, base)
+        return best_control.run(context, plain, iterations, trained)
     output = run.control(arm, "checkpoints")
     finetune.run(
         context, [run.control(arm, "dataset")], context.experiment.base, output, steps=trained["step"],
         batch_size=trained["batch_rows"], label=f"{arm} fine-tune",
     )  # fmt: skip
-    return evaluate.run(context, output, run.control(arm, "eval"), arm, iterations - 1, base)
+    return evaluate.run(context, output, run.control(arm, "eval"), arm, iterations - 1)
 
 
 def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the same syntax tree by the worker, within a batch.
 
 import os
 import select
+import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from verifier import host_limits, literal, policy
 from verifier.errors import UserError
 from verifier.isolation import LAYERS
 from verifier.outcomes import MEMORY_LIMIT
+from verifier.pace import Pace
 from verifier.reuse import Reuse
 from verifier.tiers import judge_in_tiers
 from verifier.verdict import Limits, PuzzleReport, Verdict, infrastructure
@@ -27,6 +29,7 @@ from verifier.worker import Worker
 
 JOBS_AHEAD = 2  # per worker: one at work, one queued, so that it never waits for the pool
 MOST_IN_BATCH = 1024  # what a batch costs by itself, half a dozen forks, is then 2% of it
+LEAST_IN_BATCH = 16  # fewer only where there are no more
 MOST_ABROAD = 1 << 16  # attempts in one batch for each worker
 MOST_CHARACTERS = (
     1 << 24
@@ -52,6 +55,7 @@ class Job:
     items: list[tuple[int, Any]]  # (place in the stream, item)
     attempt: int
     deliver: Callable[[int, Any], None] | None  # None once nobody wants the results any more
+    pace: Pace
 
 
 class Pool:
@@ -62,8 +66,8 @@ class Pool:
     isolation: "auto" (all layers the host allows), "namespaces", "landlock" or "rlimits".
     require: refuse to work (PoolError) below this level.
     imports: "wide" or "paper", a key of policy.IMPORTS.
-    batch_size: attempts a worker takes at a time; None is 1024, less for hundreds of workers (the pool holds about
-        twice as many for each).
+    batch_size: attempts a worker takes at a time at most; None is 1024, less for hundreds of workers (the pool holds
+        about twice as many for each). Where attempts are slow, it takes what lasts half a second (pace.py).
     hash_seed: of the interpreters that run candidates; the order of sets of strings depends on it.
     recycle_after: verdicts after which a worker is replaced by a fresh one.
     reuse: how many verdicts to keep for attempts that come again; 0 judges every attempt by itself.
@@ -226,6 +230,7 @@ class Pool:
         kept = self._kept if reuse_under is not None and self._kept.capacity else None
         deliver = kept.begin(ready, reuse_under or ()) if kept else ready.__setitem__
         source, exhausted, pulled, given = iter(items), False, 0, 0
+        pace = Pace(batch_size, min(LEAST_IN_BATCH, batch_size))
         sizes: deque[int] = deque()  # characters of what is pulled and not given
         held = 0
         look_ahead = batch_size * (JOBS_AHEAD * len(self._workers) + 2)
@@ -260,7 +265,7 @@ class Pool:
                 if exhausted and given == pulled:
                     return
                 full = exhausted or pulled - given >= look_ahead or held >= MOST_HELD
-                self._dispatch(waiting, fresh, deliver, message, batch_size, exhausted, full)
+                self._dispatch(waiting, fresh, deliver, message, pace, exhausted, full)
                 self._pump(block=given not in ready and full)
         finally:
             self._busy = False
@@ -274,31 +279,29 @@ class Pool:
         fresh: deque[tuple[int, Any]],
         deliver: Callable[[int, Any], None],
         message: Callable[[int, Sequence[Any]], tuple],
-        batch_size: int,
+        pace: Pace,
         exhausted: bool,
         full: bool,
     ) -> None:
-        """Give work to the started workers that have room for it: whole batches, and what is left at the end evenly."""
-        if exhausted and fresh:
-            pieces = len(self._workers) * (JOBS_AHEAD if len(fresh) > batch_size else 1)
-            size = min(batch_size, -(-len(fresh) // pieces))
-            while fresh:
-                waiting.append(_cut(fresh, size, deliver))
+        """Give work to the started workers that have room for it: batches of half a second, smaller towards the end."""
         while waiting or fresh:
             # nobody gets a second job before all have started and got one
             worker = min(self._workers, key=lambda worker: (len(worker.jobs), worker.isolation is None))
             if worker.isolation is None or len(worker.jobs) >= JOBS_AHEAD:
                 return
+            size = pace.size()
             if waiting:
                 job = waiting.popleft()
-            elif len(fresh) < batch_size and not full and any(worker.jobs for worker in self._workers):
+            elif exhausted:
+                job = _cut(fresh, min(size, pace.share(len(fresh), len(self._workers))), deliver, pace)
+            elif len(fresh) < size and not full and any(worker.jobs for worker in self._workers):
                 return  # while others work, more will come
             else:
-                # the first batch is a small one, so that the first verdicts come soon
-                job = _cut(fresh, batch_size if worker.judged else -(-batch_size // 4), deliver)
+                job = _cut(fresh, size, deliver, pace)
             number = next(self._numbers)
             if not worker.jobs:
                 worker.excuse()
+                worker.since = time.monotonic()
             worker.jobs[number] = job
             worker.send(message(number, [item for _, item in job.items]))
 
@@ -341,6 +344,9 @@ class Pool:
         elif kind in _RESULTS:
             job = worker.jobs.pop(message[1])
             worker.judged += len(job.items)
+            now = time.monotonic()
+            job.pace.took(now - worker.since, len(job.items))
+            worker.since = now
             if kind == "judged":
                 self.counters.update(message[-1])
             if job.deliver is None:
@@ -366,7 +372,7 @@ class Pool:
                 self._lost(job)
             elif job.attempt == 0:
                 for item in job.items:
-                    self._lost(Job([item], 1, job.deliver))
+                    self._lost(Job([item], 1, job.deliver, job.pace))
             else:
                 for place, item in job.items:
                     job.deliver(place, _lost_result(item, f"the worker {what}, twice. {words}"[:200]))
@@ -376,13 +382,13 @@ class Pool:
         self._workers[self._workers.index(worker)] = self._start()
 
 
-def _cut(fresh: deque[tuple[int, Any]], size: int, deliver: Callable[[int, Any], None]) -> Job:
+def _cut(fresh: deque[tuple[int, Any]], size: int, deliver: Callable[[int, Any], None], pace: Pace) -> Job:
     items: list[tuple[int, Any]] = []
     characters = 0
     while fresh and len(items) < size and characters < MOST_CHARACTERS:
         items.append(fresh.popleft())
         characters += text_size(items[-1][1])
-    return Job(items, 0, deliver)
+    return Job(items, 0, deliver, pace)
 
 
 def _end_workers(workers: list[Worker], owner: int) -> None:

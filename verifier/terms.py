@@ -47,8 +47,18 @@ class Terms:
         if parent != files.join(verdicts).rpartition("/")[0]:
             raise ValueError(f"{attempts} is not beside {verdicts}")
         files.write_json(
-            files.join(verdicts, NAME), {"attempts": name, "verifier_version": VERSION, **asdict(self)}
+            files.join(verdicts, NAME), {"attempts": name, "verifier_version": VERSION, **self.as_dict()}
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """What survives JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Terms":
+        limits = dict(saved["limits"])
+        tiers = limits.pop("tiers")
+        return cls(**{**saved, "limits": Limits(**limits, tiers=None if tiers is None else Tiers(**tiers))})
 
     @classmethod
     def load(cls, verdicts: files.Path) -> tuple["Terms", str]:
@@ -56,9 +66,8 @@ class Terms:
         path = files.join(verdicts, NAME)
         try:
             saved = files.read_json(path)
-            version, name, limits = saved.pop("verifier_version"), saved.pop("attempts"), saved.pop("limits")
-            tiers = limits.pop("tiers")
-            terms = cls(Limits(**limits, tiers=None if tiers is None else Tiers(**tiers)), **saved)
+            version, name = saved.pop("verifier_version"), saved.pop("attempts")
+            terms = cls.from_dict(saved)
         except (KeyError, TypeError, json.JSONDecodeError) as e:
             raise UserError(
                 f"{path}: not the terms of this version of the verifier ({e!r}); install the run's own here."

@@ -55,6 +55,7 @@ class Worker:
         self.notes: list[str] = []
         self.jobs: dict[int, Any] = {}  # number -> what the pool asked of it
         self.judged = 0
+        self.since = 0.0  # when it began with the first of its jobs, on the monotonic clock
         self.send(("config", isolation, require, imports, once))
 
     def fileno(self) -> int:

@@ -27,11 +27,10 @@ def run(
     arm: str,
     iterations: int,
     trained: dict[str, Any],
-    base: dict[str, Any],
     fractions: tuple[float, ...] = (0.05, 0.2, 1.0),
     attempts: int = 20,
     k: int = 10,
-) -> dict[str, Any]:
+) -> evaluate.Measurement:
     """Trains `arm` for each fraction of the steps of `trained`, keeps the best by dev Pass@k, and evaluates that one.
 
     The dev problems are the run's own dev split, or our seeds' where its problems have none (P3).
@@ -58,14 +57,14 @@ def run(
         evaluation = evaluate.run(
             context, checkpoints, files.join(root, f"dev_{count}"), f"{arm} {count} steps", None,
             attempts=attempts, problems=problems, split="dev",
-        )  # fmt: skip
+        ).result()  # fmt: skip
         found.append(
             {"steps": count, "checkpoints": checkpoints, "dev": evaluation["pass_at_k"]["all"][str(k)]}
         )
     best = max(found, key=lambda item: item["dev"]["estimate"])
     if hosts.is_first():
         files.write_json(files.join(root, "choice.json"), {"k": k, "tried": found})
-    return evaluate.run(context, best["checkpoints"], output, f"{arm}_best", iterations - 1, base)
+    return evaluate.run(context, best["checkpoints"], output, f"{arm}_best", iterations - 1)
 
 
 def dev_problems(context: Context) -> list[Problem]:

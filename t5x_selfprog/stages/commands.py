@@ -75,10 +75,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         if args.model:
             name = args.model.rstrip("/").rpartition("/")[2]
             output = files.join(run.root, "models", name, "7_eval")
-            found = [evaluate.run(context, args.model, output, "model", None)]
+            found = [evaluate.run(context, args.model, output, "model", None).result()]
         else:
             base = evaluate.run(context, base_model, run.base_eval, "base", None)
-            found = [base, loop.measure(context, iteration, base)]
+            found = [base.result(), loop.measure(context, iteration).result(base)]
     for group in groups_shown(found):
         print(table(found, group, held_out.notes(run.root) if group == ALL else ()))
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}

@@ -7,8 +7,10 @@ Left out: tiers, early stops, first-success counting: every attempt is judged at
           unbiased estimate from (n, c).
 """
 
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import gin
@@ -24,10 +26,30 @@ from t5x_selfprog.stages.attempts import sample_attempts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts, overlapped
 from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.telemetry.watchdog import MAIN
 from verifier import Limits, files, parse_puzzle
 from verifier.leniency import lenient_python
 from verifier.shards import Ledger
 from verifier.terms import Terms
+
+ENUMERATOR = "enumerator"  # its track
+
+
+class Measurement:
+    """An evaluation whose attempts are all sampled, while their verdicts may still be on their way."""
+
+    def __init__(self, finish: Callable[[Mapping[str, Any] | None], dict[str, Any]]):
+        self._finish = finish
+        self._found: dict[str, Any] | None = None
+
+    def result(self, base: "Measurement | None" = None) -> dict[str, Any]:
+        """What evaluation.json holds; waits for the verdicts. Collective.
+
+        `base` is the base model's evaluation on the same problems, for paired differences.
+        """
+        if self._found is None:
+            self._found = self._finish(None if base is None else base.result())
+        return self._found
 
 
 @gin.configurable(module="evaluate")
@@ -37,23 +59,22 @@ def run(
     output: str,
     arm: str,
     iteration: int | None,
-    base: Mapping[str, Any] | None = None,
     problems: Sequence[Problem] | None = None,
     split: str | None = None,
     sampling: SamplingConfig = gin.REQUIRED,
     prompt: SolvePrompt = SolvePrompt(),
     attempts: int = 100,
     limits: Limits = Limits(cpu_s=1.0),
-) -> dict[str, Any]:
+) -> Measurement:
     """Evaluates one model on the experiment's evaluation split, or on other `problems` of a named `split`.
 
-    `base` is the base model's evaluation on the same problems, for paired differences.
+    Returns once all attempts are sampled, so that what follows on the devices need not wait for verdicts.
     """
     limits.require_exact("evaluate")
     done = hosts.agree(read(output))
     if done is not None:
-        return done
-    problems = context.eval_problems if problems is None else problems
+        return Measurement(lambda base: done)
+    measured = context.eval_problems if problems is None else problems
     split = split or context.experiment.eval_split
     look = {
         "split": split,
@@ -61,8 +82,8 @@ def run(
         "iteration": iteration,
         "model": model,
         "output": output.removeprefix(context.run.root).strip("/"),
-        "problems": len(problems),
-        "problem_set": short_hash("".join(sorted(problem.puzzle_id for problem in problems))),
+        "problems": len(measured),
+        "problem_set": short_hash("".join(sorted(problem.puzzle_id for problem in measured))),
         "attempts": attempts,
         "temperature": sampling.temperature,
         "seed": context.experiment.seed,
@@ -77,19 +98,41 @@ def run(
         # One key for every model: the same problems, the same draws, so that differences are paired.
         with recorder.current().stage(attempts_path):
             sample_attempts(
-                context, [(p.puzzle_id, p.source) for p in problems], attempts_path,
+                context, [(p.puzzle_id, p.source) for p in measured], attempts_path,
                 model=model, key=context.key(0, "evaluate"), attempts=attempts, sampling=sampling,
                 prompt=prompt, label=label,
             )  # fmt: skip
 
-    overlapped(
+    wait = overlapped(
         sample,
         lambda alive: judge_attempts(
             context, attempts_path, verdicts_path, terms=Terms(limits), writer_alive=alive
         ),
         attempts_path,
     )
-    finish_verdicts(context, verdicts_path)
+    about = {
+        "arm": arm,
+        "iteration": iteration,
+        "checkpoint": "",  # as the records have it
+        "seed": context.experiment.seed,
+        "seeds": context.experiment.problems,
+        "split": split,
+        "temperature": sampling.temperature,
+    }
+
+    def finish(base: Mapping[str, Any] | None) -> dict[str, Any]:
+        wait()
+        finish_verdicts(context, verdicts_path)
+        counts, outcomes, checkpoint = _count(verdicts_path, measured, attempts)
+        return _write(output, about | {"checkpoint": checkpoint} | summarise(counts, outcomes, base))
+
+    return Measurement(finish)
+
+
+def _count(
+    verdicts_path: str, problems: Sequence[Problem], attempts: int
+) -> tuple[list[ProblemCount], Counter[str], str]:
+    """What a ledger of verdicts says of each problem; all outcomes; and the checkpoint that was sampled."""
     judged, accepted, outcomes = Counter[str](), Counter[str](), Counter[str]()
     checkpoint = ""
     for verdict in Ledger.open(verdicts_path):
@@ -103,19 +146,7 @@ def run(
         ProblemCount(p.puzzle_id, p.name, p.group, judged[p.puzzle_id] or attempts, accepted[p.puzzle_id])
         for p in problems
     ]
-    return _write(
-        output,
-        {
-            "arm": arm,
-            "iteration": iteration,
-            "checkpoint": checkpoint,
-            "seed": context.experiment.seed,
-            "seeds": context.experiment.problems,
-            "split": split,
-            "temperature": sampling.temperature,
-        }
-        | summarise(counts, outcomes, base),
-    )
+    return counts, outcomes, checkpoint
 
 
 @gin.configurable(module="enumerate")
@@ -123,12 +154,33 @@ def run_enumerator(
     context: Context,
     output: str,
     limits: Limits = Limits(cpu_s=1.0),
-) -> dict[str, Any]:
-    """Evaluates the no-model baseline: an ordered list of typed guesses for every problem."""
+) -> Measurement:
+    """Evaluates the no-model baseline, an ordered list of typed guesses for every problem, beside what follows."""
     limits.require_exact("the enumerator")
     done = hosts.agree(read(output))
     if done is not None:
-        return done
+        return Measurement(lambda base: done)
+    found: Future[dict[str, Any]] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(_enumerate(context, limits))
+        except BaseException as error:  # handed to whoever waits below
+            found.set_exception(error)
+
+    if hosts.is_first():
+        threading.Thread(target=work, name="enumerator", daemon=True).start()
+
+    def finish(base: Mapping[str, Any] | None) -> dict[str, Any]:
+        watch = recorder.current()
+        with watch.part("verdicts"), watch.track(MAIN, waits=True):
+            evaluation = found.result() if hosts.is_first() else {}
+        return _write(output, hosts.agree(evaluation))
+
+    return Measurement(finish)
+
+
+def _enumerate(context: Context, limits: Limits) -> dict[str, Any]:
     items, rows = [], []
     for problem in context.eval_problems:
         with lenient_python():
@@ -138,7 +190,7 @@ def run_enumerator(
     ranks: dict[str, int] = {}
     outcomes: Counter[str] = Counter()
     place: dict[str, int] = defaultdict(int)
-    with context.pool(limits) as pool:
+    with recorder.current().track(ENUMERATOR), context.pool(limits, track=ENUMERATOR) as pool:
         for item, verdict in zip(items, pool.judge(items), strict=True):
             place[item["id"]] += 1
             outcomes[verdict.outcome] += 1
@@ -151,10 +203,7 @@ def run_enumerator(
         for p, n in rows
     ]
     about = {"arm": "enumerator", "iteration": None, "checkpoint": "", "seeds": context.experiment.problems}
-    return _write(
-        output,
-        about | {"split": context.experiment.eval_split, "temperature": 0.0} | summarise(counts, outcomes),
-    )
+    return about | {"split": context.experiment.eval_split, "temperature": 0.0} | summarise(counts, outcomes)
 
 
 def read(output: str) -> dict[str, Any] | None:

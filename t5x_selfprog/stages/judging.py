@@ -1,32 +1,39 @@
 """Judging attempts while they are sampled: what stage 4 and the evaluation have in common.
 
-From the ledger of attempts to the ledger of verdicts, shard by shard, on the hosts' own cores, so that the accelerator
-never waits for a verdict. A shard is judged by whoever claims it first: the host that has sampled it, another that has
-nothing to do, or a fleet beside the run (`python -m verifier follow RUN`). The claim of one that died runs out.
+From the ledger of attempts to the ledger of verdicts, shard by shard, on the hosts' own cores but in processes of their
+own (verifier/beside.py), so that the accelerator never waits for a verdict, nor for an interpreter that makes one. A
+shard is judged by whoever claims it first: a process of the host that has sampled it, of another that has nothing to
+do, or a fleet beside the run (`python -m verifier follow RUN`). The claim of one that died runs out.
 """
 
 import contextlib
-import functools
+import itertools
+import json
+import os
+import select
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from t5x_selfprog import hosts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
-from t5x_selfprog.telemetry.shards import JUDGE, JudgingMeter
+from t5x_selfprog.telemetry.shards import JUDGE
 from t5x_selfprog.telemetry.watchdog import MAIN
-from verifier import files
-from verifier.claims import prolonging
+from verifier.beside import REFUSED, Assignment, poll_s
+from verifier.errors import UserError
 from verifier.records import ATTEMPT, VERDICT
-from verifier.shards import Ledger, LedgerIncomplete
-from verifier.terms import ShardJudge, Terms
+from verifier.shards import LedgerIncomplete
+from verifier.terms import Terms
 
-POLL_S = 0.2
-POLL_REMOTE_S = 2.0
-CLAIM_S = 60.0  # until a host that said nothing has lost its shard
 PATIENCE_S = 60.0
+AT_ONCE = 2  # shards: while the slow last attempts of one are waited for, the other's have the cores
+QUEUE_EVERY_S = 10.0  # a shard takes minutes: the queue is recorded as it shrinks, too
+LAST_WORDS_S = 1.0  # for the report of a shard that is committed already
+LIVES = 3  # of a process that judges; one that dies for reasons of its own is started again
 
 
 def judge_attempts(
@@ -41,7 +48,10 @@ def judge_attempts(
 
     The ledger is complete after `finish_verdicts`, which may not run in a thread beside device work.
 
-    Raises LedgerIncomplete if `writer_alive` turns false while attempts are missing.
+    Raises:
+      LedgerIncomplete: `writer_alive` turned false while attempts are missing.
+      UserError: what a process that judges says that the user can put right.
+      RuntimeError: such processes die time and again.
     """
     ledger = context.ledger(path, "verdicts", VERDICT)
     if ledger.is_complete():
@@ -49,56 +59,156 @@ def judge_attempts(
     source = context.ledger(attempts_path, "solutions", ATTEMPT)
     if hosts.is_first():
         terms.save(path, attempts_path)  # from now on a fleet may begin
-    poll_s = POLL_REMOTE_S if files.is_remote(path) else POLL_S
-    # The same host, started again, takes its own claims up where it left them.
-    owner, told = f"run-host-{hosts.index()}", time.monotonic()
-    make_pool = functools.partial(context.pool, track=JUDGE)
-    with contextlib.ExitStack() as pools:
-        judge: ShardJudge | None = None
+    here = context.experiment.judges == "hosts"
+    told = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        judges = [
+            stack.enter_context(_Judge(_assignment(context, ledger.path, source.path, terms, number)))
+            for number in range(AT_ONCE * here)
+        ]
         while pending := set(ledger.pending()):
             alive = writer_alive()  # before looking: its last commit must not be missed
-            ready = sorted(pending & set(source.committed()), key=lambda i: (not hosts.is_mine(i), i))
-            mine = None
-            if context.experiment.judges == "hosts":
-                mine = next((shard for shard in ready if ledger.claim(shard, owner, CLAIM_S)), None)
-            if mine is not None:
-                if judge is None:
-                    judge = pools.enter_context(ShardJudge(terms, make_pool))
-                _judge_shard(source, ledger, mine, judge, owner)
-                told = time.monotonic()
-                continue
-            if not alive and source.pending():
+            ready = pending & set(source.committed())
+            if not alive and not ready:
                 raise LedgerIncomplete(
                     f"{source.path}: shards {source.pending()[:8]} will not come; run its stage again."
                 )
-            if ready and context.experiment.judges == "fleet" and time.monotonic() - told > PATIENCE_S:
+            for judge in judges[: len(ready)]:
+                judge.start()
+            if ready and not here and time.monotonic() - told > PATIENCE_S:
                 told = time.monotonic()
                 print(
                     f"{len(ready)} shards wait for a fleet, as Experiment.judges says; a member is started by: "
                     f"python -m verifier follow {context.run.root}",
                     file=sys.stderr,
                 )
-            time.sleep(poll_s)
+            _listen(judges, poll_s(path))
+        until = time.monotonic() + LAST_WORDS_S
+        while any(judge.at_work for judge in judges) and time.monotonic() < until:
+            _listen(judges, LAST_WORDS_S / 10)
 
 
-def _judge_shard(source: Ledger, ledger: Ledger, shard: int, judge: ShardJudge, owner: str) -> None:
-    """Judges a shard that was claimed, and commits it unless somebody else did while we were away."""
-    with recorder.current().track(JUDGE, ledger.path):
-        try:
-            attempts = list(source.read(shard))
-            meter = JudgingMeter(source, ledger, shard, len(attempts))
-            # if a claim fails, the commit will too
-            prolong = prolonging(functools.partial(ledger.claim, shard, owner, CLAIM_S), CLAIM_S)
+def _assignment(context: Context, verdicts: str, attempts: str, terms: Terms, number: int) -> Assignment:
+    return Assignment(
+        attempts,
+        verdicts,
+        terms.as_dict(),
+        # The same host, started again, takes its own claims up where it left them.
+        owner=f"run-host-{hosts.index()}" + (f"-{number}" if number else ""),
+        first=hosts.index(),
+        hosts=hosts.count(),
+        workers=context.experiment.workers,
+        queue_every_s=QUEUE_EVERY_S,
+    )
 
-            def beat() -> None:
-                meter.verdict()
-                prolong()
 
-            judged, counters = judge(attempts, beat)
-            ledger.commit(shard, judged, **counters)
-            meter.committed(judged)
-        finally:
-            ledger.release(shard)
+_numbers = itertools.count()  # of those that this process started
+
+
+class _Judge:
+    """One process that judges, from `start` to the end of the block, and the report of what it does.
+
+    Attributes:
+      at_work: it has begun with a shard and not said that it is judged.
+    """
+
+    def __init__(self, work: Assignment):
+        self._work = work
+        self._process: subprocess.Popen[bytes] | None = None
+        self._heard = b""
+        self._lives, self._why = 0, ""
+        self._track = contextlib.ExitStack()
+        self._name = f"{JUDGE} {next(_numbers)}"
+        self.at_work = False
+
+    def __enter__(self) -> "_Judge":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._track.close()
+        if self._process is not None:
+            assert self._process.stdin is not None and self._process.stdout is not None
+            self._process.stdin.close()  # it ends
+            self._process.wait()
+            self._process.stdout.close()
+
+    def start(self) -> None:
+        """Again is harmless."""
+        if self._process is None:
+            self._lives += 1
+            self._process = subprocess.Popen(
+                self._work.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+
+    def fileno(self) -> int | None:
+        """Where it is heard; None for one that does not run."""
+        if self._process is None or self._process.stdout is None or self._process.stdout.closed:
+            return None
+        return self._process.stdout.fileno()
+
+    def hear(self) -> None:
+        """Takes in what it says. Raises what `judge_attempts` does."""
+        place = self.fileno()
+        assert place is not None and self._process is not None
+        data = os.read(place, 1 << 16)
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            self._take(**json.loads(line))
+        if not data:
+            self._ended(self._process)
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
+        status = process.wait()
+        self._stand_still()
+        if status == REFUSED and self._why:
+            raise UserError(self._why)
+        if status and self._lives == LIVES:
+            raise RuntimeError(
+                f"the process that judges {self._work.attempts} ended with status {status}, {LIVES} times"
+            )
+        if status:  # whatever it had in hand is judged once more
+            self._process, self._heard = None, b""
+
+    def _stand_still(self) -> None:
+        self.at_work = False
+        self._track.close()
+
+    def _take(
+        self,
+        what: str,
+        shard: int = 0,
+        number: int | None = None,
+        scalars: dict[str, Any] | None = None,
+        why: str = "",
+    ) -> None:
+        watch = recorder.current()
+        if what == "refused":
+            self._why = why
+        elif what == "began":
+            self.at_work = True
+            self._track.enter_context(watch.track(self._name, self._work.verdicts))
+        elif what == "verdict":
+            watch.beat(what, number, self._name)
+        elif what == "queue":
+            watch.record("queue", self._work.verdicts, shard, scalars or {})
+        elif what == "judged":
+            watch.record("judge", self._work.verdicts, shard, scalars or {})
+            self._stand_still()
+
+
+def _listen(judges: Sequence[_Judge], wait_s: float) -> None:
+    """Hears what judges have to say; waits for that, but no longer than `wait_s`."""
+    poller, by_place = select.poll(), dict[int, _Judge]()
+    for judge in judges:
+        place = judge.fileno()
+        if place is not None:
+            poller.register(place, select.POLLIN)
+            by_place[place] = judge
+    for place, _ in poller.poll(1000 * wait_s):
+        by_place[place].hear()
 
 
 def finish_verdicts(context: Context, path: str) -> None:
@@ -106,10 +216,18 @@ def finish_verdicts(context: Context, path: str) -> None:
     context.finish(context.ledger(path, "verdicts", VERDICT))
 
 
-def overlapped(sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None], path: str) -> None:
-    """Runs `sample` here and `judge` in a thread beside it; what either raises is raised here.
+def overlapped(
+    sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None], path: str
+) -> Callable[[], None]:
+    """Runs `sample` here and `judge` in a thread beside it, which may go on while the caller does something else.
 
-    `path`: what is sampled goes there; how long judging goes on after the last of it is recorded under that name.
+    `path`: what is sampled goes there; how long the caller waited for the judging is recorded under that name.
+
+    Returns:
+      What waits until all is judged, and raises what `judge` raised.
+
+    Raises:
+      What `sample` or, by then, `judge` raised.
     """
     watch, began = recorder.current(), time.monotonic()
     sampling = threading.Event()
@@ -122,15 +240,24 @@ def overlapped(sample: Callable[[], None], judge: Callable[[Callable[[], bool]],
         except BaseException as error:  # handed to the caller below
             raised.append(error)
 
-    thread = threading.Thread(target=follow, name="judge")
+    # It does not outlive the main thread: what that one does not wait for any more, nobody needs.
+    thread = threading.Thread(target=follow, name="judge", daemon=True)
     thread.start()
-    try:
-        sample()
-    finally:
-        sampling.clear()
-        sampled = time.monotonic()
+
+    def wait() -> None:
+        started = time.monotonic()
         with watch.part("verdicts"), watch.track(MAIN, waits=True):
             thread.join()
-        watch.waited(path, sampled - began, time.monotonic() - sampled)
-    if raised:
-        raise raised[0]
+        watch.waited(path, sampled - began, time.monotonic() - started)
+        if raised:
+            raise raised[0]
+
+    try:
+        sample()
+    except BaseException:
+        sampling.clear()
+        thread.join()
+        raise
+    sampling.clear()
+    sampled = time.monotonic()
+    return wait

@@ -1,21 +1,14 @@
-"""Measures shards as they are sampled on the devices and judged on the host's cores.
-
-The queue between the two holds what the sampler has committed and the verifier has not. While it stays short, verdicts
-keep up.
-"""
+"""Measures shards as they are sampled on the devices. (What judging took is told by verifier/beside.py.)"""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
-from verifier.shards import Ledger
 
-JUDGE = "judge"  # the track of the judging thread
-EVERY_S = 10.0  # a shard takes minutes, so the queue is also recorded while it shrinks
+JUDGE = "judge"  # the tracks of judging processes begin with this
 
 
 class HasStats(Protocol):
@@ -57,43 +50,3 @@ class SamplingMeter:
             },
         )
         self._before, self._began, self._compiled = stats, now, compiles().totals()
-
-
-class JudgingMeter:
-    """Reports a shard while it is judged, and the queue behind it."""
-
-    def __init__(self, source: Ledger, ledger: Ledger, shard: int, attempts: int):
-        self._source, self._ledger, self._shard, self._attempts = source, ledger, shard, attempts
-        self._began = self._told = time.monotonic()
-        self._number = 0
-
-    def verdict(self) -> None:
-        """Called at each verdict, second looks included; records the queue every `EVERY_S`."""
-        self._number += 1
-        if time.monotonic() - self._told > EVERY_S:
-            self._told = time.monotonic()
-            in_pool = max(0, self._attempts - self._number)
-            recorder.current().record("queue", self._ledger.path, self._shard, self._queue(in_pool))
-
-    def committed(self, judged: Sequence[Mapping[str, Any]]) -> None:
-        """Called after the shard's commit."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        recorder.current().record(
-            "judge",
-            self._ledger.path,
-            self._shard,
-            {
-                "verdicts": len(judged),
-                "verdicts_per_s": len(judged) / seconds,
-                "seconds": seconds,
-                "cpu_s": float(sum(record["cpu_s"] for record in judged)),
-                "accepted": sum(record["outcome"] == "accepted" for record in judged),
-                **self._queue(0),
-            },
-        )
-
-    def _queue(self, in_pool: int) -> dict[str, int]:
-        """What is sampled but not judged: shards, their attempts, and those that the pool has or will get next."""
-        waiting = set(self._source.committed()) & set(self._ledger.pending())
-        rows = sum(int(self._source.entry(shard)["rows"]) for shard in waiting - {self._shard})
-        return {"queue_shards": len(waiting), "queue_attempts": rows + in_pool, "in_pool": in_pool}

@@ -56,7 +56,7 @@ class OneShard:
 
     pending, commit, finish = Context.pending, Context.commit, Context.finish
 
-    experiment = SimpleNamespace(judges="hosts")
+    experiment = SimpleNamespace(judges="hosts", workers=1)
 
     def __init__(self):
         self.writer = Writer()
@@ -161,7 +161,7 @@ def test_what_is_left_to_a_fleet_is_judged_by_it_alike(tmp_path):
     ours, _, _ = sample(tmp_path / "ours" / "3")
     judge_attempts(ours, str(tmp_path / "ours" / "3"), str(tmp_path / "ours" / "4"), terms=Terms(LIMITS))
     context, _, _ = sample(tmp_path / "run" / "3")
-    context.experiment = SimpleNamespace(judges="fleet")
+    context.experiment = SimpleNamespace(judges="fleet", workers=1)
     thread = threading.Thread(
         target=judge_attempts,
         args=(context, str(tmp_path / "run" / "3"), str(tmp_path / "run" / "4")),

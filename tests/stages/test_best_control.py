@@ -11,4 +11,4 @@ from verifier.errors import UserError
 def test_too_few_attempts_for_its_k_are_refused_at_once() -> None:
     context: Any = None  # nothing of the run is looked at before
     with pytest.raises(UserError, match=r"attempts=2: Pass@10 needs at least 10"):
-        best_control.run(context, "human", 1, {"step": 10, "batch_rows": 4}, {}, attempts=2)
+        best_control.run(context, "human", 1, {"step": 10, "batch_rows": 4}, attempts=2)

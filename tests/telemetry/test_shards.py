@@ -61,11 +61,12 @@ def sample_and_judge(root, before_judging=0.0):
         judge_attempts(context, attempts, verdicts, terms=Terms(LIMITS), writer_alive=alive)
 
     with observed(root) as watch:
-        overlapped(sample, judge, attempts)
+        overlapped(sample, judge, attempts)()
         return watch.flush()
 
 
-def test_the_queue_is_what_is_sampled_and_not_judged(tmp_path):
+def test_the_queue_is_what_is_sampled_and_not_judged(tmp_path, monkeypatch):
+    monkeypatch.setattr("t5x_selfprog.stages.judging.AT_ONCE", 1)
     sample_and_judge(tmp_path, before_judging=1.0)
     assert [line["attempts"] for line in of_kind(tmp_path, "sample")] == [40] * SHARDS
     judged = of_kind(tmp_path, "judge")
@@ -90,7 +91,8 @@ def test_waiting_for_verdicts_is_measured_from_the_last_shard_sampled(tmp_path):
 
 
 def test_a_long_shard_shows_its_queue_as_it_shrinks(tmp_path, monkeypatch):
-    monkeypatch.setattr("t5x_selfprog.telemetry.shards.EVERY_S", 0.0)
+    monkeypatch.setattr("t5x_selfprog.stages.judging.QUEUE_EVERY_S", 0.0)
+    monkeypatch.setattr("t5x_selfprog.stages.judging.AT_ONCE", 1)
     sample_and_judge(tmp_path, before_judging=1.0)
     first = [line for line in of_kind(tmp_path, "queue") if line["shard"] == 0]
     assert [line["in_pool"] for line in first] == list(range(39, -1, -1))

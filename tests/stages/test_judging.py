@@ -1,0 +1,214 @@
+"""Judging in processes of their own: several shards at once, killed, refused, left alone; and how batches are cut."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from t5x_selfprog.stages.judging import judge_attempts, overlapped
+from tests.stages.test_attempts import EASY, HARD, LIMITS
+from tests.telemetry.test_shards import ThreeShards, observed, of_kind
+from verifier.beside import Assignment
+from verifier.errors import UserError
+from verifier.pace import Pace
+from verifier.records import ATTEMPT, VERDICT
+from verifier.shards import Ledger
+from verifier.terms import Terms
+
+ENDLESS = "def g(a=3):\n    while True:\n        pass\n"
+
+
+def attempt(puzzle, solution, index=0):
+    return {
+        "puzzle_id": "p", "puzzle": puzzle, "solution": solution, "sample_index": index, "logprob": 0.0,
+        "n_tokens": 1, "stop_reason": "eos", "checkpoint": "c",
+    }  # fmt: skip
+
+
+def sampled(root, shards):
+    """A context, and the paths of a ledger of these attempts and of their verdicts."""
+    context = ThreeShards()
+    attempts, verdicts = str(root / "3"), str(root / "4")
+    source = context.ledger(attempts, "solutions", ATTEMPT)
+    for shard, records in enumerate(shards):
+        source.commit(shard, records)
+    return context, attempts, verdicts
+
+
+def plain(number):
+    return [attempt(EASY, f"def g(a=3):\n    return {number} * {i}\n", i) for i in range(20)]
+
+
+def outcomes(path):
+    return [(v["solution"], v["outcome"], v["answer"]) for v in Ledger.open(path)]
+
+
+def judges():
+    """Process ids of those that judge for this process."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            with open(f"/proc/{pid}/stat") as file:
+                parent = file.read().rpartition(")")[2].split()[1]
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                command = file.read()
+            if parent == str(os.getpid()) and b"verifier.beside" in command:
+                found.append(int(pid))
+    return found
+
+
+def runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_slow_end_of_one_shard_does_not_hold_up_the_next(tmp_path):
+    slow = [attempt(HARD, ENDLESS.replace("pass", f"{i}"), i) for i in range(3)]
+    context, attempts, verdicts = sampled(tmp_path, [slow, plain(1), plain(2)])
+    with observed(tmp_path):
+        judge_attempts(context, attempts, verdicts, terms=Terms(LIMITS))
+    assert [line["shard"] for line in of_kind(tmp_path, "judge")] == [1, 2, 0]
+    assert {outcome for _, outcome, _ in outcomes(verdicts)[:3]} == {"cpu_limit"}
+    assert not judges()
+
+
+def test_a_process_that_was_killed_at_work_changes_nothing(tmp_path):
+    slow = [attempt(HARD, ENDLESS.replace("pass", f"{i}"), i) for i in range(4)]
+    shards = [plain(1) + slow, plain(2), plain(3)]
+    context, attempts, verdicts = sampled(tmp_path / "killed", shards)
+    thread = threading.Thread(
+        target=judge_attempts, args=(context, attempts, verdicts), kwargs={"terms": Terms(LIMITS)}
+    )
+    thread.start()
+    ledger = context.ledger(verdicts, "verdicts", VERDICT)
+    killed = 0
+    while 0 in ledger.pending():
+        if killed < 2 and not ledger.claim(0, "another", 0.0):  # at work at the first shard
+            for pid in judges():
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+        time.sleep(0.2)
+    thread.join(30)
+    assert killed and not thread.is_alive()
+    whole, attempts, unbroken = sampled(tmp_path / "whole", shards)
+    judge_attempts(whole, attempts, unbroken, terms=Terms(LIMITS))
+    assert outcomes(verdicts) == outcomes(unbroken)
+    assert ledger.counters() == Ledger.open(unbroken).counters()
+
+
+def test_what_a_process_refuses_is_said_here(tmp_path):
+    context, attempts, verdicts = sampled(tmp_path, [plain(1), plain(2), plain(3)])
+    path = tmp_path / "3" / "part-00001-of-00003.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"part-00001-of-00003.tfrecord: corrupt at byte 0"):
+        judge_attempts(context, attempts, verdicts, terms=Terms(LIMITS))
+    assert 1 in Ledger.open(verdicts).pending() and not judges()
+
+
+def test_a_process_that_cannot_judge_is_given_up(tmp_path, monkeypatch):
+    context, attempts, verdicts = sampled(tmp_path, [plain(1), plain(2), plain(3)])
+    monkeypatch.setattr(Assignment, "command", lambda self: ["sh", "-c", "exit 3"])
+    with pytest.raises(RuntimeError, match="status 3, 3 times"):
+        judge_attempts(context, attempts, verdicts, terms=Terms(LIMITS))
+
+
+def test_it_ends_with_whoever_started_it(tmp_path):
+    context, attempts, verdicts = sampled(tmp_path, [[attempt(HARD, ENDLESS)]])  # and two that never come
+    context.ledger(verdicts, "verdicts", VERDICT)
+    work = Assignment(attempts, verdicts, Terms(LIMITS).as_dict(), "me", workers=1)
+    code = (
+        "import json, subprocess, sys; p = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE); "
+        "print(p.pid, flush=True); p.wait()"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(work.command())], stdout=subprocess.PIPE
+    )
+    assert starter.stdout is not None
+    pid = int(starter.stdout.readline())
+    assert b"began" in starter.stdout.readline()
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+    until = time.monotonic() + 20
+    while runs(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not runs(pid)
+
+
+def test_what_follows_on_the_devices_does_not_wait_for_verdicts(tmp_path):
+    slow, order = threading.Event(), []
+
+    def judge(alive):
+        while alive():
+            time.sleep(0.01)
+        slow.wait(30)
+        order.append("judged")
+        raise UserError("no more room on the disk")
+
+    wait = overlapped(lambda: order.append("sampled"), judge, str(tmp_path))
+    order.append("next stage")
+    slow.set()
+    with pytest.raises(UserError, match="no more room"):
+        wait()
+    assert order == ["sampled", "next stage", "judged"]
+
+
+def test_what_sampling_raises_is_raised_once_judging_has_ended(tmp_path):
+    ended = []
+
+    def sample():
+        raise UserError("out of memory")
+
+    def judge(alive):
+        while alive():
+            time.sleep(0.01)
+        ended.append(True)
+
+    with pytest.raises(UserError, match="out of memory"):
+        overlapped(sample, judge, str(tmp_path))
+    assert ended
+
+
+def test_batches_last_half_a_second_whatever_is_in_them():
+    pace = Pace(most=1024, least=16)
+    assert pace.size() == 64  # nobody knows yet
+    for _ in range(50):
+        pace.took(0.0005 * pace.size(), pace.size())
+    assert 990 <= pace.size() <= 1000
+    for _ in range(50):  # one in ten takes a second
+        pace.took(0.1 * pace.size(), pace.size())
+    assert pace.size() == 16
+    for _ in range(50):
+        pace.took(1e-6 * pace.size(), pace.size())
+    assert pace.size() == 1024
+
+
+@pytest.mark.parametrize("workers", [1, 2, 16, 300])
+def test_the_last_batches_cover_what_is_left_and_get_smaller(workers):
+    pace, left, sizes = Pace(most=1024, least=16), 5000, []
+    pace.took(1.0, 1000)
+    while left:
+        sizes.append(min(left, pace.size(), pace.share(left, workers)))
+        left -= sizes[-1]
+    assert sum(sizes) == 5000 and sizes == sorted(sizes, reverse=True)
+    assert max(sizes) <= max(500, 5000 // workers) and len(sizes) <= 100 + 2 * workers
+
+
+@pytest.mark.parametrize(("items", "workers"), [(10, 2), (100, 16), (3, 8), (1, 1)])
+def test_few_items_are_everybodys(items, workers):
+    pace, left, batches = Pace(most=1024, least=16), items, 0
+    while left > 0:
+        left -= min(pace.size(), pace.share(left, workers))
+        batches += 1
+    assert batches >= min(items, workers) - 1 and batches <= workers
