@@ -80,7 +80,7 @@ _BENCH = (
     ),
     Option(
         "--config",
-        "loop: a file of gin/runs, of which one iteration is run (%(default)s)",
+        "loop: a file of gin/runs, or a path that ends in .gin; one iteration of it is run (%(default)s)",
         {"default": "quickstart"},
     ),
     Option(

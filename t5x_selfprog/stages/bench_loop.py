@@ -25,8 +25,10 @@ ERROR_LINES = 5
 
 def configuration(args: argparse.Namespace) -> str:
     """The gin file of the run that is measured."""
+    is_path = args.config.endswith(".gin")
+    included = str(Path(args.config).resolve()) if is_path else f"runs/{args.config}.gin"
     lines = [
-        f"include {f'runs/{args.config}.gin'!r}",
+        f"include {included!r}",
         f"Experiment.base = {args.model or 'base'!r}",
         "loop.run.iterations = 1",
         "loop.run.controls = ()",

@@ -33,7 +33,7 @@ PATIENCE_S = 60.0
 AT_ONCE = 2  # shards: while the slow last attempts of one are waited for, the other's have the cores
 QUEUE_EVERY_S = 10.0  # a shard takes minutes: the queue is recorded as it shrinks, too
 LAST_WORDS_S = 1.0  # for the report of a shard that is committed already
-LIVES = 3  # of a process that judges; one that dies for reasons of its own is started again
+MOST_FAILURES = 3  # of a process that judges; one that dies for reasons of its own is started again
 
 
 def judge_attempts(
@@ -106,7 +106,7 @@ _numbers = itertools.count()  # of those that this process started
 
 
 class _Judge:
-    """One process that judges, from `start` to the end of the block, and the report of what it does.
+    """One process that judges, from `start` to the end of the block, and the reports of what it does.
 
     Attributes:
       at_work: it has begun with a shard and not said that it is judged.
@@ -116,7 +116,7 @@ class _Judge:
         self._work = work
         self._process: subprocess.Popen[bytes] | None = None
         self._heard = b""
-        self._lives, self._why = 0, ""
+        self._failures, self._why = 0, ""
         self._track = contextlib.ExitStack()
         self._name = f"{JUDGE} {next(_numbers)}"
         self.at_work = False
@@ -133,9 +133,8 @@ class _Judge:
             self._process.stdout.close()
 
     def start(self) -> None:
-        """Again is harmless."""
+        """Does nothing where it runs already."""
         if self._process is None:
-            self._lives += 1
             self._process = subprocess.Popen(
                 self._work.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
@@ -165,12 +164,12 @@ class _Judge:
         self._stand_still()
         if status == REFUSED and self._why:
             raise UserError(self._why)
-        if status and self._lives == LIVES:
+        self._failures += bool(status)
+        if self._failures == MOST_FAILURES:
             raise RuntimeError(
-                f"the process that judges {self._work.attempts} ended with status {status}, {LIVES} times"
+                f"the process that judges {self._work.attempts} ended with status {status}, {MOST_FAILURES} times"
             )
-        if status:  # whatever it had in hand is judged once more
-            self._process, self._heard = None, b""
+        self._process, self._heard = None, b""  # the next one judges what this one had in hand
 
     def _stand_still(self) -> None:
         self.at_work = False
@@ -200,15 +199,20 @@ class _Judge:
 
 
 def _listen(judges: Sequence[_Judge], wait_s: float) -> None:
-    """Hears what judges have to say; waits for that, but no longer than `wait_s`."""
-    poller, by_place = select.poll(), dict[int, _Judge]()
-    for judge in judges:
-        place = judge.fileno()
-        if place is not None:
-            poller.register(place, select.POLLIN)
-            by_place[place] = judge
-    for place, _ in poller.poll(1000 * wait_s):
-        by_place[place].hear()
+    """Hears what judges have to say for so long, or until one of them is at work no more."""
+    until, at_work = time.monotonic() + wait_s, sum(judge.at_work for judge in judges)
+    while (left_s := until - time.monotonic()) > 0:
+        poller, by_place = select.poll(), dict[int, _Judge]()
+        for judge in judges:
+            place = judge.fileno()
+            if place is not None:
+                poller.register(place, select.POLLIN)
+                by_place[place] = judge
+        for place, _ in poller.poll(1000 * left_s):
+            by_place[place].hear()
+        before, at_work = at_work, sum(judge.at_work for judge in judges)
+        if at_work < before:
+            return
 
 
 def finish_verdicts(context: Context, path: str) -> None:

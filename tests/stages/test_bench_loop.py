@@ -1,6 +1,7 @@
 """`bench loop`: the run that it starts is one that gin understands, and its figures are those of the run's files."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,18 @@ def test_its_run_is_the_named_one_with_one_iteration_and_no_controls(tmp_path):
     assert gin.query_parameter("loop.run.iterations") == 1 and gin.query_parameter("loop.run.controls") == ()
     assert gin.query_parameter("sample_puzzles.run.prompts") == 5
     assert gin.query_parameter("solutions/SamplingConfig.rows_in_flight") == 64
+
+
+def test_a_configuration_of_ones_own_is_measured_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.gin").write_text("include 'runs/quickstart.gin'\nevaluate.run.attempts = 3\n")
+    args = type("Args", (), {"config": "mine.gin", "model": "tiny", "prompts": 1, "batch": None})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "loop.gin").write_text(bench_loop.configuration(args))
+    gin.add_config_file_search_path(str(Path(__file__).parents[2] / "gin"))
+    gin.parse_config_file(str(tmp_path / "elsewhere" / "loop.gin"))
+    assert gin.query_parameter("evaluate.run.attempts") == 3
+    assert gin.query_parameter("Experiment.base") == "tiny"
 
 
 def test_a_run_that_fails_is_said_with_its_last_words(capsys):
