@@ -66,6 +66,8 @@ def judge_attempts(
             stack.enter_context(_Judge(_assignment(context, ledger.path, source.path, terms, number)))
             for number in range(AT_ONCE * here)
         ]
+        # Where an earlier life of this host left something to judge, any of them may have claimed it.
+        wanted = AT_ONCE if set(ledger.pending()) & set(source.committed()) else 0
         while pending := set(ledger.pending()):
             alive = writer_alive()  # before looking: its last commit must not be missed
             ready = pending & set(source.committed())
@@ -73,7 +75,8 @@ def judge_attempts(
                 raise LedgerIncomplete(
                     f"{source.path}: shards {source.pending()[:8]} will not come; run its stage again."
                 )
-            for judge in judges[: len(ready)]:
+            wanted = max(wanted, len(ready))
+            for judge in judges[:wanted]:
                 judge.start()
             if ready and not here and time.monotonic() - told > PATIENCE_S:
                 told = time.monotonic()
