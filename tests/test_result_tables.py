@@ -10,6 +10,7 @@ import csv
 import gzip
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -421,6 +422,24 @@ def of_the_verifier() -> Iterator[tuple[str, Row]]:
         f"real samples as often as the model wrote them ({doubles['cases']:,})",
         [str(doubles["judged"]), *rest],
     )
+
+
+@table("verifier", "2,000 mixed candidates, CPU a verdict |")
+def of_the_laws_price() -> Iterator[tuple[str, Row]]:
+    """Ratios within each round; a round has every judge once."""
+    speed = read("verifier/speed_version_5.json")["speed"]
+    runs, best = speed["all_runs"], speed["best_cpu_us_per_verdict"]
+    rounds = [dict(runs[at : at + len(best)]) for at in range(0, len(runs), len(best))]
+    assert all(set(one) == set(best) for one in rounds)
+    for words, judge, other, wanted in (
+        ("over the floor |", "verifier", "floor", ["1.6"]),
+        ("paper's judge over ours |", "pool", "verifier", ["1.1"]),
+        ("over the floor, every attempt by itself (`reuse=0`) |", "verifier_each", "floor", []),
+        ("paper's judge over that |", "pool", "verifier_each", []),
+    ):
+        ratios = [one[judge] / one[other] for one in rounds]
+        shown = (statistics.median(ratios), min(ratios), max(ratios), best[judge] / best[other])
+        yield words, [*(f"{ratio:.2f}" for ratio in shown), *wanted]
 
 
 @table("firewall", "renamed, and")
