@@ -21,6 +21,7 @@ from t5x_selfprog.stages.hindsight import Hindsight
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.training.fit import Fit
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier import Limits, Tiers
@@ -32,6 +33,7 @@ for dataclass in (
     OptimizerConfig,
     LoopConfig,
     Fit,
+    Lora,
     PuzzleRules,
     Archive,
     BehaviourCheck,

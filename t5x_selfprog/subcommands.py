@@ -322,6 +322,27 @@ COMMANDS = (
         ),
     ),
     Command(
+        "merge",
+        "add PEFT's adapters (LoRA) to the weights of a model",
+        "Reads adapter_model.safetensors and adapter_config.json, and writes a new model; what does not fit the base "
+        "is refused by name. What fine-tuning with finetune.run.lora learnt is in 6_checkpoints/adapter and loads in "
+        "peft; 6_checkpoints itself is merged with its base already.",
+        ("merge --model=models/qwen_0p5b --adapters=downloads/adapters --output=models/qwen_0p5b_tuned",),
+        "t5x_selfprog.model.merge:command",
+        run_dir="unused",
+        configured_by="",
+        options=(
+            Option(
+                "--model",
+                "a model folder, a run's 6_checkpoints, or the name of one that ships",
+                {"required": True, "metavar": "M"},
+            ),
+            Option("--adapters", "a folder that peft saved", {"required": True, "metavar": "DIR"}),
+            Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"}),
+            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: as the base)"),
+        ),
+    ),
+    Command(
         "models",
         "list published models that have a short name",
         "Lists what `import --model=NAME` fetches: family, weights, context, licence, publisher, and the memory that "

@@ -1,5 +1,5 @@
 """Measures a model: Pass@k with intervals, comparisons and tables, contamination, diversity, and the enumerator.
 
 Everything is computed on the host.
-May import `data` (the pairs of a run), `puzzles` and `sampling` (only its configuration).
+May import `data` (the pairs of a run), `puzzles` and `sampling` (its configuration and its stop rule).
 """

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from t5x_selfprog.model.int8 import Stored, unscaled
+from t5x_selfprog.model.low_rank import LowRank, in_width_of
 
 PROJECTION = "projection"  # the checkpoint name of every projection's result, for rematerialisation policies
 
@@ -63,8 +64,11 @@ def _rounded_once(spec: str, a: jax.Array, b: jax.Array, dtype: Any) -> jax.Arra
     return jax.lax.platform_dependent(a, b, cuda=by_result, rocm=by_result, default=by_sums)
 
 
-def project(x: jax.Array, kernel: Stored, contracted: int) -> jax.Array:
+def project(x: jax.Array, kernel: Stored | LowRank, contracted: int) -> jax.Array:
     """x: [..., *inputs], kernel: [*inputs, *outputs] with `contracted` inputs -> [..., *outputs] in x's dtype."""
+    if isinstance(kernel, LowRank):
+        added = project(project(x, kernel.a, contracted), kernel.b, 1)
+        return project(x, in_width_of(kernel.kernel, x), contracted) + added
     kernel, scale = unscaled(kernel)
     letters = "abcdefghijkl"
     before = letters[: x.ndim - contracted]

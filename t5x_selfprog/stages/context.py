@@ -189,6 +189,11 @@ class Context:
     def _require(self, path: str, config: ModelConfig, parts: list[device_room.Part], remedy: str) -> None:
         device_room.require_room(path, config, parts, remedy, list(self.partitioner.mesh.devices.flat))
 
+    def release(self) -> None:
+        """Frees the loaded model; it is loaded again when it is needed."""
+        self._model = None
+        gc.collect()
+
     def sampler(self, path: str, sampling: SamplingConfig, prefix: str = "") -> Sampler:
         model = self.model(path)
         with recorder.current().part("load"):

@@ -17,11 +17,13 @@ from t5x_selfprog.model import store
 from t5x_selfprog.moving.contents import PACKED_DONE
 from t5x_selfprog.puzzles.asking import documents
 from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.stages import adapters
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.fit import Fit
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier import files
 from verifier.shards import Ledger
@@ -40,6 +42,7 @@ def run(
     steps: int | None = None,
     fit: Fit | None = None,
     prompt: SolvePrompt = SolvePrompt(),
+    lora: Lora | None = None,
     label: str = "finetune",
 ) -> dict:
     """Trains the model at `start` on the pairs in `datasets`.
@@ -52,6 +55,7 @@ def run(
       steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
       prompt: pairs are learnt as solutions are asked for: as plain text, or as conversations.
       fit: steps, batch and warm-up follow from the number of tokens; `epochs` and `batch_size` are what plenty gets.
+      lora: adapters are trained instead of all weights, and merged in the end (adapters.py).
 
     Returns:
       done.json's content: step, batch_rows, identity, pairs, tokens, too_long (pairs left out because they exceed
@@ -61,7 +65,7 @@ def run(
     done = hosts.agree(_read(done_path))
     if done is not None:
         return done
-    context.require_room(start, loop=loop)
+    context.require_room(start, loop=loop if lora is None else None)
     model = context.model(start)
     pairs = [pair for path in datasets for pair in Ledger.open(path)]
     encode = documents(prompt, model.tokenizer, start)
@@ -88,23 +92,29 @@ def run(
     num_steps = steps if steps is not None else source.steps(epochs)
     watch = recorder.current()
     with watch.stage(output):
-        state = train(
-            loop, model.config, model.params, source, num_steps, output, context.partitioner, label=label
-        )
-        assert state is not None  # no time limit was given
+        if lora is None:
+            state = train(
+                loop, model.config, model.params, source, num_steps, output, context.partitioner, label=label
+            )
+            assert state is not None  # no time limit was given
+            params = state.params
+        else:
+            model = dataclasses.replace(model, params={})  # what is trained beside may be narrower
+            params = adapters.learn(context, start, lora, loop, source, num_steps, output, label)
         if hosts.is_first():
             store.describe(output, model.config, model.path)
         with watch.part("save"), Checkpoints(output) as checkpoints:
-            checkpoints.save_final(num_steps, state.params)
+            checkpoints.save_final(num_steps, params)
     done = {
         "step": num_steps,
         "batch_rows": source.batch_size,
-        "identity": store.weights_identity(state.params),
+        "identity": store.weights_identity(params),
         "start": model.identity,
         "pairs": len(fits),
         "tokens": tokens,
         "too_long": len(encoded) - len(fits),
         "padding": round(source.padding, 4),
+        **({} if lora is None else {"lora": dataclasses.asdict(lora)}),
     }
     if hosts.is_first():
         _compare_with_packed(done, output)

@@ -30,6 +30,24 @@ def total_loss(
     return _total(config.head, chunk, hidden, kernel, params.get("head_bias"), targets, weights)
 
 
+def target_log_probabilities(
+    config: ModelConfig, weights: tuple[network.Params, jax.Array], targets: jax.Array, chunk: int
+) -> jax.Array:
+    """The log-probability of each target in nats, [B, L] float32, without a gradient.
+
+    weights: the model's, and hidden states as `total_loss` takes them.
+    """
+    params, hidden = jax.lax.stop_gradient(weights)
+    kernel = params["embedding"] if config.head == "tied" else params["head"]
+    found = []
+    for part in _parts(hidden.shape[1], chunk):
+        logits, log_z, chosen = _logits(
+            config.head, hidden[:, part], kernel, params.get("head_bias"), targets[:, part]
+        )
+        found.append(jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1) - log_z[..., 0])
+    return jnp.concatenate(found, axis=1)
+
+
 class _Products(NamedTuple):
     """The head's three products as einsum specifications, which depend on the kernel's layout."""
 
@@ -68,7 +86,8 @@ def _forward(head, chunk, hidden, kernel, bias, targets, weights) -> tuple[jax.A
         to_logits = to_logits.astype(x.dtype)
         to_hidden.append(product(products.to_hidden, to_logits, kernel))
         to_kernel += product(products.to_kernel, to_logits, x, "float32")
-    return total, (jnp.concatenate(to_hidden, axis=1), to_kernel, to_bias, weights)
+    # A frozen kernel may be narrower than its gradient, which nobody asks for then.
+    return total, (jnp.concatenate(to_hidden, axis=1), to_kernel.astype(kernel.dtype), to_bias, weights)
 
 
 def _backward(head, chunk, saved, g: jax.Array) -> tuple:
@@ -82,16 +101,21 @@ _total.defvjp(_forward, _backward)
 
 def _chunk(head, hidden, kernel, bias, targets, weights) -> tuple[jax.Array, jax.Array]:
     """The loss of one chunk, and its gradient with respect to the logits, [B, l, V] float32."""
+    logits, log_z, chosen = _logits(head, hidden, kernel, bias, targets)
+    picked = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
+    loss = jnp.sum(weights * (log_z[..., 0] - picked))
+    return loss, (jnp.exp(logits - log_z) - chosen.astype(jnp.float32)) * weights[..., None]
+
+
+def _logits(head, hidden, kernel, bias, targets) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Logits of one chunk [B, l, V], their log-sum-exp [B, l, 1], and a mask of the targets [B, l, V]."""
     logits = constrain(
         product(_PRODUCTS[head].logits, hidden, kernel, "float32"), ("batch", "length", "vocab")
     )
     if bias is not None:
         logits += bias.reshape(1, 1, -1)
     log_z = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    chosen = jnp.arange(logits.shape[-1])[None, None] == targets[..., None]
-    picked = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
-    loss = jnp.sum(weights * (log_z[..., 0] - picked))
-    return loss, (jnp.exp(logits - log_z) - chosen.astype(jnp.float32)) * weights[..., None]
+    return logits, log_z, jnp.arange(logits.shape[-1])[None, None] == targets[..., None]
 
 
 def _parts(length: int, chunk: int) -> list[slice]:

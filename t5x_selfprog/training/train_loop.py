@@ -6,6 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from t5x_selfprog.telemetry.compiles import compiles
 from t5x_selfprog.training.batches import Batch, BatchSource
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.flops import mfu
+from t5x_selfprog.training.learning import WHOLE, Learning, Loss
 from t5x_selfprog.training.metrics import MetricsWriter
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
@@ -111,11 +113,13 @@ def train(
     loop: LoopConfig,
     config: ModelConfig,
     params: network.Params | Callable[[], network.Params],
-    source: BatchSource,
+    source: BatchSource | Callable[[int, Any], Any],
     num_steps: int,
     directory: str,
     partitioner: partitioning.Partitioner,
     *,
+    learning: Learning = WHOLE,
+    objective: Loss = loss_sums,
     heldout: list[Batch] | None = None,
     stop_after_s: float = math.inf,
     label: str = "train",
@@ -123,7 +127,10 @@ def train(
     """Updates the weights `num_steps` times, continuing from the newest checkpoint in `directory`.
 
     Args:
-      params: the initial weights if there is no checkpoint; a function is called only then.
+      source: batches by step, or a function of the step and the current weights, for on-policy training.
+      params: the initial trainable weights if there is no checkpoint; a function is called only then.
+      learning: which weights are trained and which stay frozen.
+      objective: the loss, see `make_train_step`; every array of a batch is [B, L].
       heldout: batches for evaluation every `loop.eval_every` steps.
       stop_after_s: saves and returns None once this many seconds have passed (the end of a session, not a result).
       label: the run's name in messages.
@@ -139,19 +146,20 @@ def train(
     if loop.dtype is None:
         config = on_this_device(config, "LoopConfig.dtype='bfloat16' overrides this")
     watch = recorder.current()
-    axes = network.logical_axes(config)
+    axes = learning.axes(config)
     optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, num_steps), axes)
     options = loop.forward_options(config)
     step_fn = make_train_step(
-        config, optimizer, accumulate=loop.accumulate, loss_chunk=loop.loss_chunk, **options
-    )
+        config, optimizer, accumulate=loop.accumulate, loss_chunk=loop.loss_chunk, weights=learning.params,
+        loss=objective, **options,
+    )  # fmt: skip
     schedule, began = make_schedule(loop.optimizer, num_steps), time.monotonic()
 
     # Unattributed time counts as checkpoint I/O: opening checkpoints, and waiting until they are written.
     with watch.part("save"), Checkpoints(directory, loop.keep) as checkpoints, partitioning.use(partitioner):
         # ---- state -----------------------------------------------------------------------------------------
         with watch.part("load"):
-            shardings = state_shardings(config, optimizer, partitioner)
+            shardings = state_shardings(config, optimizer, partitioner, learning)
             if checkpoints.latest_step() is None:
                 initial = params() if callable(params) else params
                 copy = lambda x: jax.tree.map(jnp.copy, x)  # noqa: E731 (the step consumes what it is given)
@@ -162,22 +170,24 @@ def train(
                 opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(initial)
                 state = TrainState(hosts.place(np.zeros((), np.int32), shardings.step), initial, opt_state)
             else:
-                abstract = jax.eval_shape(lambda: fresh_state(config, optimizer))
+                abstract = abstract_state(config, optimizer, learning)
                 state = checkpoints.restore(abstract_like(abstract, shardings))
             first = int(state.step)
 
         # ---- step ------------------------------------------------------------------------------------------
         rows = partitioner.sharding(("batch", "length"), activation=True)
-        batch_shardings = Batch(*[rows] * len(Batch._fields))
+        batch_of = source if callable(source) else lambda step, params: source.batch(step)
         step_fn = jax.jit(
             step_fn,
-            in_shardings=(shardings, batch_shardings),
+            in_shardings=(shardings, None, None),
             out_shardings=(shardings, None),
             donate_argnums=0,
         )
         held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
         holds = f"weights and optimizer {machine.gib(held)}, on all devices together"
-        eval_fn = jax.jit(lambda p, b: loss_sums(config, p, b, loop.loss_chunk, **options))
+        eval_fn = jax.jit(
+            lambda p, b: loss_sums(config, learning.params(p, learning.frozen), b, loop.loss_chunk, **options)
+        )
 
         # ---- loop ------------------------------------------------------------------------------------------
         bar = progress_bar(total=num_steps, initial=first, desc=label, unit="step")
@@ -186,11 +196,13 @@ def train(
         ):  # fmt: skip
             if metrics is not None and metrics.lost_steps:
                 watch.lost(metrics.lost_steps, metrics.lost_s)
-            window = Window(config, first)
+            window = Window(config, first, learning.whole)
             for step in range(first, num_steps):
-                batch = source.batch(step)
+                batch = batch_of(step, state.params)
                 with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
-                    state, scalars = step_fn(state, hosts.place(batch, batch_shardings))
+                    state, scalars = step_fn(
+                        state, hosts.place(batch, jax.tree.map(lambda _: rows, batch)), learning.frozen
+                    )
                 window.see(batch)
                 bar.update()
                 done = step + 1
@@ -203,6 +215,9 @@ def train(
                         )
                     line = {"loss": loss, "grad_norm": float(scalars["grad_norm"])} | window.scalars(done)
                     line["learning_rate"] = float(schedule(step))
+                    line |= {
+                        name: float(value) for name, value in scalars.items() if name not in (*line, "weight")
+                    }
                     if heldout and loop.eval_every and done % loop.eval_every == 0:
                         with watch.part("heldout"):
                             line["heldout_loss"] = mean_loss(eval_fn, state.params, heldout)
@@ -210,7 +225,7 @@ def train(
                         metrics.write(done, line)
                         watch.record("train", directory, done, line)
                     bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{line['tokens_per_s']:,.0f}")
-                    window = Window(config, done)
+                    window = Window(config, done, learning.whole)
                 if done == num_steps:
                     break
                 told, late = notice.reached(done), time.monotonic() - began > stop_after_s
@@ -229,8 +244,9 @@ def train(
 class Window:
     """What happened since the last logged step."""
 
-    def __init__(self, config: ModelConfig, step: int):
-        self._config, self._step = config, step
+    def __init__(self, config: ModelConfig, step: int, whole: bool = True):
+        """whole: all weights are trained, as the count of operations has it."""
+        self._config, self._step, self._whole = config, step, whole
         self._compiled = compiles().totals()
         self._tokens = self._positions = self._length = 0
         self._began = time.monotonic()
@@ -245,7 +261,7 @@ class Window:
         compiled = compiles().since(self._compiled)
         seconds = max(time.monotonic() - self._began - compiled["compile_s"], 1e-9)
         rate = self._tokens / seconds
-        share = mfu(self._config, self._length, rate)
+        share = mfu(self._config, self._length, rate) if self._whole else None
         return {
             "tokens_per_s": rate,
             "tokens_per_s_per_chip": rate / jax.device_count(),
@@ -273,9 +289,18 @@ def fresh_state(config: ModelConfig, optimizer) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
-def state_shardings(config: ModelConfig, optimizer, partitioner: partitioning.Partitioner) -> TrainState:
+def abstract_state(config: ModelConfig, optimizer, learning: Learning = WHOLE) -> TrainState:
+    """Shapes of the state; nothing is allocated."""
+    params = learning.abstract(config)
+    opt_state = jax.eval_shape(optimizer.init, params)
+    return TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, opt_state)
+
+
+def state_shardings(
+    config: ModelConfig, optimizer, partitioner: partitioning.Partitioner, learning: Learning = WHOLE
+) -> TrainState:
     """Shardings of the whole state: an optimizer leaf with its weight's shape has its weight's sharding."""
-    axes, abstract = network.logical_axes(config), network.abstract_params(config)
+    axes, abstract = learning.axes(config), learning.abstract(config)
     params = partitioner.param_shardings(axes, abstract)
     by_path = {
         tuple(p): (leaf.shape, sharding)
@@ -291,6 +316,6 @@ def state_shardings(config: ModelConfig, optimizer, partitioner: partitioning.Pa
                 return sharding
         return partitioner.replicated
 
-    opt_state = jax.eval_shape(lambda: fresh_state(config, optimizer).opt_state)
+    opt_state = abstract_state(config, optimizer, learning).opt_state
     opt_shardings = jax.tree_util.tree_map_with_path(like_weight, opt_state)
     return TrainState(partitioner.replicated, params, opt_shardings)

@@ -42,36 +42,50 @@ def make_train_step(
     *,
     accumulate: int = 1,
     loss_chunk: int = 512,
+    weights: Callable[[Any, Any], network.Params] = lambda changed, frozen: changed,
+    loss: Callable[..., tuple[jax.Array, Any]] = loss_sums,
     **forward_options: Any,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """A pure function (state, batch) -> (state, metrics), to be jitted with the state donated.
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """A pure function (state, batch, frozen) -> (state, metrics), to be jitted with the state donated.
 
     The batch is split into `accumulate` parts along B, whose gradients are summed before a single update; the result is
     the same mean over all weighted tokens.
+
+    Args:
+      weights: builds the model's weights from the trainable and the frozen ones.
+      loss: like `loss_sums`, the default. Instead of the sum of the weights it may return a dict of sums with the key
+        "weight"; the others are divided by it and returned as metrics.
     """
 
-    def sums(params: network.Params, part: Batch) -> tuple[jax.Array, jax.Array]:
-        return loss_sums(config, params, part, loss_chunk, **forward_options)
+    def sums(changed: Any, part: Batch, frozen: Any) -> tuple[jax.Array, Any]:
+        return loss(config, weights(changed, frozen), part, loss_chunk, **forward_options)
 
     grad_fn = jax.value_and_grad(sums, has_aux=True)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def train_step(
+        state: TrainState, batch: Batch, frozen: Any = ()
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         if accumulate == 1:
-            (loss, weight), grads = grad_fn(state.params, batch)
+            (loss, aside), grads = grad_fn(state.params, batch, frozen)
         else:
             parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
 
             def add(carry, part):
-                (loss, weight), grads = grad_fn(state.params, part)
-                return jax.tree.map(jnp.add, carry, (loss, weight, grads)), None
+                (loss, aside), grads = grad_fn(state.params, part, frozen)
+                return jax.tree.map(jnp.add, carry, (loss, aside, grads)), None
 
-            zero = (jnp.zeros(()), jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
-            (loss, weight, grads), _ = jax.lax.scan(add, zero, parts)
-        weight = jnp.maximum(weight, 1e-9)
+            first = jax.tree.map(lambda x: x[0], parts)
+            (_, asides), _ = jax.eval_shape(grad_fn, state.params, first, frozen)
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), asides)
+            zero = (jnp.zeros(()), zeros, jax.tree.map(jnp.zeros_like, state.params))
+            (loss, aside, grads), _ = jax.lax.scan(add, zero, parts)
+        shown = dict(aside) if isinstance(aside, dict) else {"weight": aside}
+        weight = jnp.maximum(shown.pop("weight"), 1e-9)
         grads = jax.tree.map(lambda g: g / weight, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss / weight, "grad_norm": optax.tree.norm(grads), "weight": weight}
+        metrics |= {name: value / weight for name, value in shown.items()}
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return train_step

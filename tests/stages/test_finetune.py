@@ -3,9 +3,10 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 
-from t5x_selfprog.model import network, store
+from t5x_selfprog.model import merge, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.puzzles.prompts import pair_text
@@ -13,6 +14,7 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages import finetune
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.training.fit import Fit
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.records import PAIR
@@ -82,3 +84,23 @@ def test_without_a_fit_epochs_and_batches_are_as_they_were_told(context, base, p
             context, [pairs], base, str(tmp_path / "6"), LOOP, epochs=2, batch_size=4, length=128
         )
     assert (done["step"], done["batch_rows"]) == (4, 4)
+
+
+def test_adapters_are_trained_alone_merged_and_left_for_peft(context, base, pairs, tmp_path):
+    output, lora = (
+        str(tmp_path / "6"),
+        Lora(rank=2, alpha=8.0, targets=("query", "up"), base_dtype="bfloat16"),
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        done = finetune.run(context, [pairs], base, output, LOOP, batch_size=4, length=128, lora=lora)
+    assert done["lora"]["rank"] == 2 and done["step"] == 8
+    start, learnt = store.load(base), store.load(output)
+    assert learnt.identity == done["identity"] != start.identity
+    before, after = store.flatten(start.params), store.flatten(learnt.params)
+    changed = {name for name in after if not np.array_equal(after[name], before[name])}
+    assert changed == {"blocks/attention/query/kernel", "blocks/mlp/up/kernel"}
+    # What was left for peft, merged with the base, is the model that is sampled.
+    done = merge.merge(base, f"{output}/adapter", str(tmp_path / "merged"), "float32")
+    merged = store.flatten(store.load(str(tmp_path / "merged")).params)
+    for name in changed:
+        np.testing.assert_allclose(merged[name], after[name], rtol=1e-5, atol=1e-6)

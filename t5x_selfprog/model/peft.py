@@ -1,0 +1,293 @@
+"""Adapters in PEFT's format: `adapter_model.safetensors` and `adapter_config.json`, read and written.
+
+PEFT adapts published modules, of which some are several of our projections (`query_key_value`): those share their a
+there. Ours are written side by side, as one of as many times the rank with zeros where two have nothing to do with each
+other, and with as many times the alpha, so that the function is the same; read, each of ours gets all of a.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from t5x_selfprog.model import hf, low_rank, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.families import table
+from t5x_selfprog.model.families.family import Family
+from t5x_selfprog.model.low_rank import Adapters
+from t5x_selfprog.model.tensor_files import FLOATS, TensorSpec, read_safetensors, write_safetensors
+from t5x_selfprog.model.weight_map import Weight
+from verifier import files
+from verifier.errors import UserError
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+BASE_IDENTITY = (
+    "base_identity"  # in the metadata of WEIGHTS: of the model that the adapters were trained beside
+)
+_PREFIX = "base_model.model."
+# What changes the function in ways that ours does not have, and the value that does not.
+_PLAIN: Mapping[str, Any] = {
+    "bias": "none",
+    "use_dora": False,
+    "lora_bias": False,
+    "fan_in_fan_out": False,
+    "modules_to_save": None,
+    "layer_replication": None,
+    "trainable_token_indices": None,
+    "alora_invocation_tokens": None,
+    "target_parameters": None,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """Adapters from a file, their scale multiplied into b: they count once."""
+
+    adapters: Adapters
+    base_identity: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Module:
+    """A published linear layer whose weight is one or several of our kernels."""
+
+    weight: Weight
+    name: str  # with "{}" for the layer
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """(part, projection) of each of ours."""
+        return [(path.split("/")[1], path.split("/")[2]) for path in self.weight.ours]
+
+    @property
+    def short(self) -> str:
+        """As target_modules has it."""
+        return self.name.rpartition(".")[2]
+
+
+def write(
+    folder: files.Path,
+    family: Family,
+    config: ModelConfig,
+    adapters: Adapters,
+    *,
+    rank: int,
+    alpha: float,
+    base: str,
+    base_identity: str,
+) -> None:
+    """Writes both files into a folder, local or in a bucket; `base` is what PEFT loads the adapters on to.
+
+    Every adapter has this rank and counts alpha / rank times.
+    """
+    shapes = hf.layer_shapes(config)
+    modules = [
+        m for m in _modules(family, config) if any(name in adapters.get(part, {}) for part, name in m.parts)
+    ]
+    specs, widened = [], {}
+    for module in modules:
+        theirs = _published(module, adapters, shapes, config.num_layers, rank)
+        width = next(iter(theirs.values()))[0].shape[0]
+        if width != rank:
+            widened[module.short] = width
+        for layer, (a, b) in theirs.items():
+            stem = _PREFIX + module.name.format(layer)
+            specs += [_spec(f"{stem}.lora_A.weight", a), _spec(f"{stem}.lora_B.weight", b)]
+    said = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": widened,
+        "alpha_pattern": {name: alpha * width / rank for name, width in widened.items()},
+        "target_modules": sorted({module.short for module in modules}),
+        "lora_dropout": 0.0,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "use_rslora": False,
+        **{name: value for name, value in _PLAIN.items() if name in ("bias", "use_dora", "fan_in_fan_out")},
+    }
+    with tempfile.TemporaryDirectory(prefix="selfprog-") as here:
+        path = os.path.join(here, WEIGHTS)
+        write_safetensors(path, specs, {"format": "pt", BASE_IDENTITY: base_identity})
+        files.write_atomic(files.join(folder, WEIGHTS), files.read_bytes(path))
+    files.write_json(files.join(folder, CONFIG), said)
+
+
+def read(folder: str, family: Family, config: ModelConfig) -> Read:
+    """Adapters of a folder of this machine, for a model of this family and shape.
+
+    Raises UserError naming what is missing, of another base's shape or rank, or of a kind that ours has none of.
+    """
+    said = _config(folder)
+    path = os.path.join(folder, WEIGHTS)
+    if not os.path.exists(path):
+        raise UserError(
+            f"{folder}: no {WEIGHTS} (older files, adapter_model.bin, are to be saved anew with peft)"
+        )
+    tensors, metadata = read_safetensors(path)
+    left = dict(tensors)
+    shapes = hf.layer_shapes(config)
+    wrong: list[str] = []
+    adapters: Adapters = {}
+    for module in _modules(family, config):
+        pairs = []
+        for layer in range(config.num_layers):
+            stem = _PREFIX + module.name.format(layer)
+            pairs.append([left.pop(f"{stem}.lora_{which}.weight", None) for which in "AB"])
+        if all(tensor is None for pair in pairs for tensor in pair):
+            continue
+        rank, scale = _rank_and_scale(said, module.name.format(0))
+        inputs, outputs = module.weight.shape(shapes)[::-1]
+        found = []
+        for layer, pair in enumerate(pairs):
+            stem = module.name.format(layer)
+            for which, tensor, wanted in zip("AB", pair, ((rank, inputs), (outputs, rank)), strict=True):
+                if tensor is None:
+                    wrong.append(f"{stem}.lora_{which}: missing, where other layers have it")
+                elif tensor.dtype not in FLOATS:
+                    wrong.append(f"{stem}.lora_{which}: numbers of type {tensor.stored_as}")
+                elif tensor.shape != wanted:
+                    wrong.append(
+                        f"{stem}.lora_{which}: shape {tensor.shape}, where rank {rank} and this base make {wanted}"
+                    )
+            if not wrong:
+                a, b = (np.asarray(tensor.open(), np.float32) for tensor in pair if tensor is not None)
+                found.append((a, b))
+        if not wrong:
+            _take(adapters, module, [(a, np.float32(scale) * b) for a, b in found], shapes)
+    wrong += [f"{name}: this model has no such projection to adapt" for name in sorted(left)]
+    if wrong:
+        shown = "\n  ".join(wrong[:12] + [f"and {len(wrong) - 12} more"] * (len(wrong) > 12))
+        raise UserError(
+            f"{folder}: adapters of another base or rank than this {family.model_type} of {config.num_layers} layers:"
+            f"\n  {shown}"
+        )
+    if not adapters:
+        raise UserError(f"{path}: holds no adapters")
+    _require_finite(adapters, path)
+    return Read(adapters, metadata.get(BASE_IDENTITY, ""))
+
+
+def _config(folder: str) -> Mapping[str, Any]:
+    path = os.path.join(folder, CONFIG)
+    if not os.path.exists(path):
+        raise UserError(f"{folder}: no {CONFIG}: not a folder of PEFT's adapters")
+    try:
+        said = json.loads(files.read_bytes(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from error
+    if not isinstance(said, dict) or str(said.get("peft_type")).upper() != "LORA":
+        kind = said.get("peft_type") if isinstance(said, dict) else said
+        raise UserError(f"{path}: peft_type {kind!r}; only LORA is supported here")
+    for name, plain in _PLAIN.items():
+        if said.get(name) not in (plain, None, [], {}):
+            raise UserError(f"{path}: {name}={said[name]!r} is not supported here, only {plain!r}")
+    if not isinstance(said.get("r"), int) or said["r"] < 1:
+        raise UserError(f"{path}: r={said.get('r')!r} must be a whole number of at least 1")
+    if not isinstance(said.get("lora_alpha"), int | float):
+        raise UserError(f"{path}: lora_alpha={said.get('lora_alpha')!r} must be a number")
+    return said
+
+
+def _rank_and_scale(said: Mapping[str, Any], module: str) -> tuple[int, float]:
+    rank = int(_of_pattern(said.get("rank_pattern"), module, said["r"]))
+    alpha = float(_of_pattern(said.get("alpha_pattern"), module, said["lora_alpha"]))
+    return rank, alpha / (rank**0.5 if said.get("use_rslora") else rank)
+
+
+def _of_pattern(pattern: Mapping[str, Any] | None, module: str, otherwise: Any) -> Any:
+    """PEFT's patterns are of the module's name or of its end."""
+    for key, value in (pattern or {}).items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return otherwise
+
+
+def _modules(family: Family, config: ModelConfig) -> Iterator[_Module]:
+    """The linear layers of a family's blocks."""
+    for weight in family.weights(config):
+        is_kernel = all(path.startswith("blocks/") and path.endswith("/kernel") for path in weight.ours)
+        if is_kernel and weight.inputs and weight.per_layer:
+            yield _Module(weight, weight.theirs.removesuffix(".weight"))
+
+
+def _published(
+    module: _Module, adapters: Adapters, shapes: Mapping[str, tuple[int, ...]], layers: int, rank: int
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """(A [R, inputs], B [outputs, R]) by layer; R is the rank times how many of the module's parts have adapters."""
+    there = [(i, p) for i, p in enumerate(module.parts) if p[1] in adapters.get(p[0], {})]
+    found = {}
+    for layer in range(layers):
+        pairs = [
+            {which: np.asarray(adapters[part][name][which][layer], np.float32) for which in "ab"}
+            for _, (part, name) in there
+        ]
+        a = np.concatenate([pair["a"].reshape(-1, rank).T for pair in pairs])
+        width = rank * len(there)
+        rows = []
+        for i, path in enumerate(module.weight.ours):
+            outputs = shapes[path][module.weight.inputs :]
+            b = np.zeros((width, *outputs), np.float32)
+            for place, (index, _) in enumerate(there):
+                if index == i:
+                    b[place * rank : (place + 1) * rank] = pairs[place]["b"]
+            rows.append(b)
+        found[layer] = (a, _rows(module.weight).join(rows, _row_shapes(module.weight, shapes, width)))
+    return found
+
+
+def _take(
+    adapters: Adapters,
+    module: _Module,
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Adds a module's adapters, all layers of them, to the tree."""
+    for path, (part, name) in zip(module.weight.ours, module.parts, strict=True):
+        inputs = shapes[path][: module.weight.inputs]
+        a = np.stack([a.T.reshape(*inputs, -1) for a, _ in pairs])
+        b = np.stack(
+            [
+                _rows(module.weight).split(b, path, _row_shapes(module.weight, shapes, b.shape[1]))
+                for _, b in pairs
+            ]
+        )
+        adapters.setdefault(part, {})[name] = {"a": a, "b": b}
+
+
+def _rows(weight: Weight) -> Weight:
+    """The entry of B, whose rows lie as the weight's do: one input, the rank."""
+    return dataclasses.replace(weight, inputs=1)
+
+
+def _row_shapes(
+    weight: Weight, shapes: Mapping[str, tuple[int, ...]], rank: int
+) -> dict[str, tuple[int, ...]]:
+    return {path: (rank, *shapes[path][weight.inputs :]) for path in weight.ours}
+
+
+def _spec(name: str, values: np.ndarray) -> TensorSpec:
+    return TensorSpec(name, values.shape, np.dtype(np.float32), lambda: iter([np.ascontiguousarray(values)]))
+
+
+def _require_finite(adapters: Adapters, path: str) -> None:
+    for part, name in low_rank.projections(adapters):
+        if not all(np.isfinite(adapters[part][name][which]).all() for which in "ab"):
+            raise UserError(f"{path}: {part}.{name} {store.NOT_FINITE.format('float32')}")
+
+
+def family_of(path: str, config: ModelConfig) -> Family:
+    """The family that a model of ours goes out as."""
+    where = os.path.join(path, "config.json")
+    if not files.is_remote(path) and os.path.exists(where):
+        family = table.of_published(hf.read_json(where), where)
+        if family.fits(config):
+            return family
+    return table.of_config(config)

@@ -1,0 +1,59 @@
+"""Stage 6 with adapters: they alone are trained and kept on the way, and what is left in the end is a whole model.
+
+OUTPUT/adapters/<step>       adapters and optimizer state, until training is over
+OUTPUT/adapter/              what was learnt, in PEFT's format
+OUTPUT/<step>                base and adapters merged: sampled, evaluated and exported as any other model
+"""
+
+import jax
+
+from t5x_selfprog import hosts
+from t5x_selfprog.model import low_rank, network, peft
+from t5x_selfprog.stages.context import Context
+from t5x_selfprog.training.batches import BatchSource
+from t5x_selfprog.training.learning import AdaptersAlone
+from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.train_loop import LoopConfig, train
+from verifier import files
+
+TRAINING, PEFT = "adapters", "adapter"
+
+
+def learn(
+    context: Context,
+    start: str,
+    lora: Lora,
+    loop: LoopConfig,
+    source: BatchSource,
+    num_steps: int,
+    output: str,
+    label: str,
+) -> network.Params:
+    """Trains adapters of the model at `start`, writes them for PEFT, and returns the merged weights. Collective."""
+    model = context.model(start)
+    config, partitioner = model.config, context.partitioner
+    axes = network.logical_axes(config)
+    abstract = network.abstract_params(config)
+    frozen = lora.frozen(config, model.params)
+    if lora.base_dtype != "float32":
+        del model
+        context.release()
+    seed = context.experiment.seed
+    state = train(
+        loop, config, lambda: lora.init(config, seed), source, num_steps, files.join(output, TRAINING), partitioner,
+        learning=AdaptersAlone(lora, frozen), label=label,
+    )  # fmt: skip
+    assert state is not None  # no time limit was given
+    del frozen
+    model = context.model(start)
+    whole = jax.tree.map(hosts.whole, state.params)
+    if hosts.is_first():
+        peft.write(
+            files.join(output, PEFT), peft.family_of(model.path, config), config, whole, rank=lora.rank,
+            alpha=lora.alpha, base=model.path, base_identity=model.identity,
+        )  # fmt: skip
+    merge = jax.jit(
+        lambda params, adapters: low_rank.merged(params, adapters, lora.scale),
+        out_shardings=partitioner.param_shardings(axes, abstract),
+    )
+    return merge(model.params, state.params)

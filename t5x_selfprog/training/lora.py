@@ -1,0 +1,139 @@
+"""Adapters of low rank as what training changes: the base stays as it is, in as few bytes as one likes."""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from t5x_selfprog.model import low_rank, network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.int8 import quantize
+from t5x_selfprog.model.low_rank import PROJECTIONS, Adapters
+from t5x_selfprog.partitioning import Partitioner
+from verifier.errors import UserError
+
+BASE_DTYPES = ("float32", "bfloat16", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora:
+    """Which adapters are trained in place of the whole model.
+
+    Attributes:
+      rank: r; columns of a and rows of b.
+      alpha: their product counts alpha / rank times.
+      targets: projections that have adapters, by our names: query, key, value, out, up, gate, down. A model without
+        gates has none at `gate`; any other target must be there.
+      base_dtype: what the frozen weights are held in while adapters are trained, "float32", "bfloat16" or "int8"
+        (matrices of blocks, a scale for every output; the rest in bfloat16). They are merged with the base as it was.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    targets: tuple[str, ...] = PROJECTIONS
+    base_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", tuple(self.targets))
+        if self.rank < 1:
+            raise UserError(f"Lora.rank={self.rank}: must be at least 1.")
+        if not self.alpha > 0:
+            raise UserError(f"Lora.alpha={self.alpha}: must be a positive number.")
+        unknown = [name for name in self.targets if name not in PROJECTIONS]
+        if unknown or not self.targets:
+            raise UserError(f"Lora.targets={self.targets}: choose some of {', '.join(PROJECTIONS)}.")
+        if self.base_dtype not in BASE_DTYPES:
+            raise UserError(
+                f"Lora.base_dtype={self.base_dtype!r}: choose {', '.join(map(repr, BASE_DTYPES))}."
+            )
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+    def axes(self, config: ModelConfig) -> Adapters:
+        """Logical axes of the adapters, as `network.logical_axes` has them."""
+        return self._tree(
+            config, lambda axes, inputs: ((*axes[: inputs + 1], None), (axes[0], None, *axes[inputs + 1 :]))
+        )
+
+    def abstract(self, config: ModelConfig) -> Adapters:
+        """Shapes of the adapters, float32."""
+        r = self.rank
+        shapes = {name: leaf.shape for name, leaf in _kernels(network.abstract_params(config))}
+
+        def of(axes: tuple, inputs: int, name: tuple[str, str]) -> tuple:
+            shape = shapes[name]
+            pair = (*shape[: inputs + 1], r), (shape[0], r, *shape[inputs + 1 :])
+            return tuple(jax.ShapeDtypeStruct(each, jnp.float32) for each in pair)
+
+        return self._tree(config, of, named=True)
+
+    def init(self, config: ModelConfig, seed: int) -> Adapters:
+        """Fresh adapters, which change nothing yet: a as torch's linear layers begin (+-1/sqrt(inputs)), b zero.
+
+        Every number is a function of (seed, projection): neither of which others there are, nor of their order.
+        """
+
+        def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            if path[-1].key == "b":
+                return np.zeros(leaf.shape, np.float32)
+            name = "/".join(str(part.key) for part in path)
+            bound = math.prod(leaf.shape[1:-1]) ** -0.5
+            random = np.random.default_rng((seed, zlib.crc32(name.encode())))
+            return random.uniform(-bound, bound, leaf.shape).astype(np.float32)
+
+        return jax.tree_util.tree_map_with_path(draw, self.abstract(config))
+
+    def frozen(self, config: ModelConfig, params: network.Params) -> network.Params:
+        """The base as it is held while its adapters are trained."""
+        if self.base_dtype == "float32":
+            return params
+        kernels = {name for name, _ in _kernels(params)} if self.base_dtype == "int8" else set()
+        axes = dict(_kernels(network.logical_axes(config)))
+
+        def hold(path: tuple, value: jax.Array) -> Any:
+            name = tuple(str(part.key) for part in path)
+            if name[0] == "blocks" and name[-1] == "kernel" and (name[1], name[2]) in kernels:
+                return quantize(value, tuple(range(1, 1 + _inputs(axes[name[1], name[2]]))))
+            return value.astype(jnp.bfloat16) if value.ndim > 1 + (name[0] == "blocks") else value
+
+        return jax.jit(lambda tree: jax.tree_util.tree_map_with_path(hold, tree))(params)
+
+    def _tree(self, config: ModelConfig, of: Any, named: bool = False) -> Adapters:
+        axes = network.logical_axes(config)
+        there = dict(_kernels(axes))
+        missing = [t for t in self.targets if t != "gate" and t not in {name for _, name in there}]
+        if missing:
+            raise UserError(f"Lora.targets: this model has no projection {', '.join(missing)}.")
+        tree: Adapters = {}
+        for (part, name), kernel_axes in there.items():
+            if name in self.targets:
+                more = ((part, name),) if named else ()
+                a, b = of(kernel_axes, _inputs(kernel_axes), *more)
+                tree.setdefault(part, {})[name] = {"a": a, "b": b}
+        return tree
+
+
+def _kernels(params: Any) -> Iterator[tuple[tuple[str, str], Any]]:
+    """Kernels of a block's projections by (part, projection)."""
+    blocks = params["blocks"]
+    for part, name in low_rank.projections(
+        {p: inner for p, inner in blocks.items() if isinstance(inner, dict)}
+    ):
+        yield (part, name), blocks[part][name]["kernel"]
+
+
+def _inputs(axes: tuple[str | None, ...]) -> int:
+    """How many dimensions a kernel [N, *inputs, *outputs] sums over: outputs of those that end in `embed` are that."""
+    return len(axes) - 2 if axes[-1] == "embed" else 1
+
+
+def place(tree: Any, axes: Any, partitioner: Partitioner) -> Any:
+    """Shardings of a tree of weights with these logical axes."""
+    return partitioner.param_shardings(axes, tree)
