@@ -7,15 +7,17 @@ the line in the text. Each is turned into a UserError here; what gin calls in tu
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import logging
 import re
 import tokenize
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from gin import config as gin_config
+from t5x_selfprog.gin_types import annotations, choices, described, fault
+from t5x_selfprog.nearest import nearest
 from verifier import files
 from verifier.errors import UserError
 
@@ -36,10 +38,13 @@ def explain(what: str, gin_paths: Sequence[str] = ()) -> Iterator[None]:
         # A wrong indentation is found by Python's tokenizer, which does not know the file.
         file = gin_paths[0] if error.filename == "<tokenize>" and gin_paths else error.filename
         place = f"{file}, line {error.lineno}" if file else what
-        raise GinError(f"{place}: {_reason(error)}{_line(error) if file else ''}") from error
+        named = (error.text or "") if file else what.removeprefix("--gin.")
+        raise GinError(f"{place}: {_reason(error, named)}{_line(error) if file else ''}") from error
     except tokenize.TokenError as error:
         place = next(filter(None, map(_unclosed, gin_paths)), what)
         raise GinError(f"{place}: a bracket or a string is opened here and not closed") from error
+    except RecursionError as error:
+        raise GinError(f"{what}: {' -> '.join(_circle(gin_paths)) or 'a file'} includes itself") from error
     except (ValueError, OSError, ImportError) as error:
         macro = re.match(r"No bindings specified for '(?P<name>.+)/gin\.macro'", str(error))
         if macro:
@@ -54,11 +59,11 @@ def explain(what: str, gin_paths: Sequence[str] = ()) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explain_calls(gin_paths: Sequence[str] = ()) -> Iterator[None]:
+def explain_calls(gin_paths: Sequence[str] = (), flags: Sequence[str] = ()) -> Iterator[None]:
     """Turns what shows only when a configurable is called into GinError.
 
     That is a required value that nobody gave, and one that a dataclass refuses in its `__post_init__`; the
-    lines of `gin_paths` that set it are shown.
+    lines of `gin_paths` that set it are shown, and the `flags`, NAME=VALUE.
     """
     try:
         yield
@@ -69,12 +74,16 @@ def explain_calls(gin_paths: Sequence[str] = ()) -> Iterator[None]:
         names = [f"{found['name']}.{parameter}" for parameter in re.findall(r"'([^']+)'", found["of"])]
         flags = " ".join(f"--gin.{name}=..." for name in names)
         raise GinError(f"{', '.join(names)} must be given a value, in a gin file or as {flags}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UserError) as error:
         called = _CALLED.search(str(error))
-        if isinstance(error, UserError) or called is None or not _is_refused_by_dataclass(error):
+        if called is None or not _is_refused_by_dataclass(error):
             raise
-        lines = matching_lines(gin_paths, rf"\b{re.escape(called['name'])}\.\w+\s*=")
-        raise GinError(f"{called['name']}: {str(error)[: called.start()]}{lines}") from error
+        said = str(error)[: called.start()]
+        if not isinstance(error, UserError):  # those name what they are about
+            said = f"{called['name']}: {said}"
+        setting = rf"\b{re.escape(called['name'])}\.\w+\s*="
+        given = "".join(f"\n  --gin.{flag}" for flag in flags if re.search(setting, flag))
+        raise GinError(f"{said}{matching_lines(gin_paths, setting)}{given}") from error
 
 
 _UNBOUND = re.compile(r"Required bindings for `(?P<name>[^`]+)` not provided in config: \[(?P<of>.*?)\]")
@@ -96,13 +105,6 @@ def matching_lines(gin_paths: Sequence[str], pattern: str) -> str:
     return "".join(shown)
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The most similar of `names`, whatever its case, if one is similar at all."""
-    lowered = {candidate.lower(): candidate for candidate in sorted(names, reverse=True)}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return lowered[close[0]] if close else None
-
-
 def _unclosed(path: str) -> str | None:
     """The place of the first bracket or string of a file that is never closed, if there is one."""
     opened: list[int] = []
@@ -118,15 +120,53 @@ def _unclosed(path: str) -> str | None:
     return None
 
 
-def _reason(error: SyntaxError) -> str:
+def _reason(error: SyntaxError, binding: str) -> str:
+    """`binding` is the line, or the flag, as NAME = VALUE."""
     text = str(error.msg)
     token = re.search(r"Failed to parse token '([^']*)'", text)
-    if token:
-        return (
-            f"{token[1]!r} is no value: text needs quotes (on a command line --gin.NAME='\"{token[1]}\"'), "
-            "another configurable an @, a macro a %"
+    if token is None:
+        return text.rstrip(".")
+    word, name = token[1], binding.partition("=")[0].strip()
+    said = f"{word!r} is no value"
+    annotation = _annotation_of(name)
+    if annotation is not None and fault(word, annotation):  # in quotes it would be refused too
+        remedy = fault(word, annotation).partition("; ")[2] or nearest(word, choices(annotation))
+        return f"{said}: {name} must be {described(annotation)}{f'; {remedy}' if remedy else ''}"
+    if annotation is not None:
+        return f"{said}: text needs quotes, {name} = {word!r} (on a command line --gin.{name}='\"{word}\"')"
+    return (
+        f"{said}: text needs quotes (on a command line --gin.NAME='\"{word}\"'), "
+        "another configurable an @, a macro a %"
+    )
+
+
+def _annotation_of(name: str) -> Any:
+    """What the parameter is declared as; None where nothing is known of it."""
+    selector, _, parameter = name.rpartition("/")[2].rpartition(".")
+    try:
+        return annotations(selector).get(parameter) if selector else None
+    except (ValueError, KeyError):  # several of this name
+        return None
+
+
+_INCLUDE = re.compile(r"^\s*include\s+['\"]([^'\"]+)['\"]", re.MULTILINE)
+
+
+def _circle(gin_paths: Sequence[str]) -> list[str]:
+    """The includes that lead back to where they began, from the first of the files."""
+
+    def search(path: str, before: tuple[str, ...]) -> list[str]:
+        if path in before:
+            return [*before[before.index(path) :], path]
+        try:
+            text = files.read_bytes(path).decode("utf-8", "replace")
+        except OSError:
+            return []
+        return next(
+            (found for name in _INCLUDE.findall(text) if (found := search(name, (*before, path)))), []
         )
-    return text.rstrip(".")
+
+    return next((found for path in gin_paths if (found := search(path, ()))), [])
 
 
 def _line(error: SyntaxError) -> str:

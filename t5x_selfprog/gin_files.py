@@ -16,7 +16,8 @@ from typing import IO
 import gin
 from gin import config as gin_config
 from t5x_selfprog import gin_errors, gin_reach
-from t5x_selfprog.gin_errors import explain, nearest
+from t5x_selfprog.gin_errors import explain
+from t5x_selfprog.nearest import nearest
 from verifier import files
 from verifier.errors import UserError
 

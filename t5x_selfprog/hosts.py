@@ -38,8 +38,10 @@ def connect(spec: str) -> None:
         jax.distributed.initialize()
         return
     parts = spec.split(",")
-    if len(parts) != 3 or ":" not in parts[0] or not (parts[1] + parts[2]).isdigit():
+    if len(parts) != 3 or ":" not in parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
         raise UserError(f"--hosts={spec}: give auto, or ADDRESS:PORT,COUNT,INDEX such as 10.0.0.2:8476,4,0.")
+    if not int(parts[2]) < int(parts[1]):
+        raise UserError(f"--hosts={spec}: INDEX counts from 0 to {int(parts[1]) - 1}, COUNT is {parts[1]}.")
     jax.distributed.initialize(parts[0], num_processes=int(parts[1]), process_id=int(parts[2]))
 
 
@@ -96,6 +98,11 @@ def agree(value: T) -> T:
     size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
     padded = data if is_first() else np.zeros(size, np.uint8)
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8).tobytes())
+
+
+def gather(value: bool) -> list[bool]:
+    """What every host holds, by its index, on all hosts. Collective."""
+    return [bool(one) for one in np.ravel(multihost_utils.process_allgather(np.int32(value)))]
 
 
 def barrier(name: str) -> None:

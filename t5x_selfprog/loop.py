@@ -4,19 +4,23 @@ Every stage decides from its own directory whether anything is left to do, so th
 killed anywhere, resumes where it stopped.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
-from t5x_selfprog import hosts
+from t5x_selfprog import banner, hosts
+from t5x_selfprog.bounds import Whole
 from t5x_selfprog.budget import Budget, Spending
 from t5x_selfprog.evaluation import clean, difficulty, held_out
 from t5x_selfprog.evaluation.compare import ALL
 from t5x_selfprog.evaluation.table import groups_shown, markdown_table, table
+from t5x_selfprog.outlook import Outlook
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_content import require_same_content
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_dir import SAID, SUMMARY, RunDir
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages import (
     best_control,
@@ -41,7 +45,7 @@ from verifier.errors import UserError
 @gin.configurable(module="loop")
 def run(
     run_dir: str,
-    iterations: int = 2,
+    iterations: Whole = 2,
     controls: tuple[str, ...] = ("unverified", "human", "seeds_only"),
     measured: Literal["each", "last"] = "each",
     budget: Budget = Budget(),
@@ -61,19 +65,37 @@ def run(
     if measured not in ("each", "last"):
         raise UserError(f"loop.run.measured={measured!r}: choose 'each' or 'last'.")
     experiment = Experiment()
+    require_same_content(RunDir(run_dir), experiment.base, experiment.problems)
+    finished = _finished(RunDir(run_dir))
+    if finished is not None:
+        return finished
+    ahead, lines = banner.outlook(RunDir(run_dir), experiment)
+    _say("\n".join(lines))
     with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
-        require_same_content(RunDir(run_dir), experiment.base, experiment.problems)
         context = Context(RunDir(run_dir), experiment)
         context.compile_ahead = True
-        summary = _run(context, iterations, controls, measured, budget, schedule)
+        summary = _run(context, ahead, iterations, controls, measured, budget, schedule)
         spent = watch.flush()
     if hosts.is_first():
         print(f"\n{goodput.sentence(spent)}")
     return summary
 
 
+def _finished(run: RunDir) -> dict[str, Any] | None:
+    """What a finished run said at its end, said again; None where it has not ended. Collective."""
+    said = files.join(run.root, SAID)
+    if not hosts.agree(files.exists(said) and files.exists(files.join(run.root, SUMMARY))):
+        return None
+    if hosts.is_first():
+        print(files.read_bytes(said).decode(), end="")
+        _say(f"\nFinished before: nothing was done now. Report: {run.report}")
+        return files.read_json(files.join(run.root, SUMMARY))
+    return {}
+
+
 def _run(
     context: Context,
+    ahead: Outlook,
     iterations: int,
     controls: tuple[str, ...],
     measured: str,
@@ -82,7 +104,7 @@ def _run(
 ) -> dict[str, Any]:
     run, experiment = context.run, context.experiment
     spending = Spending(budget, run.root)
-    with timed(run, "base: evaluation"), spending.on("evaluation"):
+    with _stage(run, ahead, "base: evaluation"), spending.on("evaluation"):
         base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
         if budget.seconds:  # the next evaluations are expected to take as long, their verdicts included
             base.result()
@@ -91,14 +113,14 @@ def _run(
     made = 0
     while made < iterations and spending.may_begin(made, len(controls) + 1):
         with spending.on("iteration"):
-            with timed(run, f"iteration {made}: puzzles"):
+            with _stage(run, ahead, f"iteration {made}: puzzles"):
                 write_puzzles(context, made)
-            with timed(run, f"iteration {made}: solutions and verdicts"):
+            with _stage(run, ahead, f"iteration {made}: solutions and verdicts"):
                 solve(context, made)
-            with timed(run, f"iteration {made}: training"), spending.on("training"):
+            with _stage(run, ahead, f"iteration {made}: training"), spending.on("training"):
                 learn(context, made)
             if measured == "each" and not run.learnt_nothing(made):
-                arms.add(_measure(context, made))
+                arms.add(_measure(context, ahead, made))
         made += 1
         why = schedule.why_end(run, made)
         if why is not None and made < iterations:
@@ -107,17 +129,18 @@ def _run(
     last = run.newest_learnt(made)
     if last is not None:
         if measured == "last":
-            arms.add(_measure(context, last))
+            arms.add(_measure(context, ahead, last))
         trained = _done(run.stage(last, "checkpoints"))
         for arm in controls:
-            with timed(run, f"{arm}: training and evaluation"):
+            with _stage(run, ahead, f"{arm}: training and evaluation"):
                 arms.add(control(context, arm, last + 1, trained))
     elif iterations:
         _say(
             "No attempt of any iteration was accepted, so no arm was trained: sample more puzzles or attempts "
             "(sample_puzzles.run.prompts, sample_solutions.run.attempts), or start from a stronger base model."
         )
-    return _conclude(context, [*arms.results(), enumerator.result()], made)
+    with ahead.stage("table and report"):
+        return _conclude(context, [*arms.results(), enumerator.result()], made)
 
 
 class _Arms:
@@ -142,8 +165,14 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _measure(context: Context, iteration: int) -> evaluate.Measurement:
-    with timed(context.run, f"iteration {iteration}: evaluation"):
+@contextlib.contextmanager
+def _stage(run: RunDir, ahead: Outlook, name: str) -> Iterator[None]:
+    with ahead.stage(name), timed(run, name):
+        yield
+
+
+def _measure(context: Context, ahead: Outlook, iteration: int) -> evaluate.Measurement:
+    with _stage(context.run, ahead, f"iteration {iteration}: evaluation"):
         return measure(context, iteration)
 
 
@@ -229,7 +258,7 @@ def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]
     steps that is best on the dev split.
     """
     run = context.run
-    plain = arm.removesuffix("_best")
+    plain = arm.removesuffix(best_control.BEST)
     build_dataset.run_control(context, plain, iterations)
     if arm != plain:
         return best_control.run(context, plain, iterations, trained)
@@ -247,15 +276,16 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     from t5x_selfprog.report.build import build_report
 
     run = context.run
-    funnels = []
-    for iteration in range(iterations):
-        funnels.append(files.read_json(run.funnel(iteration)))
-        print(f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnels[-1])}")
+    funnels = [files.read_json(run.funnel(iteration)) for iteration in range(iterations)]
+    said = [
+        f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnel)}"
+        for iteration, funnel in enumerate(funnels)
+    ]
     cleanliness = clean.write(run.root, context.eval_problems)
     notes = [*held_out.notes(run.root), clean.note(cleanliness, evaluations)]
     shown = [(group, notes if group == ALL else ()) for group in groups_shown(evaluations)]
-    for group, about in shown:
-        print("\n" + table(evaluations, group, about))
+    said += ["\n" + table(evaluations, group, about) for group, about in shown]
+    print("\n".join(said))
     recorder.current().flush()  # the report shows where the time went
     report = build_report(run.root)
     print(f"\nReport: {report}", file=sys.stderr)
@@ -266,10 +296,13 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
         "clean": cleanliness,
         "report": report,
     }
-    files.write_json(files.join(run.root, "summary.json"), summary)
+    files.write_json(files.join(run.root, SUMMARY), summary)
     markdown = "\n".join(markdown_table(evaluations, group, about) for group, about in shown)
     files.write_atomic(files.join(run.root, "table.md"), markdown + "\n")
     files.write_atomic(files.join(run.root, "operative_config.gin"), gin.operative_config_str())
+    files.write_atomic(
+        files.join(run.root, SAID), "\n".join(said) + "\n"
+    )  # the last: with it the run is finished
     return summary
 
 

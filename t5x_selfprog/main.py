@@ -15,12 +15,16 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from t5x_selfprog.nearest import nearest
 from t5x_selfprog.subcommands import COMMANDS, Command
 from verifier import files
 from verifier.errors import UserError
+
+if TYPE_CHECKING:
+    from t5x_selfprog.run_dir import RunDir
 
 EXIT_INTERRUPTED = 130
 
@@ -66,8 +70,21 @@ def parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     """The subcommand and its arguments; exits with status 0 after --help and with 2 after a mistake."""
     parser, by_name = _parser()
     gin_flags = [argument for argument in arguments if argument.startswith("--gin.")]
-    parsed = parser.parse_args([argument for argument in arguments if argument not in gin_flags])
+    rest = [argument for argument in arguments if argument not in gin_flags]
+    first = next((argument for argument in rest if not argument.startswith("-")), None)
+    if first is not None and first not in by_name:
+        guess = nearest(first, by_name)
+        parser.error(
+            f"no subcommand {first!r}; "
+            + (f"did you mean {guess}?" if guess else f"there are {', '.join(by_name)}")
+        )
+    parsed, unknown = parser.parse_known_args(rest)
     own = by_name[parsed.command]
+    if unknown:
+        from t5x_selfprog.flag_help import advice
+
+        command = next(command for command in COMMANDS if command.name == parsed.command)
+        own.error("\n  ".join(advice(word, command, own._option_string_actions) for word in unknown))
     if parsed.run_dir:
         parsed.run_dir = os.path.expanduser(parsed.run_dir)  # no shell does this after an equals sign
         if re.match(r"\w+:/(?!/)", parsed.run_dir):  # or a folder `gs:` would be made here
@@ -105,7 +122,9 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
             os.environ["SELFPROG_QUIET"] = "1"
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (host 0 speaks, until the process ends)
     gin_paths = _configure(command, parsed)
-    with gin_errors.explain_calls(gin_paths):
+    with gin_errors.explain_calls(gin_paths, parsed.gin_bindings):
+        if getattr(parsed, "dry_run", False):
+            return resolve("t5x_selfprog.banner:dry_run")(parsed.run_dir)
         if command.name == "run":
             return function(run_dir=parsed.run_dir)
         return function(parsed)
@@ -119,9 +138,15 @@ def resolve(target: str) -> Callable[..., Any]:
 
 def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
     """Parses gin and checks the run directory. Returns the gin files that were read."""
-    from t5x_selfprog import gin_files, run_dir
+    from t5x_selfprog import gin_errors, gin_files, gin_values, run_dir
 
     named, saved = list(parsed.gin_file), ""
+    begun_from = getattr(parsed, "begun_from", None)
+    if begun_from:
+        _require_other_run(begun_from, parsed)
+        if not named:
+            saved = run_dir.RunDir(begun_from).config
+            named = [saved]
     if command.run_dir == "writes" and not named:
         saved = run_dir.RunDir(parsed.run_dir).config
         if not files.exists(saved):
@@ -135,9 +160,59 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
         from t5x_selfprog import hosts, versions
 
         hosts.require_same(versions.versions() | gin_files.bindings())
-    if command.run_dir == "writes":
-        run_dir.open_run(parsed.run_dir, gin_files.bindings(), gin_files.config_text())
+    if command.configured_by:
+        gin_values.require_fitting(paths, parsed.gin_bindings)
+        gin_values.require_buildable(paths, parsed.gin_bindings)
+    if command.check:
+        with gin_errors.explain_calls(paths, parsed.gin_bindings):
+            resolve(command.check)(parsed)
+    if command.run_dir == "writes" and not getattr(parsed, "dry_run", False):
+        _grow(parsed, gin_files.bindings())
+        run = run_dir.open_run(parsed.run_dir, gin_files.bindings(), gin_files.config_text())
+        if getattr(parsed, "begun_from", None):
+            _share(run, gin_files.bindings(), parsed.begun_from)
     return paths
+
+
+def _require_other_run(begun_from: str, parsed: argparse.Namespace) -> None:
+    from t5x_selfprog.run_dir import RunDir
+
+    remedy = "runs are shared between folders of one machine; `selfprog pack` moves one"
+    for path in (begun_from, parsed.run_dir):
+        files.require_local(path, f"--from={begun_from} --run_dir={parsed.run_dir}", remedy)
+    if os.path.realpath(begun_from) == os.path.realpath(parsed.run_dir):
+        raise UserError(f"--from={begun_from}: is --run_dir itself; name another run, or leave --from out")
+    if getattr(parsed, "hosts", None):
+        raise UserError(
+            f"--from={begun_from}: is for one process; begin the run without --hosts, then go on with them"
+        )
+    _ = RunDir(begun_from).fingerprint  # there must be one
+    if not files.exists(RunDir(begun_from).config):
+        raise UserError(f"--from={begun_from}: has no config.gin; give --gin_file")
+
+
+def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:
+    """Lets a run go on under settings that only ask for more of it."""
+    from t5x_selfprog import growth
+
+    several = bool(getattr(parsed, "hosts", None))
+    if several:
+        from t5x_selfprog import hosts
+    if not several or hosts.is_first():
+        more = growth.grow(parsed.run_dir, bindings)
+        if more:
+            print(f"selfprog: {parsed.run_dir} goes on with {', and '.join(more)}", file=sys.stderr)
+    if several:
+        hosts.barrier("the run directory has grown")
+
+
+def _share(run: RunDir, bindings: Mapping[str, str], begun_from: str) -> None:
+    """Takes over what the run would make exactly as another one did."""
+    from t5x_selfprog.run_dir import RunDir, saved_bindings
+    from t5x_selfprog.study.sharing import take_over
+
+    for line in take_over(run, bindings, [(RunDir(begun_from), saved_bindings(RunDir(begun_from)))]):
+        print(f"selfprog: took over {line}", file=sys.stderr)
 
 
 def _message(error: UserError) -> str:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from t5x_selfprog.bounds import Count, CountOrAll
 from verifier.errors import UserError
 
 # FSDP: weights are split over `fsdp` along their embed dimension, activations over `data` and `fsdp` by batch;
@@ -44,10 +45,10 @@ class MeshConfig:
         exchange activations in every layer.
     """
 
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
-    sampling_tensor: int | None = None
+    data: CountOrAll = -1
+    fsdp: CountOrAll = 1
+    tensor: CountOrAll = 1
+    sampling_tensor: Count | None = None
 
     def make(self, devices: list[jax.Device] | None = None) -> Mesh:
         """The mesh over these devices (None: all of them).

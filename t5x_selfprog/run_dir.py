@@ -59,6 +59,7 @@ FREE = (
 )
 
 _CONFIG, _FINGERPRINT = "config.gin", "fingerprint.json"
+SUMMARY, SAID = "summary.json", "summary.txt"  # of a finished run: for programs, and as it was printed
 CONTENT = "content.json"  # digests of the data that the configuration names (run_content.py)
 BASE_WEIGHTS = "base weights"  # the entry of the base's weights in it
 _BASE = "Experiment.base"  # a path; its content is compared instead where the run recorded it
@@ -170,18 +171,18 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     Raises ConfigMismatch with both values of each binding that differs.
     """
     run = RunDir(files.join(root))
-    counted = {name: value for name, value in sorted(bindings.items()) if not is_free(name)}
-    wanted = {"format": 1, "fingerprint": fingerprint(bindings), "bindings": counted}
+    wanted = {"format": 1, "fingerprint": fingerprint(bindings), "bindings": counted(bindings)}
     files.makedirs(run.root)
     # Exclusive, so that of two hosts with different settings one is refused.
     files.create_exclusive(files.join(run.root, _FINGERPRINT), _json(wanted))
     saved = _read_saved(run)
-    if saved is not None and saved["bindings"] != counted:
+    if saved is not None and saved["bindings"] != counted(bindings):
+        same = _without_base(saved["bindings"]) == _without_base(counted(bindings))
         if not has_made(run):
             # A run that stopped at a bad value before producing anything must not bind its successor to that value.
             files.write_atomic(files.join(run.root, _FINGERPRINT), _json(wanted))
-        elif not (_without_base(saved["bindings"]) == _without_base(counted) and noted_base(run)):
-            raise ConfigMismatch(_difference(run.root, saved["bindings"], counted))
+        elif not (same and noted_base(run)):
+            raise ConfigMismatch(_difference(run.root, saved["bindings"], counted(bindings)))
     if config_text:
         files.write_atomic(run.config, config_text)
     return run
@@ -216,6 +217,34 @@ def _without_base(bindings: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in bindings.items() if not _is_base(name)}
 
 
+def counted(bindings: Mapping[str, str]) -> dict[str, str]:
+    """The bindings that are part of a run's identity."""
+    return {name: value for name, value in sorted(bindings.items()) if not is_free(name)}
+
+
+def saved_bindings(run: RunDir) -> dict[str, str]:
+    """What the directory was made under, as far as it counts; {} where it says nothing."""
+    return (_read_saved(run) or {}).get("bindings", {})
+
+
+def is_finished(root: files.Path, bindings: Mapping[str, str]) -> bool:
+    """Whether a run under these bindings has come to its end."""
+    run = RunDir(files.join(root))
+    return files.exists(files.join(run.root, SAID)) and saved_bindings(run) == counted(bindings)
+
+
+def rebind(run: RunDir, bindings: Mapping[str, str]) -> None:
+    """Other settings for a run that keeps its fingerprint, under which its ledgers were written."""
+    saved = _read_saved(run) or {}
+    files.write_atomic(files.join(run.root, _FINGERPRINT), _json(saved | {"bindings": counted(bindings)}))
+
+
+def is_run(root: files.Path) -> bool:
+    """Whether a run was begun in this folder."""
+    names = files.listdir(root) if files.is_folder(root) else []
+    return any(name in (_CONFIG, _FINGERPRINT, "base", "iter_000") for name in names)
+
+
 def has_made(run: RunDir) -> bool:
     """Whether the directory holds any result of a stage."""
     made = set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, CONTENT, *_MEASURED}
@@ -224,8 +253,8 @@ def has_made(run: RunDir) -> bool:
 
 def fingerprint(bindings: Mapping[str, str]) -> str:
     """16 hex digits that change with any binding that can change a result."""
-    counted = sorted((name, value) for name, value in bindings.items() if not is_free(name))
-    return hashlib.sha256(json.dumps(counted).encode()).hexdigest()[:16]
+    pairs = sorted(counted(bindings).items())
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
 
 
 def is_free(binding: str) -> bool:
@@ -241,8 +270,9 @@ def _difference(root: str, saved: Mapping[str, str], now: Mapping[str, str]) -> 
     return (
         f"{root} belongs to a run with another configuration:\n"
         + "\n".join(lines)
-        + f"\nGive another --run_dir, or the settings in {files.join(root, _CONFIG)} (used where no"
-        " --gin_file is given), or delete the directory. Only these may change while a run continues: "
+        + f"\nGive another --run_dir (with --from={root} it shares what is equal), or the settings in "
+        f"{files.join(root, _CONFIG)} (used where no --gin_file is given). While a run continues there may be more "
+        "loop.run.iterations, loop.run.controls and evaluate.run.attempts, and these may change: "
         + ", ".join(FREE)
         + "."
     )

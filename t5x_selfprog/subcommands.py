@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from t5x_selfprog.flag_types import COUNT, GAIN, NOT_NEGATIVE, PORTION, WHOLE
+
 # All stages are imported with the loop, so that one gin file serves every subcommand of a run.
 _LOOP = "t5x_selfprog.loop"
 _COMMANDS = "t5x_selfprog.stages.commands"
+_CHECK_RUN = "t5x_selfprog.preflight:check_run"
 _MODELS = "t5x_selfprog.model.commands"
 
 
@@ -33,6 +36,7 @@ class Command:
         run_dir: "writes" checks and saves the configuration there, "reads" only needs the directory.
         local: the run directory must be a folder of this machine, not in a bucket.
         configured_by: the module that declares its configurables; empty for commands without gin.
+        check: `module:function`, called with the parsed arguments once gin is parsed and before anything is made.
     """
 
     name: str
@@ -44,15 +48,16 @@ class Command:
     configured_by: str = _LOOP
     options: tuple[Option, ...] = ()
     local: bool = False
+    check: str = ""
 
 
 _ITERATION = Option(
     "--iteration",
     "which iteration (default: the first in which this stage is not complete)",
-    {"type": int, "metavar": "N"},
+    {"type": WHOLE, "metavar": "N"},
 )
 
-_INT = {"type": int, "metavar": "N"}
+_INT = {"type": COUNT, "metavar": "N"}
 _FLOATS = ("float32", "bfloat16")
 _BENCH = (
     Option("job", "what to measure", {"choices": ("sample", "train", "attention", "rows", "loop")}),
@@ -116,7 +121,7 @@ _BENCH = (
     Option(
         "--unroll",
         "train: layers a step of the loop over depth, -1 for all (%(default)s)",
-        {**_INT, "default": -1},
+        {"type": int, "metavar": "N", "default": -1},
     ),
     Option("--remat", "train: none, dots or full (%(default)s)", {"default": "none"}),
     Option("--attention", "train, attention: plain, splash or cudnn (%(default)s)", {"default": "plain"}),
@@ -128,19 +133,21 @@ _BENCH = (
 )
 
 _POWER = (
-    Option("--gain", "of Pass@k, as a share: 0.03 is three points", {"type": float, "required": True}),
+    Option("--gain", "of Pass@k, as a share: 0.03 is three points", {"type": GAIN, "required": True}),
     Option("--k", "of the Pass@k compared (%(default)s)", {**_INT, "default": 10}),
     Option("--problems", "held-out problems (%(default)s)", {**_INT, "default": 228}),
     Option("--attempts", "a problem (%(default)s)", {**_INT, "default": 100}),
     Option("--seeds", "training seeds (%(default)s)", {**_INT, "default": 3}),
     Option("--arms", "compared with the base, for the correction (%(default)s)", {**_INT, "default": 4}),
-    Option("--base", "Pass@k of the base without a pilot (%(default)s)", {"type": float, "default": 0.1}),
+    Option("--base", "Pass@k of the base without a pilot (%(default)s)", {"type": PORTION, "default": 0.1}),
     Option(
         "--per_problem",
         "how unevenly an arm gains, in log odds (%(default)s)",
-        {"type": float, "default": 2.0},
+        {"type": NOT_NEGATIVE, "default": 2.0},
     ),
-    Option("--per_seed", "how much training seeds differ (%(default)s)", {"type": float, "default": 0.1}),
+    Option(
+        "--per_seed", "how much training seeds differ (%(default)s)", {"type": NOT_NEGATIVE, "default": 0.1}
+    ),
     Option("--pilot", "evaluation.json of the base", {"metavar": "F", "default": ""}),
     Option("--find", "the smallest of these that gives 80%%", {"choices": ("problems", "attempts", "seeds")}),
     Option("--trials", "simulated experiments (%(default)s)", {**_INT, "default": 200}),
@@ -157,8 +164,25 @@ COMMANDS = (
             "run --gin_file=quickstart --run_dir=runs/quickstart",
             "run --gin_file=quickstart --run_dir=runs/hot --gin.puzzles/SamplingConfig.temperature=1.1",
             "run --run_dir=runs/quickstart                # again, with the configuration saved there",
+            "run --run_dir=runs/quickstart --gin_file=quickstart --gin.loop.run.iterations=4      # it grows",
+            "run --from=runs/quickstart --run_dir=runs/short --gin.finetune.run.epochs=1        # shares what is equal",
+            "run --gin_file=quickstart --run_dir=runs/quickstart --dry_run      # everything checked, nothing made",
         ),
         f"{_LOOP}:run",
+        check=_CHECK_RUN,
+        options=(
+            Option(
+                "--from",
+                "begin as a fork of this run: its configuration unless --gin_file says another, and what is equal is "
+                "not made again",
+                {"metavar": "RUN", "dest": "begun_from"},
+            ),
+            Option(
+                "--dry_run",
+                "check everything and say what would be done, make nothing",
+                {"action": "store_true"},
+            ),
+        ),
     ),
     Command(
         "generate",
@@ -166,6 +190,7 @@ COMMANDS = (
         "Writes RUN/iter_NNN/1_puzzles, and what the filter keeps to 2_kept.",
         ("generate --run_dir=runs/quickstart", "generate --run_dir=runs/quickstart --iteration=1"),
         f"{_COMMANDS}:generate",
+        check=_CHECK_RUN,
         options=(_ITERATION,),
     ),
     Command(
@@ -174,6 +199,7 @@ COMMANDS = (
         "Reads RUN/iter_NNN/2_kept, writes 3_solutions.",
         ("solve --run_dir=runs/quickstart",),
         f"{_COMMANDS}:solve",
+        check=_CHECK_RUN,
         options=(_ITERATION,),
     ),
     Command(
@@ -183,6 +209,7 @@ COMMANDS = (
         "For files of your own use `python -m verifier judge`.",
         ("verify --run_dir=runs/quickstart",),
         f"{_COMMANDS}:verify",
+        check=_CHECK_RUN,
         options=(_ITERATION,),
     ),
     Command(
@@ -191,6 +218,7 @@ COMMANDS = (
         "Reads the verdicts of all iterations so far, writes RUN/iter_NNN/5_dataset and 6_checkpoints.",
         ("finetune --run_dir=runs/quickstart",),
         f"{_COMMANDS}:finetune",
+        check=_CHECK_RUN,
         options=(_ITERATION,),
     ),
     Command(
@@ -205,6 +233,7 @@ COMMANDS = (
             "evaluate --run_dir=runs/claim --suite=tasks.jsonl --attempts=20 --temperature=0.8",
         ),
         f"{_COMMANDS}:evaluate",
+        check=_CHECK_RUN,
         options=(
             _ITERATION,
             Option(
@@ -239,7 +268,7 @@ COMMANDS = (
         configured_by="",
         options=(
             Option("--output", "the file to write", {"required": True, "metavar": "FILE"}),
-            Option("--piece_mb", "cut it into pieces of so many MB", {"type": int, "metavar": "N"}),
+            Option("--piece_mb", "cut it into pieces of so many MB", _INT),
         ),
         local=True,
     ),
@@ -272,6 +301,7 @@ COMMANDS = (
         "Needs a corpus folder; resumable. The base model in the package was made by this command.",
         ("pretrain --gin_file=pretrain_base --run_dir=runs/base",),
         f"{_COMMANDS}:pretrain",
+        check="t5x_selfprog.preflight:check_pretraining",
         configured_by="t5x_selfprog.stages.pretrain",
         local=True,
     ),
@@ -480,7 +510,9 @@ COMMANDS = (
                 "find the most rows that fit: one more compilation",
                 {"action": "store_true"},
             ),
-            Option("--price", "dollars for a chip-hour (list price)", {"type": float, "metavar": "USD"}),
+            Option(
+                "--price", "dollars for a chip-hour (list price)", {"type": NOT_NEGATIVE, "metavar": "USD"}
+            ),
             Option(
                 "--simulate",
                 "the run as events: waiting for verdicts, preemptions, stragglers",
@@ -489,7 +521,7 @@ COMMANDS = (
             Option(
                 "--preemptions_per_hour",
                 "of the whole slice, to simulate (%(default)s)",
-                {"type": float, "default": 0.0, "metavar": "R"},
+                {"type": NOT_NEGATIVE, "default": 0.0, "metavar": "R"},
             ),
             Option(
                 "--fleet",
@@ -501,11 +533,21 @@ COMMANDS = (
             Option(
                 "--host_cores",
                 "of a host's cores, those that judge, to simulate a shortage (all)",
-                {"type": int, "metavar": "N"},
+                _INT,
             ),
             Option("--saved", "a plan of one slice, to be compared, or simulated anew", {"metavar": "F"}),
             Option("--against", "the run to compare it with", {"metavar": "RUN"}),
         ),
+    ),
+    Command(
+        "doctor",
+        "what this machine has for a run, and what to install",
+        "Shows devices, memory, versions and how well candidate programs are isolated, with a remedy for what is "
+        "missing. `python -m verifier doctor` says more of the sandbox.",
+        ("doctor", "doctor --json | tail -1"),
+        "t5x_selfprog.doctor:command",
+        run_dir="unused",
+        configured_by="",
     ),
     Command(
         "bench",

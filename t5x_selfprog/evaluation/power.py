@@ -162,8 +162,12 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     if args.pilot:
         try:
             pilot = json.loads(files.read_bytes(args.pilot))["problems"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"--pilot={args.pilot}: not an evaluation.json ({error!r})") from error
+    if args.k > args.attempts:
+        raise UserError(
+            f"--attempts={args.attempts}: Pass@{args.k} needs at least {args.k}; raise it, or lower --k"
+        )
     names = ("gain", "k", "problems", "attempts", "seeds", "base", "per_problem", "per_seed", "arms")
     try:
         design = Design(**{name: getattr(args, name) for name in names})

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +33,7 @@ from t5x_selfprog.model.tensor_files import (
     read_safetensors,
     write_safetensors,
 )
+from t5x_selfprog.nearest import nearest
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier import files
@@ -123,8 +125,44 @@ def resolve(path: str) -> str:
             f"`selfprog import --model={path} --output=DIR`."
         )
     raise UserError(
-        f"No model at {path!r} (no model.json there, nor a shipped model of that name in {SHIPPED}). Make one "
-        "with `selfprog pretrain` or `selfprog import`, or name a finished run's 6_checkpoints directory."
+        f"No model at {path!r} (no model.json there, nor a shipped model of that name). {_instead(path)}"
+    )
+
+
+def _instead(path: str) -> str:
+    """What somebody who named a model that is not there may have meant, or must do first."""
+    from t5x_selfprog.model.known import KNOWN
+
+    names = {model.name for model in KNOWN}
+    on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?", path)
+    last = path.rstrip("/").rpartition("/")[2].partition("@")[0]
+    local = {
+        "models",
+        "runs",
+        "exported",
+        "downloads",
+    }  # what folders are called here, and no organisation there
+    owner = path.partition("/")[0]
+    if path in names or (on_hub and owner not in local and not files.exists(owner)):
+        target = f"models/{last}"
+        return (
+            f"It is a published model's name: `selfprog import --model={path} --output={target}` makes one of ours of "
+            f"it, where there is a network; then Experiment.base = '{target}'."
+        )
+    folder = path.rstrip("/").rpartition("/")[0]
+    beside = [files.join(folder, name) for name in files.listdir(folder or ".") if name]
+    there = [found for found in beside if files.exists(files.join(found, "model.json"))]
+    shipped = [
+        name for name in files.listdir(SHIPPED) if files.exists(files.join(SHIPPED, name, "model.json"))
+    ]
+    guess = nearest(path, [*there, *shipped, *names])
+    if guess in names:
+        return _instead(guess)
+    if guess:
+        return f"Did you mean {guess!r}?"
+    return (
+        f"{', '.join(map(repr, shipped))} ships; `selfprog import` and `selfprog pretrain` make others, and a finished "
+        "run has one in each iter_NNN/6_checkpoints."
     )
 
 
@@ -141,6 +179,12 @@ def read_config(path: str) -> ModelConfig:
     """The shape of the model in a directory that `resolve` returned."""
     file = files.join(path, "model.json")
     return ModelConfig.from_json(files.read_bytes(file).decode(), file)
+
+
+def load_tokenizer(path: str) -> Tokenizer:
+    """The tokenizer of the model in a directory that `resolve` returned."""
+    with _fetched(path, COMPANIONS) as folder:  # config.json too: it says what else ends a completion
+        return Tokenizer.load(folder)
 
 
 def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
@@ -174,8 +218,7 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
         params = restore_params(path, done["step"], abstract_like(abstract, shardings))
         require_finite(params, path)
         identity = done["identity"]
-    with _fetched(path, COMPANIONS) as folder:  # config.json too: it says what else ends a completion
-        return LoadedModel(config, params, Tokenizer.load(folder), identity, path)
+    return LoadedModel(config, params, load_tokenizer(path), identity, path)
 
 
 def leaves(path: str) -> tuple[ModelConfig, Mapping[str, StoredLeaf]]:

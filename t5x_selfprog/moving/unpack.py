@@ -17,15 +17,11 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, cast
 
-from t5x_selfprog import budget
+from t5x_selfprog.growth import TABLE, set_aside
 from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.pack import FORMAT, INDEX
 from verifier import files
 from verifier.errors import UserError
-
-EARLIER = "earlier"
-# Written at the end of a run, and written anew if the run is extended.
-_END = ("controls", "summary.json", "table.md", "operative_config.gin", "clean.json", budget.NAME)
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
@@ -65,7 +61,7 @@ def unpack(
                 )
         mark_for_training(partial, go_on)
         if go_on:
-            _set_the_end_aside(partial)
+            set_aside(partial, ["controls", *TABLE])
         if files.is_folder(root):
             os.rmdir(root)  # checked above to be empty
         os.rename(partial, root)
@@ -99,15 +95,6 @@ def _trained(root: str) -> list[str]:
 
 def _has_weights(folder: str) -> bool:
     return any(name.isdigit() for name in os.listdir(folder))
-
-
-def _set_the_end_aside(root: str) -> None:
-    number = len(files.listdir(os.path.join(root, EARLIER)))
-    aside = os.path.join(root, EARLIER, f"part_{number:03d}")
-    os.makedirs(aside)
-    for name in _END:
-        if os.path.exists(os.path.join(root, name)):
-            os.rename(os.path.join(root, name), os.path.join(aside, name))
 
 
 def _extract(pieces: Sequence[str], target: str, base: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from t5x_selfprog.bounds import Count, NotNegative
 from t5x_selfprog.evaluation.difficulty import Difficulty
 from t5x_selfprog.puzzles.prompts import Example
 from t5x_selfprog.puzzles.shape import shape_id
@@ -31,8 +32,8 @@ class Archive:
     """
 
     share: float = 0.5
-    cells: int = 256
-    temper: float = 1.0
+    cells: Count = 256
+    temper: NotNegative = 1.0
     asked_rate: float | None = None
 
     def __post_init__(self) -> None:

@@ -20,7 +20,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Annotated
 
+from t5x_selfprog.bounds import Count, OneOf, Positive
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import short_hash
 from verifier import Pool
@@ -56,9 +58,13 @@ class BehaviourCheck:
       cpu_s: CPU seconds for one probe.
     """
 
-    against: tuple[str, ...] = ("held-out", "train", "earlier")
-    probes: int = 96
-    cpu_s: float = 0.1
+    against: tuple[Annotated[str, OneOf(("held-out", "train", "earlier"))], ...] = (
+        "held-out",
+        "train",
+        "earlier",
+    )
+    probes: Count = 96
+    cpu_s: Positive = 0.1
 
     def __post_init__(self) -> None:
         unknown = set(self.against) - {"held-out", "train", "earlier"}

@@ -11,6 +11,7 @@ arXiv:2106.05784.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 from collections import Counter, defaultdict
@@ -81,9 +82,17 @@ def load_problems(source: str | Path, *, docstrings: Docstrings = "drop") -> lis
     Raises UserError naming the file, the entry and what is wrong with it.
     """
     folder = str(SEEDS_FOLDER if source == "seeds" else source)
+    puzzles, split = (_read(files.join(folder, name), folder) for name in (PUZZLES_FILE, SPLIT_FILE))
+    return list(_parsed(folder, docstrings, puzzles, split))
+
+
+@functools.lru_cache(
+    maxsize=4
+)  # seconds of parsing; prompts, stages and checks ask for the same set again and again
+def _parsed(folder: str, docstrings: Docstrings, puzzles: bytes, split: bytes) -> tuple[Problem, ...]:
     puzzles_path, split_path = files.join(folder, PUZZLES_FILE), files.join(folder, SPLIT_FILE)
-    values = _read_json(puzzles_path, folder)
-    split_of = _read_split(split_path, folder)
+    values = _json(puzzles_path, puzzles)
+    split_of = _splits(split_path, _json(split_path, split))
     if not isinstance(values, list) or not values:
         raise UserError(f"{puzzles_path}: must be a list of puzzles with at least one in it")
     by_problem: dict[str, dict[int, Entry]] = defaultdict(dict)
@@ -107,7 +116,7 @@ def load_problems(source: str | Path, *, docstrings: Docstrings = "drop") -> lis
                 f"{puzzles_path}: problem {name!r} has {len(entries)} instances but no {name}:{missing[0]}"
             )
         problems.append(_problem([entries[i] for i in range(len(entries))], split_of.get(name), modules))
-    return problems
+    return tuple(problems)
 
 
 def in_split(problems: list[Problem], split: str) -> list[Problem]:
@@ -145,9 +154,8 @@ def _stem(module: str) -> str:
     return module.removesuffix(".py")
 
 
-def _read_split(path: str, folder: str) -> dict[str, str]:
+def _splits(path: str, splits: Any) -> dict[str, str]:
     """Problem name to split name."""
-    splits = _read_json(path, folder)
     if not isinstance(splits, dict) or not splits.keys() <= set(SPLITS):
         raise UserError(f"{path}: must be an object with lists of problem names under {', '.join(SPLITS)}")
     split_of: dict[str, str] = {}
@@ -161,14 +169,17 @@ def _read_split(path: str, folder: str) -> dict[str, str]:
     return split_of
 
 
-def _read_json(path: str, folder: str) -> Any:
+def _read(path: str, folder: str) -> bytes:
     try:
-        data = files.read_bytes(path)
+        return files.read_bytes(path)
     except FileNotFoundError as error:
         remedy = f"`selfprog p3 --source={folder} --download` fetches P3 into it"
         raise UserError(f"{path}: no such file; {remedy}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _json(path: str, data: bytes) -> Any:
     try:
         return json.loads(data.decode("utf-8"))
     except json.JSONDecodeError as error:

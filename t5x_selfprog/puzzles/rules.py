@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
+from t5x_selfprog.bounds import Count, OneOf
 from t5x_selfprog.evaluation.contamination import Level, Protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
@@ -39,9 +41,9 @@ class PuzzleRules:
         similarity (`contamination.Level`) that is refused; None means no comparison.
     """
 
-    skip: tuple[str, ...] = ()
-    max_chars: int | None = 1000
-    max_per_shape: int | None = 4
+    skip: tuple[Annotated[str, OneOf(OPTIONAL_RULES)], ...] = ()
+    max_chars: Count | None = 1000
+    max_per_shape: Count | None = 4
     test_match: Level | None = "abstract"
     train_match: Level | None = "abstract"
 

@@ -1,11 +1,10 @@
 """`selfprog bench sample`: many attempts at prompts of one length, random weights of a published shape, timed.
 
 Attempts run to their full length, so tokens are the same for whoever is compared. Time covers prefill,
-decoding and turning tokens into text; compilation is reported apart. Prints one JSON line.
+decoding and turning tokens into text; compilation is reported apart.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterable
 
@@ -174,7 +173,6 @@ def roofline(model: ModelConfig, config: SamplingConfig, steps_per_s: float) -> 
 
 
 def command(args: argparse.Namespace) -> dict:
-    """`selfprog bench sample`: prints the settings and what was measured as one JSON line, and returns it."""
+    """`selfprog bench sample`: the settings and what was measured."""
     result = {"job": "sample", **{name: getattr(args, name) for name in SETTINGS}, **measure(args)}
-    print(json.dumps(result), flush=True)
     return result

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+from t5x_selfprog.bounds import Count, Decay, Mass, NotNegative, OneOf, Whole
 from t5x_selfprog.sampling.row_attention import RowAttention, plain
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from verifier.errors import UserError
@@ -44,23 +45,23 @@ class SamplingConfig:
         see row_attention.py.
     """
 
-    prompts_in_flight: int = 32
-    rows_per_prompt: int = 4
-    rows_in_flight: int | None = None
-    max_new_tokens: int = 150
-    prompt_buckets: tuple[int, ...] = (128, 256, 512, 1024)
-    prompts_per_load: int = 4
-    idle_share: float = 0.0
-    chunk_steps: int = 8
-    tail_prompts: int | tuple[int, ...] = 8
-    temperature: float = 0.9
-    top_k: int = 0
-    top_p: float = 1.0
-    stop: str = "unindented"
+    prompts_in_flight: Count = 32
+    rows_per_prompt: Count = 4
+    rows_in_flight: Count | None = None
+    max_new_tokens: Count = 150
+    prompt_buckets: tuple[Count, ...] = (128, 256, 512, 1024)
+    prompts_per_load: Count = 4
+    idle_share: Decay = 0.0
+    chunk_steps: Count = 8
+    tail_prompts: Whole | tuple[Whole, ...] = 8
+    temperature: NotNegative = 0.9
+    top_k: Whole = 0
+    top_p: Mass = 1.0
+    stop: Annotated[str, OneOf(("unindented", "none"))] = "unindented"
     document_start: bool = True
-    weights_dtype: str = "float32"
-    cache_dtype: str = "float32"
-    attention: str = "plain"
+    weights_dtype: Annotated[str, OneOf(DTYPES)] = "float32"
+    cache_dtype: Annotated[str, OneOf(DTYPES)] = "float32"
+    attention: Annotated[str, OneOf(ATTENTIONS)] = "plain"
 
     def __post_init__(self):
         object.__setattr__(self, "prompt_buckets", tuple(sorted(self.prompt_buckets)))

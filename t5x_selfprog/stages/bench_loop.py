@@ -1,12 +1,11 @@
 """`selfprog bench loop`: the whole loop as a user runs it, for one iteration, and what came out of each second.
 
 Base evaluation, puzzles, screening, solutions, verdicts, training, evaluation, in a process of its own and a folder
-that is removed. Prints one JSON line. `pairs_per_minute` counts the wall time of everything, compilation too: run it
+that is removed.  `pairs_per_minute` counts the wall time of everything, compilation too: run it
 twice for the rate with the compilation cache warm.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -96,5 +95,4 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
             last = "\n  ".join(done.stderr.strip().splitlines()[-ERROR_LINES:])
             raise UserError(f"the run that was to be measured ended with status {done.returncode}:\n  {last}")
         result = {"job": "loop", "config": args.config, "model": args.model or "base", **measured(run_dir)}
-    print(json.dumps(result), flush=True)
     return result

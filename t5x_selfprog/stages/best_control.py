@@ -14,11 +14,14 @@ from typing import Any
 
 import gin
 from t5x_selfprog import hosts
+from t5x_selfprog.bounds import Count, Positive
 from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.stages import evaluate, finetune
 from t5x_selfprog.stages.context import Context
 from verifier import files
 from verifier.errors import UserError
+
+BEST = "_best"  # ends the name of such an arm
 
 
 @gin.configurable(module="best_control")
@@ -27,9 +30,9 @@ def run(
     arm: str,
     iterations: int,
     trained: dict[str, Any],
-    fractions: tuple[float, ...] = (0.05, 0.2, 1.0),
-    attempts: int = 20,
-    k: int = 10,
+    fractions: tuple[Positive, ...] = (0.05, 0.2, 1.0),
+    attempts: Count = 20,
+    k: Count = 10,
 ) -> evaluate.Measurement:
     """Trains `arm` for each fraction of the steps of `trained`, keeps the best by dev Pass@k, and evaluates that one.
 

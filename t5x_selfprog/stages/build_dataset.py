@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import gin
 from t5x_selfprog import hosts
+from t5x_selfprog.bounds import Count, NotNegative, Share
 from t5x_selfprog.evaluation.contamination import Protected
 from t5x_selfprog.evaluation.difficulty import learnability
 from t5x_selfprog.evaluation.diversity import concepts
@@ -69,18 +70,18 @@ class Selection:
       fixes: documents of a wrong solution and its correction (puzzles/fixes.py), as a share of the number of pairs.
     """
 
-    max_solutions: int = 8
+    max_solutions: Count = 8
     prefer: Literal["short", "general", "diverse"] = "short"
-    max_pairs: int = 950_511
-    easy_rate: float = 0.5
-    easy_weight: float = 0.25
-    learnability: float = 0.0
+    max_pairs: Count = 950_511
+    easy_rate: Share = 0.5
+    easy_weight: Share = 0.25
+    learnability: NotNegative = 0.0
     tutorial: str = "seeds"
-    lists: float = 0.0
-    list_puzzles: int = 8
-    hindsight: float = 1.0
-    wrong: float = 0.0
-    fixes: float = 0.0
+    lists: NotNegative = 0.0
+    list_puzzles: Count = 8
+    hindsight: NotNegative = 1.0
+    wrong: Share = 0.0
+    fixes: NotNegative = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.wrong <= 1:
@@ -131,25 +132,19 @@ def run_control(
     (data/sources.py). Those too like a held-out problem, on the page or (unless `behaviour` is None) in what they do,
     are left out and counted in the dataset's manifest.
     """
-    makers: dict[str, Callable[[Context, int, Selection], Iterable[Pair]]] = {
-        "unverified": _unverified,
-        "no_hindsight": _no_hindsight,
-        "human": _human,
-        "seeds_only": _seeds_only,
-    }
     path = context.run.control(arm, "dataset")
     if arm in sources:
         if not files.exists(files.join(path, "manifest.json")):  # reading a million pairs takes minutes
             pairs, contaminated = _external(context, sources[arm], behaviour)
             _write(context, path, pairs, selection, prompt, contaminated=contaminated)
         return
-    if arm not in makers:
-        known = ", ".join([*makers, *sources])
+    if arm not in ARMS:
+        known = ", ".join([*ARMS, *sources])
         raise UserError(
             f"loop.run.controls: unknown arm {arm!r}; choose from {known}, or say where its pairs are in "
             "control_dataset.run_control.sources."
         )
-    _write(context, path, list(makers[arm](context, iterations, selection)), selection, prompt)
+    _write(context, path, list(ARMS[arm](context, iterations, selection)), selection, prompt)
 
 
 def _external(context: Context, source: str, behaviour: BehaviourCheck | None) -> tuple[list[Pair], int]:
@@ -319,3 +314,11 @@ def _seeds_only(context: Context, iterations: int, selection: Selection) -> Iter
         }
     for text in tutorial_blocks(selection.tutorial):
         yield _document(text, 0)
+
+
+ARMS: dict[str, Callable[[Context, int, Selection], Iterable[Pair]]] = {
+    "unverified": _unverified,
+    "no_hindsight": _no_hindsight,
+    "human": _human,
+    "seeds_only": _seeds_only,
+}

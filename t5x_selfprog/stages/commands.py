@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from t5x_selfprog import run_dir
+from t5x_selfprog import bench_table, run_dir
 from verifier import files
 from verifier.errors import UserError
 
@@ -101,6 +101,15 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 
     if not files.is_folder(args.run_dir):
         raise UserError(f"{args.run_dir}: no such run directory; make one with `selfprog run`.")
+    if not run_dir.is_run(args.run_dir):
+        inside = [
+            name for name in files.listdir(args.run_dir) if run_dir.is_run(files.join(args.run_dir, name))
+        ]
+        meant = files.join(args.run_dir, inside[0]) if inside else "DIR"
+        raise UserError(
+            f"{args.run_dir} is not a run directory: it holds nothing that a run makes"
+            + (f"; there are some in it, such as --run_dir={meant}." if inside else ".")
+        )
     path = build_report(args.run_dir)
     print(path)
     if not args.against:
@@ -128,7 +137,10 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
         "loop": loop,
         "rows": rows,
     }
-    return jobs[args.job](args)
+    result = jobs[args.job](args)
+    if not args.json:
+        print("\n".join(bench_table.lines(result)))
+    return result
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import jax
 
 import gin
 from t5x_selfprog import hosts
+from t5x_selfprog.bounds import Count, Seed
 from t5x_selfprog.compilation import keep_compiled
 from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
@@ -61,12 +62,12 @@ class Experiment:
     problems: str = "seeds"
     docstrings: Literal["keep", "drop"] = "drop"
     eval_split: str = "test"
-    max_eval_problems: int | None = None
+    max_eval_problems: Count | None = None
     start: Literal["base", "previous"] = "base"
     writer: Literal["newest", "base"] = "newest"
-    seed: int = 0
-    shards: int = 4
-    workers: int | None = None
+    seed: Seed = 0
+    shards: Count = 4
+    workers: Count | None = None
     judges: Literal["hosts", "fleet"] = "hosts"
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     watchdog: Watchdog = Watchdog()

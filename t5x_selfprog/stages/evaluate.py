@@ -15,6 +15,7 @@ from typing import Any
 
 import gin
 from t5x_selfprog import hosts
+from t5x_selfprog.bounds import Count
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.enumerator import guesses
 from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
@@ -63,7 +64,7 @@ def run(
     split: str | None = None,
     sampling: SamplingConfig = gin.REQUIRED,
     prompt: SolvePrompt = SolvePrompt(),
-    attempts: int = 100,
+    attempts: Count = 100,
     limits: Limits = Limits(cpu_s=1.0),
 ) -> Measurement:
     """Evaluates one model on the experiment's evaluation split, or on other `problems` of a named `split`.

@@ -16,6 +16,7 @@ from itertools import islice
 
 import gin
 from t5x_selfprog import hosts
+from t5x_selfprog.bounds import Share, Whole
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.behaviour import (
     BehaviourCheck,
@@ -62,8 +63,8 @@ def run(
     rules: PuzzleRules = PuzzleRules(),
     limits: Limits = Limits(cpu_s=0.5),
     behaviour: BehaviourCheck | None = BehaviourCheck(),
-    trivial_rate: float = 1.0,
-    min_kept: int = 0,
+    trivial_rate: Share = 1.0,
+    min_kept: Whole = 0,
     repair: bool = False,
 ) -> None:
     """Raises UserError, after printing the funnel, if fewer than `min_kept` puzzles survive.
@@ -342,12 +343,15 @@ def _of_repaired(context: Context, iteration: int, solved: Collection[str] | Non
 
 
 def format_funnel(funnel: dict) -> str:
-    """The funnel as lines of text: each step with its share of the first, then the commonest reasons."""
-    first = max(1, funnel["stages"][0]["count"])
+    """The funnel as lines: puzzles by step with their share of the first, pairs apart, the commonest reasons."""
+    steps = {step["name"]: step["count"] for step in funnel["stages"]}
+    pairs = steps.pop("kept", None)
+    first = max(1, next(iter(steps.values())))
     lines = [
-        f"  {step['name']:<12} {step['count']:>8,}  {100 * step['count'] / first:5.1f}%"
-        for step in funnel["stages"]
+        f"  puzzles {name:<12} {number:>8,}  {100 * number / first:5.1f}%" for name, number in steps.items()
     ]
+    if pairs is not None:
+        lines.append(f"  pairs   {'kept':<12} {pairs:>8,}  of a puzzle and a solution, to train on")
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(funnel["rejections"].items())[:6])
     lines.append(f"  refused: {reasons or 'none'}")
     for apart in ("repaired", "hindsight"):

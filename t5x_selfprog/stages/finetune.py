@@ -13,6 +13,7 @@ import numpy as np
 
 import gin
 from t5x_selfprog import hosts
+from t5x_selfprog.bounds import Count
 from t5x_selfprog.model import store
 from t5x_selfprog.moving.contents import PACKED_DONE
 from t5x_selfprog.puzzles.asking import documents
@@ -36,10 +37,10 @@ def run(
     start: str,
     output: str,
     loop: LoopConfig = LoopConfig(),
-    epochs: int = 4,
-    batch_size: int = 16,
-    length: int = 1024,
-    steps: int | None = None,
+    epochs: Count = 4,
+    batch_size: Count = 16,
+    length: Count = 1024,
+    steps: Count | None = None,
     fit: Fit | None = None,
     prompt: SolvePrompt = SolvePrompt(),
     lora: Lora | None = None,

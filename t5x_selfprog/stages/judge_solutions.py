@@ -9,6 +9,7 @@ Left out: choosing among what was accepted (stage 5).
 from collections.abc import Callable
 
 import gin
+from t5x_selfprog.bounds import Seed, Whole
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
 from verifier import Limits
@@ -20,8 +21,8 @@ def run(
     context: Context,
     iteration: int,
     limits: Limits = Limits(cpu_s=1.0),
-    generality_trials: int = 4,
-    certify_seed: int | None = None,
+    generality_trials: Whole = 4,
+    certify_seed: Seed | None = None,
     writer_alive: Callable[[], bool] = lambda: True,
 ) -> None:
     """Judges until the last shard of attempts is done; gives up when `writer_alive` says no more will come.

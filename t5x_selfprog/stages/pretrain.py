@@ -8,12 +8,14 @@ Left out: making the tokens (scripts/pretraining_corpus does).
 
 import json
 import os
+from typing import Annotated
 
 import jax
 import numpy as np
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog.bounds import Count, OneOf, Positive, Seed, Whole
 from t5x_selfprog.compilation import keep_compiled
 from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
@@ -36,17 +38,17 @@ def run(
     tokens: str = gin.REQUIRED,
     tokenizer: str = "base",
     init_from: str | None = None,
-    num_steps: int = gin.REQUIRED,
-    batch_size: int = 32,
-    length: int = 512,
+    num_steps: Count = gin.REQUIRED,
+    batch_size: Count = 32,
+    length: Count = 512,
     loop: LoopConfig = LoopConfig(),
     mesh: MeshConfig = MeshConfig(),
-    seed: int = 0,
-    heldout_batches: int = 8,
-    stop_after_s: float = float("inf"),
+    seed: Seed = 0,
+    heldout_batches: Whole = 8,
+    stop_after_s: Positive = float("inf"),
     watchdog: Watchdog = Watchdog(),
     profile: Profile = Profile(),
-    export_dtype: str = "bfloat16",
+    export_dtype: Annotated[str, OneOf(("float32", "bfloat16", "float16"))] = "bfloat16",
 ) -> dict | None:
     """Trains for `num_steps` batches of `batch_size` x `length` tokens; returns the summary, None if paused.
 

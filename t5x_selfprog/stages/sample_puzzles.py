@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gin
+from t5x_selfprog.bounds import Count
 from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.archive import Archive
@@ -40,9 +41,9 @@ def run(
     context: Context,
     iteration: int,
     sampling: SamplingConfig = gin.REQUIRED,
-    prompts: int = 64,
-    attempts: int = 64,
-    prompt_tokens: int = 384,
+    prompts: Count = 64,
+    attempts: Count = 64,
+    prompt_tokens: Count = 384,
     archive: Archive | None = None,
     signature: AskedSignature | None = None,
     schedule: Schedule = Schedule(),

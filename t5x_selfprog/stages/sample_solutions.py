@@ -7,6 +7,7 @@ Left out: judging, which runs beside it (stage 4).
 """
 
 import gin
+from t5x_selfprog.bounds import Count
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.schedule import Schedule
@@ -21,7 +22,7 @@ def run(
     iteration: int,
     sampling: SamplingConfig = gin.REQUIRED,
     prompt: SolvePrompt = SolvePrompt(),
-    attempts: int = 100,
+    attempts: Count = 100,
     allocation: Allocation | None = None,
     schedule: Schedule = Schedule(),
 ) -> None:

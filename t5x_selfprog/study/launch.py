@@ -20,7 +20,8 @@ from typing import Any
 
 import gin
 import t5x_selfprog.loop  # noqa: F401 (declares what the runs' gin files configure)
-from t5x_selfprog import gin_files
+from t5x_selfprog import gin_files, gin_values
+from t5x_selfprog.preflight import check_arms
 from t5x_selfprog.run_dir import RunDir, open_run
 from t5x_selfprog.study import results
 from t5x_selfprog.study.foresight import foreseen
@@ -110,7 +111,9 @@ class Configured:
 
     def __init__(self, gin_file: str, flags: Sequence[str]) -> None:
         self.flags = list(flags)
-        gin_files.load([gin_file], self.flags)
+        paths = gin_files.load([gin_file], self.flags)
+        gin_values.require_fitting(paths, self.flags)
+        check_arms(gin_values.handed("loop.run", "controls"), sources_there=False)
         self.bindings: Mapping[str, str] = gin_files.bindings()
         self.text = gin_files.config_text()
 

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import time
 from typing import Any
 
@@ -90,5 +89,4 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         **machine.memory(),
         **({"profile": profile.by_operation(args.profile)[:SHOWN]} if args.profile else {}),
     }
-    print(json.dumps(result), flush=True)
     return result

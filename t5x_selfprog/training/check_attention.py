@@ -1,7 +1,6 @@
 """`selfprog bench attention`: checks a kernel and its gradients against plain attention on this device."""
 
 import argparse
-import json
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +38,6 @@ def command(args: argparse.Namespace) -> dict:
     device = jax.devices()[0].device_kind
     result = {"job": "attention", "attention": args.attention, "dtype": args.dtype, "device": device}
     result["worst"] = worst
-    print(json.dumps(result), flush=True)
     return result
 
 

@@ -1,12 +1,13 @@
 """Optimizers and learning-rate schedules by name, built from one dataclass."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
+from t5x_selfprog.bounds import Decay, NotNegative, OneOf, Positive, Whole
 from verifier.errors import UserError
 
 
@@ -23,15 +24,15 @@ class OptimizerConfig:
       clip_norm: largest global gradient norm; 0 turns clipping off.
     """
 
-    name: str = "adamw"
-    learning_rate: float = 5e-6
-    schedule: str = "linear"
-    warmup_steps: int = 10
-    decay_steps: int = 0
-    weight_decay: float = 0.01
-    b1: float = 0.9
-    b2: float = 0.999
-    clip_norm: float = 1.0
+    name: Annotated[str, OneOf(("adamw", "adafactor", "muon"))] = "adamw"
+    learning_rate: Positive = 5e-6
+    schedule: Annotated[str, OneOf(("constant", "linear", "cosine", "wsd"))] = "linear"
+    warmup_steps: Whole = 10
+    decay_steps: Whole = 0
+    weight_decay: NotNegative = 0.01
+    b1: Decay = 0.9
+    b2: Decay = 0.999
+    clip_norm: NotNegative = 1.0
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:

@@ -6,13 +6,14 @@ import functools
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from t5x_selfprog import hosts, machine, partitioning, preemption
+from t5x_selfprog.bounds import Count, CountOrAll, OneOf, Whole
 from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.model.config import ModelConfig
@@ -58,16 +59,16 @@ class LoopConfig:
     """
 
     optimizer: OptimizerConfig = OptimizerConfig()
-    accumulate: int = 1
-    loss_chunk: int = 512
-    remat: str = "none"
-    dtype: str | None = None
-    attention: str = "plain"
-    unroll: int = 1
-    checkpoint_every: int = 200
-    log_every: int = 10
-    eval_every: int = 0
-    keep: int = 1
+    accumulate: Count = 1
+    loss_chunk: Count = 512
+    remat: Annotated[str, OneOf(REMAT)] = "none"
+    dtype: Annotated[str, OneOf(("float32", "bfloat16"))] | None = None
+    attention: Annotated[str, OneOf(packed_attention.KERNELS)] = "plain"
+    unroll: CountOrAll = 1
+    checkpoint_every: Count = 200
+    log_every: Count = 10
+    eval_every: Whole = 0
+    keep: Count = 1
 
     def __post_init__(self):
         choices: dict[str, Collection[str | None]] = {

@@ -1,0 +1,82 @@
+"""A run that grows: more iterations, more arms, more attempts at held-out problems, in the same directory.
+
+What is done stays. What a longer run makes anew is set aside, under RUN/earlier: with more iterations the control arms
+(they train as long as the last one, on as many puzzles), with more attempts the evaluations, with either the table. The
+ledgers keep the fingerprint that the run was begun under; its settings of now stand in fingerprint.json.
+
+    RUN/earlier/part_000/     as `unpack --go_on` leaves it too
+    RUN/grown.json            what was changed, in order
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Mapping, Sequence
+
+from t5x_selfprog import run_dir
+from t5x_selfprog.run_dir import RunDir
+from verifier import files
+
+EARLIER, HISTORY = "earlier", "grown.json"
+ITERATIONS, ARMS, ATTEMPTS = "loop.run.iterations", "loop.run.controls", "evaluate.run.attempts"
+# What the end of a run leaves, and the end of a longer one makes anew.
+TABLE = ("summary.json", "summary.txt", "table.md", "operative_config.gin", "clean.json", "ended.json")
+
+
+def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
+    """Makes a run ready to go on under bindings that only ask for more; returns what is more, in words.
+
+    Does nothing where they are those of the run, or differ in anything else: `open_run` refuses that. Host 0 alone.
+    """
+    run = RunDir(root)
+    if files.is_remote(root) or not run_dir.has_made(run):
+        return []
+    before = run_dir.saved_bindings(run)
+    counted = run_dir.counted(bindings)
+    changed = sorted(n for n in before.keys() | counted.keys() if before.get(n) != counted.get(n))
+    asked = [_more(name, before.get(name), counted.get(name)) for name in changed]
+    if not changed or not all(asked):
+        return []
+    if ITERATIONS in changed:
+        set_aside(root, ["controls"])
+    if ATTEMPTS in changed:
+        set_aside(root, _evaluations(root))
+    set_aside(root, TABLE)
+    history = files.read_json(files.join(root, HISTORY)) if files.exists(files.join(root, HISTORY)) else []
+    history.append({name: [before.get(name), counted.get(name)] for name in changed})
+    files.write_json(files.join(root, HISTORY), history)
+    run_dir.rebind(run, bindings)
+    return [word for word in asked if word]
+
+
+def set_aside(root: str, names: Sequence[str]) -> None:
+    """Moves files and folders of a run to a new folder under `earlier`."""
+    there = [name for name in names if files.exists(files.join(root, name))]
+    if not there:
+        return
+    number = len(files.listdir(files.join(root, EARLIER)))
+    aside = os.path.join(root, EARLIER, f"part_{number:03d}")
+    for name in there:
+        target = os.path.join(aside, name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.rename(os.path.join(root, name), target)
+
+
+def _evaluations(root: str) -> list[str]:
+    """Folders of evaluations by the experiment's own number of attempts."""
+    folders = ["base/7_eval", *(f"{name}/7_eval" for name in files.listdir(root) if name.startswith("iter_"))]
+    arms = files.listdir(files.join(root, "controls"))
+    return [*folders, *(f"controls/{arm}/7_eval" for arm in arms)]
+
+
+def _more(name: str, before: str | None, now: str | None) -> str:
+    """`4 iterations instead of 2`; "" where this is no growth."""
+    if before is None or now is None or name not in (ITERATIONS, ARMS, ATTEMPTS):
+        return ""
+    old, new = ast.literal_eval(before), ast.literal_eval(now)
+    if name == ARMS:
+        added = [arm for arm in new if arm not in old]
+        return f"arms {', '.join(added)}" if added and set(old) <= set(new) else ""
+    what = "iterations" if name == ITERATIONS else "attempts at each held-out problem"
+    return f"{new} {what} instead of {old}" if new > old else ""

@@ -1,0 +1,208 @@
+"""Everything about a run that can be known to be wrong before anything is made, looked at before anything is made.
+
+Types and bounds of single values are gin_values' business. Here is what takes two of them, or the disk, or the devices:
+arms, problems, base, mesh, batch, room in the model's context, what the hosts see. Nothing here computes or writes, but
+for one small file where several hosts must see one folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+from t5x_selfprog import gin_files, hosts, run_dir
+from t5x_selfprog.devices import require_devices
+from t5x_selfprog.gin_values import handed
+from t5x_selfprog.model import store
+from t5x_selfprog.nearest import nearest
+from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
+from t5x_selfprog.puzzles.prompts import solve_prefix, tutorial_blocks
+from t5x_selfprog.sampling.blueprint import Room
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.stages.best_control import BEST
+from t5x_selfprog.stages.build_dataset import ARMS
+from t5x_selfprog.stages.context import Experiment
+from verifier import files
+from verifier.errors import UserError
+
+_SAMPLERS = ("sample_puzzles.run", "sample_solutions.run", "evaluate.run")
+
+
+def check_run(args: argparse.Namespace) -> None:
+    """For `selfprog run` and its stages, once gin is parsed. Raises UserError; then nothing was written."""
+    check_folder(args.run_dir, getattr(args, "hosts", None))
+    if args.command == "run" and run_dir.is_finished(args.run_dir, gin_files.bindings()):
+        return  # it shows what it made, which wants neither model nor devices
+    experiment = Experiment()
+    check_problems(experiment)
+    if args.command == "run":
+        check_arms(handed("loop.run", "controls"))
+    if args.command == "verify":  # wants neither model nor devices
+        return
+    check_limits()
+    check_tutorials()
+    evaluated = getattr(args, "model", None)
+    models = [evaluated] if evaluated else [experiment.base]
+    for model in models:
+        check_room(store.resolve(model))
+    check_devices(experiment)
+
+
+def check_pretraining(args: argparse.Namespace) -> None:
+    """For `selfprog pretrain`."""
+    check_folder(args.run_dir, getattr(args, "hosts", None))
+
+
+def check_folder(path: str, several: str | None = None) -> None:
+    """Whether a run can be kept there; with `several` (--hosts), whether all hosts see the same folder. Collective."""
+    if files.is_remote(path):
+        return
+    place = Path(path)
+    there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        at = "is" if there == place else f"{there} is"
+        raise UserError(f"--run_dir={path}: {at} a file; give a folder, or a name that is not there yet")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--run_dir={path}: {there} cannot be written to by you; give a folder of your own")
+    if several and hosts.count() > 1:
+        _require_shared(path)
+
+
+def _require_shared(path: str) -> None:
+    """Host 0 writes a file that every other host must find."""
+    token = hosts.agree(uuid.uuid4().hex)
+    seen = os.path.join(path, f".seen-{token}")
+    made = hosts.is_first() and not os.path.isdir(path)
+    if hosts.is_first():
+        os.makedirs(path, exist_ok=True)
+        Path(seen).touch()
+    hosts.barrier("a file in the run directory")
+    found = os.path.exists(seen)
+    blind = hosts.gather(found)
+    if hosts.is_first():
+        files.remove(seen)
+        if made:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+    if not all(blind):
+        hidden = ", ".join(str(i) for i, one in enumerate(blind) if not one)
+        raise UserError(
+            f"--run_dir={path}: host {hidden} does not see what host 0 writes there; give a folder that all "
+            "hosts share (NFS, Filestore, gs://BUCKET/...)"
+        )
+
+
+def check_arms(controls: Iterable[str], *, sources_there: bool = True) -> None:
+    """Every arm is one that can be made. `sources_there`: pairs from elsewhere must be there by now."""
+    sources = handed("control_dataset.run_control", "sources")
+    known = [*ARMS, *sources]
+    for arm in controls:
+        if arm.removesuffix(BEST) not in known:
+            raise UserError(
+                f"loop.run.controls: unknown arm {arm!r}; {_of(arm, [*known, *(a + BEST for a in ARMS)])}"
+            )
+    for arm in sorted({arm for arm in controls if list(controls).count(arm) > 1}):
+        raise UserError(f"loop.run.controls: the arm {arm!r} stands there twice; name it once")
+    for arm, source in sources.items():
+        if sources_there and not files.exists(source):
+            raise UserError(
+                f"control_dataset.run_control.sources: {source!r}, of the arm {arm!r}, is not there"
+            )
+    attempts, k = handed("best_control.run", "attempts"), handed("best_control.run", "k")
+    if attempts < k and any(arm.endswith(BEST) for arm in controls):
+        raise UserError(
+            f"best_control.run.attempts={attempts}: Pass@{k} needs at least {k}; raise it or lower best_control.run.k."
+        )
+
+
+def check_problems(experiment: Experiment) -> None:
+    problems = load_problems(experiment.problems, docstrings=experiment.docstrings)
+    if experiment.eval_split not in SPLITS:
+        raise UserError(
+            f"Experiment.eval_split={experiment.eval_split!r}: {_of(experiment.eval_split, SPLITS)}"
+        )
+    for split in ("train", experiment.eval_split):
+        try:
+            in_split(problems, split)
+        except UserError as error:
+            raise UserError(f"Experiment.problems={experiment.problems!r}: {error}") from error
+
+
+def check_limits() -> None:
+    """What measures takes every attempt to its full limit."""
+    handed("evaluate.run", "limits").require_exact("evaluate")
+    handed("enumerate.run_enumerator", "limits").require_exact("the enumerator")
+
+
+def check_tutorials() -> None:
+    """The tutorials that prompts name are there: a prompt is first made when a model has long been loaded."""
+    for stage in ("sample_solutions.run", "evaluate.run"):
+        prompt = handed(stage, "prompt")
+        tutorial_blocks(prompt.tutorial, typed=prompt.typed)
+
+
+def check_room(model: str) -> None:
+    """Whether prompts and attempts have room in the model's context, at this path."""
+    config = store.read_config(model)
+    tokenizer = store.load_tokenizer(model)
+    for stage in _SAMPLERS:
+        sampling = handed(stage, "sampling")
+        if not isinstance(sampling, SamplingConfig):
+            raise UserError(f"{stage}.sampling must be given a value: {stage}.sampling = @SamplingConfig()")
+        prefix = "" if stage == "sample_puzzles.run" else solve_prefix(handed(stage, "prompt"))
+        try:
+            room = Room.of(config, tokenizer, sampling, prefix)
+        except UserError as error:
+            raise UserError(f"{stage}.sampling: {error} Lower SamplingConfig.max_new_tokens.") from error
+        wanted = handed(stage, "prompt_tokens") if stage == "sample_puzzles.run" else 0
+        most = room.buckets[-1] - len(room.start)
+        if wanted > most:
+            raise UserError(
+                f"{stage}.prompt_tokens={wanted}: prompts have room for {most} tokens, by the largest of "
+                f"SamplingConfig.prompt_buckets={sampling.prompt_buckets} and by what the model's context of "
+                f"{config.context_length} leaves beside max_new_tokens={sampling.max_new_tokens}. Lower it to {most}."
+            )
+
+
+def check_devices(experiment: Experiment) -> None:
+    """The mesh fits the devices, batches split over it, what asks for a kind of device has it. Starts the backend."""
+    mesh = experiment.mesh.make(require_devices())
+    partitioner = Partitioner(mesh)
+    partitioner.for_sampling(experiment.mesh.sampling_tensor)
+    loop = handed("finetune.run", "loop")
+    rows, ways = handed("finetune.run", "batch_size"), partitioner.batch_ways
+    if handed("finetune.run", "fit") is None and rows % (ways * loop.accumulate):
+        step = ways * loop.accumulate
+        near = sorted({max(1, rows // step) * step, (rows // step + 1) * step})
+        raise UserError(
+            f"finetune.run.batch_size={rows}: rows are split over {ways} devices (MeshConfig.data x fsdp) and cut into "
+            f"{loop.accumulate} parts (LoopConfig.accumulate), so it must be a multiple of {step}: "
+            f"{' or '.join(map(str, near))}."
+        )
+    platform = mesh.devices.flat[0].platform
+    for kernel, wanted in (("cudnn", "gpu"), ("splash", "tpu")):
+        if loop.attention == kernel and platform != wanted:
+            raise UserError(
+                f"LoopConfig.attention={kernel!r} needs a {wanted.upper()}, the devices here are {platform.upper()}: "
+                "set LoopConfig.attention='plain'."
+            )
+    for stage in _SAMPLERS:
+        if handed(stage, "sampling").attention == "triton" and (platform != "gpu" or mesh.size > 1):
+            raise UserError(
+                f"SamplingConfig.attention='triton' ({stage}) runs on one GPU, not on {mesh.size} of platform "
+                f"{platform}: set attention='plain'."
+            )
+
+
+def _of(word: Any, known: Iterable[str]) -> str:
+    """`did you mean X?`, or all there are."""
+    known = list(known)
+    guess = nearest(word, known)
+    return f"did you mean {guess!r}?" if guess else f"choose from {', '.join(map(repr, known))}"

@@ -1,0 +1,115 @@
+"""A run goes on under settings that only ask for more, and is refused under any other, whatever was set aside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from t5x_selfprog import growth
+from t5x_selfprog.run_dir import ConfigMismatch, RunDir, is_finished, open_run, saved_bindings
+from verifier import files
+
+BINDINGS = {
+    "loop.run.iterations": "2",
+    "loop.run.controls": "('unverified',)",
+    "evaluate.run.attempts": "20",
+    "Experiment.seed": "0",
+    "Experiment.workers": "2",
+}
+MADE = (
+    "base/7_eval/evaluation.json", "iter_000/5_dataset/manifest.json", "iter_000/7_eval/evaluation.json",
+    "controls/unverified/5_dataset/manifest.json", "controls/unverified/7_eval/evaluation.json",
+    "enumerator/7_eval/evaluation.json", "summary.json", "summary.txt", "table.md", "ended.json",
+)  # fmt: skip
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    open_run(tmp_path, BINDINGS)
+    for name in MADE:
+        files.write_atomic(tmp_path / name, json.dumps({"made": name}))
+    return tmp_path
+
+
+def grown(root: Path, **changed: str) -> list[str]:
+    bindings = BINDINGS | {name.replace("__", "."): value for name, value in changed.items()}
+    more = growth.grow(str(root), bindings)
+    open_run(root, bindings)
+    return more
+
+
+def there(root: Path) -> set[str]:
+    return {name for name in MADE if (root / name).exists()}
+
+
+def test_more_iterations_set_arms_and_table_aside_and_keep_the_rest(finished: Path) -> None:
+    before = RunDir(str(finished)).fingerprint
+    assert grown(finished, loop__run__iterations="4") == ["4 iterations instead of 2"]
+    assert there(finished) == {name for name in MADE if name.startswith(("base", "iter", "enumerator"))}
+    kept = finished / "earlier" / "part_000" / "controls" / "unverified" / "7_eval" / "evaluation.json"
+    assert json.loads(kept.read_text())["made"] == "controls/unverified/7_eval/evaluation.json"
+    assert RunDir(str(finished)).fingerprint == before  # its ledgers were written under it
+    assert saved_bindings(RunDir(str(finished)))["loop.run.iterations"] == "4"
+
+
+def test_more_arms_keep_those_that_there_are(finished: Path) -> None:
+    assert grown(finished, loop__run__controls="('unverified', 'human')") == ["arms human"]
+    ends = ("summary.json", "summary.txt", "table.md", "ended.json")
+    assert there(finished) == {name for name in MADE if name not in ends}
+
+
+def test_more_attempts_evaluate_again(finished: Path) -> None:
+    assert grown(finished, evaluate__run__attempts="100") == [
+        "100 attempts at each held-out problem instead of 20"
+    ]
+    assert there(finished) == {
+        "iter_000/5_dataset/manifest.json", "controls/unverified/5_dataset/manifest.json",
+        "enumerator/7_eval/evaluation.json",
+    }  # fmt: skip
+
+
+def test_what_grew_twice_is_written_down_twice(finished: Path) -> None:
+    grown(finished, loop__run__iterations="3")
+    grown(finished, loop__run__iterations="4")
+    history = json.loads((finished / "grown.json").read_text())
+    assert [change["loop.run.iterations"] for change in history] == [["2", "3"], ["3", "4"]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"loop__run__iterations": "1"},
+        {"evaluate__run__attempts": "10"},
+        {"loop__run__controls": "('human',)"},
+        {"loop__run__controls": "()"},
+        {"Experiment__seed": "1"},
+        {"loop__run__iterations": "4", "Experiment__seed": "1"},
+    ],
+)
+def test_less_or_other_is_refused_and_touches_nothing(finished: Path, changed: dict[str, str]) -> None:
+    with pytest.raises(ConfigMismatch, match="--from="):
+        grown(finished, **changed)
+    assert there(finished) == set(MADE) and not (finished / "earlier").exists()
+
+
+def test_the_same_settings_and_free_ones_are_no_growth(finished: Path) -> None:
+    assert grown(finished, Experiment__workers="8") == []
+    assert there(finished) == set(MADE)
+    assert is_finished(finished, BINDINGS)
+    assert not is_finished(finished, BINDINGS | {"loop.run.iterations": "3"})
+
+
+def test_a_growth_cut_off_before_its_settings_were_written_is_done_by_the_next_command(
+    finished: Path,
+) -> None:
+    growth.set_aside(str(finished), ["controls", *growth.TABLE])
+    assert grown(finished, loop__run__iterations="4") == ["4 iterations instead of 2"]
+    assert (finished / "earlier" / "part_000" / "controls").is_dir()
+
+
+def test_an_empty_directory_grows_nothing(tmp_path: Path) -> None:
+    open_run(tmp_path, BINDINGS)
+    assert grown(tmp_path, loop__run__iterations="4") == []
+    assert saved_bindings(RunDir(str(tmp_path)))["loop.run.iterations"] == "4"
