@@ -40,9 +40,12 @@ def connect(spec: str) -> None:
     parts = spec.split(",")
     if len(parts) != 3 or ":" not in parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
         raise UserError(f"--hosts={spec}: give auto, or ADDRESS:PORT,COUNT,INDEX such as 10.0.0.2:8476,4,0.")
-    if not int(parts[2]) < int(parts[1]):
-        raise UserError(f"--hosts={spec}: INDEX counts from 0 to {int(parts[1]) - 1}, COUNT is {parts[1]}.")
-    jax.distributed.initialize(parts[0], num_processes=int(parts[1]), process_id=int(parts[2]))
+    count, index = int(parts[1]), int(parts[2])
+    if count < 1:
+        raise UserError(f"--hosts={spec}: COUNT must be at least 1.")
+    if index >= count:
+        raise UserError(f"--hosts={spec}: INDEX counts from 0 to {count - 1}, as COUNT is {count}.")
+    jax.distributed.initialize(parts[0], num_processes=count, process_id=index)
 
 
 def require_same(facts: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from t5x_selfprog.run_dir import (
 from verifier import files
 from verifier.errors import UserError
 
-_PROBLEM_FILES = ("puzzles.json", "split.json")
+_PROBLEM_FILES = ("puzzles.json", "puzzles.jsonl", "split.json")
 
 
 def content(base: str, problems: str) -> dict[str, str]:

@@ -308,13 +308,26 @@ COMMANDS = (
     Command(
         "p3",
         "read or fetch the Python Programming Puzzles and count them",
-        "Checks puzzles.json and split.json in a folder, entry by entry, and counts each split.",
-        ("p3 --source=data/p3", "p3 --source=data/p3 --download", "p3 --source=seeds"),
+        "Checks puzzles.json and split.json in a folder, entry by entry, judges the reference solutions, and counts "
+        "each split. An entry needs `name`, `sat` and `sol_bodies`; puzzles.jsonl has one a line.",
+        (
+            "p3 --new=my_puzzles",
+            "p3 --source=my_puzzles",
+            "p3 --source=data/p3 --download",
+            "p3 --source=seeds",
+        ),
         f"{_COMMANDS}:p3",
         run_dir="unused",
         configured_by="",
         options=(
-            Option("--source", "has puzzles.json and split.json", {"required": True, "metavar": "DIR"}),
+            Option(
+                "--source",
+                "has puzzles.json (or puzzles.jsonl) and split.json",
+                {"metavar": "DIR", "default": ""},
+            ),
+            Option(
+                "--new", "write a template of your own set there, and stop", {"metavar": "DIR", "default": ""}
+            ),
             Option("--download", "fetch them into that folder first", {"action": "store_true"}),
             Option("--output", "write them as puzzle records, a folder for each split", {"metavar": "DIR"}),
         ),

@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,8 +144,6 @@ TYPED: dict[str, list[str]] = {
     "run --gin_file=small.gin --run_dir=a_file": ["--run_dir=a_file: is a file", "give a folder"],
     "run --gin_file=small.gin --run_dir=a_file/R": ["--run_dir=a_file/R", "a_file is a file"],
     "run --gin_file=small.gin --run_dir=gs:/B/R": ["two slashes"],
-    "run --gin_file=small.gin --run_dir=R --hosts=two": ["--hosts=two", "ADDRESS:PORT,COUNT,INDEX"],
-    "run --gin_file=small.gin --run_dir=R --hosts=a:1,2,2": ["--hosts=a:1,2,2", "0 to 1"],
     "run --gin_file=small.gin --run_dir=R --seed=3": ["write --gin.Experiment.seed=3"],
     "run --gin_file=small.gin --rundir=R": ["--rundir=R", "write --run_dir=R"],
     "run --gin-file=small.gin --run_dir=R": ["write --gin_file=small.gin"],
@@ -326,6 +326,21 @@ def test_the_verifier_alone_refuses_as_well(line: str, place: Path, capsys) -> N
     said = _refusal(line.split(), capsys, door=door)
     for part in VERIFIER[line]:
         assert part in said, said
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"), [("two", "ADDRESS:PORT,COUNT,INDEX"), ("a:1,2,2", "0 to 1"), ("a:1,0,0", "at least 1")]
+)
+def test_hosts_that_cannot_be_are_refused_before_anybody_waits(
+    hosts: str, said: str, place: Path, user_environment: dict[str, str]
+) -> None:
+    """In a process of its own, which leaves at once: the others must not wait for it."""
+    command = [sys.executable, "-m", "t5x_selfprog.main", "run", "--gin_file=small.gin", "--run_dir=R"]
+    done = subprocess.run(
+        [*command, f"--hosts={hosts}"], env=user_environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2 and f"--hosts={hosts}" in done.stderr and said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not (place / "R").exists()
 
 
 def test_all_that_is_wrong_is_told_at_once(place: Path, capsys) -> None:

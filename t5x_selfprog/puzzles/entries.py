@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from t5x_selfprog.puzzles.source import SourceError, only_function, rename_function
+from t5x_selfprog.puzzles.source import SourceError, only_function, rename_function, unparse
 from verifier.answer_types import TypeSyntaxError, parse_type
 from verifier.puzzle import PuzzleError, parse_puzzle
 
@@ -15,6 +15,8 @@ Docstrings = Literal["keep", "drop"]
 
 _INSTANCE_NAME = re.compile(r"(.+):(\d+)")
 _TEXT_FIELDS = ("name", "sat", "ans_type", "sol_header", "sol_docstring", "module")
+MODULE = "own"  # of entries that name none
+_DERIVED = ("ans_type", "sol_header", "sol_docstring", "module")  # from `sat` if they are missing, or empty
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ def read_entry(entry: Any, docstrings: Docstrings) -> Entry:
     if not isinstance(entry, dict):
         raise SourceError(f"must be an object, is {type(entry).__name__}")
     for field in _TEXT_FIELDS:
-        if field not in entry:
+        if field not in entry and field not in _DERIVED:
             raise SourceError(f"has no {field!r}")
-        if not isinstance(entry[field], str):
+        if not isinstance(entry.get(field, ""), str):
             raise SourceError(f"{field!r} must be text, is {type(entry[field]).__name__}")
-    bodies = entry.get("sol_bodies")
+    bodies = entry.get("sol_bodies", [])
     if not isinstance(bodies, list) or not all(isinstance(body, str) for body in bodies):
         raise SourceError("'sol_bodies' must be a list of texts")
     name = _INSTANCE_NAME.fullmatch(entry["name"])
@@ -47,18 +49,21 @@ def read_entry(entry: Any, docstrings: Docstrings) -> Entry:
         raise SourceError("'name' must look like Problem:0, the problem and the number of the instance")
     function = _function(entry["sat"], "sat", "sat")
     source = rename_function(entry["sat"], "f")
-    statement = _docstring(entry["sol_docstring"])
-    head = [entry["sol_header"], *([entry["sol_docstring"]] if docstrings == "keep" and statement else [])]
+    docstring = entry.get("sol_docstring", "")
+    statement = _docstring(docstring)
+    answer_type = _answer_type(source, entry.get("ans_type", ""))
+    header = entry.get("sol_header") or _header(function)
+    head = [header, *([docstring] if docstrings == "keep" and statement else [])]
     return Entry(
         problem=name[1],
         index=int(name[2]),
         source=source,
-        answer_type=_answer_type(source, entry["ans_type"]),
+        answer_type=answer_type,
         solutions=tuple(
             _solution("\n".join([*head, body]), function, f"sol_bodies[{i}]") for i, body in enumerate(bodies)
         ),
         statement=statement,
-        module=entry["module"],
+        module=entry.get("module") or MODULE,
     )
 
 
@@ -73,10 +78,10 @@ def _function(source: str, name: str, field: str) -> ast.FunctionDef:
 
 
 def _answer_type(source: str, written: str) -> str:
-    """The normalised annotation of `sat`'s answer, which 'ans_type' must agree with."""
+    """The normalised annotation of `sat`'s answer, which 'ans_type' must agree with, if it is given."""
     try:
         annotated = parse_puzzle(source).answer_type
-        declared = str(parse_type(written))
+        declared = str(parse_type(written)) if written else annotated
     except PuzzleError as error:
         raise SourceError(f"'sat', here called f, is no puzzle: {error}") from error
     except TypeSyntaxError as error:
@@ -84,6 +89,13 @@ def _answer_type(source: str, written: str) -> str:
     if annotated != declared:
         raise SourceError(f"'ans_type' is {declared} but 'sat' annotates its answer as {annotated}")
     return annotated
+
+
+def _header(puzzle: ast.FunctionDef) -> str:
+    """The header of solutions: the puzzle's own arguments with their defaults."""
+    arguments = puzzle.args
+    own = zip(arguments.args[1:], arguments.defaults, strict=True)
+    return f"def sol({', '.join(f'{argument.arg}={unparse(default)}' for argument, default in own)}):"
 
 
 def _solution(source: str, puzzle: ast.FunctionDef, field: str) -> str:

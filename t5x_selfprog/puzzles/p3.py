@@ -14,6 +14,7 @@ import argparse
 import functools
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ from verifier.errors import UserError
 from verifier.records import PUZZLE
 from verifier.shards import Ledger
 
-PUZZLES_FILE, SPLIT_FILE = "puzzles.json", "split.json"
+PUZZLES_FILE, LINES_FILE, SPLIT_FILE = "puzzles.json", "puzzles.jsonl", "split.json"
 SPLITS = ("train", "dev", "test")
 SEEDS_FOLDER = Path(__file__).parent / "seeds"
 
 _HUMAN_EVAL = "human_eval"
+_SHOWN = 20  # faults of a set
 
 
 @dataclass(frozen=True)
@@ -82,31 +84,43 @@ def load_problems(source: str | Path, *, docstrings: Docstrings = "drop") -> lis
     Raises UserError naming the file, the entry and what is wrong with it.
     """
     folder = str(SEEDS_FOLDER if source == "seeds" else source)
-    puzzles, split = (_read(files.join(folder, name), folder) for name in (PUZZLES_FILE, SPLIT_FILE))
-    return list(_parsed(folder, docstrings, puzzles, split))
+    lines = files.join(folder, LINES_FILE)
+    path = lines if files.exists(lines) and not files.exists(files.join(folder, PUZZLES_FILE)) else ""
+    puzzles = _read(path or files.join(folder, PUZZLES_FILE), folder)
+    return list(_parsed(folder, path, docstrings, puzzles, _read(files.join(folder, SPLIT_FILE), folder)))
 
 
-@functools.lru_cache(
-    maxsize=4
-)  # seconds of parsing; prompts, stages and checks ask for the same set again and again
-def _parsed(folder: str, docstrings: Docstrings, puzzles: bytes, split: bytes) -> tuple[Problem, ...]:
-    puzzles_path, split_path = files.join(folder, PUZZLES_FILE), files.join(folder, SPLIT_FILE)
-    values = _json(puzzles_path, puzzles)
+# Parsing takes seconds, and stages, prompts and checks ask for the same set again and again.
+@functools.lru_cache(maxsize=4)
+def _parsed(
+    folder: str, lines_path: str, docstrings: Docstrings, puzzles: bytes, split: bytes
+) -> tuple[Problem, ...]:
+    """The problems of what the files hold; `lines_path` is that of the puzzles if they are JSON lines."""
+    puzzles_path, split_path = lines_path or files.join(folder, PUZZLES_FILE), files.join(folder, SPLIT_FILE)
+    values = _json_lines(puzzles_path, puzzles) if lines_path else _json(puzzles_path, puzzles)
     split_of = _splits(split_path, _json(split_path, split))
     if not isinstance(values, list) or not values:
         raise UserError(f"{puzzles_path}: must be a list of puzzles with at least one in it")
     by_problem: dict[str, dict[int, Entry]] = defaultdict(dict)
+    faults = []
     for number, value in enumerate(values):
         try:
             entry = read_entry(value, docstrings)
             if entry.index in by_problem[entry.problem]:
                 raise SourceError("a second entry of this name")
         except SourceError as error:
-            raise UserError(f"{puzzles_path}: entry {number}{_name_of(value)}: {error}") from error
+            faults.append(f"{puzzles_path}: entry {number}{_name_of(value)}: {error}")
+            continue
         by_problem[entry.problem][entry.index] = entry
-    for name in split_of:
-        if name not in by_problem:
-            raise UserError(f"{split_path}: names the problem {name!r}, which {PUZZLES_FILE} does not have")
+    if not faults:  # or they would be missed for having been refused
+        faults = [
+            f"{split_path}: names the problem {name!r}, which {os.path.basename(puzzles_path)} does not have"
+            for name in split_of
+            if name not in by_problem
+        ]
+    if faults:
+        more = f"\n... and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise UserError("\n".join(faults[:_SHOWN]) + more)
     modules = {_stem(entry.module) for entries in by_problem.values() for entry in entries.values()}
     problems = []
     for name, entries in by_problem.items():
@@ -173,7 +187,9 @@ def _read(path: str, folder: str) -> bytes:
     try:
         return files.read_bytes(path)
     except FileNotFoundError as error:
-        remedy = f"`selfprog p3 --source={folder} --download` fetches P3 into it"
+        remedy = (
+            f"`selfprog p3 --source={folder} --download` fetches P3 into it, `p3 --new=DIR` begins your own"
+        )
         raise UserError(f"{path}: no such file; {remedy}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -190,6 +206,17 @@ def _json(path: str, data: bytes) -> Any:
         raise UserError(f"{path}: not JSON: {error}") from error
 
 
+def _json_lines(path: str, data: bytes) -> list[Any]:
+    values = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            try:
+                values.append(json.loads(line.decode("utf-8")))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}: line {number}: not JSON: {error}") from error
+    return values
+
+
 def _name_of(entry: Any) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
     return f" ({name!r})" if isinstance(name, str) else ""
@@ -199,16 +226,26 @@ def _name_of(entry: Any) -> str:
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
-    """`selfprog p3 --source=DIR [--download] [--output=DIR]`: checks, counts, and with --output writes records.
+    """`selfprog p3 --source=DIR [--download] [--output=DIR]`: checks, judges, counts, and with --output writes records.
 
-    Prints the problems of each split and returns the same figures. Raises UserError before any record is written.
+    Prints the problems of each split and the reference solutions that the verifier refuses, and returns the same.
+    Raises UserError before any record is written.
     """
+    from t5x_selfprog.puzzles import own
+
+    if getattr(args, "new", ""):
+        return own.begin(args.new)
+    if not args.source:
+        raise UserError(
+            "p3: give --source=DIR, a folder with puzzles, or --new=DIR, one to begin your own in"
+        )
     if args.download:
         fetched = download(args.source)
         print(f"{args.source}: fetched {', '.join(fetched)}" if fetched else f"{args.source}: is up to date")
     problems = load_problems(args.source)
     figures = count_problems(problems)
     print(_describe(figures))
+    figures |= own.judged(problems)
     output = getattr(args, "output", None)
     if output:
         for split, rows in write_records(problems, output).items():
