@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
-from t5x_selfprog import banner, hosts
+from t5x_selfprog import banner, hosts, provenance
 from t5x_selfprog.bounds import Whole
 from t5x_selfprog.budget import Budget, Spending
 from t5x_selfprog.evaluation import clean, difficulty, held_out
@@ -71,6 +71,8 @@ def run(
         return finished
     ahead, lines = banner.outlook(RunDir(run_dir), experiment)
     _say("\n".join(lines))
+    if hosts.is_first():
+        provenance.note(run_dir)
     with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
         context = Context(RunDir(run_dir), experiment)
         context.compile_ahead = True

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
-from t5x_selfprog import gin_files, hosts, run_dir
+from t5x_selfprog import gin_files, hosts, machine, run_dir
 from t5x_selfprog.devices import require_devices
 from t5x_selfprog.gin_values import handed
-from t5x_selfprog.model import store
+from t5x_selfprog.model import network, store
+from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.nearest import nearest
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
@@ -57,7 +58,11 @@ def check_run(args: argparse.Namespace) -> None:
 
 def check_pretraining(args: argparse.Namespace) -> None:
     """For `selfprog pretrain`."""
+    from t5x_selfprog.stages.pretrain import check_inputs
+
     check_folder(args.run_dir, getattr(args, "hosts", None))
+    check_inputs(*(handed("pretrain.run", name) for name in ("tokens", "tokenizer", "init_from")))
+    handed("pretrain.run", "mesh").make(require_devices())
 
 
 def check_folder(path: str, several: str | None = None) -> None:
@@ -171,6 +176,27 @@ def check_room(model: str) -> None:
             )
 
 
+def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None:
+    """Compares the least that training takes on each device with what there is: weights, gradients, optimizer's state.
+
+    Activations and caches come on top; what those take is known when they are there.
+
+    Args:
+      bytes_limit: of each device.
+      parts: devices that the weights are split over (MeshConfig.fsdp x tensor).
+    """
+    optimizer = handed("finetune.run", "loop").optimizer.name
+    arrays = 2 + {"adamw": 2, "muon": 1}.get(optimizer, 0)
+    count = network.num_params(model)
+    least = 4.0 * count * arrays / parts
+    if least > bytes_limit:
+        raise UserError(
+            f"Experiment.base has {count:,} weights: training them with {optimizer!r} takes at least "
+            f"{machine.gib(least)} on each device, which has {machine.gib(bytes_limit)}. Split them over more devices "
+            "(MeshConfig.fsdp), set OptimizerConfig.name = 'adafactor', or begin with a smaller model."
+        )
+
+
 def check_devices(experiment: Experiment) -> None:
     """The mesh fits the devices, batches split over it, what asks for a kind of device has it. Starts the backend."""
     mesh = experiment.mesh.make(require_devices())
@@ -187,6 +213,10 @@ def check_devices(experiment: Experiment) -> None:
             f"{' or '.join(map(str, near))}."
         )
     platform = mesh.devices.flat[0].platform
+    limit = (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit") if platform != "cpu" else None
+    if limit:
+        config = store.read_config(store.resolve(experiment.base))
+        check_memory(config, limit, mesh.shape["fsdp"] * mesh.shape["tensor"])
     for kernel, wanted in (("cudnn", "gpu"), ("splash", "tpu")):
         if loop.attention == kernel and platform != wanted:
             raise UserError(

@@ -64,7 +64,7 @@ CONTENT = "content.json"  # digests of the data that the configuration names (ru
 BASE_WEIGHTS = "base weights"  # the entry of the base's weights in it
 _BASE = "Experiment.base"  # a path; its content is compared instead where the run recorded it
 # Measurements of a run do not count as its results.
-_MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "times", "took.json")
+_MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "provenance.json", "times", "took.json")
 _STUCK = "stuck-"  # prefix of the watchdogs' reports, one per host
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import gin
-from t5x_selfprog import gin_files, gin_reach, main
+from t5x_selfprog import gin_files, gin_reach, gin_values, main
+from t5x_selfprog.preflight import check_arms
 from t5x_selfprog.subcommands import COMMANDS
 from verifier.errors import UserError
 
 FILES = sorted(gin_files.GIN_FOLDER.rglob("*.gin"))
+_STAND_IN = {"Experiment.base": "'base'"}
 DECLARING = ("t5x_selfprog.loop", "t5x_selfprog.stages.pretrain", "t5x_selfprog.study.launch")
 
 
@@ -35,6 +37,15 @@ def _required(path: Path) -> list[str]:
 def test_it_parses(path: Path) -> None:
     gin_files.load([str(path)], [f"{name}=1" for name in _required(path)])
     assert gin_files.bindings()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(gin_files.GIN_FOLDER)))
+def test_what_it_binds_fits_what_parameters_are_declared_as(path: Path) -> None:
+    paths = gin_files.load([str(path)], [f"{name}={_STAND_IN.get(name, 1)}" for name in _required(path)])
+    gin_values.require_fitting(paths)
+    if path.parent.name == "runs" and "pretrain" not in path.name:
+        gin_values.require_buildable(paths)
+        check_arms(gin_values.handed("loop.run", "controls"), sources_there=False)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(gin_files.GIN_FOLDER)))

@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 import gin
-from t5x_selfprog import gin_files, main
+from t5x_selfprog import gin_files, main, preflight
 from t5x_selfprog.gin_types import fault
 from t5x_selfprog.gin_values import bound
+from t5x_selfprog.sampling.bench import SIZES
+from verifier.errors import UserError
 
 SMALL = """\
 include 'runs/quickstart.gin'
@@ -90,7 +92,7 @@ CONFIGURED: dict[str, list[str]] = {
     "OptimizerConfig.b2=1": ["OptimizerConfig.b2 = 1", "from 0 to below 1"],
     "LoopConfig.remat='some'": ["LoopConfig.remat = 'some'", "'none', 'dots' or 'full'"],
     "LoopConfig.attention='cudnn'": ["LoopConfig.attention='cudnn' needs a GPU", "CPU", "attention='plain'"],
-    "LoopConfig.dtype='float16'": ["LoopConfig.dtype = 'float16'", "write 'float32'"],
+    "LoopConfig.dtype='float16'": ["LoopConfig.dtype = 'float16'", "write 'bfloat16'"],
     "LoopConfig.unroll=0": ["LoopConfig.unroll = 0", "of at least 1 or -1"],
     "LoopConfig.accumulate=3": ["finetune.run.batch_size=8", "LoopConfig.accumulate", "24"],
     "LoopConfig.checkpoint_every=0": ["LoopConfig.checkpoint_every = 0", "at least 1"],
@@ -354,6 +356,19 @@ def test_a_value_behind_a_macro_is_found(place: Path, capsys) -> None:
     (place / "macro.gin").write_text(f"{SMALL}EPOCHS = -3\nfinetune.run.epochs = %EPOCHS\n")
     said = _refusal(["run", "--gin_file=macro.gin", "--run_dir=R"], capsys)
     assert "finetune.run.epochs = -3" in said and "macro.gin, line 4: finetune.run.epochs = %EPOCHS" in said
+
+
+def test_a_model_that_no_card_here_can_train_is_refused_with_ways_out(place: Path) -> None:
+    gin_files.load(["small.gin"], [])
+    large = SIZES["2p7b"]
+    with pytest.raises(
+        UserError, match=r"2,\d+,\d+,\d+ weights.*at least 39\.\d+ GiB.*has 24\.00 GiB.*adafactor"
+    ):
+        preflight.check_memory(large, 24 * 2**30)
+    preflight.check_memory(large, 24 * 2**30, parts=4)
+    preflight.check_memory(large, 80 * 2**30)
+    gin_files.load(["small.gin"], ["OptimizerConfig.name='adafactor'"])
+    preflight.check_memory(large, 24 * 2**30)
 
 
 def test_there_are_enough_of_them() -> None:

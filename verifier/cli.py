@@ -174,7 +174,7 @@ def _make_parser() -> argparse.ArgumentParser:
     web = commands.add_parser("http", help="judge over HTTP", description=_HTTP, formatter_class=raw)
     web.set_defaults(command=_http)
     web.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this host only)")
-    web.add_argument("--port", type=int, default=8000, metavar="N", help="0 is any that is free (8000)")
+    web.add_argument("--port", type=_port, default=8000, metavar="N", help="0 is any that is free (8000)")
     web.add_argument("--queue", type=int, default=4096, metavar="N", help="attempts that may wait (4096)")
     for command, timeout_s in ((tests, 10.0), (web, 1.0)):
         command.add_argument(
@@ -296,6 +296,8 @@ def _serve(options: argparse.Namespace) -> None:
     from verifier.metrics import Metrics
     from verifier.service import find_work, recording, serve
 
+    _require_folder(options.attempts, "")
+    _require_folder(options.output, "--output=")
     work = find_work(options.attempts, options.output)
     speed_s = round(calibrate(), 5)
     with _judging(options) as (pool, judge):
@@ -323,6 +325,8 @@ def _follow(options: argparse.Namespace) -> None:
     from verifier.metrics import Metrics
     from verifier.pool import Pool
     from verifier.verdict import Limits
+
+    _require_folder(options.run, "")
 
     def make_pool(limits: Limits, hash_seed: int) -> Pool:
         return Pool(
@@ -471,7 +475,38 @@ def _pool(options: argparse.Namespace, hash_seed: int | None = None) -> Any:
             reuse=0 if getattr(options, "no_reuse", False) else KEPT,
         )
     except ValueError as e:
-        raise UserError(str(e)) from e
+        raise UserError(_by_flag(str(e))) from e
+
+
+# Limits are named by their fields; who typed a flag is told of it.
+_FLAGS = {
+    "cpu_s": "--timeout_s",
+    "wall_s": "--wall_s",
+    "memory_mb": "--memory_mb",
+    "output_bytes": "--output_mb",
+    "workers": "--workers",
+    "first_s": "--first_tier_s",
+    "candidates": "--candidates",
+}
+
+
+def _by_flag(message: str) -> str:
+    flag = _FLAGS.get(message.partition(" ")[0])
+    return f"{flag}: {message}" if flag else message
+
+
+def _require_folder(path: str, what: str) -> None:
+    """A folder that is not there yet may still come; a file never becomes one."""
+    from verifier import files
+
+    if not files.is_remote(path) and os.path.exists(path) and not os.path.isdir(path):
+        raise UserError(f"{what}{path}: is a file; give a folder")
+
+
+def _port(word: str) -> int:
+    if not word.isdigit() or int(word) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, not {word!r}")
+    return int(word)
 
 
 def _alongside(rows: Iterable[dict[str, Any]], work: Any) -> Iterator[tuple[dict[str, Any], Any]]:

@@ -19,7 +19,9 @@ from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.gallery import gallery
 from t5x_selfprog.report.markup import Markup, count, element, escape, join, plural
+from t5x_selfprog.report.problems import problems
 from t5x_selfprog.report.spent import spent
+from t5x_selfprog.report.training import training
 from t5x_selfprog.report.transfer import transfer
 from t5x_selfprog.run_dir import RunDir
 from verifier.shards import atomic_write
@@ -41,6 +43,7 @@ def page(run: Run) -> str:
     body = [
         sections.results(found) if found else None,
         transfer(run.root, run.evaluations),
+        problems(run.arms, run.sources),
         sections.funnel(run.iterations) if any(iteration.funnel for iteration in run.iterations) else None,
         sections.outcomes(run.iterations)
         if any(iteration.outcomes for iteration in run.iterations)
@@ -52,6 +55,7 @@ def page(run: Run) -> str:
         if any(iteration.kept for iteration in run.iterations)
         else None,
         spent(run.times, run.goodput) if run.times else None,
+        training(run.training),
         gallery(run.iterations, run.train) if any(iteration.solved for iteration in run.iterations) else None,
         sections.checkpoints(run.iterations)
         if any(iteration.solved for iteration in run.iterations)
@@ -129,7 +133,29 @@ def _about(run: Run) -> Markup:
             element("button", "Save the data as JSON", id="save", type="button"),
         ),
         element("ul", *(element("li", look) for look in _honesty(run))) if run.looks or run.clean else None,
+        _made_by(run.provenance),
         config if run.config else None,
+    )
+
+
+def _made_by(provenance: dict[str, Any]) -> Markup | None:
+    """By what the run was made: its first and its last life."""
+    lives = provenance.get("lives") or []
+    if not lives:
+        return None
+    first, last = lives[0], lives[-1]
+    packages = ", ".join(f"{name} {version}" for name, version in last.get("versions", {}).items())
+    rows = [
+        ["Begun", first.get("begun", "")],
+        ["Last gone on with", last.get("begun", "") if len(lives) > 1 else ""],
+        ["Command", element("code", last.get("command", ""))],
+        ["Code", last.get("commit", "")],
+        ["Devices", last.get("devices", "")],
+        ["Host", last.get("host", "")],
+        ["Packages", packages],
+    ]
+    return element(
+        "div", sections.table(["made by", ""], [row for row in rows if row[1]]), class_="wide", tabindex=0
     )
 
 

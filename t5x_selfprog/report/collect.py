@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from t5x_selfprog import provenance
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.contrasts import ENUMERATOR
 from t5x_selfprog.puzzles.behaviour import is_telling
 from t5x_selfprog.puzzles.p3 import load_problems
+from t5x_selfprog.report import tried
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.telemetry import goodput
 from verifier import files
@@ -88,6 +90,14 @@ class Run:
     clean: dict[str, Any] | None = None
     goodput: dict[str, Any] | None = None
     """Where the wall time went, as goodput.json has it."""
+    arms: list[tried.Arm] = field(default_factory=list)
+    """The evaluations with their attempts."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Held-out problems by puzzle id, as far as attempts were kept."""
+    training: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    """Logged steps of each fine-tuning, by its folder in the run."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """By what the run was made, as provenance.json has it."""
 
 
 def collect(root: str) -> Run:
@@ -97,11 +107,12 @@ def collect(root: str) -> Run:
     iterations = [_iteration(run, number, missing) for number in _numbers(root)]
     if not iterations:
         missing.append(f"no iteration has begun: {run.iteration(0)} does not exist")
-    evaluations = []
+    evaluations, arms, sources = [], [], dict[str, str]()
     for path, what in _evaluation_paths(run, len(iterations)):
         evaluation = _read_json(path, missing)
         if evaluation is not None:
             evaluations.append(evaluation)
+            arms.append(tried.Arm(evaluation, tried.read(run, path.rpartition("/")[0], missing, sources)))
         elif not files.exists(path):
             missing.append(f"{what} is not evaluated yet ({_relative(root, path)})")
     config = files.read_bytes(run.config).decode("utf-8", "replace") if files.exists(run.config) else ""
@@ -119,6 +130,10 @@ def collect(root: str) -> Run:
         _train_problems(config, missing),
         _read_json(files.join(root, "clean.json"), missing),
         _read_json(files.join(root, goodput.NAME), missing),
+        arms,
+        sources,
+        _training(root),
+        _read_json(files.join(root, provenance.NAME), missing) or {},
     )
 
 
@@ -137,6 +152,25 @@ def _train_problems(config: str, missing: list[str]) -> dict[str, SourceProblem]
         for problem in problems
         if problem.split == "train"
     }
+
+
+def _training(root: str) -> dict[str, list[dict[str, float]]]:
+    """Steps by stage; of a step logged twice, in two lives of the run, the later one counts."""
+    path = files.join(root, "metrics.jsonl")
+    if not files.exists(path):
+        return {}
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    for line in files.read_bytes(path).decode("utf-8", "replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # a kill cut it off
+            continue
+        if isinstance(entry, dict) and entry.get("kind") == "train" and "loss" in entry and "step" in entry:
+            where = entry.get("stage", "")
+            if entry.get("iteration") is not None:
+                where = f"iter_{entry['iteration']:03d}/{where}"
+            found.setdefault(where, {})[entry["step"]] = entry
+    return {stage: [steps[step] for step in sorted(steps)] for stage, steps in found.items()}
 
 
 def _numbers(root: str) -> list[int]:

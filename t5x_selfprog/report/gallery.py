@@ -87,7 +87,7 @@ def _sources(shown: Sequence[SolvedPuzzle], train: Mapping[str, SourceProblem]) 
                 element("span", "train problem"),
                 class_="facts",
             ),
-            highlight(_bounded(problem.source, _SOURCE_SHOWN)),
+            highlight(bounded(problem.source, _SOURCE_SHOWN)),
             id=f"p-{puzzle_id}",
             tabindex=-1,
         )
@@ -126,7 +126,7 @@ def _card(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
     solutions = [
         element(
             "div",
-            highlight(_bounded(source, _SOURCE_SHOWN)),
+            highlight(bounded(source, _SOURCE_SHOWN)),
             _facts_of_solution(answer, generality),
             class_="solution",
         )
@@ -136,7 +136,7 @@ def _card(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
     return element(
         "article",
         element("p", *(element("span", fact) for fact in facts), class_="facts"),
-        highlight(_bounded(puzzle.source, _SOURCE_SHOWN)),
+        highlight(bounded(puzzle.source, _SOURCE_SHOWN)),
         solutions[0] if solutions else None,
         more if len(solutions) > 1 else None,
         _lineage(puzzle, known),
@@ -149,7 +149,7 @@ def _card(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
 
 
 def _facts_of_solution(answer: str | None, generality: float | None) -> Markup | None:
-    facts = [] if answer is None else [join(["answers ", element("code", _bounded(answer, _ANSWER_SHOWN))])]
+    facts = [] if answer is None else [join(["answers ", element("code", _cut(answer))])]
     if generality is not None:
         facts.append(join([f"holds on {percent(generality, 0)} of resampled arguments"]))
     return element("p", *(element("span", fact) for fact in facts), class_="facts") if facts else None
@@ -195,5 +195,10 @@ def _choice(name: str, everything: str, options: Sequence[tuple[str, str]]) -> M
     return element("select", *entries, id=name, aria_label=name)
 
 
-def _bounded(text: str, limit: int) -> str:
+def _cut(text: str) -> str:
+    """An answer on one line, its end cut off where it is long."""
+    return text if len(text) <= _ANSWER_SHOWN else f"{text[:_ANSWER_SHOWN]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def bounded(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n# ... {count(len(text) - limit)} characters more"

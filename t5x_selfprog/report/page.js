@@ -73,6 +73,32 @@ if (search) {
   });
 }
 
+// The held-out problems: words, and who solved them.
+const problems = [...document.querySelectorAll("#problem-list > details")];
+const [words, solved] = ["problem-search", "problem-solved"].map(byId);
+
+function choose() {
+  const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const arms = document.querySelector("#problem-list .dots")?.children.length ?? 0;
+  let found = 0;
+  for (const problem of problems) {
+    const by = problem.dataset.solved.split(" ").filter(Boolean);
+    const fits = {
+      "": true, none: !by.length, some: by.length > 0 && by.length < arms,
+      "+": by.includes(solved.value.slice(1)), "-": !by.includes(solved.value.slice(1)),
+    }[/^[+-]/.test(solved.value) ? solved.value[0] : solved.value];
+    const shown = fits && asked.every((word) => problem.textContent.toLowerCase().includes(word));
+    problem.hidden = !shown;
+    found += shown;
+  }
+  byId("problems-found").value = found === 1 ? "1 problem" : `${found.toLocaleString("en")} problems`;
+}
+
+if (words) {
+  for (const control of [words, solved]) control.addEventListener("input", choose);
+  words.form.addEventListener("submit", (event) => event.preventDefault());
+}
+
 // Files. Everything is made here, in the page; nothing is fetched.
 function offer(name, type, content) {
   const link = document.createElement("a");

@@ -94,7 +94,7 @@ def interval_panel(
                 class_=f"row {row.style}",
             )
         )  # fmt: skip
-    return _figure(title, height, parts)
+    return as_figure(title, height, parts)
 
 
 def bar_panel(title: str, bars: Sequence[Bar], style: str) -> Markup:
@@ -124,7 +124,7 @@ def bar_panel(title: str, bars: Sequence[Bar], style: str) -> Markup:
                 class_=f"row {bar.style or style}",
             )
         )
-    return _figure(title, height, parts, width=panel)
+    return as_figure(title, height, parts, width=panel)
 
 
 def column_panel(title: str, bars: Sequence[Bar], style: str, axis: str) -> Markup:
@@ -150,7 +150,7 @@ def column_panel(title: str, bars: Sequence[Bar], style: str, axis: str) -> Mark
                 class_=f"row {bar.style or style}",
             )
         )  # fmt: skip
-    return _figure(title, base + bottom, parts)
+    return as_figure(title, base + bottom, parts)
 
 
 def curve_plot(title: str, curves: Sequence[Curve]) -> Markup:
@@ -181,26 +181,28 @@ def curve_plot(title: str, curves: Sequence[Curve]) -> Markup:
         if curve.band:
             upper = [(x(k), y(interval.high)) for k, interval in zip(curve.ks, curve.band, strict=True)]
             lower = [(x(k), y(interval.low)) for k, interval in zip(curve.ks, curve.band, strict=True)]
-            parts.append(element("path", d=_path([*upper, *lower[::-1]]) + "Z", class_=f"band {curve.style}"))
+            parts.append(
+                element("path", d=as_path([*upper, *lower[::-1]]) + "Z", class_=f"band {curve.style}")
+            )
     places = spread([y(curve.values[-1]) for curve in curves], 16, top, bottom)
     for curve, place in zip(curves, places, strict=True):
         points = [(x(k), y(value)) for k, value in zip(curve.ks, curve.values, strict=True)]
         ends = (percent(curve.values[0]), percent(curve.values[-1]))
         spoken = f"{curve.label}: {ends[0]} at k = {curve.ks[0]}, {ends[1]} at k = {curve.ks[-1]}"
         end_x, end_y = points[-1]
-        leader = _path([(end_x + 6, end_y), (right + 14, place), (right + 18, place)])
+        leader = as_path([(end_x + 6, end_y), (right + 14, place), (right + 18, place)])
         parts.append(
             element(
                 "g",
                 element("title", spoken),
-                element("path", d=_path(points), class_="curve"),
+                element("path", d=as_path(points), class_="curve"),
                 marker(curve.style.split()[0], end_x, end_y),
                 element("path", d=leader, class_="leader"),
                 element("text", curve.label, x=right + 22, y=place + 4, class_="label"),
                 class_=f"row {curve.style}",
             )
         )  # fmt: skip
-    return _figure(title, height, parts, width=width)
+    return as_figure(title, height, parts, width=width)
 
 
 def scatter_panel(
@@ -227,13 +229,13 @@ def scatter_panel(
     parts.append(element("text", axis, x=(left + right) / 2, y=bottom + 34, class_="quiet middle"))
     if curve:
         parts.append(
-            element("path", d=_path([place(x, y) for x, y in curve]), class_=f"curve {drawn[0].style}")
+            element("path", d=as_path([place(x, y) for x, y in curve]), class_=f"curve {drawn[0].style}")
         )
     for point in drawn:
         x, y = place(point.x, point.y)
         spoken = element("title", f"{point.x:g}: {percent(point.y)}")
         parts.append(element("g", spoken, marker(point.style, x, y), class_=f"row {point.style}"))
-    return _figure(title, bottom + 44, parts)
+    return as_figure(title, bottom + 44, parts)
 
 
 def arm_style(arm: str) -> str:
@@ -253,7 +255,7 @@ def marker(style: str, x: float, y: float) -> Markup:
     }
     if style in shapes:
         corners = [(x + size * dx, y + size * dy) for dx, dy in shapes[style]]
-        return element("path", d=_path(corners) + "Z", class_="mark")
+        return element("path", d=as_path(corners) + "Z", class_="mark")
     return element("circle", cx=x, cy=y, r=size, class_="mark")
 
 
@@ -297,11 +299,11 @@ def _between(interval: Interval) -> str:
     return f"95% interval {percent(interval.low)} to {percent(interval.high)}"
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def as_path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _figure(title: str, height: float, parts: Sequence[object], width: int = WIDTH) -> Markup:
+def as_figure(title: str, height: float, parts: Sequence[object], width: int = WIDTH) -> Markup:
     return element(
         "svg",
         *parts,

@@ -59,9 +59,9 @@ def run(
       stop_after_s: saves and stops after this long; the same command goes on from there.
     """
     keep_compiled()
+    tokenizer_dir = check_inputs(tokens, tokenizer, init_from)
     tokens = os.path.expanduser(tokens)
-    train_tokens, heldout_tokens = (_token_file(tokens, name) for name in ("train.bin", "heldout.bin"))
-    tokenizer_dir = tokenizer if os.path.isdir(tokenizer) else os.path.join(store.SHIPPED, tokenizer)
+    train_tokens, heldout_tokens = (_token_file(tokens, name) for name in _TOKEN_FILES)
     eos_id = Tokenizer.load(tokenizer_dir).eos_id
     partitioner = Partitioner(mesh.make())
     stream = TokenStream(train_tokens, eos_id, batch_size, length, seed)
@@ -101,8 +101,26 @@ def run(
     return summary
 
 
+_TOKEN_FILES = ("train.bin", "heldout.bin")
+
+
+def check_inputs(tokens: str, tokenizer: str, init_from: str | None) -> str:
+    """Raises UserError for what is not there; returns the tokenizer's folder."""
+    folder = os.path.expanduser(tokens)
+    for name in _TOKEN_FILES:
+        if not os.path.exists(os.path.join(folder, name)):
+            raise UserError(
+                f"{os.path.join(folder, name)} is missing: make it with `scripts/pretraining_corpus --output {folder}`."
+            )
+    found = tokenizer if os.path.isdir(tokenizer) else os.path.join(store.SHIPPED, tokenizer)
+    if not os.path.isdir(found):
+        raise UserError(
+            f"pretrain.run.tokenizer={tokenizer!r}: neither a folder nor the name of a model that ships"
+        )
+    if init_from:
+        store.resolve(os.path.expanduser(init_from))
+    return found
+
+
 def _token_file(folder: str, name: str) -> np.ndarray:
-    path = os.path.join(folder, name)
-    if not os.path.exists(path):
-        raise UserError(f"{path} is missing: make it with `scripts/pretraining_corpus --output {folder}`.")
-    return np.memmap(path, np.uint16, mode="r")
+    return np.memmap(os.path.join(folder, name), np.uint16, mode="r")

@@ -22,6 +22,7 @@ from verifier.records import PUZZLE, VERDICT, Kind
 from verifier.shards import Ledger, atomic_write
 
 PROBLEMS, ATTEMPTS = 120, 100
+TRIED = 30  # held-out problems whose attempts were kept
 SCREENED = {
     "puzzle_id": Kind.TEXT, "ok": Kind.INT, "reason": Kind.TEXT, "detail": Kind.TEXT, "behaviour": Kind.TEXT,
 }  # fmt: skip
@@ -83,6 +84,25 @@ def make_run(
     account = goodput.Account(lives=2, devices=2, lost_steps=7, stages=spent, waits=waits, programs=programs)
     goodput.write(run.root, account)
     atomic_write(f"{run.root}/clean.json", json.dumps({"problems": PROBLEMS, "clean": 117, "soiled": {}}))
+    stages = ["iter_000/6_checkpoints", "iter_001/6_checkpoints", "controls/human/6_checkpoints"]
+    lines = [
+        {
+            "kind": "train", "stage": stage.partition("/")[2] if stage.startswith("iter") else stage,
+            "iteration": int(stage[5:8]) if stage.startswith("iter") else None, "step": step,
+            "loss": 3.0 / (1 + step / 10), "learning_rate": 5e-4 * (1 - step / 60),
+        }
+        for stage in stages
+        for step in range(0, 60, 5)
+    ]  # fmt: skip
+    atomic_write(f"{run.root}/metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines) + '{"cut of')
+    life = {
+        "begun": "2026-11-27T00:00:00+00:00", "command": "selfprog run --gin_file=quickstart --run_dir=made_up",
+        "commit": "0123456789ab+", "versions": {"jax": "0.10.2"}, "devices": "1 x cpu (cpu)", "host": "Linux, 2 cores",
+    }  # fmt: skip
+    atomic_write(
+        f"{run.root}/provenance.json",
+        json.dumps({"lives": [life, life | {"begun": "2026-11-28T00:00:00+00:00"}]}),
+    )
     base = _evaluate(run.base_eval, "base", None, difficulty, rng, None)
     for number in range(iterations):
         _iteration(run, number, puzzles, rng, stop_after, train)
@@ -138,7 +158,30 @@ def _evaluate(folder, arm, iteration, difficulty, rng, base):
     }
     evaluation = about | summarise(problems, outcomes, base)
     _write(folder, evaluation)
+    _held_out_attempts(folder, problems[:TRIED])
     return evaluation
+
+
+def _held_out_attempts(folder: str, problems: list[ProblemCount]) -> None:
+    """Ten attempts at each: right ones first, as the counts say, then two kinds of wrong ones."""
+    verdicts = []
+    for number, problem in enumerate(problems):
+        text = HOSTILE[number % len(HOSTILE)]
+        source = f"def f(s: str, t={text!r}, n={number}):\n    return s == t  # {text}"
+        for sample in range(10):
+            outcome = "accepted" if sample < problem.c else ("wrong", "error:NameError")[sample % 2]
+            verdicts.append(
+                {
+                    "puzzle_id": problem.puzzle_id, "puzzle": source,
+                    "solution": f"def g(t={text!r}, n={number}):\n    return t  # {text} {sample}\n",
+                    "sample_index": sample, "logprob": -9.0, "n_tokens": 20, "stop_reason": "newline",
+                    "checkpoint": "made up", "outcome": outcome, "cpu_s": 0.01, "peak_mb": 12.0,
+                    "detail": f"f returned False {text}" if outcome == "wrong" else "",
+                    "answer": text * 40 if outcome == "accepted" else None,
+                    "isolation": "rlimits", "verifier_version": "1", "generality": None,
+                }
+            )  # fmt: skip
+    _ledger(f"{folder}/verdicts", "verdicts", VERDICT, verdicts)
 
 
 def _group(i: int) -> str:

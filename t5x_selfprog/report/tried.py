@@ -1,0 +1,85 @@
+"""What arms tried on held-out problems: of every evaluation, by problem, how attempts ended, with a few of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from t5x_selfprog.run_dir import RunDir
+from verifier import files
+from verifier.records import RecordError
+from verifier.shards import Ledger, MissingStage
+from verifier.tfrecord import CorruptRecordError
+
+ACCEPTED_SHOWN, OTHERS_SHOWN = (
+    2,
+    3,
+)  # attempts kept of a problem: the shortest accepted ones, one of each other outcome
+
+
+@dataclass
+class Tried:
+    """What one arm tried on one problem.
+
+    Attributes:
+      outcomes: how many attempts ended so, `error:NameError` apart from `error:TypeError`.
+      accepted: (solution, answer), the shortest first.
+      others: (outcome, solution, what the verifier said of it), the commonest outcomes first.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    accepted: list[tuple[str, str]] = field(default_factory=list)
+    others: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Arm:
+    """An evaluation with its attempts, as far as they are there."""
+
+    evaluation: dict[str, Any]
+    tried: dict[str, Tried]
+
+
+def read(run: RunDir, folder: str, missing: list[str], sources: dict[str, str]) -> dict[str, Tried]:
+    """By puzzle id; {} where no attempts were kept. What the puzzles are goes into `sources`."""
+    path = files.join(folder, "verdicts")
+    if not files.exists(files.join(path, "ledger.json")):
+        return {}
+    found: dict[str, Tried] = {}
+    examples: dict[str, dict[str, tuple[str, str]]] = {}
+    try:
+        ledger = Ledger.open(path)
+        for shard in ledger.committed():
+            for verdict in ledger.read(shard):
+                sources.setdefault(verdict["puzzle_id"], verdict["puzzle"])
+                _count(found.setdefault(verdict["puzzle_id"], Tried()), verdict, examples)
+    except MissingStage:
+        return {}
+    except (CorruptRecordError, RecordError) as error:
+        missing.append(f"{path.removeprefix(run.root).lstrip('/')} is damaged, read up to there: {error}")
+    for puzzle_id, tried in found.items():
+        of_puzzle = examples.get(puzzle_id, {})
+        common = [outcome for outcome, _ in tried.outcomes.most_common() if outcome in of_puzzle]
+        tried.others = [(outcome, *of_puzzle[outcome]) for outcome in common[:OTHERS_SHOWN]]
+    return found
+
+
+def _count(tried: Tried, verdict: dict[str, Any], examples: dict[str, dict[str, tuple[str, str]]]) -> None:
+    outcome, solution = verdict["outcome"], verdict["solution"]
+    tried.outcomes[outcome] += verdict.get("count") or 1
+    if outcome == "accepted":
+        entry = (solution, verdict.get("answer") or "")
+        if entry not in tried.accepted:
+            tried.accepted.append(entry)
+            tried.accepted.sort(key=lambda one: (len(one[0]), one))
+            del tried.accepted[ACCEPTED_SHOWN:]
+        return
+    said = verdict.get("detail") or (f"answers {verdict['answer']}" if verdict.get("answer") else "")
+    of_puzzle = examples.setdefault(verdict["puzzle_id"], {})
+    # The shortest of an outcome, so that the page does not depend on the order of shards.
+    if outcome not in of_puzzle or (len(solution), solution) < (
+        len(of_puzzle[outcome][0]),
+        of_puzzle[outcome][0],
+    ):
+        of_puzzle[outcome] = (solution, said)
