@@ -220,14 +220,15 @@ def test_commands_say_what_they_made_and_refuse_what_they_must(run, tmp_path, ca
     assert main(["unpack", f"{tmp_path}/none.pack", f"--run_dir={there}2"]) == 2
     assert main(["pack", f"--run_dir={tmp_path}", f"--output={tmp_path}/b.pack"]) == 2
     assert main(["pack", f"--run_dir={run}", f"--output={run}/b.pack"]) == 2
-    assert main(["pack", f"--run_dir={run}", f"--output={tmp_path}/b.pack", "--piece_mb=0"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["pack", f"--run_dir={run}", f"--output={tmp_path}/b.pack", "--piece_mb=0"])
     err = capsys.readouterr().err
     for said in (
         "is there already",
         "no such file",
         "not a run directory",
         "inside the run",
-        "at least 1 MB",
+        "--piece_mb: must be a whole number of at least 1, not '0'",
     ):
         assert said in err
     assert not (tmp_path / "b.pack").exists() and "Traceback" not in err
