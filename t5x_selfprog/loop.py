@@ -302,9 +302,8 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     markdown = "\n".join(markdown_table(evaluations, group, about) for group, about in shown)
     files.write_atomic(files.join(run.root, "table.md"), markdown + "\n")
     files.write_atomic(files.join(run.root, "operative_config.gin"), gin.operative_config_str())
-    files.write_atomic(
-        files.join(run.root, SAID), "\n".join(said) + "\n"
-    )  # the last: with it the run is finished
+    # The last file: with it the run is finished.
+    files.write_atomic(files.join(run.root, SAID), "\n".join(said) + "\n")
     return summary
 
 
