@@ -60,7 +60,7 @@ def _parameters(name: str, value: str, command: Command) -> list[str]:
         return []
     importlib.import_module(command.configured_by)
     from gin import config as gin_config
-    from t5x_selfprog.gin_types import annotations, fault
+    from t5x_selfprog.gin_types import declared, fault
 
     found: dict[str, list[tuple[str, str]]] = {}
     for selector, configurable in gin_config._REGISTRY.items():
@@ -78,7 +78,7 @@ def _parameters(name: str, value: str, command: Command) -> list[str]:
     )
     texts = []
     for short, selector in places:
-        annotation = annotations(selector).get(exact)
+        annotation = declared(selector).get(exact)
         quoted = value and annotation is not None and not fault(value, annotation)  # it fits as text
         written = f"'\"{value}\"'" if quoted else value or "..."
         texts.append(f"--gin.{short}.{exact}={written}")

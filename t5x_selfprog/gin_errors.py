@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gin import config as gin_config
-from t5x_selfprog.gin_types import annotations, choices, described, fault
+from t5x_selfprog.gin_types import choices, declared, described, fault
 from t5x_selfprog.nearest import nearest
 from verifier import files
 from verifier.errors import UserError
@@ -144,7 +144,7 @@ def _annotation_of(name: str) -> Any:
     """What the parameter is declared as; None where nothing is known of it."""
     selector, _, parameter = name.rpartition("/")[2].rpartition(".")
     try:
-        return annotations(selector).get(parameter) if selector else None
+        return declared(selector).get(parameter) if selector else None
     except (ValueError, KeyError):  # several of this name
         return None
 

@@ -20,7 +20,7 @@ _LISTS = (tuple, list, collections.abc.Sequence, collections.abc.Collection, col
 _MAPPINGS = (dict, collections.abc.Mapping)
 
 
-def annotations(selector: str) -> dict[str, Any]:
+def declared(selector: str) -> dict[str, Any]:
     """What the parameters of a configurable are declared as, by name; {} where there is none of that name."""
     found = gin_config._REGISTRY.get_match(selector)
     if found is None:
@@ -127,7 +127,7 @@ def _items_fit(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
     return all(_fits(item, arguments[0]) for item in value)
 
 
-def _reference_fits(value: Reference, annotation: Any) -> bool:
+def _reference_fits(value: Any, annotation: Any) -> bool:
     """Whether a reference gives what is wanted: a dataclass its instance, a callable itself."""
     if repr(value).startswith("%"):
         return True  # a macro without a value: gin says so

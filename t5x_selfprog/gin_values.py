@@ -15,7 +15,7 @@ from typing import Any
 from gin import config as gin_config
 from t5x_selfprog import gin_errors
 from t5x_selfprog.gin_errors import GinError
-from t5x_selfprog.gin_types import Reference, annotations, fault
+from t5x_selfprog.gin_types import Reference, declared, fault
 
 
 def require_fitting(gin_paths: Sequence[str], flags: Sequence[str] = ()) -> None:
@@ -48,7 +48,7 @@ def bound() -> Iterator[tuple[str, Any, Any]]:
     for (scope, selector), parameters in sorted(gin_config._CONFIG.items()):
         if selector.startswith("gin."):
             continue
-        known = annotations(selector)
+        known = declared(selector)
         short = selector.removeprefix("t5x_selfprog.")
         for parameter, value in sorted(parameters.items()):
             if parameter in known:
