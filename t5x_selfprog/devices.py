@@ -22,7 +22,7 @@ def require_devices() -> list[jax.Device]:
     asked = os.environ.get("JAX_PLATFORMS", "")
     try:
         return jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter where the platform's plugin is not installed
         wanted = next((extra for name, extra in _WHEELS.items() if name in asked.split(",")), "")
         if wanted:
             remedy = f"SELFPROG_EXTRAS={wanted} scripts/setup installs what it takes"
@@ -30,8 +30,8 @@ def require_devices() -> list[jax.Device]:
                 remedy = "no NVIDIA GPU is to be seen here (/dev/nvidia0), and its driver must be there first"
         else:
             remedy = "give cpu, cuda or tpu, or leave it unset"
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"JAX_PLATFORMS={asked}: JAX finds no such device ({first}); {remedy}") from error
+        reason = f" ({str(error).strip().splitlines()[0]})" if str(error).strip() else ""
+        raise UserError(f"JAX_PLATFORMS={asked}: JAX finds no such device{reason}; {remedy}") from error
 
 
 def gpu_is_there() -> bool:

@@ -47,6 +47,7 @@ def test_a_full_disk_is_said(tmp_path) -> None:
     assert "are free" in "\n".join(banner.warnings(str(tmp_path / "new" / "run"), "cpu", 1e18))
 
 
+@pytest.mark.skipif(devices.gpu_is_there(), reason="here a run on cuda begins")
 @pytest.mark.parametrize(
     ("asked", "words"), [("cuda", ("JAX_PLATFORMS=cuda", "GPU")), ("nonsense", ("cpu, cuda or tpu",))]
 )
