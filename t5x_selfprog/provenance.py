@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from t5x_selfprog import versions
 from verifier import files
 
@@ -32,6 +30,8 @@ def note(root: str) -> None:
 
 
 def life() -> dict[str, Any]:
+    import jax  # whoever only reads the file needs none
+
     device = jax.devices()[0]
     return {
         "begun": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -177,7 +177,7 @@ def _held_out_attempts(folder: str, problems: list[ProblemCount]) -> None:
                     "sample_index": sample, "logprob": -9.0, "n_tokens": 20, "stop_reason": "newline",
                     "checkpoint": "made up", "outcome": outcome, "cpu_s": 0.01, "peak_mb": 12.0,
                     "detail": f"f returned False {text}" if outcome == "wrong" else "",
-                    "answer": text * 40 if outcome == "accepted" else None,
+                    "answer": "long " * 100 if outcome == "accepted" else None,
                     "isolation": "rlimits", "verifier_version": "1", "generality": None,
                 }
             )  # fmt: skip

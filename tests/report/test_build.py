@@ -53,7 +53,8 @@ def finished(tmp_path_factory) -> str:
 def test_a_finished_run_has_every_section_and_misses_nothing(finished):
     sections = re.findall(r'<section id="(\w+)"', finished)
     assert sections == [
-        "results", "yield", "outcomes", "difficulty", "variety", "time", "gallery", "checkpoints", "about",
+        "results", "problems", "yield", "outcomes", "difficulty", "variety", "time", "training", "gallery",
+        "checkpoints", "about",
     ]  # fmt: skip
     assert "Still missing" not in finished
     assert "{{" not in re.sub(r"\{\{script\}\}", "", finished)  # that one is a puzzle's
