@@ -9,7 +9,8 @@ import pytest
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
 
 ROOT = Path(__file__).resolve().parent.parent
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("results/*/README.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+READMES = [*PAGES, *sorted(ROOT.glob("results/*/README.md"))]
 MARKED = re.compile(
     r"<!-- (?P<path>\S+/table\.md), table (?P<number>\d+) -->\n(?P<table>(?:\|.*\n)+)<!-- end -->"
 )
@@ -28,14 +29,14 @@ def marked() -> list[tuple[Path, re.Match[str]]]:
 
 def test_results_of_runs_are_tables_of_raw_files():
     named = {(path.relative_to(ROOT).as_posix(), found["path"]) for path, found in marked()}
-    assert {("README.md", f"{run}/table.md") for run in RUNS} <= named
+    assert {("docs/results.md", f"{run}/table.md") for run in RUNS} <= named
     # A table of Pass@k that names no file is typed by hand.
-    for readme in READMES[:1]:
+    for readme in PAGES:
         rest = MARKED.sub("", readme.read_text())
         assert not re.search(r"(?m)^\|.*Pass@", rest), "a table of Pass@k without its raw file"
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tables_are_those_of_the_file_they_name(readme):
     for found in MARKED.finditer(readme.read_text()):
         blocks = BLOCK.findall((ROOT / found["path"]).read_text())
@@ -91,7 +92,7 @@ def test_published_models_stand_in_their_table_as_in_the_runs_that_measured_them
 
 
 def test_power_is_what_its_files_say():
-    said = (ROOT / "README.md").read_text()
+    said = (ROOT / "docs/studies.md").read_text()
     by_problems = json.loads((ROOT / "results/power/quickstart.json").read_text())["power"]
     first, last = min(by_problems, key=int), max(by_problems, key=int)
     shares = {size: f"{100 * share:.0f}%" for size, share in by_problems.items()}

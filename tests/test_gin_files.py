@@ -72,8 +72,9 @@ def test_every_run_opens_with_its_command() -> None:
 def _examples() -> list[str]:
     """Every example of the help texts and the README that binds something on the command line."""
     shown = [example for command in COMMANDS for example in command.examples]
-    readme = (gin_files.GIN_FOLDER.parent / "README.md").read_text()
-    shown += re.findall(r"^selfprog (run .*)$", readme, flags=re.MULTILINE)
+    root = gin_files.GIN_FOLDER.parent
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        shown += re.findall(r"^selfprog (run .*)$", page.read_text(), flags=re.MULTILINE)
     return [
         example
         for example in shown
