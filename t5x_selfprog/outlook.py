@@ -107,7 +107,7 @@ def stages(iterations: int, controls: tuple[str, ...], measured: str) -> list[st
             steps.pop()
         names += [f"iteration {iteration}: {step}" for step in steps]
     names += [f"{arm}: training and evaluation" for arm in controls] if iterations else []
-    return [*names, "enumerator", "table and report"]
+    return [*names, "table and report"]
 
 
 class Outlook:

@@ -18,9 +18,7 @@ def test_the_stages_foreseen_are_those_that_a_run_made() -> None:
         json.loads(path.read_text()) for path in sorted((REPOSITORY / "results/quickstart/times").glob("*"))
     ]
     foreseen = stages(2, ("unverified", "human", "seeds_only"), "each")
-    assert [name for name in foreseen if name not in ("enumerator", "table and report")] == [
-        entry["stage"] for entry in entries
-    ]
+    assert [name for name in foreseen if name != "table and report"] == [entry["stage"] for entry in entries]
 
 
 def test_a_run_measured_at_its_end_is_evaluated_once() -> None:
@@ -29,7 +27,7 @@ def test_a_run_measured_at_its_end_is_evaluated_once() -> None:
         "base: evaluation",
         "iteration 2: evaluation",
     ]
-    assert stages(0, ("human",), "each") == ["base: evaluation", "enumerator", "table and report"]
+    assert stages(0, ("human",), "each") == ["base: evaluation", "table and report"]
 
 
 def test_the_guess_is_of_the_order_of_what_the_quickstart_took() -> None:
