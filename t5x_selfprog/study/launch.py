@@ -164,13 +164,16 @@ def _with_teachers(
         and {**dict(other.levels), axis: ""} == {**mine, axis: ""}
     }  # fmt: skip
     controls = tuple(configured[cell.name].value("loop.run.controls", ()))
+    elsewhere = dict(
+        configured[cell.name].value("control_dataset.run_control.sources", {})
+    )  # arms of its own
     return Cell(
         cell.levels,
         cell.seed,
         (
             *configured[cell.name].flags,
             f"loop.run.controls={(*controls, *teachers)!r}",
-            f"control_dataset.run_control.sources={teachers!r}",
+            f"control_dataset.run_control.sources={elsewhere | teachers!r}",
         ),
         results.TAUGHT,
     )
