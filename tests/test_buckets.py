@@ -277,7 +277,8 @@ def comparable(contents: dict[str, bytes], root: str) -> dict[str, object]:
         if (
             folder == "times"
             or "/events" in name
-            or last in ("metrics.jsonl", "goodput.json", "index.html", "commit_success.txt")
+            or last
+            in ("metrics.jsonl", "goodput.json", "provenance.json", "index.html", "commit_success.txt")
         ):
             continue
         if "/6_checkpoints/" in name and last not in ("done.json", "model.json", "tokenizer.json"):
