@@ -13,12 +13,13 @@ import re
 import statistics
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from t5x_selfprog.evaluation.disguises import KINDS
-from tests.test_figures import BLOCK, MARKED, READMES, ROOT
+from tests.test_figures import BLOCK, MARKED, PAGES, READMES, ROOT
 
 RESULTS = ROOT / "results"
 Row = list[str]  # cells
@@ -57,7 +58,10 @@ def fixed(value: float | str, digits: int) -> str:
 
 def typed(folder: str) -> list[tuple[str, list[str]]]:
     """First line and rows of every table with figures that no script writes."""
-    path = ROOT / "README.md" if folder == "." else RESULTS / folder / "README.md"
+    return typed_in(RESULTS / folder / "README.md")
+
+
+def typed_in(path: Path) -> list[tuple[str, list[str]]]:
     found = []
     for block in BLOCK.findall(MARKED.sub("", path.read_text())):
         head, _, *rows = block.strip().splitlines()
@@ -70,16 +74,17 @@ def test_every_table_has_its_source_here():
     unnamed = [
         (readme.parent.name, head)
         for readme in READMES
-        if readme.parent != ROOT
+        if readme not in PAGES
         for head, _ in typed(readme.parent.name)
         if not any(f == readme.parent.name and head.startswith(start) for f, start in CHECKED)
     ]
     assert not unnamed
 
 
-def test_the_readme_itself_has_no_typed_table_of_results():
-    # what it types is options and parts of lines, which are no results
-    assert {head.partition(" |")[0] for head, _ in typed(".")} <= {"option", "in the run directory", "`kind`"}
+def test_the_readme_and_docs_have_no_typed_table_of_results():
+    # what they type is commands, options and parts of lines, which are no results
+    heads = {head.partition(" |")[0] for page in PAGES for head, _ in typed_in(page)}
+    assert heads <= {"I want ...", "option", "in the run directory", "`kind`"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
