@@ -22,6 +22,7 @@ from verifier import files
 from verifier.errors import UserError
 
 GIN_FOLDER = Path(__file__).resolve().parent.parent / "gin"
+_INCLUDE = re.compile(r"^include\s.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ def find(name: str) -> str:
 def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> list[str]:
     """Parses the files in order, then the bindings (`NAME=VALUE`), and locks gin's configuration.
 
+    A slice (a file of gin/slices) says what suits a machine, wherever in the order it is named: over what the other
+    files include, under what they say themselves.
+
     Returns the paths of all files read, included ones too. Raises UserError naming file, line and the nearest
     valid name; for a binding, the flag it came by. A binding that nothing can reach is refused as well, but in the
     file that a run `saved`, which may be older than that rule and cannot be changed any more.
@@ -70,10 +74,14 @@ def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> 
     if str(GIN_FOLDER) not in gin_config._LOCATION_PREFIXES:
         gin.add_config_file_search_path(str(GIN_FOLDER))
     paths: list[str] = []
-    for name in gin_files:
-        path = find(name)
+    named = [(name, find(name)) for name in gin_files]
+    slices = [found for found in named if _is_slice(found[1])]
+    others = [found for found in named if found not in slices]
+    for name, path in [*others, *slices]:
         with explain(f"--gin_file={name}", [path]):
             paths += _all_paths(gin.parse_config_file(path, skip_unknown=False))
+    for _, path in others if slices else ():
+        gin.parse_config(_INCLUDE.sub("", files.read_bytes(path).decode()), skip_unknown=False)
     for binding in bindings:
         with explain(f"--gin.{binding}"):
             gin.parse_config(binding, skip_unknown=False)
@@ -121,6 +129,10 @@ def _plain_name(spelled: str) -> str:
     """As `iterate_bindings` has it."""
     scope, slash, rest = spelled.strip().rpartition("/")
     return scope + slash + rest.removeprefix("t5x_selfprog.")
+
+
+def _is_slice(path: str) -> bool:
+    return not files.is_remote(path) and Path(path).resolve().parent == GIN_FOLDER / "slices"
 
 
 def _open_remote(path: str) -> IO[str]:

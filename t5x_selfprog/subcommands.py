@@ -337,7 +337,7 @@ COMMANDS = (
         "make a published model (Hugging Face format, or GGUF) one of ours",
         "Reads config.json, the tokenizer and safetensors or pytorch_model.bin of a GPT-Neo, GPT-J, CodeGen, "
         "GPT-NeoX, Llama, Qwen 2 or 3, StarCoder2 or Gemma model, or a GGUF file of most of these "
-        "(pip install 't5x_selfprog[gguf]'); one tensor at a time, so memory does not depend on the model's size. "
+        "(pip install '.[gguf]'); one tensor at a time, so memory does not depend on the model's size. "
         "What it writes can be Experiment.base.",
         (
             "import --model=downloads/gpt-neo-125m --output=models/gpt_neo_125m",
@@ -498,7 +498,7 @@ COMMANDS = (
         "plan",
         "does a run fit a TPU slice, how long will it take, what will it cost?",
         "Compiles the train step, prefill and decoding of a run for slices that are not here, with the TPU compiler "
-        "(pip install 't5x_selfprog[plan]'; no TPU needed), and says what fits, estimated tokens a second, MFU, "
+        "(pip install '.[plan]'; no TPU needed), and says what fits, estimated tokens a second, MFU, "
         "chip-hours, dollars, and the verifier's cores. Two minutes a slice.",
         (
             "plan --gin_file=paper_gpt_neo_2p7b --slice=v5e_64",

@@ -191,3 +191,19 @@ def test_a_slice_goes_with_every_run_and_says_nothing_that_no_run_asks_for(piece
         names = {one.name for one in gin_reach.unreachable(gin.config._CONFIG)}
         dead = names if dead is None else dead & names
     assert not dead
+
+
+def test_a_slice_stands_between_what_a_file_includes_and_what_it_says(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.gin"
+    mine.write_text(
+        "include 'runs/quickstart.gin'  # binds evaluation's and solutions' grids\n"
+        "solutions/SamplingConfig.prompts_in_flight = 7\n"
+    )
+    for names in ([str(mine), "slices/v5e_8"], ["slices/v5e_8", str(mine)]):
+        gin_files.load(names, ["puzzles/SamplingConfig.prompts_in_flight=9"])
+        bound = gin_files.bindings()
+        assert bound["solutions/SamplingConfig.prompts_in_flight"] == "7"  # mine
+        assert bound["puzzles/SamplingConfig.prompts_in_flight"] == "9"  # the command line's
+        assert bound["evaluation/SamplingConfig.prompts_in_flight"] == "32"  # the slice's
+        assert bound["evaluation/SamplingConfig.rows_per_prompt"] == "16"
+        assert bound["Experiment.max_eval_problems"] == "60"  # what no slice speaks of

@@ -21,7 +21,7 @@ from verifier.errors import UserError
 
 TINY = ModelConfig(256, 256, 64, 4, 4, 2, 16, 128)
 needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="no TPU compiler: pip install 't5x_selfprog[plan]'"
+    importlib.util.find_spec("libtpu") is None, reason="no TPU compiler: pip install '.[plan]'"
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -21,6 +21,7 @@ def dry(script: str, *arguments: str, **variables: str) -> subprocess.CompletedP
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
         "DRY_RUN": "1",
+        "SELFPROG_VENV": sys.prefix,
         "ZONE": "z1",
         **variables,
     }
@@ -36,9 +37,11 @@ def test_a_slice_from_its_creation_to_its_end():
     created = commands(dry("create", "--spot", **slice_).stderr)
     assert created[0].startswith("gcloud compute tpus queued-resources create selfprog --zone=z1")
     assert "--accelerator-type=v5litepod-64" in created[0] and created[0].endswith("--spot")
-    (launched,) = commands(dry("launch", "--gin_file=p3_base", **slice_).stderr)
+    *_, stopped, launched = commands(dry("launch", "--gin_file=quickstart", **slice_).stderr)
+    assert "worker\\ stop" in stopped and "--worker=all" in stopped
     assert "--worker=all" in launched and "slices/v5e_64" in launched and "--hosts=auto" in launched
-    assert "archive" in commands(dry("setup").stderr)[0]
+    assert launched.index("slices/v5e_64") < launched.index("quickstart")
+    assert "selfprog.tar.gz" in commands(dry("setup").stderr)[0]
     assert (
         "tail" in commands(dry("logs", WORKER="3").stderr)[0]
         and "--worker=3" in commands(dry("logs", WORKER="3").stderr)[0]
@@ -77,6 +80,10 @@ def test_a_fleets_machines_install_what_the_verifier_imports():
     ("script", "arguments", "variables", "says"),
     [
         ("create", (), {"SLICE": "v9_1"}, "SLICE=v9_1: no such slice; there are: v4_128"),
+        ("create", (), {"SLICE": "v5e_7"}, "SLICE=v5e_7: no such slice"),
+        ("create", (), {"SLICE": "v5e_64_x2"}, "several slices are launched as a JobSet"),
+        ("create", (), {"SLICE": "h200_1"}, "SLICE=h200_1: a machine, but not a slice"),
+        ("keep", (), {"RUN_DIR": "/mnt/runs", "SLICE": "v5e_8"}, "what is on a slice's disks goes with it"),
         ("launch", (), {"RUN_DIR": "/r", "SLICE": "v9_1"}, "no gin/slices/v9_1.gin"),
         ("launch", (), {}, "RUN_DIR"),
         ("fleet", ("create",), {"RUN_DIR": "/runs/p3"}, "share no disk with the run; give gs://"),

@@ -257,7 +257,7 @@ def _system(path: str) -> tuple[Any, str]:
             _quiet_gcsfs()
         return fsspec.core.url_to_fs(path)
     except ImportError as error:
-        extra = "pip install 't5x_selfprog[gcs]'" if scheme in ("gs", "gcs") else "pip install it"
+        extra = "pip install '.[gcs]'" if scheme in ("gs", "gcs") else "pip install it"
         raise UserError(f"{path}: {scheme}:// needs fsspec and its driver ({error}); {extra}.") from error
     except ValueError as error:
         raise UserError(f"{path}: no file system for {scheme}:// ({error})") from error

@@ -3,16 +3,40 @@
 #   NAME      of the slice (selfprog)              PROJECT   of Google Cloud (gcloud's own)
 #   SLICE     v4_8, v5e_64, ... as in gin/slices   ZONE      of the slice (gcloud's own)
 #   RUN_DIR   a folder that all workers see        DRY_RUN=1 prints every command and runs none
-#             (gs://BUCKET/..., Filestore, or a bucket mounted by gcsfuse)
+#             (gs://BUCKET/..., or Filestore mounted on all of them)
+#
+# `create` and `launch` note these under their NAME, so that what comes after them need not be told again.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
 NAME="${NAME:-selfprog}"
-SLICE="${SLICE:-v5e_64}"
-place=(${PROJECT:+--project="$PROJECT"} ${ZONE:+--zone="$ZONE"})
+notes="${XDG_STATE_HOME:-$HOME/.local/state}/selfprog/$NAME"
 
 say() { echo "tpu: $*" >&2; }
+
+# Fills in what is not set by what was noted: lines of VARIABLE=value.
+recall() {
+  local variable value
+  [[ -f "$notes" ]] || return 0
+  while IFS='=' read -r variable value; do
+    [[ -n "${!variable:-}" ]] || printf -v "$variable" '%s' "$value"
+  done <"$notes"
+}
+
+remember() {
+  local variable
+  [[ -z "${DRY_RUN:-}" ]] || return 0
+  mkdir -p "$(dirname "$notes")"
+  for variable in SLICE ZONE PROJECT RUN_DIR; do
+    [[ -z "${!variable:-}" ]] || echo "$variable=${!variable}"
+  done >"$notes.tmp"
+  mv "$notes.tmp" "$notes"
+}
+
+recall
+SLICE="${SLICE:-v5e_64}"
+place=(${PROJECT:+--project="$PROJECT"} ${ZONE:+--zone="$ZONE"})
 
 # Prints a command as one could type it, then runs it.
 run() {
@@ -27,8 +51,12 @@ on() {
   run gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker="$1" --command="$2"
 }
 
-# The accelerator type and the software version of a slice.
+# The accelerator type and the software version of a slice. Nothing is asked for that there is no gin file of.
 accelerator() {
+  if [[ ! -f "$root/gin/slices/$SLICE.gin" ]]; then
+    say "error: SLICE=$SLICE: no such slice; there are: $(cd "$root/gin/slices" && echo v*.gin | sed 's/\.gin//g')"
+    exit 2
+  fi
   case "$SLICE" in
     *_x*)
       say "error: SLICE=$SLICE: several slices are launched as a JobSet; see scripts/tpu/jobset.yaml, replicas"
@@ -39,10 +67,20 @@ accelerator() {
     v5p_*) echo "v5p-${SLICE#v5p_}" v2-alpha-tpuv5 ;;
     v6e_*) echo "v6e-${SLICE#v6e_}" v2-alpha-tpuv6e ;;
     *)
-      say "error: SLICE=$SLICE: no such slice; there are: $(cd "$root/gin/slices" && echo v*.gin | sed 's/\.gin//g')"
+      say "error: SLICE=$SLICE: a machine, but not a slice of Cloud TPU"
       exit 2
       ;;
   esac
+}
+
+# Where `stage` lays what a run reads: beside the run, so that whoever starts it again finds it.
+staged() { echo "$RUN_DIR.staged"; }
+
+# The files and folders that a run reads and the tree does not bring: scripts/tpu/needs, with `selfprog run`'s flags.
+needs() {
+  local python="${SELFPROG_VENV:-$root/.venv}/bin/python"
+  [[ -x "$python" ]] || { say "error: $python is not there: run scripts/setup first"; exit 2; }
+  "$python" "$here/needs" "$@"
 }
 
 needs_gcloud() {

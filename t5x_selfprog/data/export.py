@@ -125,7 +125,7 @@ def _write_parquet(path: str, found: Sequence[Row]) -> int:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UserError(
-            "--formats=parquet needs pyarrow: pip install 't5x_selfprog[data]', or --formats=jsonl"
+            "--formats=parquet needs pyarrow: pip install '.[data]', or --formats=jsonl"
         ) from error
     texts = {name: pa.string() for name in FIELDS}
     other = {

@@ -117,7 +117,7 @@ def devices(wanted: Slice) -> list:
     except ImportError as error:
         raise UserError(
             "`selfprog plan` needs the TPU compiler, which is a package and needs no TPU: pip install "
-            "'t5x_selfprog[plan]'."
+            "'.[plan]' in the repository."
         ) from error
     from jax.experimental import topologies
 

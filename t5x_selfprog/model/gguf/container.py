@@ -1,7 +1,7 @@
 """A GGUF file on disk: its metadata, and tensors that are dequantised when opened.
 
-The package `gguf` parses the file and dequantises its number formats. It is an extra (`pip install
-'t5x_selfprog[gguf]'`), imported only here and only when a file is opened.
+The package `gguf` parses the file and dequantises its number formats. It is an extra (`pip install '.[gguf]'`),
+imported only here and only when a file is opened.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def _read(name: str, file: IO[bytes]) -> Any:
         from gguf import GGUFReader
     except ImportError as error:
         raise UserError(
-            f"{name}: reading GGUF takes the package gguf ({error}): pip install 't5x_selfprog[gguf]'"
+            f"{name}: reading GGUF takes the package gguf ({error}): pip install '.[gguf]'"
         ) from error
 
     class Reader(GGUFReader):

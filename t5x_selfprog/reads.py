@@ -1,0 +1,72 @@
+"""The files and folders that a run reads and the repository does not bring, by its configuration.
+
+A slice's workers have the repository alone: what is named here, somebody must take there (scripts/tpu/stage).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import gin
+from t5x_selfprog import gin_files
+from t5x_selfprog.model import store
+from verifier import files
+from verifier.errors import UserError
+
+REMEDY = {
+    "Experiment.base": "selfprog import --model=... --output={path}",
+    "Experiment.problems": "selfprog p3 --source={path} --download",
+    "SolvePrompt.tutorial": "selfprog p3 --source={path} --download",
+}
+SHIPPED = {"Experiment.problems": ("seeds",), "SolvePrompt.tutorial": ("seeds", "none")}
+
+
+def paths(names: Sequence[str], bindings: Sequence[str]) -> list[str]:
+    """Relative to the working directory, the repository; none lies in another. What is in a bucket is read there.
+
+    Args:
+      names, bindings: gin files and `NAME=VALUE` as `selfprog run` is given them.
+
+    Raises UserError where the configuration is wrong, something is not there, or lies outside of the repository.
+    """
+    from t5x_selfprog import loop  # noqa: F401 (declares to gin what a run configures)
+
+    gin_files.load(names, bindings)
+    found = []
+    for parameter, path in _named():
+        if files.is_remote(path) or path in SHIPPED.get(parameter, ()) or _is_shipped_model(parameter, path):
+            continue
+        if not os.path.exists(path):
+            remedy = REMEDY.get(parameter, "bring it here")
+            raise UserError(f"{parameter}={path!r} is not here: {remedy.format(path=path)}.")
+        relative = os.path.relpath(path)
+        if os.path.isabs(path) or relative.startswith(os.pardir):
+            raise UserError(
+                f"{parameter}={path!r} lies outside of {os.getcwd()}, where workers have nothing: copy it to a folder "
+                "below and name it relative to that, or give gs://."
+            )
+        found.append(relative)
+    return [path for path in sorted(set(found)) if not any(path.startswith(f"{other}/") for other in found)]
+
+
+def _named() -> list[tuple[str, str]]:
+    found = [(parameter, _bound(parameter)) for parameter in REMEDY]
+    sources = _bound("control_dataset.run_control.sources") or {}
+    controls = _bound("loop.run.controls") or ()
+    for arm, source in sources.items():
+        if any(control.removesuffix("_best") == arm for control in controls):
+            found.append((f"control_dataset.run_control.sources[{arm!r}]", source))
+    return [(parameter, path) for parameter, path in found if path is not None]
+
+
+def _bound(parameter: str) -> Any:
+    try:
+        return gin.query_parameter(parameter)
+    except ValueError:
+        return None
+
+
+def _is_shipped_model(parameter: str, path: str) -> bool:
+    return parameter == "Experiment.base" and os.path.exists(os.path.join(store.SHIPPED, path, "model.json"))
