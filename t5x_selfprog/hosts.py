@@ -7,20 +7,25 @@ its own shards (number modulo hosts). With one process all of this costs nothing
 `agree`, `barrier` and `gather` are collective: every process calls them, in the same order, from its main thread.
 """
 
+import contextlib
 import functools
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from verifier.errors import UserError
 
 T = TypeVar("T")
+LAST_WORDS_S = 4.0  # from one host's end to that of the others
 
 
 def connect(spec: str) -> None:
@@ -70,10 +75,61 @@ def require_same(facts: dict[str, Any]) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process at once; a normal exit would wait for the others, which are waiting for this one."""
+    """Ends this process at once, and the others with the same status.
+
+    To end as usual waits for the others, who wait for this one; and what one of them finds wrong, the next try of all
+    would find again.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
+    if connected():
+        post("end", f"{index()} {status}")
+        if is_first():  # keeps the posts, and takes them along when it goes
+            for other in range(1, count()):
+                await_post(f"seen/{other}", LAST_WORDS_S)
+            time.sleep(0.5)  # or they are ended by its absence, with a status of JAX's
     os._exit(status)
+
+
+def follow_the_end() -> None:
+    """Waits until one host leaves, and leaves with its status. In a thread of its own."""
+    host, status = map(int, await_post("end").split())
+    if host == index():
+        return
+    print(f"selfprog: host {host} ended with status {status}, so host {index()} does", file=sys.stderr)
+    sys.stderr.flush()
+    time.sleep(LAST_WORDS_S / 2)  # what this host has to say and to write itself
+    post(f"seen/{index()}", "1")
+    os._exit(status)
+
+
+def post(name: str, value: str) -> None:
+    """Tells all hosts, now and later. Lost where host 0, which keeps the posts, is gone: then all end anyway."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        _service().key_value_set(f"selfprog/{name}", value, allow_overwrite=True)
+
+
+def await_post(name: str, seconds: float = math.inf) -> str:
+    """What some host posts under this name; "" after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        wait_s = min(60.0, end - time.monotonic())
+        began = time.monotonic()
+        try:
+            return _service().blocking_key_value_get(f"selfprog/{name}", max(1, int(1000 * wait_s)))
+        except jax.errors.JaxRuntimeError:  # nothing yet, or nobody there any more
+            time.sleep(max(0.0, min(1.0, wait_s) - (time.monotonic() - began)))
+    return ""
+
+
+def connected() -> bool:
+    """Whether there are others, as far as can be said before there are devices."""
+    return distributed.global_state.client is not None and distributed.global_state.num_processes > 1
+
+
+def _service() -> Any:
+    """JAX's coordination service; it has no public door to its keys and values."""
+    return distributed.global_state.client
 
 
 def count() -> int:

@@ -8,6 +8,7 @@ checked, and the subcommand's function is called. With `--json`, what it returns
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ import re
 import shlex
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,18 +54,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"selfprog: error: {_message(error)}", file=sys.stderr)
-        if getattr(parsed, "hosts", None):
-            from t5x_selfprog import hosts
-
-            hosts.leave(error.EXIT_CODE)
+        _leave_with_others(parsed, error.EXIT_CODE)
         return error.EXIT_CODE
+    except SystemExit as end:
+        _leave_with_others(parsed, end.code if isinstance(end.code, int) else 1)
+        raise
     except KeyboardInterrupt:
         if debug:
             raise
         command_line = shlex.join(["selfprog", *arguments])
         print(f"\nselfprog: interrupted; resume with the same command:\n  {command_line}", file=sys.stderr)
+        _leave_with_others(parsed, EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
+    except Exception:
+        if getattr(parsed, "hosts", None):
+            traceback.print_exc()
+            _leave_with_others(parsed, 1)
+        raise
     return 0
+
+
+def _leave_with_others(parsed: argparse.Namespace, status: int) -> None:
+    """Where several processes make one run, ends them all."""
+    if getattr(parsed, "hosts", None):
+        from t5x_selfprog import hosts
+
+        hosts.leave(status)
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
@@ -121,13 +137,23 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
         if not hosts.is_first():
             os.environ["SELFPROG_QUIET"] = "1"
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (host 0 speaks, until the process ends)
-    gin_paths = _configure(command, parsed)
-    with gin_errors.explain_calls(gin_paths, parsed.gin_bindings):
-        if getattr(parsed, "dry_run", False):
-            return resolve("t5x_selfprog.banner:dry_run")(parsed.run_dir)
-        if command.name == "run":
-            return function(run_dir=parsed.run_dir)
-        return function(parsed)
+    with _listening(command):
+        gin_paths = _configure(command, parsed)
+        with gin_errors.explain_calls(gin_paths, parsed.gin_bindings):
+            if getattr(parsed, "dry_run", False):
+                return resolve("t5x_selfprog.banner:dry_run")(parsed.run_dir)
+            if command.name == "run":
+                return function(run_dir=parsed.run_dir)
+            return function(parsed)
+
+
+def _listening(command: Command) -> contextlib.AbstractContextManager[Any]:
+    """What may be told to go while it runs, and must not be swallowed as the first process of a container."""
+    if command.run_dir != "writes":
+        return contextlib.nullcontext()
+    from t5x_selfprog import preemption
+
+    return preemption.listening()
 
 
 def resolve(target: str) -> Callable[..., Any]:

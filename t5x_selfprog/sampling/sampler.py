@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import jax
 import numpy as np
 
+from t5x_selfprog import preemption
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.network import Params
 from t5x_selfprog.partitioning import Partitioner
@@ -307,7 +308,8 @@ class Sampler:
             self._seconds["prefill_s"] += time.perf_counter() - start - compiling
 
     def _record(self, scheduler: Scheduler, events: Events, device_s: float) -> None:
-        """Takes a chunk in and counts it."""
+        """Takes a chunk in and counts it. Raises Preempted where it is time to go."""
+        preemption.check()
         start = time.perf_counter()
         if not np.isfinite(events.logprob[events.sample != IDLE]).all():
             raise UserError(

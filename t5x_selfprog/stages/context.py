@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import jax
 
 import gin
-from t5x_selfprog import hosts
+from t5x_selfprog import hosts, preemption
 from t5x_selfprog.bounds import Count, Seed
 from t5x_selfprog.compilation import keep_compiled
 from t5x_selfprog.model import device_room, network, store
@@ -140,6 +140,7 @@ class Context:
         """Writes a shard, on the host whose it is. All hosts hold the records."""
         if hosts.is_mine(shard):
             ledger.commit(shard, records, **counters)
+        preemption.check()
 
     def finish(self, ledger: Ledger, **counters: int | float) -> None:
         """Completes a ledger once every host has written its shards. Collective."""
@@ -239,10 +240,12 @@ class _Showing(Pool):
         watch = recorder.current()
         for number, said in enumerate(super().ask(*puzzles, **patience), start=1):
             watch.beat("puzzle asked", number, self._track)
+            preemption.check()
             yield said
 
     def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
         watch = recorder.current()
         for number, verdict in enumerate(super().judge(items), start=1):
             watch.beat("verdict", number, self._track)
+            preemption.check()
             yield verdict

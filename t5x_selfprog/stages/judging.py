@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from t5x_selfprog import hosts
+from t5x_selfprog import hosts, preemption
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.shards import JUDGE
@@ -69,6 +69,7 @@ def judge_attempts(
         # Where an earlier life of this host left something to judge, any of them may have claimed it.
         wanted = AT_ONCE if set(ledger.pending()) & set(source.committed()) else 0
         while pending := set(ledger.pending()):
+            preemption.check()
             alive = writer_alive()  # before looking: its last commit must not be missed
             ready = pending & set(source.committed())
             if not alive and not ready:

@@ -236,6 +236,7 @@ def train(
                         checkpoints.save(state)
                 if told:
                     checkpoints.wait()
+                    hosts.barrier("saved")  # host 0 is through last, and who leaves takes all along
                     raise preemption.Preempted
                 if late:
                     return None
