@@ -4,11 +4,20 @@ import os
 
 import jax
 
+from t5x_selfprog.model.checkpoint_path import checkpoint_path
+from verifier import files
+
 DEFAULT_FOLDER = os.path.join("~", ".cache", "selfprog", "xla")
 
 
-def keep_compiled() -> None:
-    """Turns on JAX's persistent compilation cache, unless JAX_COMPILATION_CACHE_DIR is set (empty turns it off)."""
+def keep_compiled(run_root: str = "") -> None:
+    """Turns JAX's persistent compilation cache on, unless JAX_COMPILATION_CACHE_DIR (empty: off) says where.
+
+    Beside a run in a bucket: machines that go on with it are new ones, and all of them read what host 0 wrote.
+    """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(DEFAULT_FOLDER))
+        folder = (
+            f"{run_root.rstrip('/')}.xla" if files.is_remote(run_root) else os.path.expanduser(DEFAULT_FOLDER)
+        )
+        jax.config.update("jax_compilation_cache_dir", checkpoint_path(folder))  # JAX opens it as Orbax does
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -44,6 +44,7 @@ FREE = (
     "Budget",
     "budget",
     "checkpoint_every",
+    "checkpoint_every_s",
     "eval_every",
     "evaluate_suite",
     "judges",

@@ -107,6 +107,33 @@ def fill(root: str) -> None:
     ledger.finish()
 
 
+def test_compiled_programs_lie_beside_a_run_in_a_bucket_and_the_next_machine_reads_them(
+    bucket, user_environment
+):
+    script = """
+import jax, jax.numpy as jnp
+from t5x_selfprog.compilation import keep_compiled
+keep_compiled("gs://bucket/runs/p")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+seen = []
+jax.monitoring.register_event_listener(lambda name, **about: seen.append(name))
+jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8)))
+print([sum(name.endswith(kind) for name in seen) > 0 for kind in ("cache_hits", "cache_misses")])
+"""
+    environment = {k: v for k, v in user_environment.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment | bucket.environment,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert said == ["[False, True]", "[True, False]"]
+    assert any(name.endswith("-cache") for name in bucket.contents("runs/p.xla"))
+
+
 def test_a_ledger_in_a_bucket_has_the_bytes_of_one_on_disk_through_failures(bucket, tmp_path, capsys):
     bucket.faults += [
         Fault("503", "POST", "upload"),

@@ -90,7 +90,7 @@ class Context:
     """
 
     def __init__(self, run: RunDir, experiment: Experiment):
-        keep_compiled()
+        keep_compiled(run.root)
         self.run, self.experiment = run, experiment
         self._model: store.LoadedModel | None = None
         self.compile_ahead = False

@@ -54,7 +54,9 @@ class LoopConfig:
         float32. None means the model's own, but float32 on a CPU without bfloat16 units.
       attention: "plain", "splash" (TPU) or "cudnn" (NVIDIA GPU, bfloat16); see model/packed_attention.py.
       unroll: layers per step of the loop over depth (-1: all of them).
-      checkpoint_every, log_every, eval_every: in steps; eval_every=0 turns evaluation off.
+      checkpoint_every_s: seconds from one checkpoint to the next, looked at where the loss is logged: at 2.7B one is
+        32 GB, and what a kill costs is time, not steps.
+      checkpoint_every, log_every, eval_every: in steps; 0 turns the first and evaluation off.
       keep: how many checkpoints stay on disk.
     """
 
@@ -65,7 +67,8 @@ class LoopConfig:
     dtype: Annotated[str, OneOf(("float32", "bfloat16"))] | None = None
     attention: Annotated[str, OneOf(packed_attention.KERNELS)] = "plain"
     unroll: CountOrAll = 1
-    checkpoint_every: Count = 200
+    checkpoint_every_s: float = 180.0
+    checkpoint_every: Whole = 0
     log_every: Count = 10
     eval_every: Whole = 0
     keep: Count = 1
@@ -197,7 +200,7 @@ def train(
         ):  # fmt: skip
             if metrics is not None and metrics.lost_steps:
                 watch.lost(metrics.lost_steps, metrics.lost_s)
-            window = Window(config, first, learning.whole)
+            window, saved = Window(config, first, learning.whole), time.monotonic()
             for step in range(first, num_steps):
                 batch = batch_of(step, state.params)
                 with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
@@ -230,10 +233,14 @@ def train(
                 if done == num_steps:
                     break
                 told, late = notice.reached(done), time.monotonic() - began > stop_after_s
-                if told or late or done % loop.checkpoint_every == 0:
+                due = loop.checkpoint_every > 0 and done % loop.checkpoint_every == 0
+                if done % loop.log_every == 0:  # hosts need not have begun at the same moment
+                    due |= hosts.agree(time.monotonic() - saved > loop.checkpoint_every_s)
+                if told or late or due:
                     jax.block_until_ready(state)  # saving would wait anyway; waiting here counts as training
                     with watch.part("save"):
                         checkpoints.save(state)
+                    saved = time.monotonic()
                 if told:
                     checkpoints.wait()
                     hosts.barrier("saved")  # host 0 is through last, and who leaves takes all along

@@ -1,5 +1,6 @@
 """The optimizer step and the loop: resumption is exact, layouts change nothing, the loss falls."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -101,6 +102,22 @@ def test_a_run_told_to_go_saves_and_goes_on_where_it_was(tmp_path):
         assert checkpoints.latest_step() == 3
     state = train(settings(), CONFIG, fresh, source(), 7, str(tmp_path / "b"), one_device())
     assert_equal_trees(alone.params, state.params)
+
+
+def test_checkpoints_come_by_time_where_the_loss_is_logged(tmp_path):
+    class Ending:
+        def batch(self, step):
+            if step == 5:
+                raise KeyError("the machine is gone")
+            return source().batch(step)
+
+    for seconds, kept in ((0.0, 4), (1e9, None)):
+        directory = str(tmp_path / f"{seconds}")
+        loop = dataclasses.replace(settings(), checkpoint_every=0, checkpoint_every_s=seconds)  # logs every 2
+        with pytest.raises(KeyError):
+            train(loop, CONFIG, fresh, Ending(), 7, directory, one_device())
+        with Checkpoints(directory) as checkpoints:
+            assert checkpoints.latest_step() == kept
 
 
 def test_bfloat16_arithmetic_leaves_weights_in_float32(tmp_path):
