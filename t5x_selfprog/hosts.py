@@ -75,15 +75,18 @@ def require_same(facts: dict[str, Any]) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process at once, and the others with the same status.
+    """Ends this process at once, and the others with the same status: that of whoever left first.
 
     To end as usual waits for the others, who wait for this one; and what one of them finds wrong, the next try of all
-    would find again.
+    would find again. That a collective fails is what a host sees of another's end, and no status of its own.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     if connected():
-        post("end", f"{index()} {status}")
+        post("end", f"{index()} {status}", once=True)
+        if end := await_post("end", LAST_WORDS_S):
+            status = int(end.split()[1])
+        post(f"seen/{index()}", "1")
         if is_first():  # keeps the posts, and takes them along when it goes
             for other in range(1, count()):
                 await_post(f"seen/{other}", LAST_WORDS_S)
@@ -103,10 +106,13 @@ def follow_the_end() -> None:
     os._exit(status)
 
 
-def post(name: str, value: str) -> None:
-    """Tells all hosts, now and later. Lost where host 0, which keeps the posts, is gone: then all end anyway."""
+def post(name: str, value: str, *, once: bool = False) -> None:
+    """Tells all hosts, now and later; `once`: what was posted first stays.
+
+    Lost where host 0, which keeps the posts, is gone: then all end anyway.
+    """
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        _service().key_value_set(f"selfprog/{name}", value, allow_overwrite=True)
+        _service().key_value_set(f"selfprog/{name}", value, allow_overwrite=not once)
 
 
 def await_post(name: str, seconds: float = math.inf) -> str:

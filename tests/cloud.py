@@ -168,7 +168,8 @@ for name in os.listdir(f"{cloud}/workers"):
         os.killpg(int(open(f"{cloud}/workers/{name}/selfprog.service.pid").read()), signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError):
         pass
-    shutil.rmtree(f"{cloud}/workers/{name}")
+    while os.path.exists(f"{cloud}/workers/{name}"):  # the last words of what was killed may still come in
+        shutil.rmtree(f"{cloud}/workers/{name}", ignore_errors=True)
 """
 
 
