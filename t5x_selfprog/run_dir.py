@@ -38,23 +38,34 @@ STAGES = {
 }
 
 # Parameters, macros and whole configurables that may change when a run continues, because no result of a stage depends
-# on them: how the work is distributed, what is shown and kept, and paths. Everything else is part of the run's
-# identity, the number of iterations included, since control arms train as long as the last one.
+# on them, rounding aside: how the work is distributed (grids of rows, meshes), what is shown and kept, and paths.
+# Everything else is part of the run's identity, the number of iterations included, since control arms train as long as
+# the last one.
 FREE = (
+    "accumulate",
+    "attention",
     "Budget",
     "budget",
     "checkpoint_every",
     "checkpoint_every_s",
     "eval_every",
     "evaluate_suite",
+    "idle_share",
     "judges",
     "keep",
     "log_every",
+    "loss_chunk",
     "MeshConfig",
     "profile",
+    "prompts_in_flight",
+    "prompts_per_load",
+    "remat",
+    "rows_in_flight",
+    "rows_per_prompt",
     "run_dir",
     "stop_after_s",
     "stuck_after_s",
+    "unroll",
     "watchdog",
     "workers",
 )

@@ -89,12 +89,12 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     loop = configured(LoopConfig)
     batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
     length = min(workload.bound("finetune.run.length", 1024), config.context_length)
-    _require_rows(train_partitioner, batch_size)
+    computed = _rows_computed(train_partitioner, loop, batch_size)
     samplers = {
         "": _sampler(sampling_partitioner, config, "solutions", _prefix_tokens()),
         "puzzle ": _sampler(sampling_partitioner, config, "puzzles", 0),
     }
-    compiled = {"train": programs.train_step(train_partitioner, config, loop, batch_size, length)}
+    compiled = {"train": programs.train_step(train_partitioner, config, loop, computed, length)}
     for stage, sampler in samplers.items():
         compiled |= {f"{stage}decode": sampler.decode(), f"{stage}prefill": sampler.prefill()}
     sampling = samplers[""].sampling
@@ -106,6 +106,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "mesh": dataclasses.asdict(mesh),
         "parameters": network.num_params(config),
         "batch_size": batch_size,
+        "rows_computed": computed,
         "length": length,
         "rows": sampling.prompts_in_flight * sampling.rows_per_prompt,
         "hbm_gib": wanted.chip.hbm_bytes / GIB,
@@ -119,7 +120,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         plan["ways_out"] = ways_out(plan, loop, samplers)
         return plan
     tokens = batch_size * length
-    times = {"train": estimate.train_time(wanted, compiled["train"], config, loop, tokens, length)}
+    times = {"train": estimate.train_time(wanted, compiled["train"], config, loop, computed * length, length)}
     for stage, sampler in samplers.items():
         decode, prefill = compiled[f"{stage}decode"], compiled[f"{stage}prefill"]
         load = sampler.prompts_per_load() * sampler.bucket
@@ -129,7 +130,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     plan["rates"] = rates(times, wanted, config, samplers, tokens, length)
     if args.largest_batch:
         plan["largest_batch"] = largest_batch(
-            wanted, train_partitioner, config, loop, length, compiled["train"], batch_size
+            wanted, train_partitioner, config, loop, length, compiled["train"], computed
         )
     plan["run"] = run_cost(plan, wanted, work, yields)
     if args.simulate:
@@ -182,14 +183,10 @@ def _prefix_tokens() -> int:
     return round(len(text) / BYTES_A_TOKEN)
 
 
-def _require_rows(partitioner: Any, batch_size: int) -> None:
-    ways = partitioner.mesh.shape["data"] * partitioner.mesh.shape["fsdp"]
-    if batch_size % ways:
-        nearest = sorted({max(1, batch_size // ways) * ways, (batch_size // ways + 1) * ways})
-        raise UserError(
-            f"finetune.run.batch_size={batch_size} does not divide over MeshConfig data x fsdp = {ways}: the nearest "
-            f"that do are {', '.join(map(str, nearest))} (--batch=N tries one)."
-        )
+def _rows_computed(partitioner: Partitioner, loop: LoopConfig, batch_size: int) -> int:
+    """Of a batch with the empty rows that fill it up for all devices, as the trainer does."""
+    multiple = partitioner.batch_ways * loop.accumulate
+    return -(-batch_size // multiple) * multiple
 
 
 def _program(program: Program) -> dict[str, Any]:
@@ -339,6 +336,11 @@ def describe(plan: dict[str, Any]) -> str:
         )
     rate, run, times = plan["rates"], plan["run"], plan["times"]
     low, high = rate["mfu"]
+    empty = plan.get("rows_computed", plan["batch_size"]) - plan["batch_size"]
+    if empty:
+        lines.append(
+            f"           {empty} empty rows beside the {plan['batch_size']} of a batch keep all chips in step"
+        )
     lines.append(
         f"  train    {rate['train'][0]:,.0f} to {rate['train'][1]:,.0f} tokens/s/chip, MFU {low:.2f} to {high:.2f}; "
         f"roofline ({times['train']['limited_by']}) {times['train']['roofline_s'] * 1e3:,.1f} ms a step, compiler "

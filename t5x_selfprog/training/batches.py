@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 
 from verifier.errors import UserError
@@ -153,6 +154,14 @@ class PackedDocuments:
                 segment_ids[r, at:end], weights[r, at:end] = segment, self.doc_weights[i]
                 at = end
         return Batch(tokens, targets, _positions(segment_ids), segment_ids, weights)
+
+
+def filled(batch: Any, multiple: int) -> Any:
+    """A tree of arrays, [B, ...], with empty rows up to a multiple of so many; they weigh nothing."""
+    missing = -len(jax.tree.leaves(batch)[0]) % multiple
+    if not missing:
+        return batch
+    return jax.tree.map(lambda x: np.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))), batch)
 
 
 def pack_best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:

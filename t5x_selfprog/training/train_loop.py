@@ -22,7 +22,7 @@ from t5x_selfprog.model.products import PROJECTION
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
-from t5x_selfprog.training.batches import Batch, BatchSource
+from t5x_selfprog.training.batches import Batch, BatchSource, filled
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.flops import mfu
 from t5x_selfprog.training.learning import WHOLE, Learning, Loss
@@ -179,7 +179,7 @@ def train(
             first = int(state.step)
 
         # ---- step ------------------------------------------------------------------------------------------
-        rows = partitioner.sharding(("batch", "length"), activation=True)
+        by_rows = partitioner.sharding(("batch", "length"), activation=True)
         batch_of = source if callable(source) else lambda step, params: source.batch(step)
         step_fn = jax.jit(
             step_fn,
@@ -204,9 +204,9 @@ def train(
             for step in range(first, num_steps):
                 batch = batch_of(step, state.params)
                 with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
-                    state, scalars = step_fn(
-                        state, hosts.place(batch, jax.tree.map(lambda _: rows, batch)), learning.frozen
-                    )
+                    rows = filled(batch, partitioner.batch_ways * loop.accumulate)
+                    placed = hosts.place(rows, jax.tree.map(lambda _: by_rows, rows))
+                    state, scalars = step_fn(state, placed, learning.frozen)
                 window.see(batch)
                 bar.update()
                 done = step + 1
