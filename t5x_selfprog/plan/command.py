@@ -196,6 +196,7 @@ def _program(program: Program) -> dict[str, Any]:
         "bytes": program.bytes,
         "cycles": cost.cycles,
         "collective_bytes": dict(cost.collective_bytes),
+        "bytes_by_links": {str(links): size for links, size in sorted(cost.bytes_by_links.items())},
         "dcn_bytes": cost.dcn_bytes,
         "custom_calls": dict(cost.custom_calls),
         "unknown_loops": cost.unknown_loops,

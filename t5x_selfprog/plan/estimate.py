@@ -90,7 +90,8 @@ def prefill_time(wanted: Slice, program: Program, config: ModelConfig, tokens: i
 
 
 def _time(wanted: Slice, program: Program, compute: float, flops_s: float, moved_s: float) -> StepTime:
-    links = sum(program.cost.collective_bytes.values()) / wanted.chip.ici_bytes_per_s
+    links = sum(size / number for number, size in program.cost.bytes_by_links.items())
+    links /= wanted.chip.link_bytes_per_s
     links += 2 * (wanted.count - 1) / wanted.count * program.cost.dcn_bytes / wanted.chip.dcn_bytes_per_s
     limited = "arithmetic" if flops_s >= moved_s else "memory"
     return StepTime(compute, links, max(flops_s, moved_s), limited)

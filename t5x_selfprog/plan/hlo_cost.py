@@ -9,6 +9,9 @@ collectives, which are counted here in bytes.
 import dataclasses
 import re
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from t5x_selfprog.plan.links import first_group
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.$-]+) .*\{\s*$")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
@@ -22,14 +25,16 @@ _OPERATION = re.compile(r"=\s*(\([^=]*?\)|\S+)\s+([a-z][\w-]*)\(")
 _SHAPE = re.compile(r"(pred|s4|u4|s8|u8|f8\w*|s16|u16|bf16|f16|s32|u32|f32|s64|u64|f64)\[([\d,]*)\]")
 _WIDTH = {"pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
 _WIDTH |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
-# The part of a collective's result that a chip receives from others, given n of them (ring or torus).
-COLLECTIVES = {
-    "all-gather": 1.0,
-    "all-reduce": 2.0,  # as a reduce-scatter and an all-gather
-    "reduce-scatter": 1.0,  # of its operand, which is larger than its result
-    "all-to-all": 1.0,
-    "collective-permute": 1.0,
+# What a chip receives of a collective among n chips (n = 0: unknown, and taken for many), in sizes of its result.
+COLLECTIVES: dict[str, Callable[[int], float]] = {
+    "all-gather": lambda n: _others(n),
+    "all-reduce": lambda n: 2 * _others(n),  # as a reduce-scatter and an all-gather
+    "reduce-scatter": lambda n: max(n - 1, 1),
+    "all-to-all": lambda n: _others(n),
+    "collective-permute": lambda n: 1.0,
 }
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+LinksOf = Callable[[Sequence[int]], int]
 
 
 @dataclasses.dataclass
@@ -38,7 +43,8 @@ class Cost:
 
     Attributes:
       cycles: of the core, as the compiler estimates, custom calls and collectives apart.
-      collective_bytes: by kind, what a chip receives; an upper bound for large groups (n - 1 of n parts come in).
+      collective_bytes: by kind, what a chip receives.
+      bytes_by_links: the same, by the number of links over which it comes in.
       dcn_bytes: of collectives between slices, what a chip hands to its host and the data-centre network.
       custom_calls: how often each target is called.
       unknown_loops: loops without a known trip count, counted once.
@@ -46,6 +52,7 @@ class Cost:
 
     cycles: float = 0.0
     collective_bytes: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
+    bytes_by_links: dict[int, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
     dcn_bytes: float = 0.0
     custom_calls: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))
     unknown_loops: int = 0
@@ -55,13 +62,19 @@ class Cost:
         self.dcn_bytes += times * other.dcn_bytes
         for name, value in other.collective_bytes.items():
             self.collective_bytes[name] += times * value
+        for links, value in other.bytes_by_links.items():
+            self.bytes_by_links[links] += times * value
         for name, value in other.custom_calls.items():
             self.custom_calls[name] += times * value
         self.unknown_loops += other.unknown_loops
 
 
-def cost_of(text: str) -> Cost:
-    """The cost of a compiled program by its text (`compiled.as_text()`)."""
+def cost_of(text: str, links_of: LinksOf = lambda group: 1) -> Cost:
+    """The cost of a compiled program by its text (`compiled.as_text()`).
+
+    Args:
+      links_of: over how many links data comes in at the worst placed chip of a group (links.Wires.links).
+    """
     lines_of: dict[str, list[str]] = {}
     entry, current = "", ""
     for line in _COMMENT.sub("", text).splitlines():
@@ -79,11 +92,18 @@ def cost_of(text: str) -> Cost:
         if name in known:
             return known[name]
         total = known[name] = Cost()
+        channels: set[str] = (
+            set()
+        )  # a collective may stand here twice: where it starts and where it is waited for
         for line in lines_of.get(name, ()):
             operation = _OPERATION.search(line)
             if not operation:
                 continue
             shape, kind = operation.groups()
+            if kind == "fusion":
+                _add_fused(total, line, lines_of, channels, links_of)
+            elif kind.removesuffix("-start") in COLLECTIVES:
+                _add_collective(total, line, shape, kind, channels, links_of)
             _add_line(total, line, shape, kind, visit, lines_of)
         return total
 
@@ -94,11 +114,7 @@ def _add_line(total: Cost, line: str, shape: str, kind: str, visit, lines_of) ->
     cycles = _CYCLES.search(line)
     if cycles:
         total.cycles += float(cycles[1])
-    base = kind.removesuffix("-start")
-    if base in COLLECTIVES and not kind.endswith("-done"):
-        size = _operand_bytes(line) if base == "reduce-scatter" else _bytes(shape, started=kind != base)
-        total.collective_bytes[base] += COLLECTIVES[base] * size
-    elif kind == "send" and "xla_megascale" in line:
+    if kind == "send" and "xla_megascale" in line:
         total.dcn_bytes += _bytes(shape, started=True)
     elif kind == "custom-call":
         target = re.search(r'custom_call_target="([^"]+)"', line)
@@ -113,6 +129,46 @@ def _add_line(total: Cost, line: str, shape: str, kind: str, visit, lines_of) ->
         for name in called[1].replace("%", "").split(",") if called else ():
             if name.strip() in lines_of:
                 total.add(visit(name.strip()))
+
+
+def _add_fused(
+    total: Cost, line: str, lines_of: dict[str, list[str]], channels: set[str], links_of: LinksOf
+) -> None:
+    """The collectives inside a fusion: the compiler wraps those that it runs beside other work."""
+    called = _CALLED.search(line)
+    name = called[1].replace("%", "").split(",")[0].strip() if called else ""
+    for inner in lines_of.get(name, ()):
+        operation = _OPERATION.search(inner)
+        if operation and operation[2] in COLLECTIVES:
+            # A fused all-reduce of which each chip keeps its part is the first half of one.
+            half = operation[2] == "all-reduce" and "all-reduce-scatter" in name
+            _add_collective(
+                total, inner, operation[1], operation[2], channels, links_of, 0.5 if half else 1.0
+            )
+        elif operation and operation[2] == "fusion":
+            _add_fused(total, inner, lines_of, channels, links_of)
+
+
+def _add_collective(
+    total: Cost, line: str, shape: str, kind: str, channels: set[str], links_of: LinksOf, share: float = 1.0
+) -> None:
+    channel = _CHANNEL.search(line)
+    if channel:
+        if channel[1] in channels:
+            return
+        channels.add(channel[1])
+    base = kind.removesuffix("-start")
+    group = first_group(line) or []
+    if base == "reduce-scatter" and not group:
+        received = _operand_bytes(line)
+    else:
+        received = share * COLLECTIVES[base](len(group)) * _bytes(shape, started=kind != base)
+    total.collective_bytes[base] += received
+    total.bytes_by_links[links_of(group) if group else 1] += received
+
+
+def _others(count: int) -> float:
+    return (count - 1) / count if count else 1.0
 
 
 def _trips(line: str, lines_of: dict[str, list[str]]) -> int | None:

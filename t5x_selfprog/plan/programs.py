@@ -19,6 +19,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.orbax_restore import abstract_like
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan.hlo_cost import Cost, cost_of
+from t5x_selfprog.plan.links import Wires
 from t5x_selfprog.plan.slices import Slice, devices
 from t5x_selfprog.sampling import stop
 from t5x_selfprog.sampling.decode import Decoding, decode_chunk
@@ -203,4 +204,5 @@ def _compile(name: str, partitioner: Partitioner, jitted: Any, *arguments: Any) 
         "results": max(0, held.output_size_in_bytes - held.alias_size_in_bytes),
         "code": held.generated_code_size_in_bytes,
     }
-    return Program(name, time.perf_counter() - begin, sizes, cost_of(compiled.as_text()))
+    links_of = Wires.of(partitioner.mesh.devices.flat).links if platform == "tpu" else lambda group: 1
+    return Program(name, time.perf_counter() - begin, sizes, cost_of(compiled.as_text(), links_of))

@@ -17,8 +17,7 @@ class Chip:
       kind: the beginning of JAX's device_kind, a key of machine.PEAKS.
       hbm_bytes: what programs can use of the memory, as the compiler says when it is exceeded.
       clock_hz: of the core whose cycles the compiler counts.
-      ici_bytes_per_s: into a chip over all its links to its neighbours, one way (links x one way of a link, "How to
-        scale your model", Austin et al. 2025, chapter 2).
+      link_bytes_per_s: one way of a link to a neighbour ("How to scale your model", Austin et al. 2025, chapter 2).
       dcn_bytes_per_s: over the data-centre network between slices, a chip's share: a pod's bandwidth by Google's
         documentation (v5e 6.4, v6e 25.6 Tbit/s) over its 256 chips; v4 and v5p as in the same chapter.
       usd_per_hour: Google's list price on demand in a US region in 2025; what you pay is --price.
@@ -27,7 +26,7 @@ class Chip:
     kind: str
     hbm_bytes: float
     clock_hz: float
-    ici_bytes_per_s: float
+    link_bytes_per_s: float
     dcn_bytes_per_s: float
     usd_per_hour: float
 
@@ -38,10 +37,10 @@ class Chip:
 
 GIB = 2**30
 CHIPS = {
-    "v4": Chip("TPU v4", 30.75 * GIB, 1.05e9, 6 * 4.5e10, 6.25e9, 3.22),
-    "v5e": Chip("TPU v5 lite", 15.75 * GIB, 1.5e9, 4 * 4.5e10, 3.125e9, 1.20),
-    "v5p": Chip("TPU v5", 95.74 * GIB, 1.75e9, 6 * 9e10, 6.25e9, 4.20),
-    "v6e": Chip("TPU v6", 31.25 * GIB, 1.75e9, 4 * 9e10, 12.5e9, 2.70),
+    "v4": Chip("TPU v4", 30.75 * GIB, 1.05e9, 4.5e10, 6.25e9, 3.22),
+    "v5e": Chip("TPU v5 lite", 15.75 * GIB, 1.5e9, 4.5e10, 3.125e9, 1.20),
+    "v5p": Chip("TPU v5", 95.74 * GIB, 1.75e9, 9e10, 6.25e9, 4.20),
+    "v6e": Chip("TPU v6", 31.25 * GIB, 1.75e9, 9e10, 12.5e9, 2.70),
 }
 
 
