@@ -499,7 +499,7 @@ COMMANDS = (
         "does a run fit a TPU slice, how long will it take, what will it cost?",
         "Compiles the train step, prefill and decoding of a run for slices that are not here, with the TPU compiler "
         "(pip install '.[plan]'; no TPU needed), and says what fits, estimated tokens a second, MFU, "
-        "chip-hours, dollars, and the verifier's cores. Two minutes a slice.",
+        "chip-hours, dollars, and the verifier's cores. Two to ten minutes a slice, then kept.",
         (
             "plan --gin_file=paper_gpt_neo_2p7b --slice=v5e_64",
             "plan --gin_file=paper_gpt_neo_125m --slice=all --save=plans.json",

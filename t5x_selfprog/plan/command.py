@@ -2,15 +2,18 @@
 
 Reads:    the run's gin files, and for each slice gin/slices/NAME.gin; the shape of the model.
 Writes:   nothing, or --save=F: everything printed, as JSON.
-Restart:  none: about two minutes a slice.
+Restart:  the program: what was compiled before is read (plan/compiled.py). Two to ten minutes a slice on two cores.
 Left out: input pipelines, checkpoint writing, compile time on the slice, preemptions (see --simulate).
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import json
 import os
 import re
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -94,9 +97,12 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "": _sampler(sampling_partitioner, config, "solutions", _prefix_tokens()),
         "puzzle ": _sampler(sampling_partitioner, config, "puzzles", 0),
     }
-    compiled = {"train": programs.train_step(train_partitioner, config, loop, computed, length)}
+    jobs: dict[str, Callable[[], Program]] = {
+        "train": lambda: programs.train_step(train_partitioner, config, loop, computed, length)
+    }
     for stage, sampler in samplers.items():
-        compiled |= {f"{stage}decode": sampler.decode(), f"{stage}prefill": sampler.prefill()}
+        jobs |= {f"{stage}decode": sampler.decode, f"{stage}prefill": sampler.prefill}
+    compiled = beside_one_another(wanted.name, jobs)
     sampling = samplers[""].sampling
     work = workload.read(yields, TEST_PROBLEMS)
     plan: dict[str, Any] = {
@@ -136,6 +142,19 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     if args.simulate:
         _simulate(plan, wanted, args)
     return plan
+
+
+def beside_one_another(slice_name: str, jobs: Mapping[str, Callable[[], Program]]) -> dict[str, Program]:
+    """The programs, compiled on as many threads as there are cores; each is named on standard error as it comes."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        names = {pool.submit(job): name for name, job in jobs.items()}
+        for number, done in enumerate(concurrent.futures.as_completed(names), start=1):
+            print(
+                f"plan: {slice_name}: {names[done]}, {number} of {len(jobs)} ({done.result().compile_s:,.0f} s)",
+                file=sys.stderr,
+            )
+    found = {name: done.result() for done, name in names.items()}
+    return {name: found[name] for name in jobs}
 
 
 def model_shape(name: str | None) -> ModelConfig:

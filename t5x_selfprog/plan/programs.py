@@ -6,7 +6,6 @@ trainer and the sampler run.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.orbax_restore import abstract_like
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.plan.compiled import compiled
 from t5x_selfprog.plan.hlo_cost import Cost, cost_of
 from t5x_selfprog.plan.links import Wires
 from t5x_selfprog.plan.slices import Slice, devices
@@ -187,22 +187,11 @@ class SamplingPrograms:
 
 
 def _compile(name: str, partitioner: Partitioner, jitted: Any, *arguments: Any) -> Program:
-    begin = time.perf_counter()
     platform = partitioner.mesh.devices.flat[0].platform
     with partitioning.use(partitioner):
         lowered = jitted.trace(*arguments).lower(lowering_platforms=(platform,))
-        try:
-            compiled = lowered.compile(OPTIONS if platform == "tpu" else None)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            return Program(name, time.perf_counter() - begin, {}, Cost(), str(error))
-    held = compiled.memory_analysis()
-    sizes = {
-        "arguments": held.argument_size_in_bytes,
-        "temporaries": held.temp_size_in_bytes,
-        "results": max(0, held.output_size_in_bytes - held.alias_size_in_bytes),
-        "code": held.generated_code_size_in_bytes,
-    }
+        found = compiled(lowered, OPTIONS if platform == "tpu" else None, partitioner.mesh.devices.flat)
+    if found.error:
+        return Program(name, found.compile_s, {}, Cost(), found.error)
     links_of = Wires.of(partitioner.mesh.devices.flat).links if platform == "tpu" else lambda group: 1
-    return Program(name, time.perf_counter() - begin, sizes, cost_of(compiled.as_text(), links_of))
+    return Program(name, found.compile_s, found.held, cost_of(found.text, links_of))

@@ -131,6 +131,16 @@ def test_bfloat16_arithmetic_leaves_weights_in_float32(tmp_path):
     )
 
 
+def test_a_batch_that_does_not_divide_is_filled_with_rows_that_teach_nothing(tmp_path):
+    odd = dataclasses.replace(source(), batch_size=3)
+    alone = train(settings(), CONFIG, fresh, odd, 4, str(tmp_path / "a"), one_device())
+    wide = Partitioner(MeshConfig(8, 1, 1).make())
+    spread = train(
+        settings(accumulate=2), CONFIG, fresh, odd, 4, str(tmp_path / "b"), wide
+    )  # of 16 rows 3 are real
+    assert_equal_trees(alone.params, spread.params, rtol=2e-3, atol=2e-4)
+
+
 def test_accumulated_parts_make_the_same_update():
     schedule = make_schedule(OptimizerConfig("adamw", 1e-3), 10)
     optimizer = make_optimizer(OptimizerConfig("adamw", 1e-3), schedule, network.logical_axes(CONFIG))
