@@ -45,6 +45,8 @@ class Notice:
         self._lock = threading.Lock()
         self._step = NOWHERE  # the last one that this process has trained, while it trains
         self._stop_after: int | None = None
+        self._patience = threading.Timer(PATIENCE_S, leave_late)
+        self._patience.daemon = True
 
     def tell(self) -> None:
         """Told here. Not from a signal's handler, which must not wait for a lock."""
@@ -69,10 +71,12 @@ class Notice:
                 steps = [int(hosts.await_post(f"step/{host}")) for host in range(hosts.count())]
             if NOWHERE not in steps:
                 self._stop_after = max(steps) + 1
-                return
-        patience = threading.Timer(PATIENCE_S, leave_late)
-        patience.daemon = True
-        patience.start()
+            else:
+                self._patience.start()  # ends nothing once it is cancelled
+
+    def close(self) -> None:
+        """Whoever listened has left the block in time. Takes no lock: somebody may hold it who waits for others."""
+        self._patience.cancel()
 
     def reached(self, step: int) -> bool:
         """Asked after every step of training: whether to save and go. On several hosts true on all after the same."""
@@ -130,6 +134,7 @@ def listening() -> Iterator[Notice]:
         signal.set_wakeup_fd(woken)
         signal.signal(signal.SIGTERM, before)
         mouth.close()
+        found.close()
         _current = None
 
 
