@@ -83,12 +83,13 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if connected():
-        post("end", f"{index()} {status}", once=True)
+        me, hosts = place_among()
+        post("end", f"{me} {status}", once=True)
         if end := await_post("end", LAST_WORDS_S):
             status = int(end.split()[1])
-        post(f"seen/{index()}", "1")
-        if is_first():  # keeps the posts, and takes them along when it goes
-            for other in range(1, count()):
+        post(f"seen/{me}", "1")
+        if me == 0:  # keeps the posts, and takes them along when it goes
+            for other in range(1, hosts):
                 await_post(f"seen/{other}", LAST_WORDS_S)
             time.sleep(0.5)  # or they are ended by its absence, with a status of JAX's
     os._exit(status)
@@ -97,12 +98,13 @@ def leave(status: int) -> NoReturn:
 def follow_the_end() -> None:
     """Waits until one host leaves, and leaves with its status. In a thread of its own."""
     host, status = map(int, await_post("end").split())
-    if host == index():
+    me, _ = place_among()
+    if host == me:
         return
-    print(f"selfprog: host {host} ended with status {status}, so host {index()} does", file=sys.stderr)
+    print(f"selfprog: host {host} ended with status {status}, so host {me} does", file=sys.stderr)
     sys.stderr.flush()
     time.sleep(LAST_WORDS_S / 2)  # what this host has to say and to write itself
-    post(f"seen/{index()}", "1")
+    post(f"seen/{me}", "1")
     os._exit(status)
 
 
@@ -131,6 +133,11 @@ def await_post(name: str, seconds: float = math.inf) -> str:
 def connected() -> bool:
     """Whether there are others, as far as can be said before there are devices."""
     return distributed.global_state.client is not None and distributed.global_state.num_processes > 1
+
+
+def place_among() -> tuple[int, int]:
+    """`index` and `count` of several hosts, without a device: to ask JAX makes all hosts look for theirs together."""
+    return distributed.global_state.process_id, distributed.global_state.num_processes
 
 
 def _service() -> Any:

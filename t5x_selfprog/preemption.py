@@ -52,7 +52,7 @@ class Notice:
         """Told here. Not from a signal's handler, which must not wait for a lock."""
         self.told = True
         if hosts.connected():
-            hosts.post("told", str(hosts.index()))
+            hosts.post("told", str(hosts.place_among()[0]))
         else:
             self._agree()
 
@@ -67,8 +67,9 @@ class Notice:
         with self._lock:  # nobody ends a step, or training, meanwhile
             steps = [self._step]
             if hosts.connected():
-                hosts.post(f"step/{hosts.index()}", str(self._step))
-                steps = [int(hosts.await_post(f"step/{host}")) for host in range(hosts.count())]
+                me, others = hosts.place_among()
+                hosts.post(f"step/{me}", str(self._step))
+                steps = [int(hosts.await_post(f"step/{host}")) for host in range(others)]
             if NOWHERE not in steps:
                 self._stop_after = max(steps) + 1
             else:

@@ -109,12 +109,16 @@ def test_hosts_that_train_save_after_the_same_step(user_environment):
     for step in range(1, 100_000):
         hosts.agree(step)
         time.sleep(0.01 * host)
+        if step == 3:
+            print("trains", flush=True)
         if notice.reached(step):
             hosts.barrier("saved")
             print("saved", step, flush=True)
             raise preemption.Preempted"""
     with together(body, user_environment) as processes:
-        time.sleep(1.0)
+        for process in processes:
+            while process.stdout.readline().strip() != "trains":
+                assert process.poll() is None
         processes[1].send_signal(signal.SIGTERM)
         said = [process.communicate(timeout=120)[0].split("\n") for process in processes]
         assert [process.returncode for process in processes] == [143, 143]

@@ -193,5 +193,5 @@ def _compile(name: str, partitioner: Partitioner, jitted: Any, *arguments: Any) 
         found = compiled(lowered, OPTIONS if platform == "tpu" else None, partitioner.mesh.devices.flat)
     if found.error:
         return Program(name, found.compile_s, {}, Cost(), found.error)
-    links_of = Wires.of(partitioner.mesh.devices.flat).links if platform == "tpu" else lambda group: 1
+    links_of = Wires.of(list(partitioner.mesh.devices.flat)).links if platform == "tpu" else lambda group: 1
     return Program(name, found.compile_s, found.held, cost_of(found.text, links_of))
