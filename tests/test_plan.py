@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import math
+import re
 from pathlib import Path
 
 import jax
@@ -119,8 +121,8 @@ def test_a_mesh_that_does_not_divide_names_what_does():
 def test_every_slice_has_its_gin_file_whose_mesh_is_its_size(repository):
     for found in slices.SLICES.values():
         text = (repository / "gin" / f"{found.gin_file}.gin").read_text()
-        values = dict(line.split(" = ") for line in text.splitlines() if line.startswith("MeshConfig."))
-        assert int(values["MeshConfig.data"]) * int(values["MeshConfig.fsdp"]) == found.chips
+        sizes = dict(re.findall(r"^MeshConfig\.(data|fsdp|tensor) = (\d+)", text, re.MULTILINE))
+        assert math.prod(map(int, sizes.values())) == found.chips and {"data", "fsdp"} <= sizes.keys()
     with pytest.raises(UserError, match=r"--slice=v9_8: no such slice; choose v4_8"):
         slices.named("v9_8")
 
