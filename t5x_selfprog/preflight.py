@@ -198,25 +198,16 @@ def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None
 
 
 def check_devices(experiment: Experiment) -> None:
-    """The mesh fits the devices, batches split over it, what asks for a kind of device has it. Starts the backend."""
+    """The mesh fits the devices, and what asks for a kind of device has it. Starts the backend."""
     mesh = experiment.mesh.make(require_devices())
     partitioner = Partitioner(mesh)
     partitioner.for_sampling(experiment.mesh.sampling_tensor)
-    loop = handed("finetune.run", "loop")
-    rows, ways = handed("finetune.run", "batch_size"), partitioner.batch_ways
-    if handed("finetune.run", "fit") is None and rows % (ways * loop.accumulate):
-        step = ways * loop.accumulate
-        near = sorted({max(1, rows // step) * step, (rows // step + 1) * step})
-        raise UserError(
-            f"finetune.run.batch_size={rows}: rows are split over {ways} devices (MeshConfig.data x fsdp) and cut into "
-            f"{loop.accumulate} parts (LoopConfig.accumulate), so it must be a multiple of {step}: "
-            f"{' or '.join(map(str, near))}."
-        )
     platform = mesh.devices.flat[0].platform
     limit = (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit") if platform != "cpu" else None
     if limit:
         config = store.read_config(store.resolve(experiment.base))
         check_memory(config, limit, mesh.shape["fsdp"] * mesh.shape["tensor"])
+    loop = handed("finetune.run", "loop")
     for kernel, wanted in (("cudnn", "gpu"), ("splash", "tpu")):
         if loop.attention == kernel and platform != wanted:
             raise UserError(

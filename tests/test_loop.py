@@ -216,7 +216,7 @@ def test_a_missing_model_names_the_path_and_the_command(launch, tmp_path, user_e
         env=user_environment, capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 2
-    assert "nowhere/model" in result.stderr and "selfprog pretrain" in result.stderr
+    assert "nowhere/model" in result.stderr and "selfprog import --model=nowhere/model" in result.stderr
 
 
 def test_the_run_says_where_its_time_went(unbroken):
@@ -238,7 +238,7 @@ def test_the_run_leaves_its_metrics_in_lines_and_events(unbroken):
     assert {("1_puzzles", 0), ("3_solutions", 0), ("base/7_eval/attempts", None)} <= sampled
     assert all(0 < line["row_occupancy"] <= 1 for line in of["sample"] if line["new_tokens"])
     judged = [line for line in of["judge"] if (line["stage"], line["iteration"]) == ("4_verdicts", 0)]
-    assert [line["shard"] for line in judged] == [0, 1, 2]
+    assert sorted(line["shard"] for line in judged) == [0, 1, 2]  # two are judged at once
     attempts = len(list(Ledger.open(str(unbroken / "iter_000" / "3_solutions"))))
     assert sum(line["verdicts"] for line in judged) == attempts
     assert judged[-1]["queue_attempts"] == 0

@@ -84,7 +84,7 @@ def test_every_table_has_its_source_here():
 def test_the_readme_and_docs_have_no_typed_table_of_results():
     # what they type is commands, options and parts of lines, which are no results
     heads = {head.partition(" |")[0] for page in PAGES for head, _ in typed_in(page)}
-    assert heads <= {"I want ...", "option", "in the run directory", "`kind`"}
+    assert heads <= {"I want ...", "option", "in the run directory", "what you see", "`kind`"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

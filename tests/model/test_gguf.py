@@ -340,7 +340,7 @@ def test_a_number_format_that_cannot_be_undone_is_named(tmp_path, monkeypatch, l
 
 def test_without_the_package_the_extra_is_named(tmp_path, llama, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gguf", None)
-    with pytest.raises(UserError, match=r"pip install 't5x_selfprog\[gguf\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[gguf\]'"):
         hf_import.import_gguf([str(llama)], str(tmp_path / "ours"))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from t5x_selfprog import loop
 from t5x_selfprog.budget import Budget
+from t5x_selfprog.outlook import Outlook
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import SamplingConfig
@@ -105,7 +106,8 @@ def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_p
     monkeypatch.setattr(loop, "control", lambda context, arm, *_: measurement(arm))
     monkeypatch.setattr(loop, "_conclude", lambda context, evaluations, made: evaluations)
     monkeypatch.setattr(Schedule, "why_end", lambda self, run, made: None)
-    found = loop._run(context, 1, ("human", "seeds_only"), "each", Budget(), Schedule())
+    ahead = Outlook(["base: evaluation", "table and report"], {}, quiet=True)
+    found = loop._run(context, ahead, 1, ("human", "seeds_only"), "each", Budget(), Schedule())
     assert [one["arm"] for one in found] == ["base", "verified 0", "human", "seeds_only", "enumerator"]
     base = {"arm": "base"}
     assert said == [
@@ -114,5 +116,5 @@ def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_p
         f"human judged, against {base}", f"seeds_only judged, against {base}", "enumerator judged, against None",
     ]  # fmt: skip
     said.clear()
-    loop._run(context, 0, (), "each", Budget(seconds=1000.0), Schedule())
+    loop._run(context, ahead, 0, (), "each", Budget(seconds=1000.0), Schedule())
     assert said[:2] == ["base sampled", "base judged, against None"]  # a budget counts the verdicts in

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import gin
 from t5x_selfprog.model import merge, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -21,6 +22,12 @@ from verifier.records import PAIR
 from verifier.shards import Ledger
 
 LOOP = LoopConfig(OptimizerConfig(learning_rate=1e-2, warmup_steps=10), log_every=1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_bound():
+    """A command that another test called in this process leaves its bindings, which stages would take."""
+    gin.clear_config()
 
 
 @pytest.fixture(scope="module")

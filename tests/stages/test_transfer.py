@@ -18,7 +18,7 @@ from tests.stages.test_evaluate_suite import ONLY_BASE, RIGHT, WRONG, Writer
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run with a tiny base and one trained iteration; the base answers wrongly, what was trained rightly."""
-    config = ModelConfig(4096, 128, 8, 1, 1, 1, 8, 8)
+    config = ModelConfig(4096, 1024, 8, 1, 1, 1, 8, 8)
     base, trained = str(tmp_path / "tiny"), tmp_path / "run" / "iter_000" / "6_checkpoints"
     for folder, value in ((base, 0.0), (str(trained), 1.0)):
         shapes = network.abstract_params(config)
@@ -82,6 +82,12 @@ def test_base_and_newest_model_are_measured_and_compared(run, capsys):
     assert (run / "suites" / "own" / "t0.8_n2" / "base" / "evaluation.json").exists()
 
 
+def test_a_number_of_attempts_that_cannot_be_is_refused_as_a_flag(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(run, "--suite=nowhere.jsonl", "--attempts=0")
+    assert "argument --attempts: must be a whole number of at least 1, not '0'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -90,7 +96,6 @@ def test_base_and_newest_model_are_measured_and_compared(run, capsys):
             "--suite=nowhere.jsonl: no such file; give one, or humaneval_plus or mbpp_plus",
         ),
         (["--suite=nowhere.jsonl", "--attempts=3", "--temperature=0"], "without chance all attempts"),
-        (["--suite=nowhere.jsonl", "--attempts=0"], "--attempts=0: must be at least 1"),
         (["--attempts=3"], "--attempts=3 goes with --suite"),
         (["--temperature=0.2"], "--temperature=0.2 goes with --suite"),
     ],

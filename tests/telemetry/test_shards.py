@@ -125,8 +125,9 @@ def test_sampling_reports_tokens_rows_and_seconds_and_names_its_programs(tmp_pat
             line["new_tokens_per_s"] / jax.device_count(), rel=1e-3
         )
         assert line["prefill_s"] > 0 and line["decode_s"] > 0 and line["host_s"] > 0
-    assert first["compilations"] > 0 and first["compile_s"] > second["compile_s"]
-    assert second["compilations"] == 0  # the second shard met the same shapes
+    # Another test may have turned the persistent cache on for this process: then programs are read, not compiled.
+    assert first["compilations"] + first["cached_programs"] > 0 and first["compile_s"] > second["compile_s"]
+    assert second["compilations"] == second["cached_programs"] == 0  # the second shard met the same shapes
     lines = [line for line in of_kind(tmp_path, "compile") if line["program"].startswith("sampling")]
     named = {line["program"]: line for line in lines}
     assert "decode_chunk" in named["sampling decode 2"]["function"] and "sampling load 16 1" in named
