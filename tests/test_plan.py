@@ -32,8 +32,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def optax_promotion():
     """optax raises a float to an integer step in its bias correction, so its code does not pass strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+    # For the whole process: programs are compiled in threads, which a context of this one would not reach.
+    before = jax.config.jax_numpy_dtype_promotion
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+    yield
+    jax.config.update("jax_numpy_dtype_promotion", before)
 
 
 @pytest.fixture(autouse=True)
