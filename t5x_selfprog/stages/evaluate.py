@@ -125,7 +125,7 @@ def run(
         wait()
         finish_verdicts(context, verdicts_path)
         counts, outcomes, checkpoint = _count(verdicts_path, measured, attempts)
-        return _write(output, about | {"checkpoint": checkpoint} | summarise(counts, outcomes, base))
+        return write(output, about | {"checkpoint": checkpoint} | summarise(counts, outcomes, base))
 
     return Measurement(finish)
 
@@ -176,7 +176,7 @@ def run_enumerator(
         watch = recorder.current()
         with watch.part("verdicts"), watch.track(MAIN, waits=True):
             evaluation = found.result() if hosts.is_first() else {}
-        return _write(output, hosts.agree(evaluation))
+        return write(output, hosts.agree(evaluation))
 
     return Measurement(finish)
 
@@ -219,7 +219,8 @@ def _path(output: str) -> str:
     return files.join(output, "evaluation.json")
 
 
-def _write(output: str, evaluation: dict[str, Any]) -> dict[str, Any]:
+def write(output: str, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Finishes an evaluation: written by the first host, and there for all of them."""
     if hosts.is_first():
         files.write_json(_path(output), evaluation)
     hosts.barrier(f"{output} written")

@@ -22,6 +22,7 @@ from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.evaluate import read, write
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.shards import SamplingMeter
@@ -220,9 +221,7 @@ class _Work:
             evaluation["base_tests"] = {"pass_at_k": found["pass_at_k"], "outcomes": found["outcomes"]}
         if hosts.is_first():
             write_samples(files.join(self._output, "samples.jsonl"), self._samples(rows, attempts))
-            files.write_json(_path(self._output), evaluation)
-        hosts.barrier(f"{self._output} written")
-        return evaluation
+        return write(self._output, evaluation)
 
     def _problems(self, counted: Mapping[str, tuple[int, int]], attempts: int) -> list[ProblemCount]:
         found = []
@@ -307,15 +306,3 @@ def _require_same(output: str, settings: Mapping[str, Any]) -> None:
             + "\n".join(lines)
             + "\nMove it away or delete it."
         )
-
-
-def read(output: str) -> dict[str, Any] | None:
-    """A finished evaluation, or None."""
-    try:
-        return files.read_json(_path(output))
-    except FileNotFoundError:
-        return None
-
-
-def _path(output: str) -> str:
-    return files.join(output, "evaluation.json")
