@@ -33,7 +33,14 @@ from t5x_selfprog.stages.context import Experiment
 from verifier import files
 from verifier.errors import UserError
 
-_SAMPLERS = ("sample_puzzles.run", "sample_solutions.run", "evaluate.run")
+# What each command samples by; all others by all of them.
+_SAMPLERS = {
+    "generate": ("sample_puzzles.run",),
+    "solve": ("sample_solutions.run",),
+    "finetune": (),
+    "evaluate": ("evaluate.run",),
+}
+_ALL_SAMPLERS = ("sample_puzzles.run", "sample_solutions.run", "evaluate.run")
 
 
 def check_run(args: argparse.Namespace) -> None:
@@ -49,11 +56,11 @@ def check_run(args: argparse.Namespace) -> None:
         return
     check_limits()
     check_tutorials()
-    evaluated = getattr(args, "model", None)
-    models = [evaluated] if evaluated else [experiment.base]
-    for model in models:
-        check_room(store.resolve(model))
-    check_devices(experiment)
+    samplers = _SAMPLERS.get(args.command, _ALL_SAMPLERS)
+    # A suite brings its own prompts and lengths.
+    roomy = () if getattr(args, "suite", None) else samplers
+    check_room(store.resolve(getattr(args, "model", None) or experiment.base), roomy)
+    check_devices(experiment, samplers)
 
 
 def check_pretraining(args: argparse.Namespace) -> None:
@@ -153,11 +160,11 @@ def check_tutorials() -> None:
         tutorial_blocks(prompt.tutorial, typed=prompt.typed)
 
 
-def check_room(model: str) -> None:
-    """Whether prompts and attempts have room in the model's context, at this path."""
+def check_room(model: str, samplers: Iterable[str]) -> None:
+    """Whether prompts and attempts of these stages have room in the model's context, at this path."""
     config = store.read_config(model)
     tokenizer = store.load_tokenizer(model)
-    for stage in _SAMPLERS:
+    for stage in samplers:
         sampling = handed(stage, "sampling")
         if not isinstance(sampling, SamplingConfig):
             raise UserError(f"{stage}.sampling must be given a value: {stage}.sampling = @SamplingConfig()")
@@ -197,7 +204,7 @@ def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None
         )
 
 
-def check_devices(experiment: Experiment) -> None:
+def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
     """The mesh fits the devices, and what asks for a kind of device has it. Starts the backend."""
     mesh = experiment.mesh.make(require_devices())
     partitioner = Partitioner(mesh)
@@ -214,7 +221,7 @@ def check_devices(experiment: Experiment) -> None:
                 f"LoopConfig.attention={kernel!r} needs a {wanted.upper()}, the devices here are {platform.upper()}: "
                 "set LoopConfig.attention='plain'."
             )
-    for stage in _SAMPLERS:
+    for stage in samplers:
         if handed(stage, "sampling").attention == "triton" and (platform != "gpu" or mesh.size > 1):
             raise UserError(
                 f"SamplingConfig.attention='triton' ({stage}) runs on one GPU, not on {mesh.size} of platform "

@@ -19,6 +19,7 @@ from t5x_selfprog.run_dir import (
     ConfigMismatch,
     RunDir,
     begun_with_base,
+    differences,
     has_made,
     noted_base,
 )
@@ -52,15 +53,13 @@ def require_same_content(run: RunDir, base: str, problems: str) -> None:
     _require_its_base_if_moved(run, base, now)
     if files.create_exclusive(path, text):
         return
-    there = files.read_json(path)
-    changed = _changed(there, now)
+    changed = _changed(files.read_json(path), now)
     if changed and not has_made(run):  # nothing was made from it yet
         files.write_atomic(path, text)
     elif changed:
-        lines = [f"  {name}: there {there[name]}, now {now[name]}" for name in changed]
         raise ConfigMismatch(
             f"{run.root} was begun with other data (Experiment.base={base!r}, Experiment.problems={problems!r}):\n"
-            + "\n".join(lines)
+            + "\n".join(changed)
             + "\nPut back what was there, or give another --run_dir: what is finished here is not of this data."
         )
 
@@ -85,7 +84,8 @@ def is_of_the_same_content(run: RunDir, base: str, problems: str) -> bool:
 
 
 def _changed(there: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    return sorted(name for name in there.keys() & now.keys() if there[name] != now[name])
+    """A line for each file of which both know a digest, and not the same one."""
+    return differences(there, now, there.keys() & now.keys())
 
 
 def _digest(path: str) -> str:

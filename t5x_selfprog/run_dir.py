@@ -16,9 +16,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from verifier import files
 from verifier.errors import UserError
@@ -275,13 +275,20 @@ def is_free(binding: str) -> bool:
     return any(name.lower() in parts for name in FREE)
 
 
-def _difference(root: str, saved: Mapping[str, str], now: Mapping[str, str]) -> str:
-    names = [name for name in sorted(saved.keys() | now.keys()) if saved.get(name) != now.get(name)]
+def differences(there: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """A line for each of these names whose value is not what it was, as every refused change is shown."""
     unset = "not set"
-    lines = [f"  {name}: there {saved.get(name, unset)}, now {now.get(name, unset)}" for name in names]
+    return [
+        f"  {name}: there {there.get(name, unset)}, now {now.get(name, unset)}"
+        for name in sorted(names)
+        if there.get(name, unset) != now.get(name, unset)
+    ]
+
+
+def _difference(root: str, saved: Mapping[str, str], now: Mapping[str, str]) -> str:
     return (
         f"{root} belongs to a run with another configuration:\n"
-        + "\n".join(lines)
+        + "\n".join(differences(saved, now, saved.keys() | now.keys()))
         + f"\nGive another --run_dir (with --from={root} it shares what is equal), or the settings in "
         f"{files.join(root, _CONFIG)} (used where no --gin_file is given). While a run continues there may be more "
         "loop.run.iterations, loop.run.controls and evaluate.run.attempts, and these may change: "

@@ -57,6 +57,15 @@ _ITERATION = Option(
     {"type": WHOLE, "metavar": "N"},
 )
 
+# Of commands that make one model from another.
+_TAKEN = Option(
+    "--model",
+    "a model's folder, a run (its newest checkpoint is taken), a run's 6_checkpoints, or the name of a shipped model",
+    {"required": True, "metavar": "M"},
+)
+_WRITTEN = Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"})
+_ROUNDED = Option("--dtype", "round weights to float32, bfloat16 or float16 (default: keep their type)")
+
 _INT = {"type": COUNT, "metavar": "N"}
 _FLOATS = ("float32", "bfloat16")
 _BENCH = (
@@ -356,7 +365,7 @@ COMMANDS = (
                 "file (or its pieces, which are joined by their numbers)",
                 {"required": True, "metavar": "M", "nargs": "+"},
             ),
-            Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"}),
+            _WRITTEN,
             Option(
                 "--dtype",
                 "round weights to float32, bfloat16 or float16 (default: as published; quantised ones bfloat16)",
@@ -375,14 +384,10 @@ COMMANDS = (
         run_dir="unused",
         configured_by="",
         options=(
-            Option(
-                "--model",
-                "a model folder, a run's 6_checkpoints, or the name of one that ships",
-                {"required": True, "metavar": "M"},
-            ),
+            _TAKEN,
             Option("--adapters", "a folder that peft saved", {"required": True, "metavar": "DIR"}),
-            Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"}),
-            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: as the base)"),
+            _WRITTEN,
+            _ROUNDED,
         ),
     ),
     Command(
@@ -401,19 +406,16 @@ COMMANDS = (
         "Writes config.json, the tokenizer and safetensors that `transformers` and vLLM load as they are.",
         (
             "export --model=base --output=exported/base                     # the shipped model",
-            "export --model=runs/quickstart/iter_001/6_checkpoints --output=exported/tuned --dtype=bfloat16",
+            "export --model=runs/quickstart --output=exported/tuned --dtype=bfloat16          # its newest model",
+            "export --model=runs/quickstart/iter_000/6_checkpoints --output=exported/first",
         ),
         f"{_MODELS}:export_model",
         run_dir="unused",
         configured_by="",
         options=(
-            Option(
-                "--model",
-                "a model folder, a run's 6_checkpoints, or the name of a shipped model",
-                {"required": True, "metavar": "M"},
-            ),
-            Option("--output", "the new folder", {"required": True, "metavar": "DIR"}),
-            Option("--dtype", "round weights to float32, bfloat16 or float16 (default: keep their type)"),
+            _TAKEN,
+            _WRITTEN,
+            _ROUNDED,
         ),
     ),
     Command(

@@ -5,6 +5,7 @@ Nothing may have been made by then: a run directory of a refused configuration w
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import gin
+import t5x_selfprog.loop  # noqa: F401 (declares what small.gin binds)
 from t5x_selfprog import gin_files, main, preflight
 from t5x_selfprog.gin_types import fault
 from t5x_selfprog.gin_values import bound
@@ -368,6 +370,32 @@ def test_a_model_that_no_card_here_can_train_is_refused_with_ways_out(place: Pat
     preflight.check_memory(large, 80 * 2**30)
     gin_files.load(["small.gin"], ["OptimizerConfig.name='adafactor'"])
     preflight.check_memory(large, 24 * 2**30)
+
+
+def test_only_what_a_command_samples_by_is_looked_at(place: Path) -> None:
+    """A suite has its own prompts; a puzzle that has no room is nothing to who only evaluates."""
+
+    def check(command: str, **flags: str) -> None:
+        preflight.check_run(argparse.Namespace(command=command, run_dir="R", **flags))
+
+    def refused(command: str, **flags: str) -> bool:
+        try:
+            check(command, **flags)
+        except UserError as error:
+            return "max_new_tokens" in str(error)
+        return False
+
+    gin_files.load(["small.gin"], ["evaluation/SamplingConfig.max_new_tokens=1024"])
+    assert [refused(command) for command in ("run", "evaluate", "generate", "solve", "finetune")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert not refused("evaluate", suite="mbpp_plus")
+    gin_files.load(["small.gin"], ["puzzles/SamplingConfig.max_new_tokens=1024"])
+    assert [refused(command) for command in ("run", "generate", "evaluate")] == [True, True, False]
 
 
 def test_there_are_enough_of_them() -> None:

@@ -63,11 +63,12 @@ def list_models(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def export_model(args: argparse.Namespace) -> dict[str, Any]:
+    from t5x_selfprog import newest_model
     from t5x_selfprog.model import hf_export
 
     model, output = os.path.expanduser(args.model), os.path.expanduser(args.output)
     _require_local(model, output)
-    done = hf_export.export_model(model, output, args.dtype)
+    done = hf_export.export_model(newest_model.folder(model), output, args.dtype)
     print(
         f"{done['output']}: {done['family']}, {done['parameters']:,} weights, {done['bytes']:,} bytes in "
         f"{len(done['files'])} file{'s' if len(done['files']) > 1 else ''}"

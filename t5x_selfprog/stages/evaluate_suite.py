@@ -19,6 +19,7 @@ from t5x_selfprog.evaluation.suite_tasks import SuiteFile, SuiteTask
 from t5x_selfprog.model import store
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.source import short_hash
+from t5x_selfprog.run_dir import differences
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.context import Context
@@ -297,12 +298,10 @@ def _require_same(output: str, settings: Mapping[str, Any]) -> None:
         files.makedirs(output)
         files.write_json(path, dict(settings))
     hosts.barrier(f"{path} written")
-    there = files.read_json(path)
-    changed = [name for name in settings if there.get(name) != settings[name]]
+    changed = differences(files.read_json(path), settings, settings)
     if changed:
-        lines = [f"  {name}: there {there.get(name)!r}, now {settings[name]!r}" for name in changed]
         raise UserError(
             f"{output} is an evaluation of something else:\n"
-            + "\n".join(lines)
+            + "\n".join(changed)
             + "\nMove it away or delete it."
         )

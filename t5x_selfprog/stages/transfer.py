@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import Any
 
 import gin
+from t5x_selfprog import newest_model
 from t5x_selfprog.evaluation.compare import ALL
 from t5x_selfprog.evaluation.suite_notes import base_tests_notes, overlap_note
 from t5x_selfprog.evaluation.suite_sources import find_suite
 from t5x_selfprog.evaluation.suite_tasks import read_suite
 from t5x_selfprog.evaluation.table import P3_PARTS, table
-from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context
 from verifier import files
@@ -44,7 +43,7 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
         found = [one(args.model, args.model.rstrip("/").rpartition("/")[2], "model", None)]
     else:
         found = [one(context.experiment.base, "base", "base", None)]
-        iteration = args.iteration if args.iteration is not None else newest_trained(run)
+        iteration = args.iteration if args.iteration is not None else newest_model.of_run(run)
         if iteration is not None:
             checkpoints = run.stage(iteration, "checkpoints")
             found.append(one(checkpoints, f"iter_{iteration:03d}", "verified", iteration, found[0]))
@@ -52,12 +51,3 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
     shared = sum(problem.group == P3_PARTS[0] for problem in held)
     print(table(found, ALL, [*base_tests_notes(found), *overlap_note(name, shared, len(held))]))
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
-
-
-def newest_trained(run: RunDir) -> int | None:
-    """The last iteration with a finished model."""
-    numbers = [
-        int(match[1]) for name in files.listdir(run.root) if (match := re.fullmatch(r"iter_(\d+)", name))
-    ]
-    trained = [n for n in numbers if files.exists(files.join(run.stage(n, "checkpoints"), "done.json"))]
-    return max(trained, default=None)

@@ -1,0 +1,37 @@
+"""A run where a model is asked for stands for the newest model that it has finished."""
+
+from __future__ import annotations
+
+import re
+
+from t5x_selfprog.run_dir import RunDir, is_run
+from verifier import files
+from verifier.errors import UserError
+
+
+def of_run(run: RunDir) -> int | None:
+    """The last iteration with a finished model; None if none has one. An iteration without a pair makes none."""
+    numbers = [
+        int(match[1]) for name in files.listdir(run.root) if (match := re.fullmatch(r"iter_(\d+)", name))
+    ]
+    marks = ("done.json", "model.json")
+    trained = [
+        number
+        for number in numbers
+        if all(files.exists(files.join(run.stage(number, "checkpoints"), mark)) for mark in marks)
+    ]
+    return max(trained, default=None)
+
+
+def folder(path: str) -> str:
+    """The path itself, or the folder of a run's newest model. Raises UserError where a run has none yet."""
+    if not is_run(path) or files.exists(files.join(path, "model.json")):
+        return path
+    run = RunDir(path)
+    newest = of_run(run)
+    if newest is None:
+        raise UserError(
+            f"--model={path}: no iteration of this run has finished training; go on with it "
+            f"(`selfprog run --run_dir={path}`), or name a model's folder"
+        )
+    return run.stage(newest, "checkpoints")
