@@ -18,15 +18,12 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from t5x_selfprog.nearest import nearest
 from t5x_selfprog.subcommands import COMMANDS, Command
 from verifier import files
 from verifier.errors import UserError
-
-if TYPE_CHECKING:
-    from t5x_selfprog.run_dir import RunDir
 
 EXIT_INTERRUPTED = 130
 
@@ -169,9 +166,11 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
     named, saved = list(parsed.gin_file), ""
     begun_from = getattr(parsed, "begun_from", None)
     if begun_from:
-        _require_other_run(begun_from, parsed)
+        from t5x_selfprog import forks
+
+        mine = forks.settings(begun_from, parsed.run_dir, several=bool(getattr(parsed, "hosts", None)))
         if not named:
-            saved = run_dir.RunDir(begun_from).config
+            saved = mine
             named = [saved]
     if command.run_dir == "writes" and not named:
         saved = run_dir.RunDir(parsed.run_dir).config
@@ -195,26 +194,10 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
     if command.run_dir == "writes" and not getattr(parsed, "dry_run", False):
         _grow(parsed, gin_files.bindings())
         run = run_dir.open_run(parsed.run_dir, gin_files.bindings(), gin_files.config_text())
-        if getattr(parsed, "begun_from", None):
-            _share(run, gin_files.bindings(), parsed.begun_from)
+        if begun_from:
+            for line in forks.share(run, gin_files.bindings(), begun_from):
+                print(f"selfprog: took over {line}", file=sys.stderr)
     return paths
-
-
-def _require_other_run(begun_from: str, parsed: argparse.Namespace) -> None:
-    from t5x_selfprog.run_dir import RunDir
-
-    remedy = "runs are shared between folders of one machine; `selfprog pack` moves one"
-    for path in (begun_from, parsed.run_dir):
-        files.require_local(path, f"--from={begun_from} --run_dir={parsed.run_dir}", remedy)
-    if os.path.realpath(begun_from) == os.path.realpath(parsed.run_dir):
-        raise UserError(f"--from={begun_from}: is --run_dir itself; name another run, or leave --from out")
-    if getattr(parsed, "hosts", None):
-        raise UserError(
-            f"--from={begun_from}: is for one process; begin the run without --hosts, then go on with them"
-        )
-    _ = RunDir(begun_from).fingerprint  # there must be one
-    if not files.exists(RunDir(begun_from).config):
-        raise UserError(f"--from={begun_from}: has no config.gin; give --gin_file")
 
 
 def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:
@@ -230,15 +213,6 @@ def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:
             print(f"selfprog: {parsed.run_dir} goes on with {', and '.join(more)}", file=sys.stderr)
     if several:
         hosts.barrier("the run directory has grown")
-
-
-def _share(run: RunDir, bindings: Mapping[str, str], begun_from: str) -> None:
-    """Takes over what the run would make exactly as another one did."""
-    from t5x_selfprog.run_dir import RunDir, saved_bindings
-    from t5x_selfprog.study.sharing import take_over
-
-    for line in take_over(run, bindings, [(RunDir(begun_from), saved_bindings(RunDir(begun_from)))]):
-        print(f"selfprog: took over {line}", file=sys.stderr)
 
 
 def _message(error: UserError) -> str:

@@ -75,8 +75,11 @@ SUMMARY, SAID = "summary.json", "summary.txt"  # of a finished run: for programs
 CONTENT = "content.json"  # digests of the data that the configuration names (run_content.py)
 BASE_WEIGHTS = "base weights"  # the entry of the base's weights in it
 _BASE = "Experiment.base"  # a path; its content is compared instead where the run recorded it
-# Measurements of a run do not count as its results.
-_MEASURED = ("events", "goodput.json", "metrics.jsonl", "profile", "provenance.json", "times", "took.json")
+# Measurements of a run do not count as its results, nor does what is noted before there are any.
+_MEASURED = (
+    "begun_from.json", "events", "goodput.json", "held_out", "metrics.jsonl", "profile", "provenance.json", "times",
+    "took.json",
+)  # fmt: skip
 _STUCK = "stuck-"  # prefix of the watchdogs' reports, one per host
 
 
@@ -260,7 +263,7 @@ def is_run(root: files.Path) -> bool:
 def has_made(run: RunDir) -> bool:
     """Whether the directory holds any result of a stage."""
     made = set(files.listdir(run.root)) - {_CONFIG, _FINGERPRINT, CONTENT, *_MEASURED}
-    return any(not name.startswith(_STUCK) for name in made)
+    return any(not name.startswith((_STUCK, ".")) for name in made)
 
 
 def fingerprint(bindings: Mapping[str, str]) -> str:

@@ -1,11 +1,14 @@
-"""What two runs of a study have in common is computed once: finished stages are taken over from another run.
+"""What two runs have in common is computed once: finished stages are taken over from another run.
+
+`selfprog study` shares among its runs, `selfprog run --from=RUN` takes from one.
 
 A part of a run (`PARTS`) depends on some of the configuration only. Two runs that agree on everything but what
 is listed as having no bearing on the part would write it byte for byte alike, so its files are linked (or copied,
 across file systems), and only the fingerprint in the ledgers' heads is the new run's own. The list names what a
 part does NOT depend on: a parameter that nobody thought of counts, and costs a computation, not a result.
 
-Written down in RUN/taken_over.json. Works on local folders.
+Links are safe because no file of a finished stage is ever written to, only replaced. Written down in
+RUN/taken_over.json. Works on local folders.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from t5x_selfprog.run_content import is_of_the_same_content
@@ -55,6 +58,14 @@ class Part:
         return hashlib.sha256(json.dumps([self.name, counted]).encode()).hexdigest()[:16]
 
 
+# More of a run, and arms beside it, leave its iterations as they are.
+_MORE = ("loop.run.iterations", "loop.run.controls", "control_dataset.run_control.sources", "best_control.")
+_ROUND = (
+    "1_puzzles", "2_screened", "2_kept", "2_rejected", "3_solutions", "4_verdicts", "4_hindsight", "5_dataset",
+    "6_checkpoints", "funnel.json", "difficulty.jsonl",
+)  # fmt: skip
+_STAGING = ".taking_over"
+
 # The widest first: what it brings need not be looked for again.
 PARTS = (
     Part(
@@ -91,25 +102,69 @@ def take_over(
 
     Parts of which `run` has anything itself stay its own.
     """
+    shutil.rmtree(os.path.join(run.root, _STAGING), ignore_errors=True)  # of one that was killed
+    givers = [
+        (other, its_bindings)
+        for other, its_bindings in others
+        if other.root != run.root and is_of_the_same_content(other, *_data_of(bindings))
+    ]
     taken = []
-    for part in PARTS:
-        if any(True for _ in _matching(run.root, part.paths)):
-            continue
-        for other, its_bindings in others:
-            if other.root == run.root or part.key(bindings) != part.key(its_bindings):
-                continue
-            if not is_of_the_same_content(other, *_data_of(bindings)):
-                continue
-            if all(os.path.exists(os.path.join(other.root, mark)) for mark in part.marks):
-                for path in _matching(other.root, part.paths):
-                    _link(os.path.join(other.root, path), os.path.join(run.root, path), run.fingerprint)
-                taken.append(f"{part.name} from {os.path.basename(other.root)}")
-                break
+
+    def take(part: Part, giver: tuple[RunDir, Mapping[str, str]]) -> bool:
+        other, its_bindings = giver
+        if any(True for _ in _matching(run.root, part.paths)) or part.key(bindings) != part.key(its_bindings):
+            return False
+        if not all(os.path.exists(os.path.join(other.root, mark)) for mark in part.marks):
+            return False
+        _link(other.root, run.root, list(_matching(other.root, part.paths)), run.fingerprint)
+        taken.append(f"{part.name} from {os.path.basename(other.root)}")
+        return True
+
+    everything, *parts = PARTS
+    if not any(take(everything, giver) for giver in givers):
+        any(_take_rounds(bindings, giver, take) for giver in givers)
+    for part in parts:
+        any(take(part, giver) for giver in givers)
     if taken:
         path = os.path.join(run.root, "taken_over.json")
         before = json.load(open(path)) if os.path.exists(path) else []  # noqa: SIM115
         atomic_write(path, json.dumps(before + taken, indent=1) + "\n")
     return taken
+
+
+def _take_rounds(
+    bindings: Mapping[str, str],
+    giver: tuple[RunDir, Mapping[str, str]],
+    take: Callable[[Part, tuple[RunDir, Mapping[str, str]]], bool],
+) -> bool:
+    """Whole iterations of one run, in order, and then the arms that were trained beside them.
+
+    What was measured of a model is taken only with the model: another machine's would differ in its last bits.
+    """
+    wanted = int(ast.literal_eval(bindings.get("loop.run.iterations", "2")))
+    for number in range(wanted):
+        folder = f"iter_{number:03d}"
+        if not take(_trained(f"iteration {number}", folder, _ROUND, _MORE), giver):
+            return number > 0
+        take(_measured(f"iteration {number}'s evaluation", folder, _MORE), giver)
+    for arm in ast.literal_eval(bindings.get("loop.run.controls", "()")):
+        folder = f"controls/{arm}"
+        if arm.endswith("_best"):  # it chose its steps by evaluations, and names the first run's checkpoints
+            continue
+        if take(
+            _trained(f"arm {arm}", folder, ("5_dataset", "6_checkpoints"), ("loop.run.controls",)), giver
+        ):
+            take(_measured(f"arm {arm}'s evaluation", folder, ("loop.run.controls",)), giver)
+    return True
+
+
+def _trained(name: str, folder: str, made: Sequence[str], blind_to: tuple[str, ...]) -> Part:
+    paths = tuple(f"{folder}/{stage}" for stage in made)
+    return Part(name, paths, (f"{folder}/6_checkpoints/done.json",), blind_to + _EVALUATION)
+
+
+def _measured(name: str, folder: str, blind_to: tuple[str, ...]) -> Part:
+    return Part(name, (f"{folder}/7_eval",), (f"{folder}/7_eval/evaluation.json",), blind_to)
 
 
 def _data_of(bindings: Mapping[str, str]) -> tuple[str, str]:
@@ -130,19 +185,23 @@ def _matching(root: str, paths: Sequence[str]) -> Iterator[str]:
             yield path
 
 
-def _link(source: str, target: str, fingerprint: str) -> None:
-    """A folder or file under another name, whole or not at all: a kill half way leaves only a temporary name."""
-    temporary = f"{target}.taking"
-    shutil.rmtree(temporary, ignore_errors=True)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.isfile(source):
-        shutil.copyfile(source, temporary)
-    else:
-        shutil.copytree(source, temporary, copy_function=_link_file)
-        for folder, _, names in os.walk(temporary):
-            for name in set(names) & set(_HEADS):
-                _refingerprint(os.path.join(folder, name), fingerprint)
-    os.replace(temporary, target)
+def _link(source: str, target: str, paths: Sequence[str], fingerprint: str) -> None:
+    """Files and folders of one run in another; a kill half way leaves a folder that nobody reads."""
+    staging = os.path.join(target, _STAGING)
+    for path in paths:
+        there, staged = os.path.join(source, path), os.path.join(staging, path)
+        os.makedirs(os.path.dirname(staged), exist_ok=True)
+        if os.path.isfile(there):
+            shutil.copyfile(there, staged)
+        else:
+            shutil.copytree(there, staged, copy_function=_link_file)
+            for folder, _, names in os.walk(staged):
+                for name in set(names) & set(_HEADS):
+                    _refingerprint(os.path.join(folder, name), fingerprint)
+    for path in paths:
+        os.makedirs(os.path.dirname(os.path.join(target, path)), exist_ok=True)
+        os.replace(os.path.join(staging, path), os.path.join(target, path))
+    shutil.rmtree(staging)
 
 
 def _link_file(source: str, target: str) -> None:
