@@ -1,14 +1,14 @@
 """How many items a worker takes at a time, by how long the last ones took.
 
 A batch has a price of its own, so it should be large; but its items come one after another, and an endless one holds up
-those behind it for all of its second. So a batch is to last about half a second. What a verdict says does not depend on
+those behind it for all of its second. So a batch is to last about a second. What a verdict says does not depend on
 whom it was judged with (judging.py), and so the clock may decide here.
 """
 
-BATCH_S = 0.5
+BATCH_S = 1.0
 LAST_S = 0.05  # the last ones, so that workers end together
 MEMORY = 0.9  # of a batch's weight after the next one
-UNKNOWN = 16  # of the largest batch, the part that is sent before anything is known
+UNKNOWN = 8  # of the largest batch, the part that is sent before anything is known
 
 
 class Pace:
@@ -29,7 +29,10 @@ class Pace:
         return self._lasting(BATCH_S)
 
     def share(self, left: int, workers: int) -> int:
-        """Items of the next batch where no more than `left` will come: ever smaller parts, but not too small."""
+        """Items of the next batch where no more than `left` will come: ever smaller parts, but not too small. A single
+        worker has nobody to end together with."""
+        if workers == 1:
+            return left
         if self._even is None:
             self._even = -(-left // workers)
         return max(-(-left // (2 * workers)), min(self._lasting(LAST_S), self._even))

@@ -67,7 +67,7 @@ class Pool:
     require: refuse to work (PoolError) below this level.
     imports: "wide" or "paper", a key of policy.IMPORTS.
     batch_size: attempts a worker takes at a time at most; None is 1024, less for hundreds of workers (the pool holds
-        about twice as many for each). Where attempts are slow, it takes what lasts half a second (pace.py).
+        about twice as many for each). Where attempts are slow, it takes what lasts a second (pace.py).
     hash_seed: of the interpreters that run candidates; the order of sets of strings depends on it.
     recycle_after: verdicts after which a worker is replaced by a fresh one.
     reuse: how many verdicts to keep for attempts that come again; 0 judges every attempt by itself.
@@ -283,7 +283,7 @@ class Pool:
         exhausted: bool,
         full: bool,
     ) -> None:
-        """Give work to the started workers that have room for it: batches of half a second, smaller towards the end."""
+        """Give work to the started workers that have room for it: batches of a second, smaller towards the end."""
         while waiting or fresh:
             # nobody gets a second job before all have started and got one
             worker = min(self._workers, key=lambda worker: (len(worker.jobs), worker.isolation is None))

@@ -13,6 +13,7 @@ Messages out:  ("hello", layers, notes), then ("alive",) about every second whil
                ("answered", number, encoded answers)
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -56,6 +57,8 @@ def _serve() -> NoReturn:
         wire.send(STDOUT, ("alive",))
 
     runtime = Runtime.make(allowed, once=once)
+    gc.collect()
+    gc.freeze()  # a collection in a child would write to every page that it shares with us, and so copy it
     forker = Forker.start(established.jail, runtime, heartbeat)
     jail = established.jail._replace(sweep=_sparing(established.jail.sweep, forker.process))
     judge = Judge(Nursery(jail, heartbeat, STDIN), forker, runtime)

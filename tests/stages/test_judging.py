@@ -16,7 +16,6 @@ from tests.stages.test_attempts import EASY, HARD, LIMITS
 from tests.telemetry.test_shards import ThreeShards, observed, of_kind
 from verifier.beside import Assignment
 from verifier.errors import UserError
-from verifier.pace import Pace
 from verifier.records import ATTEMPT, VERDICT
 from verifier.shards import Ledger
 from verifier.terms import Terms
@@ -178,37 +177,3 @@ def test_what_sampling_raises_is_raised_once_judging_has_ended(tmp_path):
     with pytest.raises(UserError, match="out of memory"):
         overlapped(sample, judge, str(tmp_path))
     assert ended
-
-
-def test_batches_last_half_a_second_whatever_is_in_them():
-    pace = Pace(most=1024, least=16)
-    assert pace.size() == 64  # nobody knows yet
-    for _ in range(50):
-        pace.took(0.0005 * pace.size(), pace.size())
-    assert 990 <= pace.size() <= 1000
-    for _ in range(50):  # one in ten takes a second
-        pace.took(0.1 * pace.size(), pace.size())
-    assert pace.size() == 16
-    for _ in range(50):
-        pace.took(1e-6 * pace.size(), pace.size())
-    assert pace.size() == 1024
-
-
-@pytest.mark.parametrize("workers", [1, 2, 16, 300])
-def test_the_last_batches_cover_what_is_left_and_get_smaller(workers):
-    pace, left, sizes = Pace(most=1024, least=16), 5000, []
-    pace.took(1.0, 1000)
-    while left:
-        sizes.append(min(left, pace.size(), pace.share(left, workers)))
-        left -= sizes[-1]
-    assert sum(sizes) == 5000 and sizes == sorted(sizes, reverse=True)
-    assert max(sizes) <= max(500, 5000 // workers) and len(sizes) <= 100 + 2 * workers
-
-
-@pytest.mark.parametrize(("items", "workers"), [(10, 2), (100, 16), (3, 8), (1, 1)])
-def test_few_items_are_everybodys(items, workers):
-    pace, left, batches = Pace(most=1024, least=16), items, 0
-    while left > 0:
-        left -= min(pace.size(), pace.share(left, workers))
-        batches += 1
-    assert batches >= min(items, workers) - 1 and batches <= workers
