@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
-from t5x_selfprog import banner, hosts, provenance
+from t5x_selfprog import banner, hosts, named_data, provenance
 from t5x_selfprog.bounds import Whole
 from t5x_selfprog.budget import Budget, Spending
 from t5x_selfprog.evaluation import clean, difficulty, held_out
@@ -65,7 +65,9 @@ def run(
     if measured not in ("each", "last"):
         raise UserError(f"loop.run.measured={measured!r}: choose 'each' or 'last'.")
     experiment = Experiment()
-    require_same_content(RunDir(run_dir), experiment.base, experiment.problems)
+    require_same_content(
+        RunDir(run_dir), experiment.base, experiment.problems, named_data.besides_base_and_problems()
+    )
     finished = _finished(RunDir(run_dir))
     if finished is not None:
         return finished

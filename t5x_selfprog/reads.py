@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
-import gin
 from t5x_selfprog import gin_files
 from t5x_selfprog.model import store
+from t5x_selfprog.named_data import SHIPPED, named
 from verifier import files
 from verifier.errors import UserError
 
@@ -20,7 +19,6 @@ REMEDY = {
     "Experiment.problems": "selfprog p3 --source={path} --download",
     "SolvePrompt.tutorial": "selfprog p3 --source={path} --download",
 }
-SHIPPED = {"Experiment.problems": ("seeds",), "SolvePrompt.tutorial": ("seeds", "none")}
 
 
 def paths(names: Sequence[str], bindings: Sequence[str]) -> list[str]:
@@ -35,7 +33,7 @@ def paths(names: Sequence[str], bindings: Sequence[str]) -> list[str]:
 
     gin_files.load(names, bindings)
     found = []
-    for parameter, path in _named():
+    for parameter, path in named():
         if files.is_remote(path) or path in SHIPPED.get(parameter, ()) or _is_shipped_model(parameter, path):
             continue
         if not os.path.exists(path):
@@ -49,23 +47,6 @@ def paths(names: Sequence[str], bindings: Sequence[str]) -> list[str]:
             )
         found.append(relative)
     return [path for path in sorted(set(found)) if not any(path.startswith(f"{other}/") for other in found)]
-
-
-def _named() -> list[tuple[str, str]]:
-    found = [(parameter, _bound(parameter)) for parameter in REMEDY]
-    sources = _bound("control_dataset.run_control.sources") or {}
-    controls = _bound("loop.run.controls") or ()
-    for arm, source in sources.items():
-        if any(control.removesuffix("_best") == arm for control in controls):
-            found.append((f"control_dataset.run_control.sources[{arm!r}]", source))
-    return [(parameter, path) for parameter, path in found if path is not None]
-
-
-def _bound(parameter: str) -> Any:
-    try:
-        return gin.query_parameter(parameter)
-    except ValueError:
-        return None
 
 
 def _is_shipped_model(parameter: str, path: str) -> bool:

@@ -1,4 +1,5 @@
-"""Digests of the data that a run's configuration names: a changed puzzles.json, base or tokenizer is another run.
+"""Digests of the data that a run's configuration names: a changed puzzles.json, base, tokenizer, tutorial or file of
+external pairs is another run.
 
 `run_dir` compares configurations, which name a base and a set of problems by path. This module records the content of
 those paths at the start of the run, in RUN/content.json, so that finished stages are not attributed to other data.
@@ -9,6 +10,7 @@ same.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 
@@ -29,9 +31,13 @@ from verifier.errors import UserError
 _PROBLEM_FILES = ("puzzles.json", "puzzles.jsonl", "split.json")
 
 
-def content(base: str, problems: str) -> dict[str, str]:
-    """A digest for each file that exists; a missing file has none, and whoever needs it reports that."""
+def content(base: str, problems: str, others: Mapping[str, str] = {}) -> dict[str, str]:
+    """A digest for each file that exists; a missing file has none, and whoever needs it reports that.
+
+    `others` are further paths by the parameter that names them: problems in P3's format, pairs in a file, or a run.
+    """
     found = {name: _digest(files.join(problems, name)) for name in _PROBLEM_FILES}
+    found |= {name: _digest_of_any(path) for name, path in others.items() if not files.is_remote(path)}
     try:
         folder = store.resolve(base)
         if not files.is_remote(folder):  # remotely, this would fetch all weights
@@ -44,9 +50,9 @@ def content(base: str, problems: str) -> dict[str, str]:
     return {name: digest for name, digest in found.items() if digest}
 
 
-def require_same_content(run: RunDir, base: str, problems: str) -> None:
+def require_same_content(run: RunDir, base: str, problems: str, others: Mapping[str, str] = {}) -> None:
     """Records the data that the run starts with; raises ConfigMismatch if it has changed since."""
-    now = content(base, problems)
+    now = content(base, problems, others)
     path = files.join(run.root, CONTENT)
     text = json.dumps(now, indent=1, sort_keys=True).encode() + b"\n"
     files.makedirs(run.root)
@@ -88,9 +94,19 @@ def _changed(there: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return differences(there, now, there.keys() & now.keys())
 
 
+def _digest_of_any(path: str) -> str:
+    """Of a file, or of what a folder of problems, of pair records or of a run says of its content."""
+    run = RunDir(path)
+    datasets = itertools.takewhile(files.exists, (run.stage(i, "dataset") for i in itertools.count()))
+    heads = [*(files.join(path, name) for name in _PROBLEM_FILES), files.join(path, "ledger.json")]
+    heads += [files.join(dataset, "manifest.json") for dataset in datasets]
+    found = "".join(filter(None, map(_digest, heads)))
+    return _digest(path) or (hashlib.sha256(found.encode()).hexdigest()[:16] if found else "")
+
+
 def _digest(path: str) -> str:
     """16 hex digits, or "" if there is no such file."""
     try:
         return hashlib.sha256(files.read_bytes(path)).hexdigest()[:16]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return ""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import gin
+import t5x_selfprog.loop  # noqa: F401 (declares what the gin files configure)
+from t5x_selfprog import gin_files, named_data
 from t5x_selfprog.model import store
 from t5x_selfprog.run_content import is_of_the_same_content, require_same_content
 from t5x_selfprog.run_dir import ConfigMismatch, RunDir, noted_base, open_run
@@ -148,3 +151,41 @@ def test_a_study_takes_nothing_over_from_a_run_of_other_data(tmp_path, data, run
         (Path(mine.root) / "fingerprint.json").write_text(json.dumps({"fingerprint": "x"}))
         taken = take_over(mine, bindings, [(run, bindings)])
         assert bool(taken) == (change is None)
+
+
+@pytest.mark.parametrize("kind", ["tutorial", "pairs", "a run"])
+def test_what_else_a_configuration_names_is_data_too(tmp_path, data, kind):
+    """A tutorial in P3's format, a file of external pairs, and the pairs of another run."""
+    path, changed = {
+        "tutorial": (tmp_path / "tutorial", "puzzles.json"),
+        "pairs": (tmp_path / "pairs.txt", ""),
+        "a run": (tmp_path / "other", "iter_000/5_dataset/manifest.json"),
+    }[kind]
+    held = path / changed if changed else path
+    held.parent.mkdir(parents=True, exist_ok=True)
+    held.write_text("[]")
+    made, where = RunDir(str(tmp_path / "run")), (*map(str, data), {"what.it.is": str(path)})
+    require_same_content(made, *where)
+    (tmp_path / "run" / "base").mkdir()
+    require_same_content(made, *where)
+    held.write_text("[1]")
+    with pytest.raises(ConfigMismatch, match=r"what\.it\.is: there \w{16}, now \w{16}"):
+        require_same_content(made, *where)
+
+
+def test_a_configuration_says_what_else_it_names():
+    flags = [
+        "SolvePrompt.tutorial='mine'",
+        "loop.run.controls=('codex_best',)",
+        "control_dataset.run_control.sources={'codex': 'pairs.txt.gz', 'unused': 'x'}",
+    ]
+    try:
+        gin_files.load(["quickstart"], flags)
+        assert named_data.besides_base_and_problems() == {
+            "SolvePrompt.tutorial": "mine",
+            "control_dataset.run_control.sources['codex']": "pairs.txt.gz",
+        }
+        gin_files.load(["quickstart"], [])
+        assert named_data.besides_base_and_problems() == {}
+    finally:
+        gin.clear_config()

@@ -147,6 +147,7 @@ def bench(args: argparse.Namespace) -> dict[str, Any]:
 def _open(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -> Iterator[tuple[Any, int]]:
     """The context of a run, and the iteration asked for: by default the first without this stage's marker."""
     import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
+    from t5x_selfprog import named_data
     from t5x_selfprog.run_content import require_same_content
     from t5x_selfprog.stages.context import Context, Experiment
     from t5x_selfprog.telemetry.recorder import observed
@@ -159,5 +160,6 @@ def _open(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -
             iteration += 1
     experiment = Experiment()
     with observed(run.root, experiment.watchdog, experiment.profile, keep_goodput=False):
-        require_same_content(run, experiment.base, experiment.problems)
+        others = named_data.besides_base_and_problems()
+        require_same_content(run, experiment.base, experiment.problems, others)
         yield Context(run, experiment), iteration
