@@ -114,3 +114,34 @@ def test_power_is_what_its_files_say():
         5,
         3,
     )
+
+
+def prose(page: str) -> str:
+    return re.sub(r"\s+", " ", (ROOT / page).read_text())
+
+
+def test_what_pages_say_in_words_of_the_claim_stands_in_its_tables():
+    """ "2.2 times the base's, interval 1.0 to 3.7": ratios of Pass@1 against the base, to a digit."""
+    ratios = {}
+    for run in ("qwen2p5_coder_0p5b", "smollm2_135m"):
+        (*_, block) = BLOCK.findall((ROOT / f"results/claim/{run}/table.md").read_text())
+        (found,) = [row for row in cells(block) if row["verified against"] == "base" and row["k"] == "1"]
+        ratios[run] = [f"{float(value):.1f}" for value in re.findall(r"[\d.]+", found["ratio of Pass@k"])]
+    (qwen, low, high), (smol, smol_low, smol_high) = ratios.values()
+    of_smol = f"with SmolLM2-135M {smol} times, {smol_low} to {smol_high}"
+    assert f"({qwen} times the base's, interval {low} to {high}; {of_smol})" in prose("README.md")
+    said = prose("docs/results.md")
+    assert f"({qwen} and {smol} times the base's;" in said and f"begin at {low} and {smol_low})" in said
+
+
+def test_what_the_page_of_studies_says_in_words_stands_in_raw_files():
+    said = prose("docs/studies.md")
+    (block, *_) = BLOCK.findall((ROOT / "results/gpu/p3/table.md").read_text())
+    verified, base = (
+        next(row["Pass@1"] for row in cells(block) if row["arm"].startswith(arm)).replace("–", "-")
+        for arm in ("verified", "base")
+    )
+    assert f"verified {verified.replace(' ', '% Pass@1 ')}, base {base})" in said
+    firewall = [json.loads(line) for line in (ROOT / "results/firewall/p3.jsonl").read_text().splitlines()]
+    (line,) = [line for line in firewall if line["name"] == "names, operands"]
+    assert f"swapped {line['any']} of {line['puzzles']} are found, {line['before']} before" in said

@@ -2,25 +2,30 @@
 
     python results/statistics/candidates.py > results/statistics/candidates.txt
 
-Made-up experiments as in evaluation/power.py: 228 problems, 100 attempts. In units of MS_AB the variance of a mean is
-b + f - 1, where b is MS_B and f is MS_A; F is MS_A as d = S - 1 degrees of freedom show it. A line is one setting, and
-for each way the share of trials in which an arm of five (with a gain: the one arm) improves after Holm's first step,
-and the share in which a single uncorrected interval lies above zero.
+Made-up experiments as in evaluation/power.py: 228 problems, 100 attempts, a base and five arms, corrected as Holm's
+first step does. In units of MS_AB (of arm - base) the variance of a mean difference is b + x, where b is MS_B and x is
+what a way takes seeds to add. Each way comes with its degrees of freedom, as Satterthwaite combines them.
 
-    ex       b + max(0, F - 1), with Satterthwaite's degrees of freedom, as all but the last
-    1/d2     b + max(0, F - 1 - 1/d^2): an excess is believed beyond that
-    2/d2     b + max(0, F - 1 - 2/d^2)
-    , 2.5    the same, and at least 2.5
-    , 3      the same, and at least 3
-    F        b + F - 1 where an F test at 10% finds seeds, else b
-    t        the interval of Student's t over the seeds alone
-Chosen: 2/d2, 2.5.
+    one       nothing is added, as where there is one seed
+    ex        the arm's own excess, MS_A - MS_AB of its differences to the base; S - 1 degrees, as the next two
+    2/d2,2.5  its excess beyond 1 + 2 / (S - 1)^2, the whole at least 2.5: in use for a while
+    t         the interval of Student's t over the seeds alone
+    diffs     the mean of all five arms' excess of their differences to the base; 5 (S - 1) degrees, as the next two
+    odds      the mean of all arms' own excess, in shares of the square of m (1 - m), m their Pass@k: equal in log odds
+    pooled    the mean of all arms' own excess, in points: chosen
+    single    the arm's own excess by its own seeds: what is chosen makes of a table with one arm
+    known     the true excess, as nobody knows it: the most that any way could show at this level
+
+A line is one setting. Without a gain, three shares for each way: families of five in which an arm improves; plain
+intervals above zero; families in which there is a word at all, improves or worsens. With a gain: shown; plain intervals
+above zero; plain intervals that hold the gain. `single` is a family of one.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import scipy.stats
@@ -28,95 +33,172 @@ from numpy.typing import NDArray
 
 from t5x_selfprog.evaluation.power import Design, Experiments
 
-Array = NDArray[np.float64]  # [trials]
-# b, F, d -> the variance, and the part of it that d degrees of freedom show
-Way = Callable[[Array, Array, int], tuple[Array, Array]]
+Array = NDArray[np.float64]  # [trials, arms]
 TRIALS, ARMS, PROBLEMS = 600, 5, 228
+BASES = {100: 0.08, 10: 0.05, 1: 0.02}  # by k
 
 
-def beyond(doubt: float, least: float = 0.0) -> Way:
-    """An excess over 1 + doubt / d^2; the whole is at least `least`."""
+class Drawn:
+    """Mean squares of many experiments, [trials, arms]: of arm - base, and of the arm's `own`."""
 
-    def way(b: Array, f: Array, d: int) -> tuple[Array, Array]:
-        excess = np.maximum(0, f - 1 - doubt / d**2)
-        return np.maximum(b + excess, least), excess
+    def __init__(self, experiments: list[tuple[Array, list[Array]]]) -> None:
+        bases = np.stack([base for base, _ in experiments])[:, None]  # [trials, 1, seeds, problems]
+        arms = np.stack([np.stack(found) for _, found in experiments])  # [trials, arms, seeds, problems]
+        self.seeds = arms.shape[2]
+        difference = arms - bases
+        self.mean, self.level = difference.mean((2, 3)), arms.mean((2, 3))
+        by_problem = difference.mean(2)
+        largest = np.abs(by_problem).max(2, keepdims=True)  # the two problems that the bootstrap imagines
+        self.b = self.seeds * np.concatenate([by_problem, largest, -largest], 2).var(2, ddof=1)
+        if self.seeds > 1:
+            self.a, self.ab = _mean_squares(difference)
+            self.own_a, self.own_ab = _mean_squares(arms)
 
-    return way
+
+def _mean_squares(tables: NDArray[np.float64]) -> tuple[Array, Array]:
+    """MS_A and MS_AB of tables [..., seeds, problems]."""
+    seeds, problems = tables.shape[-2:]
+    by_seed = tables.mean(-1)
+    rest = tables - by_seed[..., None] - tables.mean(-2, keepdims=True) + by_seed.mean(-1)[..., None, None]
+    together = (rest**2).sum((-1, -2)) / ((seeds - 1) * (problems - 1))
+    return problems * by_seed.var(-1, ddof=1), np.maximum(together, 1e-30)
 
 
-def found_by_f(b: Array, f: Array, d: int) -> tuple[Array, Array]:
-    excess = np.where(scipy.stats.f.sf(f, d, d * (PROBLEMS - 1)) < 0.1, np.maximum(0, f - 1), 0)
-    return b + excess, excess
+# A way: the whole variance, the part of it that seeds add, and to how many degrees that is known.
+Way = Callable[[Drawn], tuple[Array, Array, float]]
 
 
-def students(b: Array, f: Array, d: int) -> tuple[Array, Array]:
-    return f, f
+def own_excess(found: Drawn) -> tuple[Array, Array, float]:
+    excess = np.maximum(0, found.a - found.ab)
+    return found.b + excess, excess, found.seeds - 1
+
+
+def beyond_doubt(found: Drawn) -> tuple[Array, Array, float]:
+    d = found.seeds - 1
+    excess = np.maximum(0, found.a - (1 + 2 / d**2) * found.ab)
+    return np.maximum(found.b + excess, (1 + min(1.5, 6 / d)) * found.ab), excess, d
+
+
+def students(found: Drawn) -> tuple[Array, Array, float]:
+    return found.a, found.a, found.seeds - 1
+
+
+def of_differences(found: Drawn) -> tuple[Array, Array, float]:
+    return _pooled(found, found.a - found.ab, np.ones_like(found.a))
+
+
+def equal_in_odds(found: Drawn) -> tuple[Array, Array, float]:
+    slope = np.maximum(1e-6, found.level * (1 - found.level)) ** 2
+    return _pooled(found, found.own_a - found.own_ab, slope)
+
+
+def pooled(found: Drawn) -> tuple[Array, Array, float]:
+    return _pooled(found, found.own_a - found.own_ab, np.ones_like(found.a))
+
+
+def _pooled(found: Drawn, excess: Array, scale: Array) -> tuple[Array, Array, float]:
+    of_all = np.maximum(0, excess.sum(1, keepdims=True) / scale.sum(1, keepdims=True)) * scale
+    return found.b + of_all, of_all, ARMS * (found.seeds - 1)
+
+
+def single(found: Drawn) -> tuple[Array, Array, float]:
+    excess = np.maximum(0, found.own_a - found.own_ab)
+    return found.b + excess, excess, found.seeds - 1
+
+
+def known(found: Drawn) -> tuple[Array, Array, float]:
+    truth = np.maximum(0, (found.own_a - found.own_ab).mean(0)) * np.ones_like(found.a)
+    return found.b + truth, truth, np.inf
+
+
+def one(found: Drawn) -> tuple[Array, Array, float]:
+    return found.b, np.zeros_like(found.b), 1
 
 
 WAYS: dict[str, Way] = {
-    "ex": beyond(0),
-    "1/d2": beyond(1),
-    "2/d2": beyond(2),
-    "2/d2, 2.5": beyond(2, 2.5),
-    "2/d2, 3": beyond(2, 3.0),
-    "F": found_by_f,
+    "one": one,
+    "ex": own_excess,
+    "2/d2,2.5": beyond_doubt,
     "t": students,
+    "diffs": of_differences,
+    "odds": equal_in_odds,
+    "pooled": pooled,
+    "single": single,
+    "known": known,
 }
 
 
-def p_values(differences: NDArray[np.float64]) -> tuple[Array, dict[str, Array]]:
-    """Means and two-sided p-values of [trials, seeds, problems]; one seed has but the problems."""
-    _, seeds, problems = differences.shape
-    means = differences.mean((1, 2))
-    by_problem = differences.mean(1)
-    # the two problems that the bootstrap imagines
-    largest = np.abs(by_problem).max(1, keepdims=True)
-    ms_b = seeds * np.concatenate([by_problem, largest, -largest], 1).var(1, ddof=1)
-    if seeds == 1:
-        return means, {
-            "one": 2 * scipy.stats.norm.sf(np.abs(means) / np.sqrt(np.maximum(ms_b, 1e-30) / problems))
-        }
-    by_seed, d = differences.mean(2), seeds - 1
-    rest = differences - by_seed[:, :, None] - by_problem[:, None] + means[:, None, None]
-    ms_ab = np.maximum((rest**2).sum((1, 2)) / (d * (problems - 1)), 1e-30)
-    f = problems * by_seed.var(1, ddof=1) / ms_ab
-    found = {}
+def drawn(design: Design, kind: str) -> Drawn:
+    """`kind`: how seeds move the arms: "each" by itself, all "together", or the first arm "alone"."""
+    made_up = Experiments.of(design)
+    if kind == "each":
+        return Drawn([made_up.draw(trial, ARMS) for trial in range(TRIALS)])
+    steady = Experiments.of(replace(design, per_seed=0.0))
+    found = []
+    for trial in range(TRIALS):
+        rng = np.random.default_rng(trial)
+        base_odds, shape = rng.choice(made_up.population, PROBLEMS), (design.seeds, PROBLEMS)
+        base, common = (
+            made_up.measured(base_odds, shape, rng),
+            rng.normal(0, design.per_seed, (design.seeds, 1)),
+        )
+        arms = []
+        for arm in range(ARMS):
+            moved = kind == "together" or arm == 0
+            shift = (made_up if moved else steady).shift + moved * common
+            own = base_odds + rng.normal(0, design.per_problem, PROBLEMS)
+            arms.append(made_up.measured(own + shift, shape, rng))
+        found.append((base, arms))
+    return Drawn(found)
+
+
+def shares(found: Drawn, gain: float) -> Iterator[tuple[str, list[float]]]:
     for name, way in WAYS.items():
-        variance, shown = way(ms_b / ms_ab, f, d)
-        freedom = np.minimum(1e6, variance**2 / np.maximum(1e-30, shown**2 / d))
-        error = np.sqrt(np.maximum(variance, 1e-30) * ms_ab / (seeds * problems))
-        found[name] = 2 * scipy.stats.t.sf(np.abs(means) / error, freedom)
-    return means, found
+        if found.seeds == 1 and name != "one":
+            continue
+        variance, seeds_part, d = way(found)
+        freedom = np.minimum(1e6, variance**2 / np.maximum(1e-30, seeds_part**2 / d))
+        error = np.sqrt(np.maximum(variance, 1e-30) / (found.seeds * PROBLEMS))
+        p_value = 2 * scipy.stats.t.sf(np.abs(found.mean) / error, freedom)
+        word, up = p_value * (1 if name == "single" else ARMS) < 0.05, found.mean > 0
+        above = (p_value < 0.05) & up
+        if gain:
+            far = np.abs(found.mean - gain) / error < scipy.stats.t.isf(0.025, freedom)
+            yield name, [float(x[:, 0].mean()) for x in (word & up, above, far)]
+        elif name == "single":
+            yield name, [float(x.mean()) for x in (word & up, above, word)]
+        else:
+            yield name, [float((word & up).any(1).mean()), float(above.mean()), float(word.any(1).mean())]
 
 
-def shares(design: Design) -> dict[str, tuple[float, float]]:
-    made_up, arms = Experiments.of(design), 1 if design.gain > 1e-6 else ARMS
-    drawn = [made_up.draw(trial, arms) for trial in range(TRIALS)]
-    bases = np.stack([base for base, _ in drawn])
-    claimed: dict[str, list[Array]] = {}
-    above: dict[str, list[Array]] = {}
-    for arm in range(arms):
-        means, found = p_values(np.stack([arms_[arm] for _, arms_ in drawn]) - bases)
-        for name, p_value in found.items():
-            claimed.setdefault(name, []).append((p_value * ARMS < 0.05) & (means > 0))
-            above.setdefault(name, []).append((p_value < 0.05) & (means > 0))
-    return {name: (float(np.any(claimed[name], 0).mean()), float(np.mean(above[name]))) for name in claimed}
+def settings() -> Iterator[tuple[Design, str]]:
+    def design(k: int, gain: float, per_seed: float, seeds: int, per_problem: float, others: float) -> Design:
+        return Design(
+            gain or 1e-9, k, base=BASES[k], seeds=seeds, per_problem=per_problem, per_seed=per_seed, arms=ARMS,
+            others=others or 1e-9,
+        )  # fmt: skip
+
+    for k, seeds, per_problem in itertools.product((100, 10, 1), (2, 3, 5), (0.5, 2.0)):
+        yield design(k, 0.0, 0.6, seeds, per_problem, 0.0), "each"
+    for kind, k, seeds in itertools.product(("together", "alone"), (100, 10, 1), (2, 3)):
+        yield design(k, 0.0, 0.6, seeds, 0.5, 0.0), kind
+    for others, per_seed, seeds, per_problem in itertools.product(
+        (0.0, 0.08), (0.1, 0.3), (1, 2, 3, 5), (0.5, 2.0)
+    ):
+        yield design(100, 0.08, per_seed, seeds, per_problem, others), "each"
 
 
 def main() -> None:
-    no_gain = [(k, 0.0, 0.6, seeds) for k in (100, 10, 1) for seeds in (2, 3, 5)]
-    doubling = [(100, 0.08, per_seed, seeds) for per_seed in (0.1, 0.3) for seeds in (1, 2, 3, 5)]
-    for (k, gain, per_seed, seeds), per_problem in itertools.product(no_gain + doubling, (0.5, 2.0)):
-        base = {100: 0.08, 10: 0.05, 1: 0.02}[k]
-        design = Design(
-            gain or 1e-9, k, base=base, seeds=seeds, per_problem=per_problem, per_seed=per_seed, arms=ARMS
-        )
+    for design, kind in settings():
+        gain = design.gain if design.gain > 1e-6 else 0.0
+        others = " of all" if gain and design.others == gain else " of one" if gain else ""
         said = "  ".join(
-            f"{name} {100 * arm:.1f} {100 * one:.1f}" for name, (arm, one) in shares(design).items()
+            f"{name} {' '.join(f'{100 * share:.1f}' for share in of_way)}"
+            for name, of_way in shares(drawn(design, kind), gain)
         )
         print(
-            f"k {k}, {100 * base:g}% to {100 * (base + gain):g}%, seeds {seeds}, "
-            f"problems {per_problem:g}, seeds {per_seed:g}:  {said}",
+            f"k {design.k}, {100 * design.base:g}% to {100 * (design.base + gain):g}%{others}, seeds {design.seeds} "
+            f"{kind}, problems {design.per_problem:g}, seeds {design.per_seed:g}:  {said}",
             flush=True,
         )
 

@@ -7,7 +7,7 @@ unsolved), and its Pass@k is plainly whether the first k guesses hold a right on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t5x_selfprog.evaluation import statistics
+from t5x_selfprog.evaluation.crossed import Spread, Trained, spread_of
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
 from t5x_selfprog.evaluation.statistics import Interval
 
 Evaluation = Mapping[str, Any]
 
 ALL = "all"
+BASE, ENUMERATOR = "base", "enumerator"
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,29 @@ def value_table(evaluations: Sequence[Evaluation], k: int, group: str = ALL) -> 
     }
 
 
-def estimate(evaluations: Sequence[Evaluation], k: int, group: str = ALL, seed: int = 0) -> Interval | None:
-    """Pass@k of one arm with its interval; None where no problem has k attempts."""
+def estimate(
+    evaluations: Sequence[Evaluation], k: int, group: str = ALL, seed: int = 0, spread: Spread | None = None
+) -> Interval | None:
+    """Pass@k of one arm with its interval; None where no problem has k attempts.
+
+    `spread` is that of the table the arm stands in; without it its own seeds say how far they differ.
+    """
     values = value_table(evaluations, k, group)
-    return statistics.mean_interval(_seeds_first(values, list(values)), seed=seed) if values else None
+    if not values:
+        return None
+    if spread is None:
+        spread = seeds_spread([evaluations], k, group)
+    trained = Trained(spread, models_of(evaluations))
+    return statistics.mean_interval(_seeds_first(values, list(values)), seed=seed, trained=trained)
 
 
 def compare(
-    arm: Sequence[Evaluation], base: Sequence[Evaluation], k: int, group: str = ALL, seed: int = 0
-) -> Comparison | None:
+    arm: Sequence[Evaluation], base: Sequence[Evaluation], k: int, group: str = ALL, seed: int = 0,
+    spread: Spread | None = None,
+) -> Comparison | None:  # fmt: skip
     """`arm` against `base`, each one evaluation or several seeds; None where no problem has k attempts.
+
+    `spread` is that of the table both stand in; without it the seeds of these two say how far they differ.
 
     Raises:
         ValueError: they were evaluated on different problems.
@@ -87,14 +102,34 @@ def compare(
     shared = [puzzle_id for puzzle_id in arm_values if puzzle_id in base_values]
     if not shared:
         return None
-    return compare_values(_seeds_first(arm_values, shared), _seeds_first(base_values, shared), seed)
+    if spread is None:
+        spread = seeds_spread([arm, base], k, group)
+    trained = Trained(spread, models_of(arm), models_of(base))
+    return compare_values(
+        _seeds_first(arm_values, shared), _seeds_first(base_values, shared), seed, trained=trained
+    )
 
 
-def compare_values(arm: NDArray[np.float64], base: NDArray[np.float64], seed: int = 0) -> Comparison:
-    """The same from values, each [problems] or [seeds, problems]: for tables and studies."""
-    difference, p_value = statistics.difference_and_test(arm, base, seed=seed)
-    ratio = statistics.ratio_interval(arm, base, seed=seed)
+def compare_values(
+    arm: NDArray[np.float64], base: NDArray[np.float64], seed: int = 0, *, trained: Trained | None = None
+) -> Comparison:
+    """The same from values, each [problems] or [seeds, problems]."""
+    difference, p_value = statistics.difference_and_test(arm, base, seed=seed, trained=trained)
+    ratio = statistics.ratio_interval(arm, base, seed=seed, trained=trained)
     return Comparison(difference, ratio, p_value, statistics.claim(difference, ratio), arm.shape[-1])
+
+
+def models_of(evaluations: Sequence[Evaluation]) -> int:
+    """How many models were trained behind an arm; 0 for one that was not: a base, measured however often."""
+    checkpoints = {evaluation.get("checkpoint") or i for i, evaluation in enumerate(evaluations)}
+    one = len(checkpoints) == 1 or evaluations[0].get("arm") == ENUMERATOR
+    return 0 if one and evaluations[0].get("arm") in (BASE, ENUMERATOR) else len(checkpoints)
+
+
+def seeds_spread(arms: Iterable[Sequence[Evaluation]], k: int, group: str = ALL) -> Spread:
+    """How far training varies, by all arms of a table that were trained with several seeds (one iteration of each)."""
+    values = [value_table(arm, k, group) for arm in arms if models_of(arm) == len(arm) > 1]
+    return spread_of([_seeds_first(of_arm, list(of_arm)) for of_arm in values if of_arm])
 
 
 def require_same_problems(arm: Sequence[Evaluation], base: Sequence[Evaluation]) -> None:

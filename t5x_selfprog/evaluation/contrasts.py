@@ -11,10 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from t5x_selfprog.evaluation.compare import ALL, Comparison, Evaluation, compare, require_same_problems
+from t5x_selfprog.evaluation.compare import (
+    ALL,
+    BASE,
+    ENUMERATOR,
+    Comparison,
+    Evaluation,
+    compare,
+    require_same_problems,
+    seeds_spread,
+)
+from t5x_selfprog.evaluation.crossed import Spread
 from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, Interval, corrected, holm
 
-BASE, VERIFIED, ENUMERATOR = "base", "verified", "enumerator"
+VERIFIED = "verified"
 AGAINST_BASE = "against the base"
 AGAINST_OTHERS = "verified against the others"
 BASE_AGAINST_GUESSES = "the base against the guesses that need no model"
@@ -73,30 +83,43 @@ EXPLANATION = (
 )
 
 
-ABOUT_SEEDS = {
-    1: "One seed: the words are about these models, not about training them again.",
-    2: "Two seeds: too few to know how far seeds differ. Where they differ a lot, words hold less often than they say; "
-    "with three seeds they hold (results/statistics).",
-}
+ONE_SEED = "One seed: intervals and words are about these models, not about training them again."
+SEVERAL_SEEDS = (
+    "Intervals and words are about training again: how far that moves a mean, the seeds of all arms of a "
+    "configuration say together."
+)
+TWO_SEEDS = (
+    " Two seeds of a single arm say little of it: where seeds differ a lot, words are wrong more often than 5% "
+    "(results/statistics)."
+)
 
 
-def about_seeds(counts: Sequence[int]) -> list[str]:
-    """What a table says beside its words, by the number of seeds of each of its models."""
-    return [ABOUT_SEEDS[most]] if counts and (most := max(counts)) in ABOUT_SEEDS else []
+def about_seeds(models: Sequence[int]) -> list[str]:
+    """What a table says beside its words, by how many models were trained for each of its arms (`models_of`)."""
+    trained = [count for count in models if count]
+    if not trained:
+        return []
+    several = [count for count in trained if count > 1]
+    if not several:
+        return [ONE_SEED]
+    return [SEVERAL_SEEDS + (TWO_SEEDS if several == [2] else "")]
 
 
 def between(
     family: str, left: tuple[str, Sequence[Evaluation]], right: tuple[str, Sequence[Evaluation]],
-    ks: Sequence[int], group: str = ALL, seed: int = 0,
+    spreads: Mapping[int, Spread], group: str = ALL, seed: int = 0,
 ) -> Contrast:  # fmt: skip
-    """Two arms (label, evaluations), not corrected yet; nothing in it where they were measured on other problems."""
+    """Two arms (label, evaluations), not corrected yet; nothing in it where they were measured on other problems.
+
+    `spreads` is by k what the table's arms say of training again.
+    """
     at: dict[int, Comparison] = {}
     try:
         require_same_problems(left[1], right[1])
     except ValueError:
-        ks = ()
-    for k in ks:
-        found = compare(left[1], right[1], k, group, seed)
+        spreads = {}
+    for k, spread in spreads.items():
+        found = compare(left[1], right[1], k, group, seed, spread)
         if found is not None:
             at[k] = found
     claims = {k: OF_TWO_ARMS[found.claim] for k, found in at.items()}
@@ -120,12 +143,14 @@ def of_arms(
 ) -> list[Contrast]:
     """The second and third family, not corrected yet, of the last iteration of each arm (label, evaluations)."""
     found = []
+    arms = [evaluations for _, evaluations in last.values()]
+    spreads = {k: seeds_spread(arms, k, group) for k in ks}
     if VERIFIED in last:
         others = [arm for arm in last if arm not in (BASE, VERIFIED, ENUMERATOR)]
         others += [ENUMERATOR] if ENUMERATOR in last else []
-        found += [between(AGAINST_OTHERS, last[VERIFIED], last[arm], ks, group, seed) for arm in others]
+        found += [between(AGAINST_OTHERS, last[VERIFIED], last[arm], spreads, group, seed) for arm in others]
     if BASE in last and ENUMERATOR in last:
-        found.append(between(BASE_AGAINST_GUESSES, last[BASE], last[ENUMERATOR], ks, group, seed))
+        found.append(between(BASE_AGAINST_GUESSES, last[BASE], last[ENUMERATOR], spreads, group, seed))
     return [contrast for contrast in found if contrast.at]
 
 

@@ -14,6 +14,7 @@ here and hurts there), `per_seed` how much they vary between training seeds on a
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from t5x_selfprog.evaluation.crossed import Trained, spread_of
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
 from t5x_selfprog.evaluation.statistics import Interval, corrected, difference_and_test
 from verifier import files
@@ -43,6 +45,8 @@ class Design:
         problems are nearly impossible and a few easy. 0.1 resembles small models on P3.
       per_problem, per_seed: standard deviations of log odds, see above.
       arms: how many arms are compared with the base, for the correction.
+      alike: of how many of them the seeds tell together how far training varies (None: of all): the arms of one table.
+      others: what those others gain (None: as much).
     """
 
     gain: float
@@ -55,15 +59,23 @@ class Design:
     per_problem: float = 2.0
     per_seed: float = 0.1
     arms: int = 4
+    alike: int | None = None
+    others: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("k", "problems", "attempts", "seeds", "arms"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.alike is not None and not 1 <= self.alike <= self.arms:
+            raise ValueError(f"alike must be 1 to {self.arms}, the number of arms, got {self.alike}")
         if self.k > self.attempts:
             raise ValueError(f"Pass@{self.k} needs at least {self.k} attempts a problem, got {self.attempts}")
         if not 0 < self.base < 1 or not 0 < self.base + self.gain < 1:
             raise ValueError(f"base and base + gain must lie in (0, 1), got {self.base} and {self.gain:+}")
+
+    @property
+    def together(self) -> int:
+        return self.alike or self.arms
 
 
 def power(
@@ -77,8 +89,8 @@ def power(
     made_up = Experiments.of(design, pilot, seed)
     claims = 0
     for trial in range(trials):
-        base, (arm,) = made_up.draw(trial)
-        claims += shows_gain(arm, base, design.arms)
+        base, arms = made_up.draw(trial, design.together)
+        claims += shows_gain(base, arms, design.arms)
     return float(claims / trials)
 
 
@@ -89,6 +101,7 @@ class Experiments:
     design: Design
     population: NDArray[np.float64]
     shift: float
+    shift_of_others: float
     seed: int
 
     @classmethod
@@ -96,34 +109,43 @@ class Experiments:
         rng = np.random.default_rng([seed, 0])
         population = _log_odds(_difficulties(design, pilot, _POPULATION, rng))
         noise = rng.normal(0, np.hypot(design.per_problem, design.per_seed), _POPULATION)
-        return cls(design, population, _shift(population, noise, design), seed)
+        shift = _shift(population, noise, design.gain, design.k)
+        others = shift if design.others is None else _shift(population, noise, design.others, design.k)
+        return cls(design, population, shift, others, seed)
 
     def draw(self, trial: int, arms: int = 1) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-        """Pass@k of the base and of arms that gain alike, each [seeds, problems].
+        """Pass@k of the base, of an arm that gains, and of the other arms, each [seeds, problems].
 
         The base is one model, measured with every seed anew, as a study does.
         """
         design, rng = self.design, np.random.default_rng([self.seed, 1, trial])
         shape = (design.seeds, design.problems)
         base_odds = rng.choice(self.population, design.problems)
-        found = [self._measured(base_odds, shape, rng)]
-        for _ in range(arms):
-            own = base_odds + self.shift + rng.normal(0, design.per_problem, design.problems)
-            found.append(self._measured(own + rng.normal(0, design.per_seed, (design.seeds, 1)), shape, rng))
+        found = [self.measured(base_odds, shape, rng)]
+        for shift in [self.shift, *[self.shift_of_others] * (arms - 1)]:
+            own = base_odds + shift + rng.normal(0, design.per_problem, design.problems)
+            found.append(self.measured(own + rng.normal(0, design.per_seed, (design.seeds, 1)), shape, rng))
         return found[0], found[1:]
 
-    def _measured(
+    def measured(
         self, log_odds: NDArray[np.float64], shape: tuple[int, int], rng: np.random.Generator
     ) -> NDArray[np.float64]:
         n = self.design.attempts
-        return pass_at_k(n, rng.binomial(n, _chances(log_odds), shape), self.design.k)
+        return _values(n, self.design.k)[rng.binomial(n, _chances(log_odds), shape)]
 
 
-def shows_gain(arm: NDArray[np.float64], base: NDArray[np.float64], arms: int) -> bool:
-    """Whether tables and studies would say "improves" (or better), by Holm's first step: as if this arm stood alone
-    among `arms`."""
+@functools.lru_cache(maxsize=8)
+def _values(attempts: int, k: int) -> NDArray[np.float64]:
+    """Pass@k by the number of right attempts."""
+    return pass_at_k(attempts, np.arange(attempts + 1), k)
+
+
+def shows_gain(base: NDArray[np.float64], arms: Sequence[NDArray[np.float64]], compared: int) -> bool:
+    """Whether tables and studies would say "improves" (or better) of the first arm, by Holm's first step: as if it
+    stood alone among `compared`. The seeds of all arms tell how far training varies; the base is one model."""
+    trained = Trained(spread_of(arms), len(arms[0]))
     # One seed of the bootstrap for all trials: its draws are cached.
-    return claims_gain(*difference_and_test(arm, base, seed=0), arms)
+    return claims_gain(*difference_and_test(arms[0], base, seed=0, trained=trained), compared)
 
 
 def claims_gain(difference: Interval, p_value: float, arms: int) -> bool:
@@ -229,13 +251,13 @@ def _expected(chances: NDArray[np.float64], k: int) -> float:
     return float(np.mean(-np.expm1(k * np.log1p(-np.minimum(chances, 1 - 1e-12)))))
 
 
-def _shift(population: NDArray[np.float64], noise: NDArray[np.float64], design: Design) -> float:
-    """What to add to all log odds for the wanted gain."""
-    wanted = _expected(_chances(population), design.k) + design.gain
+def _shift(population: NDArray[np.float64], noise: NDArray[np.float64], gain: float, k: int) -> float:
+    """What to add to all log odds for the wanted gain in Pass@k."""
+    wanted = _expected(_chances(population), k) + gain
     low, high = -20.0, 20.0
     for _ in range(60):
         middle = (low + high) / 2
-        if _expected(_chances(population + noise + middle), design.k) < wanted:
+        if _expected(_chances(population + noise + middle), k) < wanted:
             low = middle
         else:
             high = middle

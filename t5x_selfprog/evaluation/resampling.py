@@ -9,12 +9,13 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from t5x_selfprog.evaluation.crossed import SeedPart, Table, contrast_parts, freedom_of, seed_part
+from t5x_selfprog.evaluation.crossed import Table, Trained, share_of_seeds
 
 Draws = NDArray[np.float64]  # [resamples]
 _RATIOS = 1e6  # ratios beyond it, and below one over it, are infinite and zero
@@ -51,23 +52,27 @@ class Sampled:
         return min(1.0, 2 * _first(beyond, 1 / (len(self.draws) + 1), 0.499))
 
 
-def sampled_mean(table: Table, imagined: Sequence[float], seed: int, resamples: int) -> Sampled:
+def sampled_mean(
+    table: Table, trained: Trained, imagined: Sequence[float], seed: int, resamples: int
+) -> Sampled:
     """Of the mean of a table [seeds, problems], with `imagined` problems on its right."""
     (draws,), (centre,) = _problem_draws([(table, imagined)], seed, resamples)
-    return _with_seeds(draws, centre, [seed_part(table)], seed)
+    return _with_seeds(draws, float(draws.var()), centre, trained.part(0.0), seed)
 
 
-def sampled_difference(arm: Table, base: Table, largest: float, seed: int, resamples: int) -> Sampled:
+def sampled_difference(
+    arm: Table, base: Table, trained: Trained, largest: float, seed: int, resamples: int
+) -> Sampled:
     """Of mean(arm) - mean(base), paired by problem, with one imagined problem of `largest` difference either way."""
-    return _contrast(arm, base, largest, seed, resamples)(1.0)
+    return _contrast(arm, base, trained, largest, seed, resamples)(1.0)
 
 
 def ratio_ends(
-    arm: Table, base: Table, largest: float, tail: float, seed: int, resamples: int
+    arm: Table, base: Table, trained: Trained, largest: float, tail: float, seed: int, resamples: int
 ) -> tuple[float, float]:
     """The ratios r at which mean(arm) - r * mean(base) is told from zero, from below and from above (Fieller 1954,
     "Some problems in interval estimation", by these draws). Zero, or infinite, where no r up to a million is."""
-    at = _contrast(arm, base, largest, seed, resamples)
+    at = _contrast(arm, base, trained, largest, seed, resamples)
     low = 1 / _first(lambda inverse: at(1 / inverse).end(tail) > 0, 1 / _RATIOS, _RATIOS)
     high = _first(lambda ratio: at(ratio).end(1 - tail) < 0, 1 / _RATIOS, _RATIOS)
     return (0.0 if low <= 1 / _RATIOS else low), (math.inf if high >= _RATIOS else high)
@@ -86,17 +91,57 @@ def resampled_means(tables: Sequence[Table], seed: int, resamples: int) -> list[
     for table in tables:
         per_seed = weights @ table.T  # [resamples, seeds]
         mean = per_seed.mean(1)
-        share = seed_part(table).share
-        if share:
+        if share := share_of_seeds(table):
             mean = mean + math.sqrt(share) * ((per_seed - mean[:, None]) * variates[len(table)]).sum(1)
         means.append(mean)
     return means
 
 
-def signs(seed: int, problems: int, flips: int) -> NDArray[np.float64]:
-    """[flips, problems] of +1 and -1."""
-    width = 1 << (problems - 1).bit_length()  # few widths, so that a table of many comparisons shares them
-    return _signs(seed, width, flips)[:, :problems]
+def flipped_sums(differences: NDArray[np.float64], seed: int, flips: int) -> Draws:
+    """[flips]: the sum of [problems] differences under random signs."""
+    return _products(_signs, seed, flips, [_to_a_power_of_two(differences)])[0]
+
+
+def prepare(
+    pairs: Sequence[tuple[Table, Table, float]],
+    differences: Sequence[NDArray[np.float64]],
+    seed: int,
+    resamples: int,
+) -> None:
+    """Draws for many comparisons in one product, several times as fast as one by one: for simulations.
+
+    Args:
+      pairs: arm, base and the largest value imagined, of the comparisons that will be asked for.
+      differences: what `flipped_sums` will be asked for, with twice `resamples` flips.
+    """
+    _PREPARED.clear()
+    columns = [column for arm, base, largest in pairs for column in _extended(_imagined(arm, base, largest))]
+    padded = [_to_a_power_of_two(column) for column in differences]
+    for matrix, rows, of in ((_weights, resamples, columns), (_signs, 2 * resamples, padded)):
+        for width in {len(column) for column in of}:
+            alike = [column for column in of if len(column) == width]
+            drawn = np.ascontiguousarray((matrix(seed, width, rows) @ np.stack(alike, axis=1)).T)
+            for column, one in zip(alike, drawn, strict=True):
+                _PREPARED[matrix, seed, rows, column.tobytes()] = one
+
+
+_PREPARED: dict[tuple[Any, int, int, bytes], Draws] = {}
+
+
+def _products(
+    matrix: Callable[..., NDArray[np.float64]], seed: int, rows: int, columns: Sequence[NDArray[np.float64]]
+) -> list[Draws]:
+    """`matrix`(seed, width, rows) times each column: [rows], as prepared or now."""
+    found = [_PREPARED.get((matrix, seed, rows, column.tobytes())) for column in columns]
+    if any(one is None for one in found):
+        drawn = matrix(seed, len(columns[0]), rows) @ np.stack(columns, axis=1)
+        return list(np.ascontiguousarray(drawn.T))
+    return [one for one in found if one is not None]
+
+
+def _to_a_power_of_two(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Padded with zeros: few widths, so that a table of many comparisons shares its signs."""
+    return np.pad(differences, (0, (1 << (len(differences) - 1).bit_length()) - len(differences)))
 
 
 @functools.lru_cache(maxsize=4)
@@ -105,34 +150,46 @@ def _signs(seed: int, width: int, flips: int) -> NDArray[np.float64]:
 
 
 def _contrast(
-    arm: Table, base: Table, largest: float, seed: int, resamples: int
+    arm: Table, base: Table, trained: Trained, largest: float, seed: int, resamples: int
 ) -> Callable[[float], Sampled]:
     """arm - r * base as a function of r: problems are drawn once for all r."""
     (arm_draws, base_draws), (arm_mean, base_mean) = _problem_draws(
-        [(arm, (largest, 0.0)), (base, (0.0, largest))], seed, resamples
+        _imagined(arm, base, largest), seed, resamples
     )
+    (of_arm, of_both), (_, of_base) = np.cov(arm_draws, base_draws, ddof=0)
 
     def at(ratio: float) -> Sampled:
         draws = arm_draws - ratio * base_draws
-        return _with_seeds(draws, arm_mean - ratio * base_mean, contrast_parts(arm, base, ratio), seed)
+        variance = max(0.0, of_arm - 2 * ratio * of_both + ratio**2 * of_base)
+        return _with_seeds(draws, variance, arm_mean - ratio * base_mean, trained.part(ratio), seed)
 
     return at
+
+
+def _imagined(arm: Table, base: Table, largest: float) -> list[tuple[Table, Sequence[float]]]:
+    return [(arm, (largest, 0.0)), (base, (0.0, largest))]
+
+
+def _extended(tables: Sequence[tuple[Table, Sequence[float]]]) -> list[NDArray[np.float64]]:
+    """Means over seeds, and problems on their right that nobody saw."""
+    return [np.concatenate([table.mean(0), np.asarray(imagined)]) for table, imagined in tables]
 
 
 def _problem_draws(
     tables: Sequence[tuple[Table, Sequence[float]]], seed: int, resamples: int
 ) -> tuple[list[Draws], list[float]]:
     """Means over seeds and drawn problems of each table with its imagined problems, and those means' centres."""
-    extended = [np.concatenate([table.mean(0), np.asarray(imagined)]) for table, imagined in tables]
-    drawn = _weights(seed, len(extended[0]), resamples) @ np.stack(extended, axis=1)
-    return list(drawn.T), [float(values.mean()) for values in extended]
+    extended = _extended(tables)
+    return _products(_weights, seed, resamples, extended), [float(values.mean()) for values in extended]
 
 
-def _with_seeds(draws: Draws, centre: float, parts: Sequence[SeedPart], seed: int) -> Sampled:
-    freedom = freedom_of(float(draws.var()), parts)
-    if added := sum(part.variance for part in parts):
-        draws = draws + math.sqrt(added) * _normals(seed, len(draws))
-    return Sampled(centre, draws, freedom)
+def _with_seeds(draws: Draws, variance: float, centre: float, part: tuple[float, int], seed: int) -> Sampled:
+    """`variance` is that of the draws; `part` what seeds add to it, and to how many degrees of freedom it is known."""
+    added, known = part
+    if not added:
+        return Sampled(centre, draws, math.inf)
+    freedom = (variance + added) ** 2 / (added**2 / known)
+    return Sampled(centre, draws + math.sqrt(added) * _normals(seed, len(draws)), freedom)
 
 
 def _first(holds: Callable[[float], bool], low: float, high: float) -> float:

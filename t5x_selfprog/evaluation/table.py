@@ -7,8 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t5x_selfprog.evaluation import contrasts
-from t5x_selfprog.evaluation.compare import ALL, Comparison, Evaluation, compare, estimate
-from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, ENUMERATOR, Contrast, in_points, percent
+from t5x_selfprog.evaluation.compare import (
+    ALL,
+    ENUMERATOR,
+    Comparison,
+    Evaluation,
+    compare,
+    estimate,
+    models_of,
+    seeds_spread,
+)
+from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, Contrast, in_points, percent
+from t5x_selfprog.evaluation.crossed import Spread
 from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval, corrected, holm
 
 ARM_ORDER = ("base", "verified", "unverified", "human", "seeds_only")
@@ -55,17 +65,26 @@ def rows(evaluations: Sequence[Evaluation], group: str = ALL, seed: int = 0) -> 
         seeds_of.setdefault((evaluation["arm"], evaluation.get("iteration")), []).append(evaluation)
     base = next((found for (arm, _), found in seeds_of.items() if arm == "base"), None)
     ks = sorted({int(k) for evaluation in evaluations for k in evaluation["pass_at_k"].get(group, {})})
+    last = {arm: found for (arm, _), found in seeds_of.items()}  # the last iteration of each arm stays
+    spreads = {k: seeds_spread(last.values(), k, group) for k in ks}
     found_rows = []
     for (arm, _), found in seeds_of.items():
-        estimates = {k: interval for k in ks if (interval := estimate(found, k, group, seed)) is not None}
+        estimates = {
+            k: interval for k in ks if (interval := estimate(found, k, group, seed, spreads[k])) is not None
+        }
         versus: dict[int, Comparison] = {}
         if base is not None and arm != "base" and _ids(found) == _ids(base):
-            versus = {k: c for k in ks if (c := compare(found, base, k, group, seed)) is not None}
+            versus = {k: c for k in ks if (c := compare(found, base, k, group, seed, spreads[k])) is not None}
         claims = {k: comparison.claim for k, comparison in versus.items()}
         found_rows.append(Row(label(found), found, estimates, versus, claims, {}))
     for k in ks:
         _correct([row for row in found_rows if row.arm != ENUMERATOR and k in row.versus_base], k)
     return found_rows
+
+
+def spread(found: Sequence[Row], k: int, group: str = ALL) -> Spread:
+    """What the arms of a table say of training again: the last iteration of each."""
+    return seeds_spread({row.arm: row.evaluations for row in found}.values(), k, group)
 
 
 def label(evaluations: Sequence[Evaluation]) -> str:
@@ -199,7 +218,8 @@ def _title(found: Sequence[Row], group: str) -> str:
         parts.append(f"{' or '.join(map(str, attempts))} attempts each")
     if temperatures:
         parts.append(f"T = {' or '.join(map(str, temperatures))}")
-    parts.append("Pass@k in %, 95% intervals over problems")
+    several = any(models_of(row.evaluations) > 1 for row in found)
+    parts.append("Pass@k in %, 95% intervals over problems" + (" and seeds" if several else ""))
     name = ", ".join(str(first[key]) for key in ("seeds", "split") if first.get(key))
     return (f"{name}: " if name else "") + "; ".join(parts)
 
@@ -208,7 +228,7 @@ def _notes(found: Sequence[Row], ks: Sequence[int], compared: Sequence[Contrast]
     notes = []
     if compared:
         notes.append(f"{contrasts.EXPLANATION} {family_sizes(compared)}")
-        notes += contrasts.about_seeds([len(row.evaluations) for row in found if row.arm != ENUMERATOR])
+        notes += contrasts.about_seeds([models_of(row.evaluations) for row in found])
     headline = headline_k(found)
     for k in ks:
         said = [

@@ -9,7 +9,7 @@ from t5x_selfprog.evaluation.compare import estimate, value_table
 from t5x_selfprog.evaluation.contrasts import Contrast, p_text
 from t5x_selfprog.evaluation.diversity import Diversity, diversity, solve_rate_histogram
 from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval
-from t5x_selfprog.evaluation.table import Row
+from t5x_selfprog.evaluation.table import Row, spread
 from t5x_selfprog.report.collect import Iteration, SourceProblem
 from t5x_selfprog.report.findings import Findings
 from t5x_selfprog.report.markup import EN_DASH, MINUS, Markup, count, element, join, percent, plural, points
@@ -112,7 +112,13 @@ def _curves(found: Findings) -> Markup:
         ks = [k for k in ks if means[k] is not None]
         last = row is found.base or row is found.verified
         band = (
-            [interval for k in ks if (interval := estimate(row.evaluations, k)) is not None] if last else []
+            [
+                interval
+                for k in ks
+                if (interval := estimate(row.evaluations, k, spread=spread(found.rows, k))) is not None
+            ]
+            if last
+            else []
         )
         earlier = row.arm == "verified" and row is not found.verified
         style = f"{row.arm} earlier" if earlier else arm_style(row.arm)
@@ -195,8 +201,12 @@ def _holm(contrast: Contrast, k: int) -> str:
 def _groups_table(found: Findings, groups: Sequence[str]) -> Markup:
     k = found.k
     head = ["arm", *groups]
+    spreads = {group: spread(found.rows, k, group) for group in groups}
     body = [
-        [_unbroken(row.label), *(_interval(estimate(row.evaluations, k, group)) for group in groups)]
+        [
+            _unbroken(row.label),
+            *(_interval(estimate(row.evaluations, k, group, 0, spreads[group])) for group in groups),
+        ]
         for row in found.rows
     ]
     content = element("div", table(head, body), class_="wide", tabindex=0)

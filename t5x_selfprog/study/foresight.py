@@ -44,6 +44,7 @@ def design_of(grid: Sequence[Cell], configured: Mapping[str, Configured], base: 
         seeds=len({cell.seed for cell in grid}),
         base=base,
         arms=max(1, (len(controls) + measured) * len({cell.levels for cell in grid})),
+        alike=max(1, len(controls) + bool(measured)),
     )
 
 

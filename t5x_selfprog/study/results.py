@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t5x_selfprog.evaluation import contrasts, held_out, scaling
-from t5x_selfprog.evaluation.compare import Evaluation, value_table
+from t5x_selfprog.evaluation.compare import Evaluation, models_of, value_table
 from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, ENUMERATOR, Contrast, percent
 from t5x_selfprog.evaluation.statistics import corrected, holm
 from t5x_selfprog.evaluation.table import Row, family_sizes, headline_k, rows
@@ -351,12 +351,13 @@ def table_markdown(study: Study) -> str:
         cells = [*line.levels.values(), row.label, *(_share(row, k) for k in ks), row.solved("all")]
         body.append([*cells, said])
     versus = [[*levels.values(), contrast.name, *contrast.cells(k)] for levels, contrast in study.contrasts]
+    models: dict[tuple[str, ...], list[int]] = {}
+    for line in study.lines:
+        models.setdefault(tuple(line.levels.values()), []).append(models_of(line.row.evaluations))
     notes = [
         "Pass@k in %, 95% intervals over problems and seeds (xN: N seeds). "
         f"{contrasts.EXPLANATION} {family_sizes([contrast for _, contrast in study.contrasts])}",
-        *contrasts.about_seeds(
-            [len(line.row.evaluations) for line in study.lines if line.row.arm != ENUMERATOR]
-        ),
+        *dict.fromkeys(note for counts in models.values() for note in contrasts.about_seeds(counts)),
         *study.looks,
         *(_fit_sentence(fit) for fit in study.fits if fit["k"] == k),
     ]

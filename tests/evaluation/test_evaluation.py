@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from t5x_selfprog.evaluation.compare import models_of, seeds_spread
+from t5x_selfprog.evaluation.crossed import Spread
 from t5x_selfprog.evaluation.evaluation import (
     GuessedProblem,
     ProblemCount,
@@ -178,7 +180,7 @@ def test_verified_against_every_other_arm_is_printed_and_corrected_apart():
     text = table([base, verified, unverified, human, enumerator()])
     line = next(line for line in text.splitlines() if line.startswith("verified 1 - human 1"))
     assert "-52.5" in line and "0.30 [" in line and line.endswith("lower")
-    assert "One seed: the words are about these models" in text
+    assert "One seed: intervals and words are about these models" in text
 
 
 def test_seeds_of_one_arm_share_a_row():
@@ -188,8 +190,44 @@ def test_seeds_of_one_arm_share_a_row():
     ]
     text = table([BASE, *seeds])
     assert "verified 0 x3" in text and "11/40" in text
-    assert "One seed" not in text and "Two seeds" not in text
-    assert "Two seeds: too few to know" in table([BASE, *seeds[:2]])
+    assert "One seed" not in text and "Two seeds" not in text and "over problems and seeds" in text
+    assert "Two seeds of a single arm say little" in table([BASE, *seeds[:2]])
+
+
+def test_a_base_that_is_measured_with_every_seed_is_one_model():
+    """Its evaluations differ by chance alone, and nothing of it is trained again; an arm's evaluations are models."""
+    again = [evaluation("base", dict.fromkeys(range(10), 20 + s), seed=s, checkpoint="b") for s in range(3)]
+    assert models_of(again) == 0
+    assert (
+        models_of([{**one, "checkpoint": f"b{i}"} for i, one in enumerate(again)]) == 3
+    )  # bases of three seeds
+    arm = [evaluation("human", {0: 50}, iteration=0, checkpoint=f"h{s}", seed=s) for s in range(3)]
+    assert (models_of(arm), models_of(arm[:1]), models_of([arm[0]] * 3)) == (3, 1, 1)
+    assert seeds_spread([again], 1) == Spread() and "One seed" in table([*again, arm[0]])
+    assert seeds_spread([again, arm, arm[:1]], 1).freedom == 2
+
+
+def test_how_far_training_varies_is_said_by_all_arms():
+    """`verified` looks as sure as one seed would; `human`, whose seeds lie far apart, takes the word back."""
+    many = [evaluation("base", dict.fromkeys(range(5), 50), seed=s, checkpoint="b") for s in range(3)]
+    verified = [
+        evaluation("verified", dict.fromkeys(range(25), 50), iteration=0, checkpoint=f"v{s}", seed=s)
+        for s in range(3)
+    ]
+    human = [
+        evaluation("human", dict.fromkeys(range(size), 50), iteration=0, checkpoint=f"h{size}", seed=s)
+        for s, size in enumerate((1, 39, 5))
+    ]
+    alone, beside = (
+        next(row for row in rows(of) if row.arm == "verified")
+        for of in ([*many, *verified], [*many, *verified, *human])
+    )
+    assert alone.claims[1] in ("improves", "more than doubles")
+    assert beside.versus_base[1].difference.low < 0 and beside.claims[1] not in (
+        "improves",
+        "more than doubles",
+    )
+    assert beside.estimates[1].low < alone.estimates[1].low
 
 
 def test_table_says_what_cannot_be_compared():
