@@ -473,7 +473,8 @@ def of_false_alarms() -> Iterator[tuple[str, Row]]:
 
 def simulated(gain: bool) -> list[tuple[dict[str, Any], dict[str, float]]]:
     found = [(line["setting"], line["found"]) for line in lines("statistics/simulated.jsonl")]
-    return [(setting, shares) for setting, shares in found if (setting["gain"] > 0) == gain]
+    against_base = [(setting, shares) for setting, shares in found if "against" not in setting]
+    return [(setting, shares) for setting, shares in against_base if (setting["gain"] > 0) == gain]
 
 
 def percent(share_: float) -> str:
@@ -569,6 +570,18 @@ def of_levels() -> Iterator[tuple[str, Row]]:
         yield str(setting["k"]), [
             f"{100 * setting['base']:g}", str(setting["problems"]), str(setting["seeds"]),
             f"{setting['per_seed']:g}", f"{setting['per_problem']:g}", *(percent(found[name]) for name in names),
+        ]  # fmt: skip
+
+
+@table("statistics", "an arm against four others: k")
+def of_two_arms() -> Iterator[tuple[str, Row]]:
+    found = [(line["setting"], line["found"]) for line in lines("statistics/simulated.jsonl")]
+    for setting, shares in sorted(
+        (one for one in found if "against" in one[0]), key=lambda one: _order(one[0])
+    ):
+        yield str(setting["k"]), [
+            str(setting["seeds"]), f"{setting['per_problem']:g}",
+            percent(shares["higher_than_an_arm"]), percent(shares["a_word_of_an_arm"]),
         ]  # fmt: skip
 
 
