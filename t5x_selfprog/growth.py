@@ -1,8 +1,10 @@
-"""A run that grows: more iterations, more arms, more attempts at held-out problems, in the same directory.
+"""A run that grows: more iterations, more arms, more attempts, in the same directory.
 
 What is done stays. What a longer run makes anew is set aside, under RUN/earlier: with more iterations the control arms
-(they train as long as the last one, on as many puzzles), with more attempts the evaluations, with either the table. The
-ledgers keep the fingerprint that the run was begun under; its settings of now stand in fingerprint.json.
+(they train as long as the last one, on as many puzzles), with more attempts at held-out problems the evaluations, with
+more attempts at its own puzzles all that was learnt from them (the attempts that there are stay the first ones,
+stages/earlier_attempts.py), with any of them the table. The ledgers keep the fingerprint that the run was begun under;
+its settings of now stand in fingerprint.json.
 
     RUN/earlier/part_000/     as `unpack --go_on` leaves it too
     RUN/grown.json            what was changed, in order
@@ -15,11 +17,22 @@ import os
 from collections.abc import Mapping, Sequence
 
 from t5x_selfprog import run_dir
+from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import RunDir
 from verifier import files
 
 EARLIER, HISTORY = "earlier", "grown.json"
 ITERATIONS, ARMS, ATTEMPTS = "loop.run.iterations", "loop.run.controls", "evaluate.run.attempts"
+SOLUTIONS = "sample_solutions.run.attempts"
+_AFTER_PUZZLES = (
+    "3_solutions", "4_verdicts", "4_hindsight", "5_dataset", "6_checkpoints", "7_eval", "difficulty.jsonl",
+    "funnel.json",
+)  # fmt: skip
+_WHAT = {
+    ITERATIONS: "iterations",
+    ATTEMPTS: "attempts at each held-out problem",
+    SOLUTIONS: "attempts at each puzzle",
+}
 # What the end of a run leaves, and the end of a longer one makes anew.
 TABLE = ("summary.json", "summary.txt", "table.md", "operative_config.gin", "clean.json", "ended.json")
 
@@ -38,6 +51,9 @@ def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
     asked = [_more(name, before.get(name), counted.get(name)) for name in changed]
     if not changed or not all(asked):
         return []
+    if SOLUTIONS in changed:
+        _set_apart_looks(root, f"{before.get(SOLUTIONS)} attempts at each puzzle")
+        set_aside(root, [*_learnt(root), "controls", "suites"])
     if ITERATIONS in changed:
         set_aside(root, ["controls"])
     if ATTEMPTS in changed:
@@ -63,6 +79,19 @@ def set_aside(root: str, names: Sequence[str]) -> None:
         os.rename(os.path.join(root, name), target)
 
 
+def _learnt(root: str) -> list[str]:
+    """What follows from the attempts at puzzles: of the first iteration all but its puzzles, and the later ones."""
+    later = [name for name in files.listdir(root) if name.startswith("iter_") and name != "iter_000"]
+    return [*(f"iter_000/{name}" for name in _AFTER_PUZZLES), *sorted(later)]
+
+
+def _set_apart_looks(root: str, by: str) -> None:
+    """Looks at held-out problems that models of other attempts took: a later one of the same name is another look."""
+    for entry in held_out.read(root):
+        if entry.get("iteration") is not None and "by" not in entry:
+            held_out.replace(root, entry, entry | {"by": by, "config": f"{entry['config']} {by}"})
+
+
 def _evaluations(root: str) -> list[str]:
     """Folders of evaluations by the experiment's own number of attempts."""
     folders = ["base/7_eval", *(f"{name}/7_eval" for name in files.listdir(root) if name.startswith("iter_"))]
@@ -72,11 +101,10 @@ def _evaluations(root: str) -> list[str]:
 
 def _more(name: str, before: str | None, now: str | None) -> str:
     """`4 iterations instead of 2`; "" where this is no growth."""
-    if before is None or now is None or name not in (ITERATIONS, ARMS, ATTEMPTS):
+    if before is None or now is None or name not in (ARMS, *_WHAT):
         return ""
     old, new = ast.literal_eval(before), ast.literal_eval(now)
     if name == ARMS:
         added = [arm for arm in new if arm not in old]
         return f"arms {', '.join(added)}" if added and set(old) <= set(new) else ""
-    what = "iterations" if name == ITERATIONS else "attempts at each held-out problem"
-    return f"{new} {what} instead of {old}" if new > old else ""
+    return f"{new} {_WHAT[name]} instead of {old}" if new > old else ""

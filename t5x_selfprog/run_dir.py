@@ -294,9 +294,8 @@ def _difference(root: str, saved: Mapping[str, str], now: Mapping[str, str]) -> 
         + "\n".join(differences(saved, now, saved.keys() | now.keys()))
         + f"\nGive another --run_dir (with --from={root} it shares what is equal), or the settings in "
         f"{files.join(root, _CONFIG)} (used where no --gin_file is given). While a run continues there may be more "
-        "loop.run.iterations, loop.run.controls and evaluate.run.attempts, and these may change: "
-        + ", ".join(FREE)
-        + "."
+        "loop.run.iterations, loop.run.controls, evaluate.run.attempts and sample_solutions.run.attempts, and these "
+        "may change: " + ", ".join(FREE) + "."
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from t5x_selfprog import growth
+from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import ConfigMismatch, RunDir, is_finished, open_run, saved_bindings
 from verifier import files
 
@@ -15,6 +16,7 @@ BINDINGS = {
     "loop.run.iterations": "2",
     "loop.run.controls": "('unverified',)",
     "evaluate.run.attempts": "20",
+    "sample_solutions.run.attempts": "8",
     "Experiment.seed": "0",
     "Experiment.workers": "2",
 }
@@ -68,6 +70,33 @@ def test_more_attempts_evaluate_again(finished: Path) -> None:
         "iter_000/5_dataset/manifest.json", "controls/unverified/5_dataset/manifest.json",
         "enumerator/7_eval/evaluation.json",
     }  # fmt: skip
+
+
+def test_more_attempts_at_puzzles_keep_the_puzzles_and_set_apart_what_was_learnt(finished: Path) -> None:
+    made = (
+        "iter_000/2_kept/manifest.json",
+        "iter_000/3_solutions/manifest.json",
+        "iter_001/1_puzzles/manifest.json",
+    )
+    for name in made:
+        files.write_atomic(finished / name, json.dumps({"made": name}))
+    look = {"split": "test", "arm": "verified", "iteration": 0, "config": "c"}
+    for entry in (look, look | {"arm": "base", "iteration": None}):
+        held_out.record(str(finished), entry)
+    assert grown(finished, sample_solutions__run__attempts="32") == [
+        "32 attempts at each puzzle instead of 8"
+    ]
+    assert there(finished) == {"base/7_eval/evaluation.json", "enumerator/7_eval/evaluation.json"}
+    assert [(finished / name).exists() for name in made] == [True, False, False]
+    aside = finished / "earlier" / "part_000"
+    assert all((aside / name).exists() for name in made[1:])
+    held_out.record(str(finished), look)  # of the model that is trained now
+    assert (
+        "evaluated 3 times in this run, by 2 configurations: base 1, verified 2"
+        in held_out.notes(str(finished))[0]
+    )
+    with pytest.raises(ConfigMismatch):
+        grown(finished, sample_solutions__run__attempts="8")
 
 
 def test_what_grew_twice_is_written_down_twice(finished: Path) -> None:

@@ -170,6 +170,24 @@ def test_a_run_that_moves_to_another_machine_ends_as_if_it_had_not(
     assert contents(there) == contents(unbroken)
 
 
+@pytest.mark.slow
+def test_a_fork_ends_as_if_it_had_shared_nothing(unbroken, launch, tmp_path):
+    """Killed on the way, and the first run's files are what they were."""
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in unbroken.rglob("*") if p.is_file()}
+    fork, alone = tmp_path / "fork", tmp_path / "alone"
+    setting = "--gin.finetune.run.epochs=1"
+    process = launch(fork, flags=(f"--from={unbroken}", setting))
+    while process.poll() is None and not (fork / "iter_000" / "6_checkpoints").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finish(launch(fork, flags=(f"--from={unbroken}", setting)), fork)
+    finish(launch(alone, flags=(setting,)), alone)
+    assert "first solutions from run" in (fork / "taken_over.json").read_text()
+    assert contents(fork) == contents(alone)
+    assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in unbroken.rglob("*") if p.is_file()}
+
+
 def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, user_environment):
     """All judging is left to fleet members; one is killed while working, and another replaces it."""
     run_dir = tmp_path / "run"

@@ -22,13 +22,25 @@ CHOICES = "dev"  # the split that is there to be looked at
 
 def record(run_root: str, entry: Mapping[str, Any]) -> None:
     """Notes one evaluation: "split", "arm", "iteration", "output", "config" and what else tells it from others."""
-    from t5x_selfprog.puzzles.source import short_hash
-
-    text = json.dumps(dict(entry), sort_keys=True, indent=1) + "\n"
-    path = files.join(run_root, FOLDER, f"{short_hash(text)}.json")
+    path, text = _file(run_root, entry)
     if not files.exists(path):
         files.makedirs(files.join(run_root, FOLDER))
         atomic_write(path, text)
+
+
+def replace(run_root: str, entry: Mapping[str, Any], by: Mapping[str, Any]) -> None:
+    """Says more of a look that was noted: a later look that resembles it is another one."""
+    record(run_root, by)
+    path, _ = _file(run_root, entry)
+    if files.exists(path):
+        files.remove(path)
+
+
+def _file(run_root: str, entry: Mapping[str, Any]) -> tuple[str, str]:
+    from t5x_selfprog.puzzles.source import short_hash
+
+    text = json.dumps(dict(entry), sort_keys=True, indent=1) + "\n"
+    return files.join(run_root, FOLDER, f"{short_hash(text)}.json"), text
 
 
 def read(run_root: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import Completion, Request, Sampler, SamplingConfig
 from t5x_selfprog.stages.allocation import Allocation, Asked, sample_in_rounds
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry.shards import SamplingMeter
 from verifier.records import ATTEMPT
@@ -36,8 +37,11 @@ def sample_attempts(
     prompt: SolvePrompt,
     label: str,
     allocation: Allocation | None = None,
+    earlier: EarlierAttempts | None = None,
 ) -> None:
     """Samples `attempts` solutions of every (puzzle_id, source) into the ledger at `path`; fewer by `allocation`.
+
+    `earlier` ones are the first of them; an allocation decides from the first attempt on, and samples all.
 
     A puzzle whose prompt does not fit the model's context is left without attempts, counted as `too_long`, and
     named on standard error.
@@ -72,7 +76,7 @@ def sample_attempts(
             return _records(sampler, asked, completions)
 
         if allocation is None or not attempts:
-            found = _straight(sampler, key, ledger, pending, ask, answers, attempts)
+            found = _straight(sampler, key, ledger, pending, ask, answers, attempts, earlier)
         else:
             each = max(1, len(puzzles) // ledger.shard_count)
             found = sample_in_rounds(
@@ -109,19 +113,24 @@ def _straight(
     ask: Callable[[int], Iterator[Asked]],
     answers: Callable[[Asked, Sequence[Completion]], list[dict[str, Any]]],
     attempts: int,
+    earlier: EarlierAttempts | None,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Pending shards with their records: all attempts at every puzzle."""
-    waiting: collections.deque[Asked] = collections.deque()  # of pending shards
+    # Of pending shards: what was asked, and the attempts that there are already.
+    waiting: collections.deque[tuple[Asked, list[dict[str, Any]]]] = collections.deque()
     records: list[dict[str, Any]] = []
 
     def requests(shard: int) -> Iterator[Request]:
+        there = earlier.of_shard(shard, sampler.checkpoint, attempts) if earlier else {}
         for asked in ask(shard):
+            made = there.get(asked.puzzle_id, [])
             if shard in pending:
-                waiting.append(asked)
-            yield Request(asked.puzzle_id, asked.prompt.text, attempts)
+                waiting.append((asked, made))
+            yield Request(asked.puzzle_id, asked.prompt.text, attempts - len(made), first_sample=len(made))
 
     def take(request: Request, completions: Sequence[Completion]) -> None:
-        records.extend(answers(waiting.popleft(), completions))
+        asked, made = waiting.popleft()
+        records.extend([*made, *answers(asked, completions)])
 
     for shard in sample_shards(sampler, key, ledger, pending, requests, take):
         yield shard, records

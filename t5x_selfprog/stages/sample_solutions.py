@@ -13,6 +13,7 @@ from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.attempts import Allocation, sample_attempts
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.telemetry import recorder
 
 
@@ -44,4 +45,5 @@ def run(
             prompt=prompt,
             label=f"{iteration}.3",
             allocation=allocation,
+            earlier=EarlierAttempts(context.run.root, path),
         )

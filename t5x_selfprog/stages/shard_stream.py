@@ -28,7 +28,8 @@ def sample_shards(
     """Samples the requests of all pending shards as one stream; yields each pending shard after its last request.
 
     Args:
-      requests: of a shard, drawn one by one shortly before their turn; sample indices count from 0.
+      requests: of a shard, drawn one by one shortly before their turn. In the ledger sample indices count from 0; a
+        request that begins later is for the rest of them.
       take: gets the completions of each request of a pending shard, in order.
     """
     asked: collections.deque[Request | None] = collections.deque()  # None where a shard ends
@@ -91,6 +92,6 @@ def _with_lengths(ledger: Ledger, shard: int, requests: Iterable[Request]) -> It
             yield request
             continue
         require_as_many(ledger, shard, len(known), max(number + 1, len(known)))
-        yield dataclasses.replace(request, lengths=known[number])
+        yield dataclasses.replace(request, lengths=known[number][request.first_sample :])
         number += 1
     require_as_many(ledger, shard, len(known), number)

@@ -12,7 +12,9 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import Completion, SamplingConfig
 from t5x_selfprog.stages.attempts import Allocation, sample_attempts
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
+from t5x_selfprog.stages.shard_stream import known_lengths
 from verifier import Limits, Pool
 from verifier.errors import UserError
 from verifier.fleet import follow
@@ -82,11 +84,11 @@ class OneShard:
             yield pool
 
 
-def sample(path, allocation=None, attempts=40):
+def sample(path, allocation=None, attempts=40, earlier=None):
     context = OneShard()
     sample_attempts(
         context, PUZZLES, str(path), model="m", key=None, attempts=attempts, sampling=SamplingConfig(),
-        prompt=SolvePrompt("none"), label="0.3", allocation=allocation,
+        prompt=SolvePrompt("none"), label="0.3", allocation=allocation, earlier=earlier,
     )  # fmt: skip
     return context, list(Ledger.open(str(path))), Ledger.open(str(path)).counters()
 
@@ -100,6 +102,39 @@ def test_a_prompt_too_long_is_counted_and_named(tmp_path, capsys):
     assert of(records, "easy") == of(records, "hard") == list(range(40)) and not of(records, "long")
     assert counters["too_long"] == 1 and counters["spared"] == 0
     assert "1 of 3 puzzles get no attempts, their prompts exceed 80 tokens: long" in capsys.readouterr().err
+
+
+def test_what_was_attempted_before_is_not_sampled_again(tmp_path):
+    """After a growth from 4 attempts to 12 and one that was cut off: 8 more, and the records of 12 at once."""
+    run = tmp_path / "run"
+    _, everything, counted = sample(tmp_path / "whole", attempts=12)
+    sample(run / "earlier" / "part_000" / "iter_000" / "3_solutions", attempts=4)
+    cut_off = run / "earlier" / "part_001" / "iter_000" / "3_solutions"
+    OneShard().ledger(str(cut_off), "solutions", ATTEMPT)  # none of its shards was made
+    path = run / "iter_000" / "3_solutions"
+    context, records, counters = sample(path, attempts=12, earlier=EarlierAttempts(str(run), str(path)))
+    assert context.writer.asked == [("easy", 4, 8), ("hard", 4, 8)]
+    assert records == everything and counters == counted
+    assert known_lengths(Ledger.open(str(path)), 0) == [(3,) * 12] * 2
+
+
+def test_attempts_of_other_weights_or_with_holes_are_sampled_anew(tmp_path):
+    whole = list(sample(tmp_path / "whole", attempts=4)[1])
+    for name, made in {
+        "other": [row | {"checkpoint": "other"} for row in whole],
+        "holes": [row for row in whole if row["sample_index"] != 1],
+        "enough": whole,
+    }.items():
+        run = tmp_path / name
+        place = run / "earlier" / "part_000" / "iter_000" / "3_solutions"
+        ledger = OneShard().ledger(str(place), "solutions", ATTEMPT)
+        ledger.commit(0, made)
+        ledger.finish()
+        path = run / "iter_000" / "3_solutions"
+        wanted = 3 if name == "enough" else 12
+        context, records, _ = sample(path, attempts=wanted, earlier=EarlierAttempts(str(run), str(path)))
+        assert context.writer.asked == [("easy", 0, wanted), ("hard", 0, wanted)]
+        assert of(records, "easy") == list(range(wanted))
 
 
 def test_an_allocation_ends_a_puzzle_that_has_enough(tmp_path):
