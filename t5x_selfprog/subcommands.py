@@ -421,8 +421,13 @@ COMMANDS = (
     Command(
         "report",
         "write RUN/report/index.html from what a run measured so far",
-        "Reads evaluation.json and funnel.json of every iteration; changes nothing else.",
-        ("report --run_dir=runs/quickstart", "report --run_dir=runs/hot --against=runs/quickstart"),
+        "Reads evaluation.json and funnel.json of every iteration; changes nothing else. Of a folder of runs it writes "
+        "DIR/index.html, a line for each of them.",
+        (
+            "report --run_dir=runs/quickstart",
+            "report --run_dir=runs                 # all that are in it, beside one another",
+            "report --run_dir=runs/hot --against=runs/quickstart",
+        ),
         f"{_COMMANDS}:report",
         run_dir="reads",
         configured_by="",

@@ -178,6 +178,13 @@ def _numbers(root: str) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
+def evaluations_of(run: RunDir, missing: list[str]) -> list[dict[str, Any]]:
+    """The evaluations that there are; what cannot be read is said in `missing`."""
+    paths = _evaluation_paths(run, len(_numbers(run.root)))
+    found = [_read_json(path, missing) for path, _ in paths if files.exists(path)]
+    return [evaluation for evaluation in found if evaluation is not None]
+
+
 def _evaluation_paths(run: RunDir, iterations: int) -> Iterator[tuple[str, str]]:
     yield files.join(run.base_eval, "evaluation.json"), "the base"
     for number in range(iterations):

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from t5x_selfprog.evaluation.contrasts import ENUMERATOR, Contrast
-from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTION
+from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTION, NOTHING_SHOWN
 from t5x_selfprog.evaluation.table import Row, comparisons, rows
 from t5x_selfprog.report.markup import percent, plural, points
+
+# The width of an interval of a difference, beyond which that none is shown says nothing: whatever one might hope for
+# lies inside.
+TELLS_NOTHING = 0.3
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ def _headline(base: Row | None, verified: Row | None, k: int) -> tuple[str, str]
             f"{_who(measured)} has a Pass@{k} of {percent(interval.estimate)} ({between}).",
         )
     who, comparison = _who(verified), verified.versus_base[k]
+    difference = comparison.difference
+    between = (
+        f"{percent(verified.estimates[k].estimate)} against {percent(base.estimates[k].estimate)}, a difference of "
+        f"{points(difference.estimate)} percentage points (95% interval {points(difference.low)} to "
+        f"{points(difference.high)}), paired over {plural(comparison.problems, 'held-out problem')}."
+    )
+    if verified.claims[k] in NOTHING_SHOWN and difference.high - difference.low > TELLS_NOTHING:
+        return f"Too few problems to tell {who[0].lower()}{who[1:]} from the base.", f"Pass@{k} is {between}"
     sentence = {
         "more than doubles": f"{who} more than doubles the base’s Pass@{k}.",
         "improves": f"{who} improves on the base at Pass@{k}.",
@@ -62,12 +74,7 @@ def _headline(base: Row | None, verified: Row | None, k: int) -> tuple[str, str]
         NOT_AFTER_CORRECTION: f"No difference between {who[0].lower()}{who[1:]} and the base at Pass@{k} is "
         "shown after correction for the number of arms.",
     }[verified.claims[k]]
-    difference = comparison.difference
-    return sentence, (
-        f"{percent(verified.estimates[k].estimate)} against {percent(base.estimates[k].estimate)}, a difference of "
-        f"{points(difference.estimate)} percentage points (95% interval {points(difference.low)} to "
-        f"{points(difference.high)}), paired over {plural(comparison.problems, 'held-out problem')}."
-    )
+    return sentence, between
 
 
 def _who(row: Row) -> str:

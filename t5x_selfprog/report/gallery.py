@@ -14,7 +14,7 @@ MAX_CARDS = 400
 MAX_BYTES = 2_500_000
 MAX_SOURCE_BYTES = 500_000
 _SOURCE_SHOWN = 2_000  # characters; a puzzle may hold a very long constant
-_ANSWER_SHOWN = 200
+_ANSWER_SHOWN = 160  # fewer than a verdict keeps, so that whatever was cut off is seen to be
 
 
 def gallery(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] = {}) -> Markup:
@@ -69,6 +69,13 @@ def gallery(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] 
             role="search",
         ),
         element("div", *cards, class_="cards", id="cards"),
+        element(
+            "p",
+            element("button", "Earlier", id="earlier", type="button"),
+            element("output", "", id="place", aria_live="polite"),
+            element("button", "Later", id="later", type="button"),
+            id="pages", class_="pages", hidden=True,
+        ),
         _sources(shown, train),
     )  # fmt: skip
 

@@ -7,17 +7,35 @@ const controls = ["search", "iteration", "type", "order"].map(byId);
 const [search, iteration, type, order] = controls;
 const text = new Map(cards.map((card) => [card, card.textContent.toLowerCase()]));
 
+const PAGE = 30; // cards at a time: more are slow to lay out, and nobody scrolls through them
+let first = 0; // of those that fit, the one that is shown first
+
 function filter() {
+  first = 0;
+  show();
+}
+
+function show() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   let found = 0;
-  for (const card of cards) {
-    const shown = words.every((word) => text.get(card).includes(word))
+  for (const card of byId("cards").children) {
+    const fits = words.every((word) => text.get(card).includes(word))
       && (!iteration.value || card.dataset.iteration === iteration.value)
       && (!type.value || card.dataset.type === type.value);
-    card.hidden = !shown;
-    found += shown;
+    card.hidden = !fits || found < first || found >= first + PAGE;
+    found += fits;
   }
   byId("found").value = found === 1 ? "1 puzzle" : `${found.toLocaleString("en")} puzzles`;
+  byId("pages").hidden = found <= PAGE;
+  byId("earlier").disabled = first === 0;
+  byId("later").disabled = first + PAGE >= found;
+  byId("place").value = `${first + 1} to ${Math.min(first + PAGE, found)} of ${found.toLocaleString("en")}`;
+}
+
+function turn(by) {
+  first += by * PAGE;
+  show();
+  search.form.scrollIntoView();
 }
 
 function sort() {
@@ -25,6 +43,7 @@ function sort() {
   const sign = { hard: 1, easy: -1 }[order.value];
   const sorted = sign ? [...cards].sort((a, b) => sign * (rate(a) - rate(b))) : cards;
   byId("cards").append(...sorted);
+  filter();
 }
 
 // A link to a puzzle that the filters hide clears them first.
@@ -38,14 +57,23 @@ function reveal() {
   }
   if (!target.hidden) return;
   for (const control of [search, iteration, type]) control.value = "";
-  filter();
+  const place = [...byId("cards").children].indexOf(target);
+  first = Math.max(0, place - place % PAGE);
+  show();
   target.scrollIntoView();
 }
 
-// j and k walk through the puzzles that are shown.
+// j and k walk through the puzzles that are shown, and from page to page.
 function step(by) {
   const shown = [...byId("cards").children].filter((card) => !card.hidden);
   const here = shown.indexOf(document.activeElement.closest("article"));
+  const onward = byId(by > 0 ? "later" : "earlier");
+  if (here >= 0 && (here + by < 0 || here + by >= shown.length) && !byId("pages").hidden && !onward.disabled) {
+    turn(by);
+    const now = [...byId("cards").children].filter((card) => !card.hidden);
+    now[by > 0 ? 0 : now.length - 1].focus();
+    return;
+  }
   const next = shown[here < 0 ? 0 : Math.min(Math.max(here + by, 0), shown.length - 1)];
   if (next) next.focus();
 }
@@ -53,6 +81,9 @@ function step(by) {
 if (search) {
   for (const control of [search, iteration, type]) control.addEventListener("input", filter);
   order.addEventListener("input", sort);
+  byId("earlier").addEventListener("click", () => turn(-1));
+  byId("later").addEventListener("click", () => turn(1));
+  show();
   search.form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", reveal);
   reveal();

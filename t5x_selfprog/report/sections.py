@@ -38,7 +38,8 @@ _STEPS = {
 }
 
 
-def section(anchor: str, title: str, lead: str, *parts: object) -> Markup:
+def section(anchor: str, title: str, lead: str, *parts: object, half: bool = False) -> Markup:
+    """`half`: a wide page has room for another section beside it."""
     return element(
         "section",
         element("h2", title),
@@ -46,6 +47,7 @@ def section(anchor: str, title: str, lead: str, *parts: object) -> Markup:
         *parts,
         id=anchor,
         aria_label=title,
+        class_="half" if half else None,
     )
 
 
@@ -188,7 +190,7 @@ def _difference(contrast: Contrast, k: int) -> object:
         [
             element("span", points(interval.estimate), class_="number"),
             element("span", f" ({points(interval.low)} to {points(interval.high)})", class_="quiet"),
-            element("span", f"p {p_text(contrast.at[k].p_value)}{_holm(contrast, k)}", class_="quiet"),
+            element("span", f" · p {p_text(contrast.at[k].p_value)}{_holm(contrast, k)}", class_="quiet"),
             element("span", word, class_=f"word {style}"),
         ]
     )
@@ -230,10 +232,9 @@ def funnel(iterations: Sequence[Iteration]) -> Markup:
         ]
         name = f"Iteration {iteration.number}"
         panels.append(
-            element(
-                "div",
-                captioned(name, bar_panel(f"{name}: the yield", bars, "verified")),
-                captioned("Refused because", bar_panel(f"{name}: refused", refused, "refused"))
+            pair(
+                bars_or_nothing(name, f"{name}: the yield", bars, "verified"),
+                bars_or_nothing("Refused because", f"{name}: refused", refused, "refused")
                 if refused
                 else None,
             )
@@ -268,13 +269,14 @@ def outcomes(iterations: Sequence[Iteration]) -> Markup:
             for name, number in ordered
         ]
         caption = f"Iteration {iteration.number}: {plural(total, 'attempt')}"
-        panels.append(captioned(caption, bar_panel(f"{caption} by outcome", bars, "outcome")))
+        panels.append(bars_or_nothing(caption, f"{caption} by outcome", bars, "outcome"))
     return section(
         "outcomes",
         "Outcomes",
         "How the attempts at the model’s own puzzles ended, as the verifier judged them.",
         element("div", *panels, class_="panels"),
         fallback("Numbers", table(["iteration", "outcome", "attempts", "share"], body)),
+        half=len(panels) == 1,
     )
 
 
@@ -302,6 +304,7 @@ def difficulty(iterations: Sequence[Iteration]) -> Markup:
         "those on the right nothing any more.",
         element("div", *panels, class_="panels"),
         fallback("Numbers", table(["iteration", "solve rate", "puzzles", "share"], body)),
+        half=len(panels) == 1,
     )
 
 
@@ -327,10 +330,9 @@ def variety(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] 
             for word, n in list(measured.concepts.items())[:12]
         ]
         panels.append(
-            element(
-                "div",
-                captioned(f"{name}: answer types", bar_panel(f"{name}: answer types", types, "verified")),
-                captioned(f"{name}: what puzzles use", bar_panel(f"{name}: concepts", used, "outcome")),
+            pair(
+                bars_or_nothing(f"{name}: answer types", f"{name}: answer types", types, "verified"),
+                bars_or_nothing(f"{name}: what puzzles use", f"{name}: concepts", used, "outcome"),
             )
         )
     kinds = list(dict.fromkeys(kind for _, measured in found for kind in measured.answer_types))
@@ -420,6 +422,18 @@ def fallback(summary: str, content: Markup) -> Markup:
 
 def captioned(caption: str, content: Markup) -> Markup:
     return element("figure", element("figcaption", caption), content)
+
+
+def bars_or_nothing(caption: str, title: str, bars: Sequence[Bar], style: str) -> Markup:
+    """A panel of bars, or a line where none of them has any length."""
+    if not any(bar.value for bar in bars):
+        return element("p", f"{caption}: nothing.", class_="note")
+    return captioned(caption, bar_panel(title, bars, style))
+
+
+def pair(*panels: Markup | None) -> Markup:
+    """Panels that belong together: side by side where a page has room, one under the other where it has not."""
+    return element("div", *panels, class_="pair")
 
 
 def _interval(interval: Interval | None) -> object:

@@ -7,7 +7,7 @@ from typing import Any
 
 from t5x_selfprog.report.markup import Markup, count, element, join, percent, plural
 from t5x_selfprog.report.plots import Bar, bar_panel
-from t5x_selfprog.report.sections import captioned, fallback, section, table
+from t5x_selfprog.report.sections import captioned, fallback, pair, section, table
 from t5x_selfprog.telemetry.clock import USEFUL
 
 _PARTS = {
@@ -39,7 +39,10 @@ def spent(times: Sequence[Mapping[str, Any]], goodput: Mapping[str, Any] | None 
         "Time",
         f"{_duration(total)} on {devices} device(s), {chip_hours:.2f} device-hours, measured on the first host; "
         "compilation is in it, waiting between interrupted runs is not.",
-        captioned("Where it went", bar_panel("Time by stage", bars, "outcome")),
+        pair(
+            captioned("Where it went", bar_panel("Time by stage", bars, "outcome")),
+            _kinds(goodput) if goodput else None,
+        ),
         fallback(
             "Numbers", table(["stage", "seconds"], [[stage, f"{s:.1f}"] for stage, s in seconds.items()])
         ),
@@ -47,14 +50,19 @@ def spent(times: Sequence[Mapping[str, Any]], goodput: Mapping[str, Any] | None 
     )
 
 
-def _goodput(found: Mapping[str, Any]) -> list[Markup]:
-    """The wall time in parts that sum to it, and what the chips waited after each sampling."""
+def _kinds(found: Mapping[str, Any]) -> Markup:
+    """The wall time in parts that sum to it."""
     wall = found["wall_s"] or 1.0
     bars = [
         Bar(_PARTS.get(part, part), s, _duration(s), percent(s / wall), "verified" if part in USEFUL else "")
         for part, s in found["parts"].items()
         if s
     ]
+    return captioned("What it was", bar_panel("Time by kind of work", bars, "outcome"))
+
+
+def _goodput(found: Mapping[str, Any]) -> list[Markup]:
+    """What the wall time says in words, and what the chips waited after each sampling."""
     waits = [
         [place, f"{wait['sampling_s']:.1f}", f"{wait['waited_s']:.1f}", percent(wait["idle_share"])]
         for place, wait in found["overlap"].items()
@@ -71,7 +79,6 @@ def _goodput(found: Mapping[str, Any]) -> list[Markup]:
     )
     return [
         element("p", lead),
-        captioned("What it was", bar_panel("Time by kind of work", bars, "outcome")),
         fallback(
             "Numbers, waiting for verdicts, compilations",
             join(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from t5x_selfprog.report.lines import Line, line_panel
 from t5x_selfprog.report.markup import Markup, count, element
-from t5x_selfprog.report.sections import captioned, fallback, section, table
+from t5x_selfprog.report.sections import captioned, fallback, pair, section, table
 
 _LEAST = 2  # logged steps that make a line
 _ROWS = 12  # of a table, evenly spread
@@ -26,8 +26,7 @@ def training(steps: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup | Non
             losses.append(Line("held out", "base", held))
         rates = [(s["step"], s["learning_rate"]) for s in logged if s.get("learning_rate") is not None]
         panels.append(
-            element(
-                "div",
+            pair(
                 captioned(f"{name}: loss", line_panel(f"{name}: loss over steps", losses)),
                 captioned(
                     "Learning rate",

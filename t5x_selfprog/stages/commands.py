@@ -102,14 +102,19 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     if not files.is_folder(args.run_dir):
         raise UserError(f"{args.run_dir}: no such run directory; make one with `selfprog run`.")
     if not run_dir.is_run(args.run_dir):
-        inside = [
-            name for name in files.listdir(args.run_dir) if run_dir.is_run(files.join(args.run_dir, name))
-        ]
-        meant = files.join(args.run_dir, inside[0]) if inside else "DIR"
-        raise UserError(
-            f"{args.run_dir} is not a run directory: it holds nothing that a run makes"
-            + (f"; there are some in it, such as --run_dir={meant}." if inside else ".")
-        )
+        from t5x_selfprog.report.overview import build_overview, runs_in
+
+        if not runs_in(args.run_dir):
+            raise UserError(
+                f"{args.run_dir} is not a run directory, nor one of runs: it holds nothing that a run makes."
+            )
+        if args.against:
+            raise UserError(
+                f"--against={args.against}: {args.run_dir} is a folder of runs; name one of them."
+            )
+        path = build_overview(args.run_dir)
+        print(path)
+        return {"overview": path}
     path = build_report(args.run_dir)
     print(path)
     if not args.against:

@@ -35,7 +35,7 @@ def page(study_dir: str, study: Study) -> str:
         _versus(study) if study.contrasts else None,
         _transfer(study) if study.transfer else None,
         _fits(study) if study.fits else None,
-        _runs(study),
+        _runs(study_dir, study),
     ]
     script = template("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -206,9 +206,17 @@ def _curve(law: dict[str, Any] | None, observed: Sequence[Sequence[float]]) -> l
     return [(x, 1 - law["floor"] - law["scale"] * (x / law["largest"]) ** -exponent) for x in xs]
 
 
-def _runs(study: Study) -> Markup:
+def _runs(study_dir: str, study: Study) -> Markup:
+    """The runs by name, with links to those whose pages are there."""
     names = sorted({run for line in study.lines for run in line.runs})
-    links = [element("li", element("a", name, href=f"../runs/{name}/report/index.html")) for name in names]
+
+    def shown(name: str) -> object:
+        page = os.path.join("runs", name, "report", "index.html")
+        return (
+            element("a", name, href=f"../{page}") if os.path.exists(os.path.join(study_dir, page)) else name
+        )
+
+    links = [element("li", shown(name)) for name in names]
     return section(
         "about",
         "The runs",

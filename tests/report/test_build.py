@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
 from t5x_selfprog.report.build import build_report
+from t5x_selfprog.report.findings import find
 from t5x_selfprog.run_dir import RunDir
 from tests.report.synthetic_run import HOSTILE, make_run
 from verifier.shards import atomic_write
@@ -137,6 +139,22 @@ def test_headline_claims_what_the_interval_supports(tmp_path, gain, words):
     page = build(make_run(tmp_path / "run", iterations=1, gain=gain, puzzles=8))
     headline = re.search(r"<h1>(.*?)</h1>", page)
     assert headline is not None and words in headline[1]
+
+
+@pytest.mark.parametrize(("problems", "few"), [(6, True), (300, False)])
+def test_few_problems_are_not_called_no_difference(problems, few):
+    """Where the interval holds whatever one might hope for, that nothing is shown says nothing."""
+
+    def evaluation(arm, iteration, right):
+        counts = [ProblemCount(f"p{i}", f"P{i}", "g", 20, c) for i, c in enumerate(right * (problems // 3))]
+        return {"arm": arm, "iteration": iteration, "seed": 0, "split": "test"} | summarise(counts, {})
+
+    found = find([evaluation("base", None, [0, 1, 4]), evaluation("verified", 0, [4, 0, 1])])
+    assert found is not None
+    assert found.headline.startswith(
+        "Too few problems to tell iteration 0 from the base" if few else "No difference"
+    )
+    assert f"paired over {problems} held-out problems" in found.subline
 
 
 @pytest.mark.parametrize(

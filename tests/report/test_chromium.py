@@ -52,16 +52,16 @@ def test_renders_and_nothing_of_a_puzzle_runs(page):
 
 
 def test_search_by_keyboard(page):
-    everything = shown(page)
+    everything = page.run("document.querySelectorAll('#cards > article').length")
     page.press("/")
     page.type("REVERSED onerror nothing-like-this")
     assert shown(page) == []
     page.press("Escape")
-    assert len(shown(page)) == len(everything)
+    assert page.run("document.getElementById('found').value") == f"{everything} puzzles"
     page.press("/")
     page.type("Lantern")
     found = shown(page)
-    assert 0 < len(found) < len(everything) and all("lantern" in text for text in found)
+    assert 0 < len(found) < everything and all("lantern" in text for text in found)
     assert page.run("document.getElementById('found').value") == f"{len(found)} puzzle" + "s" * (
         len(found) != 1
     )
@@ -74,6 +74,38 @@ def test_filters_combine_and_order_sorts(page):
     page.run("(order.value = 'hard', order.dispatchEvent(new Event('input')))")
     rates = page.run("[...document.querySelectorAll('#cards > article')].map(c => +c.dataset.rate)")
     assert rates == sorted(rates)
+
+
+def test_the_gallery_has_pages(page):
+    """All cards are on one of them, keys go on to the next, a link opens the right one."""
+    everything = page.run("document.querySelectorAll('#cards > article').length")
+    assert everything > 30 == len(shown(page))
+    pages = [shown(page)]
+    while page.run("!document.getElementById('later').disabled"):
+        page.run("document.getElementById('later').click()")
+        pages.append(shown(page))
+    assert sum(map(len, pages)) == everything == len({text for texts in pages for text in texts})
+    assert page.run("document.getElementById('place').value").endswith(f"{everything} of {everything}")
+    page.run("[...document.querySelectorAll('#cards > article')].filter(c => !c.hidden)[0].focus()")
+    page.press("k")
+    assert shown(page) == pages[-2] and page.run("document.activeElement.textContent") == pages[-2][-1]
+    last = page.run("document.querySelector('#cards').lastElementChild.id")
+    page.run("document.getElementById('search').value = ''")
+    page.run(f"location.hash = '#{last}'")
+    page.run("new Promise(done => setTimeout(done, 100))")
+    assert page.run(f"!document.getElementById('{last}').hidden")
+    page.press("/")
+    page.type("lantern")
+    assert page.run("document.getElementById('pages').hidden") == (len(shown(page)) <= 30)
+
+
+def test_a_table_with_more_behind_its_edge_shows_so(page, report):
+    page.open(report, width=400)
+    wide = page.run(
+        "[...document.querySelectorAll('.wide')].filter(w => w.scrollWidth > w.clientWidth).length"
+    )
+    shaded = "getComputedStyle(document.querySelector('.wide')).backgroundImage.split('linear-gradient').length - 1"
+    assert wide > 0 and page.run(shaded) == 4
 
 
 def test_keys_walk_through_the_cards(page):

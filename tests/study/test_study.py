@@ -151,6 +151,7 @@ class FakeRuns:
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
         self.fail_on = ""
+        self.pages = True
 
     def __call__(self, command, **_):
         self.commands.append(command)
@@ -185,6 +186,9 @@ class FakeRuns:
                 (folder / "6_checkpoints").mkdir(exist_ok=True)
                 (folder / "6_checkpoints" / "done.json").write_text(json.dumps({"pairs": pairs, "step": 10}))
         (root / "summary.json").write_text("{}")
+        if self.pages:
+            (root / "report").mkdir(exist_ok=True)
+            (root / "report" / "index.html").write_text("its page")
         return outcome
 
 
@@ -223,6 +227,17 @@ def test_a_study_ends_in_tables_fits_and_a_page(tmp_path, runs):
     assert "verified 0 x3" in markdown and "15 configurations" in markdown and "no law; no rise" in markdown
     page = Path(summary["report"]).read_text()
     assert "<svg" in page and "Content-Security-Policy" in page and "../runs/data-25_seed-0/report" in page
+
+
+def test_only_pages_that_are_there_are_linked(tmp_path, runs):
+    study(tmp_path, axes={"data": {"25": ("Selection.max_pairs=25",)}}, seeds=(0,))
+    runs.pages = False
+    summary = study(tmp_path, axes={"data": {"25": ("Selection.max_pairs=25",)}}, seeds=(0, 1))
+    page = Path(summary["report"])
+    assert re.findall(r'href="(\.\./[^"]+)"', page.read_text()) == [
+        "../runs/data-25_seed-0/report/index.html"
+    ]
+    assert "data-25_seed-1" in page.read_text()
 
 
 def test_the_same_command_goes_on_and_repairs(tmp_path, runs):
