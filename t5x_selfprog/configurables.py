@@ -20,6 +20,7 @@ from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.hindsight import Hindsight
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
+from t5x_selfprog.telemetry.weights_and_biases import Wandb
 from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
@@ -47,6 +48,7 @@ for dataclass in (
     Tiers,
     Watchdog,
     Profile,
+    Wandb,
     Budget,
 ):
     gin.external_configurable(dataclass, module="t5x_selfprog")

@@ -16,6 +16,7 @@ GIB = 2**30
 OPTIONAL = {
     "data": (("seqio", "pyarrow", "tensorflow"), "seqio tasks, TFDS, Parquet"),
     "gguf": (("gguf",), "importing GGUF files"),
+    "wandb": (("wandb",), "numbers at Weights & Biases too"),
     "gcs": (("gcsfs",), "run directories in a bucket"),
     "plan": (("libtpu",), "`selfprog plan`"),
 }

@@ -16,7 +16,7 @@ from t5x_selfprog.bounds import Whole
 from t5x_selfprog.budget import Budget, Spending
 from t5x_selfprog.evaluation import clean, difficulty, held_out
 from t5x_selfprog.evaluation.compare import ALL
-from t5x_selfprog.evaluation.table import groups_shown, markdown_table, table
+from t5x_selfprog.evaluation.table import groups_shown, markdown_table, rows, table
 from t5x_selfprog.outlook import Outlook
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_content import require_same_content
@@ -75,7 +75,7 @@ def run(
     _say("\n".join(lines))
     if hosts.is_first():
         provenance.note(run_dir)
-    with recorder.observed(run_dir, experiment.watchdog, experiment.profile) as watch:
+    with recorder.observed(run_dir, experiment.watchdog, experiment.profile, wandb=experiment.wandb) as watch:
         context = Context(RunDir(run_dir), experiment)
         context.compile_ahead = True
         summary = _run(context, ahead, iterations, controls, measured, budget, schedule)
@@ -290,6 +290,7 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     shown = [(group, notes if group == ALL else ()) for group in groups_shown(evaluations)]
     said += ["\n" + table(evaluations, group, about) for group, about in shown]
     print("\n".join(said))
+    recorder.current().conclude(_figures(evaluations))
     recorder.current().flush()  # the report shows where the time went
     report = build_report(run.root)
     print(f"\nReport: {report}", file=sys.stderr)
@@ -307,6 +308,15 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     # The last file: with it the run is finished.
     files.write_atomic(files.join(run.root, SAID), "\n".join(said) + "\n")
     return summary
+
+
+def _figures(evaluations: list[dict[str, Any]]) -> dict[str, float]:
+    """Pass@k of every model by name: `verified 0/pass@10`."""
+    return {
+        f"{row.label}/pass@{k}": interval.estimate
+        for row in rows(evaluations)
+        for k, interval in row.estimates.items()
+    }
 
 
 def _done(checkpoints: str) -> dict[str, Any]:

@@ -66,6 +66,7 @@ FREE = (
     "stop_after_s",
     "stuck_after_s",
     "unroll",
+    "Wandb",
     "watchdog",
     "workers",
 )

@@ -1,7 +1,7 @@
 """seqio over runs: a Task for each iteration's pairs, and a Mixture of them at chosen rates, packed on request.
 
     from t5x_selfprog.data import tasks
-    mixture = tasks.register_run("runs/quickstart", tokenizer="t5x_selfprog/assets/base", rates={0: 1.0, 1: 2.0})
+    mixture = tasks.register_run("runs/quickstart", tokenizer="base", rates={0: 1.0, 1: 2.0})
     ds = tasks.batches(mixture, length=512, batch_size=8)
     for batch in ds.as_numpy_iterator(): ...
 
@@ -10,6 +10,7 @@ The trainer of this project does not need it: it reads pairs itself, without Ten
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,7 +39,8 @@ def register_run(
     """Writes the run's token ids under RUN/tokens/<tokenizer> and registers its tasks and their mixture.
 
     Args:
-      tokenizer: the folder of the model to be trained.
+      run_dir: from wherever it is named, its records are found from any folder later.
+      tokenizer: the folder of the model to be trained, or the name of one that ships (`base`).
       rates: each iteration's rate in the mixture; by default, proportional to its number of pairs.
       name: the mixture's name, by default `selfprog_<run>`; tasks are called `<name>_iter_000` and so on.
       shards: files per iteration; seqio gives each host whole files.
@@ -48,6 +50,7 @@ def register_run(
 
     Raises UserError for a run without finished datasets, or rates for iterations that it does not have.
     """
+    run_dir = run_dir if files.is_remote(run_dir) else os.path.abspath(os.path.expanduser(run_dir))
     datasets = run_datasets(run_dir)
     rates = dict(rates or {})
     if not datasets or (odd := sorted(rates.keys() - datasets.keys())):

@@ -16,7 +16,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from t5x_selfprog.model.store import TOKENIZER_FILES
+from t5x_selfprog.model.store import SHIPPED, TOKENIZER_FILES
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.records import TOKENS
 from verifier.shards import Ledger
@@ -28,10 +28,12 @@ class ShiftedVocabulary(seqio.Vocabulary):
     """A `Tokenizer` for seqio: encodes to id + 1, decodes from id - 1, and reserves 0 for padding."""
 
     def __init__(self, directory: str) -> None:
-        """`directory`: a model's or a tokenizer's folder."""
+        """`directory`: a model's or a tokenizer's folder, or the name of a model that ships (`base`)."""
         super().__init__(extra_ids=0)
-        self._directory = directory
-        self.tokenizer = Tokenizer.load(directory)
+        shipped = os.path.join(SHIPPED, directory)
+        named = not os.path.exists(directory) and os.path.isdir(shipped)
+        self._directory = os.path.realpath(shipped if named else directory)  # read again from anywhere
+        self.tokenizer = Tokenizer.load(self._directory)
 
     @property
     def identity(self) -> str:

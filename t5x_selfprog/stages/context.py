@@ -27,6 +27,7 @@ from t5x_selfprog.stages import ahead
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import MAIN, Watchdog
+from t5x_selfprog.telemetry.weights_and_biases import Wandb
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig
 from verifier import Limits, Pool, Verdict
@@ -56,6 +57,7 @@ class Experiment:
         follow RUN`, on any machine that sees the run's folder); "fleet" leaves it all to those.
       watchdog: when to say that the run is stuck.
       profile: which steps to trace.
+      wandb: whether to send the numbers to Weights & Biases too.
     """
 
     base: str = "base"
@@ -72,6 +74,7 @@ class Experiment:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     watchdog: Watchdog = Watchdog()
     profile: Profile = Profile()
+    wandb: Wandb = Wandb()
 
     def __post_init__(self):
         for name, kind in get_type_hints(type(self)).items():

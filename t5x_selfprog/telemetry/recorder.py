@@ -5,6 +5,7 @@ Inside `observed`, host 0 writes
 
     RUN/metrics.jsonl   a line for each logged training step, each shard sampled or judged, each compilation
     RUN/events          the same for TensorBoard: one of its runs for each stage directory
+    Weights & Biases    the same, on request (weights_and_biases.py)
     RUN/goodput.json    where the wall time went (goodput.py)
     RUN/profile         a trace, on request (capture.py)
 
@@ -29,6 +30,7 @@ from t5x_selfprog.telemetry.clock import Clock
 from t5x_selfprog.telemetry.compiles import Compilation, compiles
 from t5x_selfprog.telemetry.sinks import EVERY_S, Events, Lines
 from t5x_selfprog.telemetry.watchdog import MAIN, Watch, Watchdog
+from t5x_selfprog.telemetry.weights_and_biases import Sink, Wandb
 from verifier import files
 
 Scalars = Mapping[str, float | int | None]
@@ -80,6 +82,9 @@ class Recorder:
     def waited(self, path: str, sampling_s: float, waited_s: float) -> None:
         """Reports how long judging continued after the last shard was sampled."""
 
+    def conclude(self, figures: Mapping[str, float]) -> None:
+        """Reports what the run ends in."""
+
     def flush(self) -> dict[str, Any]:
         """Writes everything known so far; returns the figures of goodput.json, or {}."""
         return {}
@@ -97,13 +102,16 @@ class Recorder:
 class RunRecorder(Recorder):
     """The recorder of a run directory."""
 
-    def __init__(self, root: str, watchdog: Watchdog, profile: Profile, *, keep_goodput: bool):
+    def __init__(
+        self, root: str, watchdog: Watchdog, profile: Profile, *, keep_goodput: bool, wandb: Wandb = Wandb()
+    ):
         super().__init__()
         self._root, self._keep_goodput = root, keep_goodput
         self._place = ""
         self._lock = threading.RLock()  # another thread than the sampler's reports verdicts
         self._lines: Lines | None = None
         self._events: dict[str, Events] = {}
+        self._elsewhere = Sink(wandb, root) if wandb.project and hosts.is_first() else None
         self._earlier = goodput.read(root) if keep_goodput and hosts.is_first() else goodput.Account()
         self._life = goodput.Account(lives=1, devices=jax.device_count())
         self._committed = self.clock.read()
@@ -164,6 +172,8 @@ class RunRecorder(Recorder):
                 purge = step if kind == "train" else None
                 self._events[place] = Events(files.join(self._root, "events", place), purge)
             self._events[place].write(step, known)
+            if self._elsewhere is not None:
+                self._elsewhere.write(place, step, known)
 
     def lost(self, steps: int, seconds: float) -> None:
         self._life.lost_steps += steps
@@ -182,6 +192,10 @@ class RunRecorder(Recorder):
         found = self._life.waits.setdefault(place, {"sampling_s": 0.0, "waited_s": 0.0})
         found["sampling_s"] += sampling_s
         found["waited_s"] += waited_s
+
+    def conclude(self, figures: Mapping[str, float]) -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.conclude(figures)
 
     def flush(self) -> dict[str, Any]:
         self._written = time.monotonic()
@@ -215,6 +229,8 @@ class RunRecorder(Recorder):
                 events.close()
             if self._lines is not None:
                 self._lines.close()
+            if self._elsewhere is not None:
+                self._elsewhere.close()
 
     def _beat_place(self) -> None:
         track = self._watch.tracks.get(MAIN)
@@ -272,14 +288,14 @@ def current() -> Recorder:
 
 @contextlib.contextmanager
 def observed(
-    root: str, watchdog: Watchdog, profile: Profile, *, keep_goodput: bool = True
+    root: str, watchdog: Watchdog, profile: Profile, *, keep_goodput: bool = True, wandb: Wandb = Wandb()
 ) -> Iterator[RunRecorder]:
     """Observes what the block does in this run directory.
 
     Args:
       keep_goodput: adds its time to RUN/goodput.json. Only `run` does; stages run by hand may run side by side.
     """
-    recorder = RunRecorder(root, watchdog, profile, keep_goodput=keep_goodput)
+    recorder = RunRecorder(root, watchdog, profile, keep_goodput=keep_goodput, wandb=wandb)
     _current.append(recorder)
     try:
         yield recorder

@@ -102,6 +102,19 @@ def test_the_same_seed_gives_the_same_batches_and_goes_on_after_a_restart(run):
     )
 
 
+def test_a_run_and_a_shipped_tokenizer_are_found_from_anywhere(run, tmp_path, monkeypatch):
+    """Named from one folder, read from another, as a worker elsewhere would."""
+    monkeypatch.chdir(run.parent)
+    mixture = tasks.register_run(run.name, tokenizer="base", name="anywhere")
+    monkeypatch.chdir(tmp_path)
+    batch = next(tasks.batches(mixture, length=256, batch_size=2).as_numpy_iterator())
+    assert batch["decoder_target_tokens"].shape == (2, 256)
+    assert ShiftedVocabulary("base") == ShiftedVocabulary(str(Path(SHIPPED) / "base"))
+    (tmp_path / "base").mkdir()  # a folder of that name is meant before what ships
+    with pytest.raises(UserError, match="no tokenizer here"):
+        ShiftedVocabulary("base")
+
+
 def test_what_a_run_does_not_have_is_named(run, tmp_path):
     base = str(Path(SHIPPED) / "base")
     with pytest.raises(UserError, match="rates name 7"):
