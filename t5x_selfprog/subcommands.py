@@ -66,6 +66,12 @@ _TAKEN = Option(
 _WRITTEN = Option("--output", "the new model's folder", {"required": True, "metavar": "DIR"})
 _ROUNDED = Option("--dtype", "round weights to float32, bfloat16 or float16 (default: keep their type)")
 
+_PUSH = Option(
+    "--push",
+    "then send the folder to this repository on the Hugging Face Hub (a new one is private)",
+    {"metavar": "ORG/NAME", "default": ""},
+)
+
 _INT = {"type": COUNT, "metavar": "N"}
 _FLOATS = ("float32", "bfloat16")
 _BENCH = (
@@ -403,10 +409,12 @@ COMMANDS = (
     Command(
         "export",
         "write a model in the Hugging Face format",
-        "Writes config.json, the tokenizer and safetensors that `transformers` and vLLM load as they are.",
+        "Writes config.json, the tokenizer and safetensors that `transformers` and vLLM load as they are; of a run's "
+        "model, a card (README.md) too.",
         (
             "export --model=base --output=exported/base                     # the shipped model",
             "export --model=runs/quickstart --output=exported/tuned --dtype=bfloat16          # its newest model",
+            "export --model=runs/quickstart --output=exported/tuned --push=me/tuned          # to the Hub, with a card",
             "export --model=runs/quickstart/iter_000/6_checkpoints --output=exported/first",
         ),
         f"{_MODELS}:export_model",
@@ -416,6 +424,7 @@ COMMANDS = (
             _TAKEN,
             _WRITTEN,
             _ROUNDED,
+            _PUSH,
         ),
     ),
     Command(
@@ -492,13 +501,17 @@ COMMANDS = (
         "a run's verified pairs as JSON lines and Parquet, with a card",
         "Reads 5_dataset, 4_verdicts and 2_kept of every finished iteration; writes train.jsonl, train.parquet and "
         "README.md. For seqio and TFDS see t5x_selfprog/data/tasks.py and tfds_builders.py.",
-        ("export-data --run_dir=runs/quickstart --output=pairs",),
+        (
+            "export-data --run_dir=runs/quickstart --output=pairs",
+            "export-data --run_dir=runs/quickstart --output=pairs --push=me/puzzles     # to the Hub, with its card",
+        ),
         "t5x_selfprog.data.export:command",
         run_dir="reads",
         configured_by="",
         options=(
             Option("--output", "a folder (RUN/export)", {"metavar": "DIR"}),
             Option("--formats", "jsonl, parquet or both (%(default)s)", {"default": "jsonl,parquet"}),
+            _PUSH,
         ),
     ),
     Command(

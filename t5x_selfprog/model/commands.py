@@ -63,16 +63,25 @@ def list_models(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def export_model(args: argparse.Namespace) -> dict[str, Any]:
-    from t5x_selfprog import newest_model
-    from t5x_selfprog.model import hf_export
+    from t5x_selfprog import model_card, newest_model, push
 
     model, output = os.path.expanduser(args.model), os.path.expanduser(args.output)
     _require_local(model, output)
-    done = hf_export.export_model(newest_model.folder(model), output, args.dtype)
+    if args.push:
+        push.require_allowed(args.push)
+    from t5x_selfprog.model import hf_export
+
+    model = newest_model.folder(model)
+    done = hf_export.export_model(model, output, args.dtype)
+    if args.push or model_card.run_of(model):
+        files.write_atomic(files.join(output, "README.md"), model_card.card(model, done))
     print(
         f"{done['output']}: {done['family']}, {done['parameters']:,} weights, {done['bytes']:,} bytes in "
         f"{len(done['files'])} file{'s' if len(done['files']) > 1 else ''}"
     )
+    if args.push:
+        done["pushed"] = push.push(output, args.push, "model", f"Export of {os.path.basename(output)}")
+        print(f"Pushed: {done['pushed']}")
     return done
 
 
