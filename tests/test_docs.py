@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,56 @@ def test_every_command_is_one(page: Path, line: str) -> None:
     for name in parsed.gin_file:
         gin_files.find(name)
     assert command.name == words.split()[0]
+
+
+RUNS = re.compile(r"run --gin_file=(quickstart|imported)\b(?!.*--hosts)")
+
+
+@pytest.mark.parametrize(
+    "line",
+    sorted({line for page in PAGES for line in commands(page) if RUNS.match(line)}),
+    ids=lambda line: line[-70:],
+)
+def test_what_a_page_says_to_run_would_run(line: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Checked whole, as `--dry_run` does: its settings, its arms, its model, its devices."""
+    monkeypatch.setattr("importlib.util.find_spec", _with_wandb)
+    monkeypatch.chdir(tmp_path)
+    words = [
+        word for word in shlex.split(line) if not word.startswith(("--run_dir=", "--gin.Experiment.base="))
+    ]
+    words = [word for word in words if word not in ("--quiet", "--gin_file=slices/gpu", "--dry_run")]
+    base = ["--gin.Experiment.base='base'"] if "imported" in line else []
+    assert main.main([*words, *base, "--run_dir=R", "--dry_run"]) == 0, capsys.readouterr().err
+    assert "Nothing was made" in capsys.readouterr().out and not (tmp_path / "R").exists()
+
+
+def _with_wandb(name: str, *more: str) -> object:
+    return object() if name == "wandb" else find_spec(name, *more)
+
+
+def test_the_verifiers_command_of_the_readme_judges(tmp_path: Path, monkeypatch) -> None:
+    from verifier.cli import main as verifier
+
+    line = re.search(r"`python -m verifier (judge .*?)`", README.read_text())
+    assert line is not None
+    monkeypatch.chdir(tmp_path)
+    task = {
+        "puzzle": "def f(x: int, a=3):\n    return x + a == 10",
+        "solution": "def g(a=3):\n    return 10 - a",
+    }
+    (tmp_path / "attempts.jsonl").write_text(json.dumps(task) + "\n")
+    assert verifier(shlex.split(line[1])) == 0
+    assert json.loads((tmp_path / "verdicts.jsonl").read_text())["outcome"] == "accepted"
+
+
+def test_a_new_set_of_puzzles_is_what_the_readme_says(tmp_path: Path, monkeypatch) -> None:
+    """The two commands of its line, one after the other."""
+    line = next(line for line in README.read_text().splitlines() if "my own puzzles" in line)
+    monkeypatch.chdir(tmp_path)
+    found = re.findall(r"`selfprog (p3 [^`]*)`", line)
+    assert len(found) == 2
+    for command in found:
+        assert main.main(shlex.split(command)) == 0
 
 
 def test_the_first_commands_are_there() -> None:
