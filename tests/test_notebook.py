@@ -103,8 +103,8 @@ def test_its_cells_run_in_order(tmp_path: Path, user_environment: dict[str, str]
             "--gin.Experiment.workers=1",
         ],
     }
-    for name in user_environment.keys() - os.environ.keys():
-        monkeypatch.setenv(name, user_environment[name])
+    for name in os.environ.keys() - user_environment.keys():  # JAX as users have it
+        monkeypatch.delenv(name)
     monkeypatch.setenv("SELFPROG_VENV", str(Path(sys.prefix)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("SELFPROG_EXTRAS", "")
