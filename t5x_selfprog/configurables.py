@@ -24,6 +24,7 @@ from t5x_selfprog.telemetry.weights_and_biases import Wandb
 from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
+from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier import Limits, Tiers
 
@@ -35,6 +36,7 @@ for dataclass in (
     LoopConfig,
     Fit,
     Lora,
+    PolicyGradient,
     PuzzleRules,
     Archive,
     BehaviourCheck,

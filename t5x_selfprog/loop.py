@@ -6,7 +6,7 @@ killed anywhere, resumes where it stopped.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import gin
@@ -29,6 +29,7 @@ from t5x_selfprog.stages import (
     evaluate_suite,  # noqa: F401 (declares itself to gin, for `selfprog evaluate --suite`)
     filter_puzzles,
     finetune,
+    grpo,  # noqa: F401 (declares itself to gin, for `loop.learn.update = @grpo.run`)
     hindsight,
     judge_solutions,
     sample_puzzles,
@@ -216,7 +217,10 @@ def _with_solution(found: list[difficulty.Difficulty]) -> set[str]:
     return {one.puzzle_id for one in found if one.accepted}
 
 
-def learn(context: Context, iteration: int) -> dict[str, Any]:
+@gin.configurable(module="loop")
+def learn(
+    context: Context, iteration: int, update: Callable[..., dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Runs stages 5 and 6, and before them, if configured, hindsight on wrong answers."""
     run, experiment = context.run, context.experiment
     hindsight.run(context, iteration)
@@ -226,10 +230,13 @@ def learn(context: Context, iteration: int) -> dict[str, Any]:
     if run.learnt_nothing(iteration):
         return _skip(context, iteration)
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]
-    start = run.trained_from(iteration, experiment.base, experiment.start)
-    return finetune.run(
-        context, datasets, start, run.stage(iteration, "checkpoints"), label=f"{iteration}.6 fine-tune"
+    start, output = (
+        run.trained_from(iteration, experiment.base, experiment.start),
+        run.stage(iteration, "checkpoints"),
     )
+    if update is not None:
+        return update(context, iteration, start, output)
+    return finetune.run(context, datasets, start, output, label=f"{iteration}.6 fine-tune")
 
 
 def _skip(context: Context, iteration: int) -> dict[str, Any]:

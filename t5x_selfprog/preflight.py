@@ -27,6 +27,7 @@ from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
 from t5x_selfprog.puzzles.prompts import solve_prefix, tutorial_blocks
 from t5x_selfprog.sampling.blueprint import Room
 from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.stages import grpo
 from t5x_selfprog.stages.best_control import BEST
 from t5x_selfprog.stages.build_dataset import ARMS
 from t5x_selfprog.stages.context import Experiment
@@ -41,6 +42,8 @@ _SAMPLERS = {
     "evaluate": ("evaluate.run",),
 }
 _ALL_SAMPLERS = ("sample_puzzles.run", "sample_solutions.run", "evaluate.run")
+
+_LEARNS = ("run", "finetune")
 
 
 def check_run(args: argparse.Namespace) -> None:
@@ -57,6 +60,9 @@ def check_run(args: argparse.Namespace) -> None:
     check_limits()
     check_tutorials()
     samplers = _SAMPLERS.get(args.command, _ALL_SAMPLERS)
+    if args.command in _LEARNS and handed("loop.learn", "update") is not None:
+        samplers = (*samplers, "grpo.run")
+        grpo.require_own_distribution(handed("grpo.run", "sampling"))
     # A suite brings its own prompts and lengths.
     roomy = () if getattr(args, "suite", None) else samplers
     check_room(store.resolve(getattr(args, "model", None) or experiment.base), roomy)

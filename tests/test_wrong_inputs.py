@@ -52,6 +52,8 @@ CONFIGURED: dict[str, list[str]] = {
         "--gin.loop.run.measured='\"last\"'",
     ],
     "loop.run.measured=Each": ["'Each' is no value", "'each' or 'last'; write 'each'"],
+    "grpo.run.attempts=1": ["grpo.run.attempts = 1", "of at least 2"],
+    "grpo.run.updates=0": ["grpo.run.updates = 0", "of at least 1"],
     "Budget.seconds=-1": ["Budget.seconds=-1", "0 for no limit", "--gin.Budget.seconds=-1"],
     "Schedule.prompts=0": ["Schedule.prompts=0", "above 0", "--gin.Schedule.prompts=0"],
     "Experiment.base='models/nope'": ["No model at 'models/nope'", "'base' ships"],
@@ -304,6 +306,21 @@ def test_a_wrong_value_is_refused_before_anything_is_made(binding: str, place: P
         assert part in said, said
     for remedy in re.findall(r"; write (.+?)(?: \(--gin|$)", said, re.MULTILINE):
         _require_that_helps(binding, remedy)
+
+
+@pytest.mark.parametrize(
+    ("binding", "part"),
+    [
+        ("grpo/SamplingConfig.temperature=0.8", "SamplingConfig.temperature=0.8: must be 1.0"),
+        ("grpo/SamplingConfig.top_k=50", "SamplingConfig.top_k=50: must be 0"),
+        ("grpo/SamplingConfig.top_p=0.9", "SamplingConfig.top_p=0.9: must be 1.0"),
+        ("PolicyGradient.advantage='grp'", "'grp'"),
+        ("PolicyGradient.clip_low=1.2", "above 0, of at most 1"),
+    ],
+)
+def test_a_policy_gradient_that_cannot_be_taken_is_refused(binding, part, place: Path, capsys) -> None:
+    said = _refusal(["run", "--gin_file=quickstart_grpo", "--run_dir=R", f"--gin.{binding}"], capsys)
+    assert part in said, said
 
 
 def _require_that_helps(binding: str, remedy: str) -> None:

@@ -362,7 +362,12 @@ def checkpoints(iterations: Sequence[Iteration]) -> Markup:
     for iteration in iterations:
         done = iteration.training
         if done is not None:
-            what = f"iteration {iteration.number}, {count(done['step'])} steps on {plural(done['pairs'], 'pair')}"
+            kind = (
+                "judged attempt" if "objective" in done else "pair"
+            )  # by the policy gradient, or by fine-tuning
+            what = (
+                f"iteration {iteration.number}, {count(done['step'])} steps on {plural(done['pairs'], kind)}"
+            )
             start = element("a", done["start"], href=f"#c-{done['start']}")
             rows[done["identity"]] = [what, start]
     for iteration in iterations:

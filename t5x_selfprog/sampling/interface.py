@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from t5x_selfprog.bounds import Count, Decay, Mass, NotNegative, OneOf, Whole
@@ -154,6 +155,7 @@ class Completion(NamedTuple):
       n_tokens: tokens chosen, the stopping one included.
       logprob: the model's log-probability of these tokens (temperature 1, nothing cut off), in nats.
       stop_reason: "unindented", "eos" or "length".
+      tokens, logprobs: the ids of the chosen tokens, and the log-probability of each.
     """
 
     item_id: str
@@ -162,6 +164,8 @@ class Completion(NamedTuple):
     n_tokens: int
     logprob: float
     stop_reason: str
+    tokens: Sequence[int] = ()
+    logprobs: Sequence[float] = ()
 
 
 def _waiting(rows: int) -> float:

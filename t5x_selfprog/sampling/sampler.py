@@ -88,6 +88,10 @@ class Sampler:
         """Length of a prompt in tokens, the start of the document included, the prefix not."""
         return len(self._encode(prompt))
 
+    def document(self, prompt: str) -> list[int]:
+        """All tokens that an attempt at this prompt follows: the start of the document, the prefix, the prompt."""
+        return [*self._room.prefix, *self._encode(prompt)]
+
     def fits(self, prompt: str) -> bool:
         """Whether `sample` takes this prompt."""
         return bool(prompt) and self.prompt_tokens(prompt) <= self.longest_prompt
@@ -328,14 +332,16 @@ class Sampler:
     def _completions(self, job: Job) -> list[Completion]:
         start = time.perf_counter()
         text_of, found = self._texts.__getitem__, []
-        for sample, tokens, logprob, reason in sorted(
-            job.finished
-        ):  # samples differ, the rest is not compared
+        # samples differ, the rest is not compared
+        for sample, tokens, logprob, reason, logprobs in sorted(job.finished):
             text = b"".join(map(text_of, tokens))
             if reason == stop.UNINDENTED:
                 text = self._stop.cut(text, job.at_line_start)
             decoded = text.decode("utf-8", errors="replace")
-            found.append(Completion(job.item_id, sample, decoded, len(tokens), logprob, stop.REASONS[reason]))
+            ended = stop.REASONS[reason]
+            found.append(
+                Completion(job.item_id, sample, decoded, len(tokens), logprob, ended, tokens, logprobs)
+            )
         self._seconds["host_s"] += time.perf_counter() - start
         return found
 

@@ -45,6 +45,7 @@ class Attempt(NamedTuple):
     tokens: list[int]
     logprob: float
     reason: int
+    logprobs: list[float]  # of each token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,12 +155,12 @@ class Scheduler:
         ended, self._ended, done = self._ended, None, list[Job]()
         if ended is None or self._past is None:
             return done
-        tokens, logprobs = self._past.last(ended.steps, ended.groups, ended.rows, ended.lengths)
+        tokens, sums, logprobs = self._past.last(ended.steps, ended.groups, ended.rows, ended.lengths)
         samples, reasons = ended.samples.tolist(), ended.reasons.tolist()
-        for job, sample, token, logprob, reason in zip(
-            ended.jobs, samples, tokens, logprobs.tolist(), reasons, strict=True
+        for job, sample, token, logprob, reason, each in zip(
+            ended.jobs, samples, tokens, sums.tolist(), reasons, logprobs, strict=True
         ):
-            job.finished.append(Attempt(sample, token, logprob, reason))
+            job.finished.append(Attempt(sample, token, logprob, reason, each))
             job.missing -= 1
             if not job.missing:
                 done.append(job)
@@ -242,7 +243,7 @@ class _Past:
 
     def last(
         self, ends: np.ndarray, groups: np.ndarray, rows: np.ndarray, lengths: np.ndarray
-    ) -> tuple[list[list[int]], np.ndarray]:
+    ) -> tuple[list[list[int]], np.ndarray, list[list[float]]]:
         """Attempts of these lengths that ended with these steps in these rows, [F] each: tokens, and sums of logs."""
         kept, each, wide = self._tokens.shape
         steps = ((ends - lengths + 1)[:, None] + np.arange(lengths.max())) % kept
@@ -250,10 +251,11 @@ class _Past:
         # One after the other, in double precision: the sum is then the same however the steps fell into chunks.
         sums = np.cumsum(self._logprobs.ravel()[where], axis=1, dtype=np.float64)
         real = np.arange(where.shape[1]) < lengths[:, None]
-        tokens = self._tokens.ravel()[where[real]].tolist()
-        edges = [0, *np.cumsum(lengths).tolist()]
-        cut = [tokens[a:b] for a, b in itertools.pairwise(edges)]
-        return cut, sums[np.arange(len(ends)), lengths - 1]
+        own = where[real]
+        tokens, logprobs = self._tokens.ravel()[own].tolist(), self._logprobs.ravel()[own].tolist()
+        parts = [slice(a, b) for a, b in itertools.pairwise([0, *np.cumsum(lengths).tolist()])]
+        by_attempt = [tokens[part] for part in parts], [logprobs[part] for part in parts]
+        return by_attempt[0], sums[np.arange(len(ends)), lengths - 1], by_attempt[1]
 
     def moved(self, row_group: np.ndarray, row: np.ndarray) -> "_Past":
         """The same steps for rows that moved; row_group, row: [G', R], where each was."""

@@ -70,7 +70,7 @@ class TokenStream:
         tokens, targets = spans[:, :-1], spans[:, 1:]
         ends = tokens == self.eos_id
         segment_ids = np.cumsum(ends, axis=1, dtype=np.int32) - ends + 1
-        return Batch(tokens, targets, _positions(segment_ids), segment_ids, (~ends).astype(np.float32))
+        return Batch(tokens, targets, index_in_segment(segment_ids), segment_ids, (~ends).astype(np.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ class PackedDocuments:
                 tokens[r, at:end], targets[r, at:end] = document[:-1], document[1:]
                 segment_ids[r, at:end], weights[r, at:end] = segment, self.doc_weights[i]
                 at = end
-        return Batch(tokens, targets, _positions(segment_ids), segment_ids, weights)
+        return Batch(tokens, targets, index_in_segment(segment_ids), segment_ids, weights)
 
 
 def filled(batch: Any, multiple: int) -> Any:
@@ -189,7 +189,7 @@ def pack_best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
     return rows
 
 
-def _positions(segment_ids: np.ndarray) -> np.ndarray:
+def index_in_segment(segment_ids: np.ndarray) -> np.ndarray:
     """Index of each token within its segment: [B, L] -> [B, L]."""
     index = np.broadcast_to(np.arange(segment_ids.shape[1], dtype=np.int32), segment_ids.shape)
     starts = np.diff(segment_ids, axis=1, prepend=-1) != 0

@@ -1,0 +1,154 @@
+"""The policy-gradient stage with a tiny model that samples and learns, and a judge that the test makes up."""
+
+import contextlib
+import json
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from t5x_selfprog.model import network, store
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.run_dir import open_run
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.stages import grpo
+from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.training.optimizers import OptimizerConfig
+from t5x_selfprog.training.policy_gradient import PolicyGradient
+from t5x_selfprog.training.train_loop import LoopConfig
+from verifier.records import PUZZLE, VERDICT
+from verifier.shards import Ledger
+
+SAMPLING = SamplingConfig(
+    prompts_in_flight=4, rows_per_prompt=4, max_new_tokens=6, prompt_buckets=(64,), prompts_per_load=1, chunk_steps=6,
+    tail_prompts=0, temperature=1.0,
+)  # fmt: skip
+SOURCES = [f"def f(x: int, a={i}):\n    return x == a" for i in range(6)]
+LOOP = LoopConfig(
+    OptimizerConfig(learning_rate=1e-1, warmup_steps=1, schedule="constant"), log_every=1, checkpoint_every=2
+)
+
+
+@pytest.fixture(autouse=True)
+def optax_promotion():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("base"))
+    config = ModelConfig(4096, 128, 16, 1, 2, 1, 8, 32)
+    store.save(folder, config, network.init(config, jax.random.key(0)), store.resolve("base"))
+    return folder
+
+
+class Judge:
+    """Accepts what has an `x` after its header; dies at one of its calls."""
+
+    def __init__(self, dies_at=None):
+        self.calls, self.dies_at = 0, dies_at
+
+    def judge(self, items):
+        self.calls += 1
+        if self.calls == self.dies_at:
+            raise ConnectionError("killed")
+        for item in items:
+            written = item["solution"].partition(":")[2]
+            yield SimpleNamespace(outcome="accepted" if "x" in written else "wrong")
+
+
+def context(root, judge):
+    made = Context(open_run(root, {}), Experiment(shards=2, start="previous"))
+    made.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
+    made.pool = lambda limits: contextlib.nullcontext(judge)
+    kept = made.ledger(made.run.stage(0, "kept"), "kept", PUZZLE, shards=1)
+    verdicts = made.ledger(made.run.stage(0, "verdicts"), "verdicts", VERDICT, shards=1)
+    if not kept.is_complete():
+        kept.commit(0, [{"puzzle_id": f"p{i}", "source": source} for i, source in enumerate(SOURCES)])
+        kept.finish()
+        # p0 was always solved, p1 never: stage 4 says that they have nothing to teach.
+        outcomes = {"p0": ("accepted",) * 2, "p1": ("wrong",) * 2}
+        verdicts.commit(
+            0,
+            [
+                {"puzzle_id": f"p{i}", "outcome": outcome}
+                for i in range(6)
+                for outcome in outcomes.get(f"p{i}", ("accepted", "wrong"))
+            ],
+        )
+        verdicts.finish()
+    return made
+
+
+BATCHES, UPDATES, PUZZLES, ATTEMPTS = 12, 2, 3, 8
+
+
+def learn(root, base, judge=None):
+    made = context(root, judge or Judge())
+    output = made.run.stage(0, "checkpoints")
+    done = grpo.run(
+        made, 0, base, output, PolicyGradient(kl=0.02), LOOP, SAMPLING, SolvePrompt(tutorial="none"),
+        batches=BATCHES, puzzles=PUZZLES, attempts=ATTEMPTS, updates=UPDATES, length=96,
+    )  # fmt: skip
+    return done, output
+
+
+def lines(output):
+    with open(f"{output}/metrics.jsonl") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, base):
+    root = tmp_path_factory.mktemp("whole")
+    with jax.numpy_dtype_promotion("standard"):
+        return learn(root, base)
+
+
+def test_what_is_accepted_becomes_likelier(whole):
+    done, output = whole
+    shares = []
+    for number in range(BATCHES):
+        found = [r["outcome"] == "accepted" for r in Ledger.open(f"{output}/rollouts/{number:04d}")]
+        shares.append(np.mean(found))
+    assert np.mean(shares[-3:]) > np.mean(shares[:3]) + 0.2, shares
+    assert done["step"] == BATCHES * UPDATES and done["attempts"] == BATCHES * PUZZLES * ATTEMPTS
+    assert 0 <= done["alike"] < done["groups"] == BATCHES * PUZZLES
+    assert store.load(output).identity == done["identity"], "a model like any other"
+
+
+def test_the_samplers_log_probabilities_are_the_trainers(whole):
+    """Prompt, tokens and weights are the same on both sides: on-policy, old and new agree and nothing is clipped."""
+    ons, offs = lines(whole[1])[::UPDATES], lines(whole[1])[1::UPDATES]
+    assert all(abs(line["old_kl"]) < 1e-6 and line["clipped"] == 0.0 for line in ons)
+    assert any(line["old_kl"] > 1e-4 for line in offs), "by the second update the weights have changed"
+
+
+def test_only_puzzles_with_something_to_teach_are_asked_each_in_its_turn(whole):
+    asked = [
+        {r["puzzle_id"] for r in Ledger.open(f"{whole[1]}/rollouts/{number:04d}")}
+        for number in range(BATCHES)
+    ]
+    assert all(len(names) == 3 and names <= {"p2", "p3", "p4", "p5"} for names in asked)
+    assert set().union(*asked) == {"p2", "p3", "p4", "p5"}
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_in_the_same_bytes(whole, base, tmp_path):
+    done, output = whole
+    for dies_at in (4, 3):  # in a batch's second shard before a checkpoint; then in a first one after several
+        with pytest.raises(ConnectionError):
+            learn(tmp_path, base, Judge(dies_at))
+    again, other = learn(tmp_path, base)
+    assert again == done
+    for number in range(BATCHES):
+        for name in ("manifest.json", "part-00000-of-00002.tfrecord", "part-00001-of-00002.tfrecord"):
+            path = f"rollouts/{number:04d}/{name}"
+            with open(f"{output}/{path}", "rb") as one, open(f"{other}/{path}", "rb") as two:
+                assert one.read() == two.read(), path
+    assert any(line["base_kl"] > 0 for line in lines(output)[1:]), "the policy has left the base"
+    assert learn(tmp_path, base, Judge(dies_at=1))[0] == done, "nothing is left to do"
