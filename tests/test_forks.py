@@ -91,6 +91,10 @@ ITERATIONS = ["iteration 0", "iteration 0's evaluation", "iteration 1", "iterati
         # More attempts at held-out problems: no model is trained again, but those chosen by what is measured.
         ({"evaluate__run__attempts": "100"}, ["iteration 0", "iteration 1", "arm unverified"]),
         ({"finetune__run__epochs": "4"}, ["first puzzles", "first solutions", "base evaluation"]),
+        (
+            {"loop__learn__update": "@grpo.run", "grpo__run__puzzles": "16", "PolicyGradient__kl": "0.0"},
+            ["first puzzles", "first solutions", "base evaluation"],
+        ),
         ({"puzzles/SamplingConfig.temperature": "1.1"}, ["base evaluation"]),  # an early stage: all after it is new
         ({"Experiment__seed": "1"}, []),
     ],

@@ -28,7 +28,7 @@ from verifier.shards import atomic_write
 _HEADS = ("ledger.json", "manifest.json")
 _TRAINING = (
     "loop.run.", "build_dataset.", "Selection.", "control_dataset.", "finetune.", "LoopConfig.", "OptimizerConfig.",
-    "best_control.", "Experiment.start",
+    "best_control.", "Experiment.start", "loop.learn.", "grpo.", "grpo/", "PolicyGradient.",
 )  # fmt: skip
 _EVALUATION = (
     "evaluate.", "evaluation/", "enumerate.", "Experiment.eval_split", "Experiment.max_eval_problems",
