@@ -46,7 +46,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # imported when asked for: the zygote imports this package too, and must stay small
+    # imported when asked for: the worker imports this package too, and must stay small
     if name in _HOMES:
         return getattr(import_module(f"verifier.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'verifier' has no attribute {name!r}")
