@@ -434,7 +434,7 @@ def of_the_verifier() -> Iterator[tuple[str, Row]]:
 @table("verifier", "2,000 mixed candidates, CPU a verdict |")
 def of_the_laws_price() -> Iterator[tuple[str, Row]]:
     """Ratios within each round; a round has every judge once."""
-    speed = read("verifier/speed_version_5.json")["speed"]
+    speed = read("verifier/speed_version_6.json")["speed"]
     runs, best = speed["all_runs"], speed["best_cpu_us_per_verdict"]
     rounds = [dict(runs[at : at + len(best)]) for at in range(0, len(runs), len(best))]
     assert all(set(one) == set(best) for one in rounds)

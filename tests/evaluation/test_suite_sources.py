@@ -17,7 +17,7 @@ TEXT = b'{"task_id": "HumanEval/900"}\n'
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Serves what the test puts into `answer`, as the release of a suite called `ours`."""
-    answer = {"body": gzip.compress(TEXT)}
+    answer = {"body": gzip.compress(TEXT, mtime=0)}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -50,9 +50,9 @@ def test_a_published_suite_is_fetched_once(server, tmp_path):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (gzip.compress(b"<html>sign in</html>"), "expected .* Nothing was written"),
+        (gzip.compress(b"<html>sign in</html>", mtime=0), "expected .* Nothing was written"),
         (b"<html>sign in</html>", "cannot be fetched"),
-        (gzip.compress(TEXT)[:-9], "cannot be fetched"),
+        (gzip.compress(TEXT, mtime=0)[:-9], "cannot be fetched"),
         (b"", "404"),
     ],
 )
@@ -68,5 +68,5 @@ def test_a_name_that_is_neither_suite_nor_file_lists_the_suites(tmp_path):
         UserError, match="--suite=mbbp: no such file; give one, or humaneval_plus or mbpp_plus"
     ):
         find_suite("mbbp")
-    (tmp_path / "my tasks.jsonl.gz").write_bytes(gzip.compress(TEXT))
+    (tmp_path / "my tasks.jsonl.gz").write_bytes(gzip.compress(TEXT, mtime=0))
     assert find_suite(str(tmp_path / "my tasks.jsonl.gz"))[1] == "my_tasks"
