@@ -22,8 +22,8 @@ from typing import Any
 
 from t5x_selfprog.nearest import nearest
 from t5x_selfprog.subcommands import COMMANDS, Command
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
 
 EXIT_INTERRUPTED = 130
 

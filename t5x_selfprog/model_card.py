@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from t5x_selfprog.run_dir import RunDir, begun_with_base, is_run
-from verifier.storage import files
+from verifier import files
 
 
 def run_of(model: str) -> tuple[RunDir, str] | None:

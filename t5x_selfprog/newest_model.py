@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from t5x_selfprog.run_dir import RunDir, is_run
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
 
 
 def of_run(run: RunDir) -> int | None:

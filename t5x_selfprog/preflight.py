@@ -31,8 +31,8 @@ from t5x_selfprog.stages import grpo
 from t5x_selfprog.stages.best_control import BEST
 from t5x_selfprog.stages.build_dataset import ARMS
 from t5x_selfprog.stages.context import Experiment
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
 
 # What each command samples by; all others by all of them.
 _SAMPLERS = {

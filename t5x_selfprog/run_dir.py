@@ -20,9 +20,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.shards import Ledger
 
 # The folder that each stage writes, and the command that runs it.
 STAGES = {

@@ -11,10 +11,10 @@ from t5x_selfprog import forks, growth
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import ConfigMismatch, RunDir, open_run, saved_bindings
 from t5x_selfprog.study import sharing
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
-from verifier.storage.records import PUZZLE
-from verifier.storage.shards import Ledger
+from verifier.records import PUZZLE
+from verifier.shards import Ledger
 
 FIRST = {
     "Experiment.seed": "0",

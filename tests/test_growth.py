@@ -10,7 +10,7 @@ import pytest
 from t5x_selfprog import growth
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import ConfigMismatch, RunDir, is_finished, open_run, saved_bindings
-from verifier.storage import files
+from verifier import files
 
 BINDINGS = {
     "loop.run.iterations": "2",

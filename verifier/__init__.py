@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verifier.language.puzzle import Puzzle, PuzzleError, parse_puzzle
     from verifier.pool import Pool, PoolError
+    from verifier.puzzle import Puzzle, PuzzleError, parse_puzzle
     from verifier.rewards import Reward, reward
     from verifier.tiers import Tiers
     from verifier.verdict import Limits, PuzzleReport, Verdict
@@ -33,9 +33,9 @@ __all__ = [
 _HOMES = {
     "Pool": "pool",
     "PoolError": "pool",
-    "Puzzle": "language.puzzle",
-    "PuzzleError": "language.puzzle",
-    "parse_puzzle": "language.puzzle",
+    "Puzzle": "puzzle",
+    "PuzzleError": "puzzle",
+    "parse_puzzle": "puzzle",
     "PuzzleReport": "verdict",
     "Limits": "verdict",
     "Tiers": "tiers",
@@ -46,7 +46,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # imported when asked for: the worker imports this package too, and must stay small
+    # imported when asked for: the zygote imports this package too, and must stay small
     if name in _HOMES:
         return getattr(import_module(f"verifier.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'verifier' has no attribute {name!r}")

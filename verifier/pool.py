@@ -1,4 +1,4 @@
-"""A pool of workers that judges streams of attempts, in order, with bounded look-ahead.
+"""A pool of zygotes that judges streams of attempts, in order, with bounded look-ahead.
 
 One generator drives everything by `poll`; there are no threads. A worker that dies, hangs or floods is
 replaced, what it had in hand is judged once more, item by item, and what fails twice is reported as
@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from verifier import host_limits, literal, policy
 from verifier.errors import UserError
-from verifier.language import literal, policy
+from verifier.isolation import LAYERS
 from verifier.outcomes import MEMORY_LIMIT
 from verifier.pace import Pace
 from verifier.reuse import Reuse
-from verifier.sandbox import host_limits
-from verifier.sandbox.isolation import LAYERS
 from verifier.tiers import judge_in_tiers
 from verifier.verdict import Limits, PuzzleReport, Verdict, infrastructure
 from verifier.windows import text_size
-from verifier.worker.handle import Worker
+from verifier.worker import Worker
 
 JOBS_AHEAD = 2  # per worker: one at work, one queued, so that it never waits for the pool
 MOST_IN_BATCH = 1024  # what a batch costs by itself, half a dozen forks, is then 2% of it

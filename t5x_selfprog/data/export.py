@@ -16,9 +16,9 @@ from typing import Any
 from t5x_selfprog import push
 from t5x_selfprog.data.sources import run_datasets, split_pair
 from t5x_selfprog.run_dir import RunDir
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
-from verifier.storage.shards import Ledger, MissingStage
+from verifier.shards import Ledger, MissingStage
 
 Row = dict[str, Any]
 

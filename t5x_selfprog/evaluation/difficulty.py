@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from t5x_selfprog.evaluation.statistics import Interval
-from verifier.storage import files
+from verifier import files
 
 _Z = 1.959964  # of a 95% interval
 

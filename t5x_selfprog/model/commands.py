@@ -4,8 +4,8 @@ import argparse
 import os
 from typing import Any
 
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
 
 
 def import_model(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from t5x_selfprog.model import network, peft, store
 from t5x_selfprog.model.low_rank import Adapters, projections, ranks
 from t5x_selfprog.model.new_folder import new_folder
 from t5x_selfprog.model.tensor_files import TensorSpec, dtype_named
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:

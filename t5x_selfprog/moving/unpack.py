@@ -20,8 +20,8 @@ from typing import IO, Any, cast
 from t5x_selfprog.growth import TABLE, set_aside
 from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.pack import FORMAT, INDEX
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from t5x_selfprog.puzzles.prompts import tutorial_blocks
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
-from verifier.storage.shards import atomic_write
+from verifier.shards import atomic_write
 
 TEST_PROBLEMS = 228  # of P3
 VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier

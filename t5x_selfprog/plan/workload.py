@@ -8,9 +8,9 @@ import dataclasses
 from typing import Any
 
 import gin
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.shards import Ledger
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ from t5x_selfprog.puzzles.prompts import (
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.errors import UserError
-from verifier.language.puzzle import PuzzleError, parse_puzzle, solution_header
+from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
 
 LEAD = "This is a puzzle, a Python function:\n\n"
 ASK = "Write the function `g` that solves it: `f(g())` must be True. Answer with its code alone, beginning with `{}`."

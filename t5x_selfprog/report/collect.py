@@ -17,11 +17,11 @@ from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.report import tried
 from t5x_selfprog.run_dir import RunDir
 from t5x_selfprog.telemetry import goodput
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
-from verifier.storage.records import RecordError
-from verifier.storage.shards import Ledger, MissingStage
-from verifier.storage.tfrecord import CorruptRecordError
+from verifier.records import RecordError
+from verifier.shards import Ledger, MissingStage
+from verifier.tfrecord import CorruptRecordError
 
 SOLUTIONS_SHOWN = 3  # a puzzle
 

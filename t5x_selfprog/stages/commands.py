@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from t5x_selfprog import bench_table, run_dir
+from verifier import files
 from verifier.errors import UserError
-from verifier.storage import files
 
 
 def generate(args: argparse.Namespace) -> dict[str, Any]:

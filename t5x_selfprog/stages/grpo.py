@@ -33,11 +33,10 @@ from t5x_selfprog.training.cross_entropy import target_log_probabilities
 from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts, policy_loss
 from t5x_selfprog.training.rollouts import Groups, group, rows, shared_out
 from t5x_selfprog.training.train_loop import LoopConfig, train
-from verifier import Limits
+from verifier import Limits, files
 from verifier.errors import UserError
-from verifier.storage import files
-from verifier.storage.records import ATTEMPT, Kind, Schema
-from verifier.storage.shards import Ledger
+from verifier.records import ATTEMPT, Kind, Schema
+from verifier.shards import Ledger
 
 Group = Annotated[int, Bound(least=2)]  # attempts whose rewards are compared
 ROLLOUT: Schema = {**ATTEMPT, "tokens": Kind.INTS, "logprobs": Kind.FLOATS, "outcome": Kind.TEXT}

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from t5x_selfprog.run_content import is_of_the_same_content
 from t5x_selfprog.run_dir import RunDir, is_free
-from verifier.storage.shards import atomic_write
+from verifier.shards import atomic_write
 
 _HEADS = ("ledger.json", "manifest.json")
 _TRAINING = (

@@ -16,7 +16,7 @@ from t5x_selfprog.data.corpus_cleaning import CleanFile, Unusable, clean
 from t5x_selfprog.data.corpus_functions import extract, structure_of
 from t5x_selfprog.data.corpus_leaks import MIN_PREDICATE_NODES, LeakIndex
 from verifier.errors import UserError
-from verifier.storage.shards import Ledger
+from verifier.shards import Ledger
 
 FILLER = '''
 import os

@@ -17,7 +17,7 @@ from t5x_selfprog.stages.context import Context, Experiment
 from tests.evaluation.suite_rows import HALF, MBPP, SHARED
 from verifier import Limits
 from verifier.errors import UserError
-from verifier.unit_tests.suite_files import read_samples, read_tasks
+from verifier.suite_files import read_samples, read_tasks
 
 LIMITS = Limits(cpu_s=2.0)
 RIGHT = {

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from verifier.storage import records
+from verifier import records
 
 GOOD = {
     "puzzle": "def f(x: int, n=3):\n    return x == n",
@@ -178,11 +178,11 @@ def test_help_is_light(arguments):
     assert not imported & {"numpy", "jax", "tensorflow", "transformers", "google", "google_crc32c", "tqdm"}
 
 
-def test_worker_is_lean():
-    """What a worker imports is forked for every batch."""
+def test_zygote_is_lean():
+    """What a zygote imports is forked for every batch."""
     code = (
-        "import sys, verifier.worker.process; from verifier.language import policy; "
-        "policy.import_modules(policy.WIDE_IMPORTS); print(*sys.modules)"
+        "import sys, verifier.zygote; from verifier import policy; policy.import_modules(policy.WIDE_IMPORTS); "
+        "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
@@ -199,7 +199,7 @@ def test_worker_is_lean():
         "numpy",
     }
     assert not modules & heavy
-    assert not {"verifier.pool", "verifier.storage.records", "verifier.verdict"} & modules
+    assert not {"verifier.pool", "verifier.records", "verifier.verdict"} & modules
 
 
 def test_tiers_certificate_and_generality(tmp_path):

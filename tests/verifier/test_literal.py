@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifier.language import literal
+from verifier import literal
 
 SCALARS = (
     st.none()
