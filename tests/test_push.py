@@ -58,6 +58,9 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    # other tests of this process may have said that the Hub is not to be asked
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     there = Hub()
 
     class Handler(http.server.BaseHTTPRequestHandler):
