@@ -77,7 +77,6 @@ def test_its_commands_are_commands_and_its_settings_exist() -> None:
             gin_files.find(name)
 
 
-@pytest.mark.slow
 def test_its_cells_run_in_order(tmp_path: Path, user_environment: dict[str, str], monkeypatch) -> None:
     """From a folder that stands for a published model to the table, the pairs and the page; then all once more."""
     published = tmp_path / "published"
