@@ -31,10 +31,11 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.cross_entropy import target_log_probabilities
 from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts, policy_loss
-from t5x_selfprog.training.rollouts import Groups, group, rows, shared_out
+from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle, rows, shared_out
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier import Limits, files
 from verifier.errors import UserError
+from verifier.outcomes import ACCEPTED
 from verifier.records import ATTEMPT, Kind, Schema
 from verifier.shards import Ledger
 
@@ -253,7 +254,7 @@ def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
     """(puzzle_id, source) of the puzzles that some attempts of stage 4 solved and others did not; else of all kept."""
     solved: dict[str, set[bool]] = {}
     for verdict in context.run.read(iteration, "verdicts"):
-        solved.setdefault(verdict["puzzle_id"], set()).add(verdict["outcome"] == "accepted")
+        solved.setdefault(verdict["puzzle_id"], set()).add(verdict["outcome"] == ACCEPTED)
     mixed = {name for name, found in solved.items() if len(found) == 2}
     for puzzle in context.run.read(iteration, "kept"):
         if not mixed or puzzle["puzzle_id"] in mixed:
@@ -306,13 +307,12 @@ def _totals(output: str, batches: int) -> dict[str, int]:
     """Counted over all batches from what is on disk, whichever life of the run made them."""
     groups = alike = attempts = accepted = 0
     for number in range(batches):
-        found: dict[str, list[bool]] = {}
-        for record in Ledger.open(files.join(output, "rollouts", f"{number:04d}")):
-            if record["outcome"] != "infrastructure":
-                found.setdefault(record["puzzle_id"], []).append(record["outcome"] == "accepted")
-        groups += len(found)
-        alike += sum(len(set(outcomes)) == 1 for outcomes in found.values())
-        attempts += sum(map(len, found.values()))
-        accepted += sum(map(sum, found.values()))
+        records = Ledger.open(files.join(output, "rollouts", f"{number:04d}"))
+        for judged in judged_by_puzzle(records).values():
+            right = sum(record["outcome"] == ACCEPTED for record in judged)
+            groups += 1
+            alike += right in (0, len(judged))
+            attempts += len(judged)
+            accepted += right
     # "pairs" is what other stages call the examples of a training.
     return {"groups": groups, "alike": alike, "attempts": attempts, "accepted": accepted, "pairs": attempts}

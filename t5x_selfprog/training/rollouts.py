@@ -1,15 +1,14 @@
 """From judged attempts to the rows that a policy gradient's step takes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from t5x_selfprog.training.batches import index_in_segment, pack_best_fit
 from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts
-
-NOT_JUDGED = "infrastructure"
+from verifier.outcomes import ACCEPTED, INFRASTRUCTURE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +48,15 @@ class Groups:
     accepted: int
 
 
+def judged_by_puzzle(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Attempts by puzzle_id, without those that could not be judged."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        if record["outcome"] != INFRASTRUCTURE:
+            found.setdefault(record["puzzle_id"], []).append(record)
+    return found
+
+
 def group(
     objective: PolicyGradient, prompts: Mapping[str, Sequence[int]], records: Sequence[Mapping[str, Any]]
 ) -> Groups:
@@ -56,14 +64,11 @@ def group(
 
     prompts: tokens by puzzle_id.
     """
-    by_puzzle: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        if record["outcome"] != NOT_JUDGED:
-            by_puzzle.setdefault(record["puzzle_id"], []).append(record)
+    by_puzzle = judged_by_puzzle(records)
     rollouts: list[Rollout] = []
     alike = accepted = 0
     for puzzle_id, attempts in by_puzzle.items():
-        rewards = np.asarray([float(attempt["outcome"] == "accepted") for attempt in attempts])
+        rewards = np.asarray([float(attempt["outcome"] == ACCEPTED) for attempt in attempts])
         accepted += int(rewards.sum())
         advantages = objective.advantages(rewards)
         if advantages is None:
