@@ -14,10 +14,11 @@ import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin
 from t5x_selfprog import banner, hosts, named_data, provenance
 from t5x_selfprog.bounds import Whole
 from t5x_selfprog.budget import Budget, Spending
-from t5x_selfprog.evaluation import clean, difficulty, held_out
+from t5x_selfprog.evaluation import clean, held_out
 from t5x_selfprog.evaluation.compare import ALL
 from t5x_selfprog.evaluation.table import groups_shown, markdown_table, rows, table
 from t5x_selfprog.outlook import Outlook
+from t5x_selfprog.puzzles import difficulty
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_content import require_same_content
 from t5x_selfprog.run_dir import SAID, SUMMARY, RunDir

@@ -13,9 +13,9 @@ from typing import Any
 
 from t5x_selfprog.data.sources import run_datasets, split_pair
 from t5x_selfprog.evaluation.compare import Evaluation
-from t5x_selfprog.evaluation.contamination import LEVELS, Protected
 from t5x_selfprog.evaluation.contrasts import ENUMERATOR, percent
 from t5x_selfprog.evaluation.table import rows
+from t5x_selfprog.puzzles.contamination import LEVELS, Protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import SourceError, body_tokens
 from t5x_selfprog.run_dir import RunDir

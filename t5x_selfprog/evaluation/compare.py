@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from t5x_selfprog.evaluation import statistics
 from t5x_selfprog.evaluation.crossed import Spread, Trained, spread_of
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
-from t5x_selfprog.evaluation.statistics import Interval
+from t5x_selfprog.interval import Interval
 
 Evaluation = Mapping[str, Any]
 

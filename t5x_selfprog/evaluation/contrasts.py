@@ -22,7 +22,8 @@ from t5x_selfprog.evaluation.compare import (
     seeds_spread,
 )
 from t5x_selfprog.evaluation.crossed import Spread
-from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, Interval, corrected, holm
+from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, corrected, holm
+from t5x_selfprog.interval import Interval
 
 VERIFIED = "verified"
 AGAINST_BASE = "against the base"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from t5x_selfprog.evaluation.statistics import Interval
+from t5x_selfprog.interval import Interval
 from t5x_selfprog.puzzles.scopes import Scope, occurrences
 from t5x_selfprog.puzzles.source import SourceError, parse, unparse
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from t5x_selfprog.evaluation.crossed import Trained, spread_of
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
-from t5x_selfprog.evaluation.statistics import Interval, corrected, difference_and_test
+from t5x_selfprog.evaluation.statistics import corrected, difference_and_test
+from t5x_selfprog.interval import Interval
 from verifier import files
 from verifier.errors import UserError
 

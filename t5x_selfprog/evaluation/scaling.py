@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from t5x_selfprog.evaluation.resampling import resampled_means
-from t5x_selfprog.evaluation.statistics import Interval
+from t5x_selfprog.interval import Interval
 
 MIN_POINTS = 4
 MIN_SPAN = 4.0

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,26 +38,13 @@ from t5x_selfprog.evaluation.resampling import (
     sampled_difference,
     sampled_mean,
 )
+from t5x_selfprog.interval import Interval
 
 NO_DIFFERENCE = "no difference shown"
 NOT_AFTER_CORRECTION = "not shown after correction"  # the interval alone would have said more
 NOTHING_SHOWN = (NO_DIFFERENCE, NOT_AFTER_CORRECTION)
 
 _EXACT_FLIPS = 14  # differences up to which all 2^m sign patterns are enumerated
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and the ends of its interval; `high` may be infinite for a ratio."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def as_dict(self, name: str = "estimate") -> dict[str, float | None]:
-        """JSON has no infinity and no NaN: they become None."""
-        values = {name: self.estimate, "low": self.low, "high": self.high}
-        return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
 
 
 def mean_interval(

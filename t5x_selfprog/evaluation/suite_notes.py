@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t5x_selfprog.evaluation.compare import ALL
-from t5x_selfprog.evaluation.statistics import Interval
 from t5x_selfprog.evaluation.table import label, share
+from t5x_selfprog.interval import Interval
 
 
 def base_tests_notes(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -19,7 +19,8 @@ from t5x_selfprog.evaluation.compare import (
 )
 from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, Contrast, in_points, percent
 from t5x_selfprog.evaluation.crossed import Spread
-from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval, corrected, holm
+from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, corrected, holm
+from t5x_selfprog.interval import Interval
 
 ARM_ORDER = ("base", "verified", "unverified", "human", "seeds_only")
 WIDTH = 118  # columns of the notes

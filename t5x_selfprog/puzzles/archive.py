@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from t5x_selfprog.bounds import Count, NotNegative
-from t5x_selfprog.evaluation.difficulty import Difficulty
+from t5x_selfprog.puzzles.difficulty import Difficulty
 from t5x_selfprog.puzzles.prompts import Example
 from t5x_selfprog.puzzles.shape import shape_id
 from t5x_selfprog.puzzles.source import SourceError

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Annotated
 
 from t5x_selfprog.bounds import Count, OneOf
-from t5x_selfprog.evaluation.contamination import Level, Protected
+from t5x_selfprog.puzzles.contamination import Level, Protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
 from t5x_selfprog.puzzles.shape import shape_id

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from t5x_selfprog.evaluation.statistics import Interval
+from t5x_selfprog.interval import Interval
 from t5x_selfprog.report.markup import Markup, count, element, join, percent
 
 WIDTH = 344

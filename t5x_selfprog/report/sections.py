@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from t5x_selfprog.evaluation.compare import estimate, value_table
 from t5x_selfprog.evaluation.contrasts import Contrast, p_text
 from t5x_selfprog.evaluation.diversity import Diversity, diversity, solve_rate_histogram
-from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, Interval
+from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN
 from t5x_selfprog.evaluation.table import Row, spread
+from t5x_selfprog.interval import Interval
 from t5x_selfprog.report.collect import Iteration, SourceProblem
 from t5x_selfprog.report.findings import Findings
 from t5x_selfprog.report.markup import EN_DASH, MINUS, Markup, count, element, join, percent, plural, points

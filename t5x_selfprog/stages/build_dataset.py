@@ -22,10 +22,10 @@ from typing import Any, Literal
 import gin
 from t5x_selfprog import hosts
 from t5x_selfprog.bounds import Count, NotNegative, Share
-from t5x_selfprog.evaluation.contamination import Protected
-from t5x_selfprog.evaluation.difficulty import learnability
 from t5x_selfprog.evaluation.diversity import concepts
 from t5x_selfprog.puzzles.behaviour import BehaviourCheck
+from t5x_selfprog.puzzles.contamination import Protected
+from t5x_selfprog.puzzles.difficulty import learnability
 from t5x_selfprog.puzzles.fixes import fixes
 from t5x_selfprog.puzzles.prompts import (
     SolvePrompt,
@@ -59,7 +59,7 @@ class Selection:
       max_pairs: of all puzzles together (the paper: 950,511).
       easy_rate: share of attempts accepted above which a puzzle begins to count less ...
       easy_weight: ... down to this weight where every attempt was accepted. 1 leaves all puzzles equal.
-      learnability: exponent of the expected 4 p (1 - p) of a puzzle (evaluation/difficulty.py), by which its pairs
+      learnability: exponent of the expected 4 p (1 - p) of a puzzle (puzzles/difficulty.py), by which its pairs
         are weighted as well; 0 leaves it out.
       tutorial: whose five tutorial pairs the `seeds_only` arm adds.
       lists: documents that list puzzles as the prompts of stage 1 do, as a share of the number of pairs. A small

@@ -14,10 +14,10 @@ from typing import Any
 
 import gin
 from t5x_selfprog.bounds import Count
-from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.archive import Archive
 from t5x_selfprog.puzzles.asking import puzzle_chat
+from t5x_selfprog.puzzles.difficulty import Difficulty, difficulties
 from t5x_selfprog.puzzles.prompts import (
     Example,
     PuzzlePrompt,

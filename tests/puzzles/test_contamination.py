@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from t5x_selfprog.evaluation.contamination import Protected
+from t5x_selfprog.puzzles.contamination import Protected
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.source import rename_function
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t5x_selfprog.evaluation.statistics import Interval
+from t5x_selfprog.interval import Interval
 from t5x_selfprog.report.code import highlight
 from t5x_selfprog.report.markup import element, escape, percent, plural, points
 from t5x_selfprog.report.plots import (

@@ -5,8 +5,8 @@ import json
 import pytest
 from scipy.stats import beta, binomtest
 
-from t5x_selfprog.evaluation.difficulty import Difficulty, difficulties, learnability, write
 from t5x_selfprog.puzzles.archive import Archive
+from t5x_selfprog.puzzles.difficulty import Difficulty, difficulties, learnability, write
 from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, puzzle_from_completion
 from t5x_selfprog.stages.build_dataset import Selection, by_novelty
 from verifier.errors import UserError

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from t5x_selfprog.evaluation.statistics import Interval
+from t5x_selfprog.interval import Interval
 from verifier import files
 
 _Z = 1.959964  # of a 95% interval
