@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import shutil
@@ -21,12 +20,6 @@ OPTIONAL = {
     "plan": (("libtpu",), "`selfprog plan`"),
 }
 ENOUGH_GIB = 4.0  # of memory and of disk: the quickstart's, with room
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    found = examine()
-    print(render(found))
-    return found
 
 
 def examine() -> dict[str, Any]:

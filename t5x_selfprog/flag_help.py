@@ -6,8 +6,8 @@ import importlib
 import inspect
 from collections.abc import Iterable
 
+from t5x_selfprog.commands.command import Command
 from t5x_selfprog.nearest import nearest
-from t5x_selfprog.subcommands import Command
 
 # What other launchers call them.
 _ELSEWHERE = {

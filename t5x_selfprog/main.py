@@ -20,8 +20,9 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from t5x_selfprog.commands import COMMANDS
+from t5x_selfprog.commands.command import Command
 from t5x_selfprog.nearest import nearest
-from t5x_selfprog.subcommands import COMMANDS, Command
 from verifier import files
 from verifier.errors import UserError
 
@@ -124,7 +125,6 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
         os.environ["SELFPROG_QUIET"] = "1"
     if command.configured_by:
         importlib.import_module(command.configured_by)
-    function = resolve(command.target)
     from t5x_selfprog import gin_errors
 
     if getattr(parsed, "hosts", None):
@@ -137,11 +137,7 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
     with _listening(command):
         gin_paths = _configure(command, parsed)
         with gin_errors.explain_calls(gin_paths, parsed.gin_bindings):
-            if getattr(parsed, "dry_run", False):
-                return resolve("t5x_selfprog.banner:dry_run")(parsed.run_dir)
-            if command.name == "run":
-                return function(run_dir=parsed.run_dir)
-            return function(parsed)
+            return command.body(parsed)
 
 
 def _listening(command: Command) -> contextlib.AbstractContextManager[Any]:

@@ -11,8 +11,8 @@ import pytest
 
 import gin
 from t5x_selfprog import gin_files, gin_reach, gin_values, main
+from t5x_selfprog.commands import COMMANDS
 from t5x_selfprog.preflight import check_arms
-from t5x_selfprog.subcommands import COMMANDS
 from verifier.errors import UserError
 
 FILES = sorted(gin_files.GIN_FOLDER.rglob("*.gin"))

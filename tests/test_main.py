@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import subprocess
 import sys
@@ -13,9 +15,11 @@ from pathlib import Path
 import pytest
 
 import gin
+from t5x_selfprog import commands
 from t5x_selfprog import main as main_module
+from t5x_selfprog.commands import COMMANDS
+from t5x_selfprog.commands.command import Command, Option
 from t5x_selfprog.main import main, resolve
-from t5x_selfprog.subcommands import COMMANDS, Command, Option
 
 STAGES = """
 import dataclasses
@@ -62,13 +66,20 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SELFPROG_DEBUG", raising=False)
     commands = (
-        Command("run", "h", "a", (), "toy_stages:run", configured_by="toy_stages"),
+        Command(
+            "run",
+            "h",
+            "a",
+            (),
+            lambda args: resolve("toy_stages:run")(run_dir=args.run_dir),
+            configured_by="toy_stages",
+        ),
         Command(
             "stage",
             "h",
             "a",
             (),
-            "toy_stages:stage",
+            lambda args: resolve("toy_stages:stage")(args),
             configured_by="toy_stages",
             options=(Option("--iteration", "which", {"type": int}),),
         ),
@@ -260,10 +271,26 @@ def test_every_example_is_understood() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_subcommand_leads_to_a_function(command: Command) -> None:
-    assert callable(resolve(command.target))
+def test_every_subcommand_leads_to_functions(command: Command) -> None:
+    """A body imports what it calls when it is called: each of these names exists."""
+    source = textwrap.dedent(inspect.getsource(command.body))
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    assert imports
+    for node in imports:
+        module = import_module(node.module)
+        for alias in node.names:
+            assert hasattr(module, alias.name) or import_module(f"{node.module}.{alias.name}")
     if command.configured_by:
         import_module(command.configured_by)
+    if command.check:
+        assert callable(resolve(command.check))
+
+
+def test_every_file_of_commands_is_in_the_table() -> None:
+    files = {path.stem for path in Path(commands.__file__).parent.glob("*.py")}
+    modules = {command.body.__module__.rpartition(".")[2] for command in COMMANDS}
+    assert files - {"__init__", "command", "opened"} == modules
+    assert len({command.name for command in COMMANDS}) == len(COMMANDS) == len(modules)
 
 
 def test_the_installed_door_exits_with_the_status_of_main(tmp_path: Path, user_environment: dict) -> None:

@@ -7,13 +7,11 @@ and from which configuration it was made, and what was excluded.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from t5x_selfprog import push
 from t5x_selfprog.data.sources import run_datasets, split_pair
 from t5x_selfprog.run_dir import RunDir
 from verifier import files
@@ -37,27 +35,6 @@ FIELDS: dict[str, str] = {
     "solution_checkpoint": "identity of the weights that wrote the solution",
     "prompt_puzzle_ids": "train problems that stood in the puzzle's prompt",
 }
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    """`selfprog export-data --run_dir=RUN --output=DIR [--formats=jsonl,parquet] [--push=ORG/NAME]`."""
-    formats = [name for name in args.formats.split(",") if name]
-    unknown = [name for name in formats if name not in ("jsonl", "parquet")]
-    if unknown or not formats:
-        raise UserError(f"--formats={args.formats}: must be jsonl, parquet or both, separated by a comma")
-    output = args.output or files.join(args.run_dir, "export")
-    if args.push:
-        files.require_local(output, f"--output={output}", "--push sends a folder of this machine: name one")
-        push.require_allowed(args.push)
-    summary = export(args.run_dir, output, formats)
-    print(
-        f"{summary['output']}: {summary['pairs']:,} pairs of {summary['puzzles']:,} puzzles ({', '.join(formats)})"
-    )
-    if args.push:
-        what = f"{summary['pairs']:,} pairs of {summary['puzzles']:,} puzzles"
-        summary["pushed"] = push.push(output, args.push, "dataset", what)
-        print(f"Pushed: {summary['pushed']}")
-    return summary
 
 
 def export(run_dir: str, output: str, formats: Sequence[str] = ("jsonl", "parquet")) -> dict[str, Any]:

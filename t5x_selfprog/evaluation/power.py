@@ -13,11 +13,9 @@ here and hurts there), `per_seed` how much they vary between training seeds on a
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,6 @@ from t5x_selfprog.evaluation.crossed import Trained, spread_of
 from t5x_selfprog.evaluation.pass_at_k import pass_at_k
 from t5x_selfprog.evaluation.statistics import corrected, difference_and_test
 from t5x_selfprog.interval import Interval
-from verifier import files
-from verifier.errors import UserError
 
 _POPULATION = 20_000  # problems drawn to find the shift
 
@@ -177,38 +173,6 @@ SIZES = {
     "attempts": (10, 20, 50, 100, 200, 500, 1000),
     "seeds": (1, 2, 3, 5, 8, 12, 20),
 }
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    """`selfprog power --gain=G ...`: the power of one design, or with --find the smallest that has 80%."""
-    pilot: list[dict[str, Any]] = []
-    if args.pilot:
-        try:
-            pilot = json.loads(files.read_bytes(args.pilot))["problems"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"--pilot={args.pilot}: not an evaluation.json ({error!r})") from error
-    if args.k > args.attempts:
-        raise UserError(
-            f"--attempts={args.attempts}: Pass@{args.k} needs at least {args.k}; raise it, or lower --k"
-        )
-    names = ("gain", "k", "problems", "attempts", "seeds", "base", "per_problem", "per_seed", "arms")
-    try:
-        design = Design(**{name: getattr(args, name) for name in names})
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if not args.find:
-        found = power(design, pilot=pilot, trials=args.trials)
-        print(
-            f"{design.problems} problems, {design.attempts} attempts, {design.seeds} seeds: a gain of "
-            f"{100 * design.gain:g} points in Pass@{design.k} is shown in {100 * found:.0f}% of experiments"
-        )
-        return {"power": found, "design": asdict(design)}
-    sizes = [size for size in SIZES[args.find] if args.find != "attempts" or size >= design.k]
-    size, by_size = smallest(design, args.find, sizes, pilot=pilot, trials=args.trials)
-    for tried, found in by_size.items():
-        print(f"  {tried:>6} {args.find}: {100 * found:3.0f}%")
-    print(f"{size} {args.find} give 80%" if size else f"none of up to {sizes[-1]} {args.find} gives 80%")
-    return {args.find: size, "power": {str(tried): found for tried, found in by_size.items()}}
 
 
 def _difficulties(

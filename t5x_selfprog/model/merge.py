@@ -1,30 +1,16 @@
 """`selfprog merge`: PEFT's adapters added to the weights of a model, as a new model."""
 
-import argparse
 import functools
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from t5x_selfprog import newest_model
 from t5x_selfprog.model import network, peft, store
 from t5x_selfprog.model.low_rank import Adapters, projections, ranks
 from t5x_selfprog.model.new_folder import new_folder
 from t5x_selfprog.model.tensor_files import TensorSpec, dtype_named
-from verifier import files
 from verifier.errors import UserError
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    model, adapters, output = (os.path.expanduser(path) for path in (args.model, args.adapters, args.output))
-    for path in (model, adapters, output):
-        files.require_local(path, path, "`gcloud storage cp -r` copies it from or to a bucket")
-    done = merge(newest_model.folder(model), adapters, output, args.dtype)
-    said = ", ".join(f"{name} {rank}" for name, rank in done["ranks"].items())
-    print(f"{done['model']}: {done['base']} and adapters of rank {said}; identity {done['identity']}")
-    return done
 
 
 def merge(model: str, adapters: str, output: str, dtype: str | None = None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ identity of the base, and the digest of every file, including those that `unpack
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import io
@@ -23,16 +22,6 @@ from verifier.errors import UserError
 
 FORMAT = 1
 INDEX = "pack.json"
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    if args.piece_mb is not None and args.piece_mb < 1:
-        raise UserError(f"--piece_mb={args.piece_mb}: pieces have at least 1 MB.")
-    written = pack(args.run_dir, args.output, args.piece_mb)
-    size = sum(files.size(path) for path in written)
-    print(f"{args.run_dir} in {size / 1e6:.1f} MB: {', '.join(written)}")
-    print(f"To go on elsewhere: selfprog unpack {' '.join(written)} --run_dir=DIR")
-    return {"files": written, "bytes": size}
 
 
 def pack(root: str, output: str, piece_mb: int | None = None) -> list[str]:

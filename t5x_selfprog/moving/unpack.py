@@ -6,7 +6,6 @@ are trained again from the same pairs: `mark_for_training` tells stage 6 which.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import lzma
@@ -22,15 +21,6 @@ from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.pack import FORMAT, INDEX
 from verifier import files
 from verifier.errors import UserError
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    index = unpack(args.files, args.run_dir, go_on=args.go_on, base=args.base)
-    print(f"{args.run_dir}: {len(index['files'])} files, {len(index['rebuilt'])} made again from verdicts.")
-    if index["base"] and not args.base:
-        print(f"The base it goes on from has identity {index['base']} (--base=DIR compares one with it).")
-    print(f"Go on with: selfprog run --run_dir={args.run_dir}")
-    return {"run_dir": args.run_dir, "base": index["base"], "fingerprint": index["fingerprint"]}
 
 
 def unpack(

@@ -10,7 +10,6 @@ arXiv:2106.05784.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import json
@@ -22,7 +21,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from t5x_selfprog.puzzles.download import download
 from t5x_selfprog.puzzles.entries import Docstrings, Entry, read_entry
 from t5x_selfprog.puzzles.source import SourceError, puzzle_id
 from verifier import files
@@ -225,34 +223,6 @@ def _name_of(entry: Any) -> str:
 # The command.
 
 
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    """`selfprog p3 --source=DIR [--download] [--output=DIR]`: checks, judges, counts, and with --output writes records.
-
-    Prints the problems of each split and the reference solutions that the verifier refuses, and returns the same.
-    Raises UserError before any record is written.
-    """
-    from t5x_selfprog.puzzles import own
-
-    if getattr(args, "new", ""):
-        return own.begin(args.new)
-    if not args.source:
-        raise UserError(
-            "p3: give --source=DIR, a folder with puzzles, or --new=DIR, one to begin your own in"
-        )
-    if args.download:
-        fetched = download(args.source)
-        print(f"{args.source}: fetched {', '.join(fetched)}" if fetched else f"{args.source}: is up to date")
-    problems = load_problems(args.source)
-    figures = count_problems(problems)
-    print(_describe(figures))
-    figures |= own.judged(problems)
-    output = getattr(args, "output", None)
-    if output:
-        for split, rows in write_records(problems, output).items():
-            print(f"{files.join(output, split)}: {rows} puzzle records")
-    return figures
-
-
 def count_problems(problems: Sequence[Problem]) -> dict[str, Any]:
     """Problems by split and, within a split, by group; total instances and solved problems."""
     present = {problem.split or "unsplit" for problem in problems}
@@ -270,7 +240,7 @@ def count_problems(problems: Sequence[Problem]) -> dict[str, Any]:
     }
 
 
-def _describe(figures: Mapping[str, Any]) -> str:
+def describe(figures: Mapping[str, Any]) -> str:
     lines = [
         f"{figures['problems']} problems, {figures['instances']} instances, "
         f"{figures['with_solution']} problems with a reference solution"

@@ -6,43 +6,19 @@ Restart:  none: seconds to minutes.
 Left out: the training corpus. Where one has it, search it instead.
 """
 
-import argparse
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from t5x_selfprog.evaluation.memorisation import examine
 from t5x_selfprog.model import store
 from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.progress import progress_bar
-from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.training.batches import Batch
 from t5x_selfprog.training.train_step import loss_sums
-from verifier.errors import UserError
 
 _BUCKETS = (64, 128, 256, 512, 1024, 2048)
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    test = [problem.source for problem in in_split(load_problems(args.problems), args.split)]
-    control = [problem.source for problem in load_problems("seeds") if problem.split != "train"]
-    if args.problems == "seeds":
-        raise UserError("--problems=seeds: our seeds are the controls; name other problems, such as data/p3")
-    model = store.load(args.model)
-    try:
-        memory = examine(test, control, partial(log_likelihoods, model), count=args.twins)
-    except ValueError as error:
-        raise UserError(f"--problems={args.problems}: {error}") from error
-    excess = memory.excess
-    print(
-        f"{args.model}: prefers {memory.tested} {args.split} puzzles to their twins by {memory.preference:.2f} nats, "
-        f"{memory.controls} puzzles it cannot have seen by {memory.control_preference:.2f}; excess "
-        f"{excess.estimate:+.2f} [{excess.low:+.2f}, {excess.high:+.2f}]: {memory.claim}"
-    )
-    return memory.as_dict()
 
 
 def log_likelihoods(model: store.LoadedModel, texts: Sequence[str]) -> list[float]:

@@ -9,7 +9,6 @@ Left out: any scheduler. `--list` prints what to run, `--cell=NAME` runs one cel
 
 from __future__ import annotations
 
-import argparse
 import ast
 import os
 import shlex
@@ -28,10 +27,6 @@ from t5x_selfprog.study.foresight import foreseen
 from t5x_selfprog.study.grid import Axes, Cell, axes_of, cells, in_file_order
 from t5x_selfprog.study.sharing import take_over
 from verifier.errors import UserError
-
-
-def command(args: argparse.Namespace) -> dict[str, Any]:
-    return run(study_dir=args.run_dir, only=args.cell, list_only=args.list)
 
 
 @gin.configurable(module="study")

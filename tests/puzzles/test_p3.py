@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from t5x_selfprog.commands.p3 import body as command
 from t5x_selfprog.puzzles import download as download_module
 from t5x_selfprog.puzzles.download import download
-from t5x_selfprog.puzzles.p3 import command, in_split, load_problems, tutorial_problems
+from t5x_selfprog.puzzles.p3 import in_split, load_problems, tutorial_problems
 from t5x_selfprog.puzzles.source import only_function, puzzle_id
 from verifier.errors import UserError
 from verifier.shards import Ledger
@@ -211,7 +212,7 @@ def test_p3_has_five_tutorial_problems_all_in_train(p3):
 
 
 def arguments(source, **given):
-    return argparse.Namespace(source=str(source), **({"download": False, "output": None} | given))
+    return argparse.Namespace(source=str(source), **({"download": False, "output": None, "new": ""} | given))
 
 
 @needs_p3

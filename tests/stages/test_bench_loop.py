@@ -7,9 +7,9 @@ import pytest
 
 import gin
 import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
+from t5x_selfprog.commands import COMMANDS
 from t5x_selfprog.main import main
 from t5x_selfprog.stages import bench_loop
-from t5x_selfprog.subcommands import COMMANDS
 from t5x_selfprog.telemetry import goodput
 from tests.report.synthetic_run import make_run
 from verifier.errors import UserError
