@@ -71,7 +71,7 @@ def check_run(args: argparse.Namespace) -> None:
 
 def check_pretraining(args: argparse.Namespace) -> None:
     """For `selfprog pretrain`."""
-    from t5x_selfprog.stages.pretrain import check_inputs
+    from t5x_selfprog.pretraining.pretrain import check_inputs
 
     check_folder(args.run_dir, getattr(args, "hosts", None))
     check_inputs(*(handed("pretrain.run", name) for name in ("tokens", "tokenizer", "init_from")))

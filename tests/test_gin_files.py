@@ -17,7 +17,7 @@ from verifier.errors import UserError
 
 FILES = sorted(gin_files.GIN_FOLDER.rglob("*.gin"))
 _STAND_IN = {"Experiment.base": "'base'"}
-DECLARING = ("t5x_selfprog.loop", "t5x_selfprog.stages.pretrain", "t5x_selfprog.study.launch")
+DECLARING = ("t5x_selfprog.loop", "t5x_selfprog.pretraining.pretrain", "t5x_selfprog.study.launch")
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Which package imports which: no cycles but those listed, and no import that a package's `__init__` does not allow.
+"""Which package imports which: no cycles, and no import that a package's `__init__` does not allow.
 
 The graph is drawn from the syntax trees. Its nodes are the packages and top-level modules of t5x_selfprog. Imports that
 run when a module is loaded and lazy ones (inside functions, or for type checking only) are told apart.
@@ -18,11 +18,6 @@ import verifier
 
 ROOT = Path(t5x_selfprog.__file__).parent
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-
-# Imports that close a cycle today: the importing file, and what it imports. Only remove entries.
-KNOWN = {
-    ("stages/pretrain.py", "configurables"),
-}
 
 Import = tuple[str, str, bool]  # file relative to the package's root, what it imports, lazy
 
@@ -93,19 +88,10 @@ def allowed(package: str) -> set[str]:
 
 @pytest.mark.parametrize("kinds", [{False}, {False, True}], ids=["when loaded", "lazy ones too"])
 def test_there_is_no_cycle_between_packages(kinds):
-    chosen = {found for found in all_imports() if found[2] in kinds and found[:2] not in KNOWN}
+    chosen = {found for found in all_imports() if found[2] in kinds}
     found = cycle(chosen)
     places = sorted(file for file, imported, _ in chosen if imported in found and file.split("/")[0] in found)
     assert not found, f"{' <- '.join(found)}: move what is shared, or import in one direction only ({places})"
-
-
-@pytest.mark.parametrize("entry", sorted(KNOWN), ids=" ".join)
-def test_a_listed_import_exists_and_closes_a_cycle(entry):
-    """Otherwise it must be removed from the list."""
-    imports = all_imports()
-    assert entry in {found[:2] for found in imports}
-    others = {found for found in imports if found[:2] not in KNOWN}
-    assert cycle(others | {found for found in imports if found[:2] == entry})
 
 
 @pytest.mark.parametrize("package", PACKAGES)

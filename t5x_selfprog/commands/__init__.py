@@ -2,8 +2,8 @@
 
 A body is a few lines from arguments to the functions that do the work, and imports these inside itself, so that
 `--help` answers at once. Imported by `main` and `flag_help` alone.
-May import `data`, `evaluation`, `model`, `moving`, `plan`, `puzzles`, `report`, `sampling`, `stages`, `study`,
-`telemetry` and `training`, inside functions only.
+May import `data`, `evaluation`, `model`, `moving`, `plan`, `pretraining`, `puzzles`, `report`, `sampling`, `stages`,
+`study`, `telemetry` and `training`, inside functions only.
 """
 
 from t5x_selfprog.commands import (

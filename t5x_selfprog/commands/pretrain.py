@@ -7,7 +7,7 @@ from t5x_selfprog.commands.command import Command
 
 
 def body(args: argparse.Namespace) -> dict[str, Any] | None:
-    from t5x_selfprog.stages import pretrain
+    from t5x_selfprog.pretraining import pretrain
 
     return pretrain.run(run_dir=args.run_dir)
 
@@ -19,6 +19,6 @@ COMMAND = Command(
     ("pretrain --gin_file=pretrain_base --run_dir=runs/base",),
     body,
     check="t5x_selfprog.preflight:check_pretraining",
-    configured_by="t5x_selfprog.stages.pretrain",
+    configured_by="t5x_selfprog.pretraining.pretrain",
     local=True,
 )

@@ -10,8 +10,8 @@ import dataclasses
 import re
 import warnings
 
-from t5x_selfprog.data import corpus_functions
-from t5x_selfprog.data.corpus_functions import docstring_of, nodes_of, structure_of
+from t5x_selfprog.pretraining import extraction
+from t5x_selfprog.pretraining.extraction import docstring_of, nodes_of, structure_of
 
 MAX_FILE_CHARS = 400_000
 MAX_LINE_CHARS = 1_000
@@ -59,7 +59,7 @@ def clean(data: bytes) -> CleanFile:
     text = _normalise(_decode(data))
     tree = _parse(text)
     _refuse_data(tree)
-    functions, checks = corpus_functions.extract(tree)  # before docstrings lose their examples
+    functions, checks = extraction.extract(tree)  # before docstrings lose their examples
     text = _shorten(text, tree)
     definitions = []
     for node in nodes_of(_parse(text)):

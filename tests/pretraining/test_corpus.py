@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t5x_selfprog.data import corpus, corpus_sources
-from t5x_selfprog.data.corpus_cleaning import CleanFile, Unusable, clean
-from t5x_selfprog.data.corpus_functions import extract, structure_of
-from t5x_selfprog.data.corpus_leaks import MIN_PREDICATE_NODES, LeakIndex
+from t5x_selfprog.pretraining import corpus, source_files
+from t5x_selfprog.pretraining.cleaning import CleanFile, Unusable, clean
+from t5x_selfprog.pretraining.extraction import extract, structure_of
+from t5x_selfprog.pretraining.leak_index import MIN_PREDICATE_NODES, LeakIndex
 from verifier.errors import UserError
 from verifier.shards import Ledger
 
@@ -94,7 +94,7 @@ def metadata(**fields: str | list[str]) -> email.message.Message:
     ],
 )
 def test_only_licences_known_to_be_permissive_are_used(fields, licence):
-    assert corpus_sources.licence_of(metadata(**fields))[0] == licence
+    assert source_files.licence_of(metadata(**fields))[0] == licence
 
 
 @pytest.mark.parametrize(
@@ -354,9 +354,9 @@ def sources(tmp_path) -> list:
         "two/a_pb2.py": numbered(998),
     }
     return [
-        corpus_sources.wheel(make_wheel(tmp_path, "one", first)),
-        corpus_sources.wheel(make_wheel(tmp_path, "two", second)),
-        corpus_sources.wheel(make_wheel(tmp_path, "gpl", {"g.py": numbered(777)}, "GPL-3.0-only")),
+        source_files.wheel(make_wheel(tmp_path, "one", first)),
+        source_files.wheel(make_wheel(tmp_path, "two", second)),
+        source_files.wheel(make_wheel(tmp_path, "gpl", {"g.py": numbered(777)}, "GPL-3.0-only")),
     ]
 
 

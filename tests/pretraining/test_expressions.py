@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from t5x_selfprog.data.corpus_expressions import Values, documents, expressions, predicate, read, result_type
+from t5x_selfprog.pretraining.expressions import Values, documents, expressions, predicate, read, result_type
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from verifier.puzzle import parse_puzzle
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from t5x_selfprog.data.corpus_functions import structure_of
+from t5x_selfprog.pretraining.extraction import structure_of
 from verifier.errors import UserError
 
 MIN_SOLUTION_NODES = 40  # `return n % 2 == 0` and the like are commonplace; smaller matches are no evidence

@@ -1,6 +1,6 @@
 """Builds a pretraining corpus of Python source: clean, choose, tokenise, write.
 
-Reads:   files of the given sources (`corpus_sources`), and puzzle files to exclude (`corpus_leaks`).
+Reads:   files of the given sources (`source_files`), and puzzle files to exclude (`leak_index`).
 Writes:  OUT/clean/ (one file per source), OUT/documents/*.jsonl.gz, OUT/manifest.json, OUT/tokenizer.json,
          OUT/{train,heldout}.bin (uint16 ids), OUT/tokens/{train,heldout}/ (ledgers of TOKENS records).
 Restart: per source while cleaning, per step after that; each step records the digest of its inputs.
@@ -31,10 +31,10 @@ import numpy as np
 from tqdm import tqdm
 
 from t5x_selfprog import tokenizer as tokenizer_module
-from t5x_selfprog.data import corpus_cleaning, corpus_functions, corpus_leaks, corpus_sources
-from t5x_selfprog.data.corpus_functions import docstring_of
-from t5x_selfprog.data.corpus_leaks import LeakIndex
-from t5x_selfprog.data.corpus_sources import Refused, Source
+from t5x_selfprog.pretraining import cleaning, extraction, leak_index, source_files
+from t5x_selfprog.pretraining.extraction import docstring_of
+from t5x_selfprog.pretraining.leak_index import LeakIndex
+from t5x_selfprog.pretraining.source_files import Refused, Source
 from t5x_selfprog.tokenizer import Tokenizer, train_tokenizer
 from verifier.errors import UserError
 from verifier.records import TOKENS
@@ -84,14 +84,14 @@ def clean_sources(sources: Iterable[Source], output: Path, config: CorpusConfig,
     A file is skipped if earlier ones had the same bytes or most of its lines (like the same module in the next version
     of Python). Returns the paths in the order of sources.
     """
-    code = _code_digest(corpus_cleaning, corpus_functions)
+    code = _code_digest(cleaning, extraction)
     seen: set[bytes] = set()
     paths = []
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         for source in tqdm(list(sources), desc="clean", unit="source"):
             files, fresh = [], []
-            for name, data in corpus_sources.read_files(source):
+            for name, data in source_files.read_files(source):
                 key = hashlib.sha256(data).digest()
                 lines = {line for line in map(bytes.strip, data.split(b"\n")) if len(line) >= MIN_LINE_BYTES}
                 if key not in seen and len(lines - seen) > config.min_new_lines * len(lines):
@@ -122,8 +122,8 @@ def _clean_row(job: tuple[str, str, str, bytes]) -> dict:
     source, version, name, data = job
     row: dict[str, Any] = {"source": source, "version": version, "path": name, "bytes": len(data)}
     try:
-        return row | dataclasses.asdict(corpus_cleaning.clean(data))
-    except corpus_cleaning.Unusable as why:
+        return row | dataclasses.asdict(cleaning.clean(data))
+    except cleaning.Unusable as why:
         return row | {"unusable": str(why)}
     except RecursionError:
         return row | {"unusable": "nested too deeply"}
@@ -325,7 +325,7 @@ def build(
     refused = [item for item in found if isinstance(item, Refused)]
     paths = clean_sources([s for s in found if isinstance(s, Source)], output, config, workers)
     leak_paths = list(leak_paths)
-    code = _code_digest(sys.modules[__name__], corpus_leaks, tokenizer_module)
+    code = _code_digest(sys.modules[__name__], leak_index, tokenizer_module)
     given = _file_digest(tokenizer_path / "tokenizer.json") if tokenizer_path else "trained here"
     leak_digests = [_file_digest(path) for path in leak_paths]
     fingerprint = digest(dataclasses.asdict(config), [p.name for p in paths], leak_digests, code, given)
