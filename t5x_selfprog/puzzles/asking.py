@@ -8,7 +8,6 @@ are the same turns, so a model is asked as it was trained either way.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 
 from t5x_selfprog.puzzles.chat import ASSISTANT, USER, ChatTemplate, Message
@@ -23,14 +22,11 @@ from t5x_selfprog.puzzles.prompts import (
     solve_prompt,
     tutorial_blocks,
 )
+from t5x_selfprog.puzzles.question import END, FENCE, LEAD, question
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.errors import UserError
 from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
-
-LEAD = "This is a puzzle, a Python function:\n\n"
-ASK = "Write the function `g` that solves it: `f(g())` must be True. Answer with its code alone, beginning with `{}`."
-FENCE, END = "```python\n", "\n```"
 
 MORE = "These are puzzles, Python functions that are True of the right first argument:\n\n"
 WRITE = "Write one more puzzle, `f{}`, unlike these. Answer with its code alone."
@@ -75,7 +71,7 @@ def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
 
     def request(puzzle: str) -> SolveRequest:
         header = solution_header(parse_puzzle(puzzle), typed=prompt.typed)
-        asked = _question(puzzle, header)
+        asked = question(puzzle, header)
         if prompt.chat == "free":
             return SolveRequest(_after(prefix, template.render([*before, (USER, asked)], "")), "")
         text = template.render([*before, (USER, asked)], FENCE + header)
@@ -119,26 +115,6 @@ def puzzle_chat(tokenizer: Tokenizer, model: str) -> Callable[[list[str], str, i
     return layout
 
 
-_BLOCK = re.compile(r"```[^\n`]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
-_SOLUTION = re.compile(r"^def g\b", re.MULTILINE)
-
-
-def solution_of_answer(answer: str) -> str:
-    """What of an answer in prose is the solution: from `def g` on, in the first code block that has it.
-
-    An answer without one is its first code block, or all of it, for the verifier to refuse.
-    """
-    blocks = [block for block in _BLOCK.findall(answer) if block.strip()]
-    for text in (*blocks, answer):
-        if found := _SOLUTION.search(text):
-            return text[found.start() :]
-    return blocks[0] if blocks else answer
-
-
-def _question(puzzle: str, header: str) -> str:
-    return LEAD + FENCE + puzzle.strip("\n") + END + BLANK_LINE + ASK.format(header)
-
-
 def _turns(pair: str) -> list[Message]:
     """A training pair as a question and its answer; nothing for a document of another kind."""
     puzzle = puzzle_of_pair(pair)
@@ -150,7 +126,7 @@ def _turns(pair: str) -> list[Message]:
         parse_puzzle(puzzle)
     except PuzzleError:
         return []
-    return [(USER, _question(puzzle, header)), (ASSISTANT, FENCE + solution + END)]
+    return [(USER, question(puzzle, header)), (ASSISTANT, FENCE + solution + END)]
 
 
 def _tutorial_turns(prompt: SolvePrompt) -> list[Message]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from t5x_selfprog.puzzles.p3 import Problem, load_problems, tutorial_problems
+from t5x_selfprog.puzzles.question import solution_of_answer
 from t5x_selfprog.puzzles.source import (
     SourceError,
     annotate_return,
@@ -259,8 +260,6 @@ class SolveRequest:
         """The solution that the model wrote."""
         if self.header:
             return clean_solution(self.header, completion)
-        from t5x_selfprog.puzzles.asking import solution_of_answer
-
         return clean_solution("", solution_of_answer(completion))
 
 

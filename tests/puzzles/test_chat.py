@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from t5x_selfprog.puzzles.asking import asking, documents, puzzle_chat, solution_of_answer
+from t5x_selfprog.puzzles.asking import asking, documents, puzzle_chat
 from t5x_selfprog.puzzles.chat import ASSISTANT, USER, ChatTemplate
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.prompts import (
@@ -15,6 +15,7 @@ from t5x_selfprog.puzzles.prompts import (
     pair_text,
     puzzle_list,
 )
+from t5x_selfprog.puzzles.question import solution_of_answer
 from t5x_selfprog.tokenizer import CLOSE, OPEN, Tokenizer
 from tests.puzzles.chatting import TEMPLATE, chat_folder
 from verifier.errors import UserError

@@ -1,0 +1,30 @@
+"""A puzzle as a question in prose, and the solution in an answer.
+
+Environments build on it too, so it imports nothing heavy.
+"""
+
+import re
+
+LEAD = "This is a puzzle, a Python function:\n\n"
+ASK = "Write the function `g` that solves it: `f(g())` must be True. Answer with its code alone, beginning with `{}`."
+FENCE, END = "```python\n", "\n```"
+
+_BLOCK = re.compile(r"```[^\n`]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+_SOLUTION = re.compile(r"^def g\b", re.MULTILINE)
+
+
+def question(puzzle: str, header: str) -> str:
+    """What a user says; `header` is how the solution begins."""
+    return f"{LEAD}{FENCE}{puzzle.strip(chr(10))}{END}\n\n{ASK.format(header)}"
+
+
+def solution_of_answer(answer: str) -> str:
+    """What of an answer in prose is the solution: from `def g` on, in the first code block that has it.
+
+    An answer without one is its first code block, or all of it, for the verifier to refuse.
+    """
+    blocks = [block for block in _BLOCK.findall(answer) if block.strip()]
+    for text in (*blocks, answer):
+        if found := _SOLUTION.search(text):
+            return text[found.start() :]
+    return blocks[0] if blocks else answer
