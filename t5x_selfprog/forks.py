@@ -13,7 +13,8 @@ import os
 from collections.abc import Mapping
 
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.run_dir import RunDir, has_made, saved_bindings
+from t5x_selfprog.run_dir import has_made, saved_bindings
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 

@@ -18,16 +18,17 @@ from collections.abc import Mapping, Sequence
 
 from t5x_selfprog import run_dir
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import CONTROLS, RunDir, iteration_name, stage_folder
 from verifier import files
 
 EARLIER, HISTORY = "earlier", "grown.json"
 ITERATIONS, ARMS, ATTEMPTS = "loop.run.iterations", "loop.run.controls", "evaluate.run.attempts"
 SOLUTIONS = "sample_solutions.run.attempts"
 _AFTER_PUZZLES = (
-    "3_solutions", "4_verdicts", "4_hindsight", "5_dataset", "6_checkpoints", "7_eval", "difficulty.jsonl",
+    *map(stage_folder, ("solutions", "verdicts", "hindsight", "dataset", "checkpoints", "eval")),
+    "difficulty.jsonl",
     "funnel.json",
-)  # fmt: skip
+)
 _WHAT = {
     ITERATIONS: "iterations",
     ATTEMPTS: "attempts at each held-out problem",
@@ -53,9 +54,9 @@ def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
         return []
     if SOLUTIONS in changed:
         _set_apart_looks(root, f"{before.get(SOLUTIONS)} attempts at each puzzle")
-        set_aside(root, [*_learnt(root), "controls", "suites"])
+        set_aside(root, [*_learnt(root), CONTROLS, "suites"])
     if ITERATIONS in changed:
-        set_aside(root, ["controls"])
+        set_aside(root, [CONTROLS])
     if ATTEMPTS in changed:
         set_aside(root, _evaluations(root))
     set_aside(root, TABLE)
@@ -81,8 +82,8 @@ def set_aside(root: str, names: Sequence[str]) -> None:
 
 def _learnt(root: str) -> list[str]:
     """What follows from the attempts at puzzles: of the first iteration all but its puzzles, and the later ones."""
-    later = [name for name in files.listdir(root) if name.startswith("iter_") and name != "iter_000"]
-    return [*(f"iter_000/{name}" for name in _AFTER_PUZZLES), *sorted(later)]
+    later = [iteration_name(number) for number in RunDir(root).iterations() if number]
+    return [*(f"{iteration_name(0)}/{name}" for name in _AFTER_PUZZLES), *later]
 
 
 def _set_apart_looks(root: str, by: str) -> None:
@@ -94,9 +95,7 @@ def _set_apart_looks(root: str, by: str) -> None:
 
 def _evaluations(root: str) -> list[str]:
     """Folders of evaluations by the experiment's own number of attempts."""
-    folders = ["base/7_eval", *(f"{name}/7_eval" for name in files.listdir(root) if name.startswith("iter_"))]
-    arms = files.listdir(files.join(root, "controls"))
-    return [*folders, *(f"controls/{arm}/7_eval" for arm in arms)]
+    return [os.path.relpath(path, root) for path in RunDir(root).model_evals()]
 
 
 def _more(name: str, before: str | None, now: str | None) -> str:

@@ -21,7 +21,8 @@ from t5x_selfprog.outlook import Outlook
 from t5x_selfprog.puzzles import difficulty
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
 from t5x_selfprog.run_content import require_same_content
-from t5x_selfprog.run_dir import SAID, SUMMARY, RunDir
+from t5x_selfprog.run_dir import SAID, SUMMARY
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages import (
     best_control,
@@ -115,7 +116,7 @@ def _run(
         if budget.seconds:  # the next evaluations are expected to take as long, their verdicts included
             base.result()
     arms = _Arms(base)
-    enumerator = evaluate.run_enumerator(context, files.join(run.root, "enumerator", "7_eval"))
+    enumerator = evaluate.run_enumerator(context, run.enumerator_eval)
     made = 0
     while made < iterations and spending.may_begin(made, len(controls) + 1):
         with spending.on("iteration"):

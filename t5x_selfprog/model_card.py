@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from t5x_selfprog.run_dir import RunDir, begun_with_base, is_run
+from t5x_selfprog.run_dir import begun_with_base, is_run
+from t5x_selfprog.run_layout import CONTROLS, RunDir, iteration_number, stage_folder
 from verifier import files
 
 
 def run_of(model: str) -> tuple[RunDir, str] | None:
     """The run that a model's folder lies in, and its place there; None for a model from elsewhere."""
-    match = re.fullmatch(r"(.*?)/?((?:iter_\d+|controls/[^/]+)/6_checkpoints)/?", model)
-    root = match and (match[1] or ".")
-    return (RunDir(root), match[2]) if match and root and is_run(root) else None
+    parts = model.rstrip("/").split("/")
+    if parts[-1] != stage_folder("checkpoints") or len(parts) < 2:
+        return None
+    if iteration_number(parts[-2]) is not None:
+        depth = 2
+    elif len(parts) > 2 and parts[-3] == CONTROLS:
+        depth = 3
+    else:
+        return None
+    root = "/".join(parts[:-depth]) or ("/" if model.startswith("/") else ".")
+    return (RunDir(root), "/".join(parts[-depth:])) if is_run(root) else None
 
 
 def card(model: str, exported: dict[str, Any]) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
-from t5x_selfprog.run_dir import RunDir, is_run
+from t5x_selfprog.run_dir import is_run
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 
 
 def of_run(run: RunDir) -> int | None:
     """The last iteration with a finished model; None if none has one. An iteration without a pair makes none."""
-    numbers = [
-        int(match[1]) for name in files.listdir(run.root) if (match := re.fullmatch(r"iter_(\d+)", name))
-    ]
     marks = ("done.json", "model.json")
     trained = [
         number
-        for number in numbers
+        for number in run.iterations()
         if all(files.exists(files.join(run.stage(number, "checkpoints"), mark)) for mark in marks)
     ]
     return max(trained, default=None)

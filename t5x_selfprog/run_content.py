@@ -19,12 +19,12 @@ from t5x_selfprog.run_dir import (
     BASE_WEIGHTS,
     CONTENT,
     ConfigMismatch,
-    RunDir,
     begun_with_base,
     differences,
     has_made,
     noted_base,
 )
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 

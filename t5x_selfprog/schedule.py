@@ -8,7 +8,7 @@ hand and resumed runs sample as much as an uninterrupted run.
 import dataclasses
 import math
 
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 

@@ -9,7 +9,8 @@ import pytest
 
 from t5x_selfprog import forks, growth
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.run_dir import ConfigMismatch, RunDir, open_run, saved_bindings
+from t5x_selfprog.run_dir import ConfigMismatch, open_run, saved_bindings
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study import sharing
 from verifier import files
 from verifier.errors import UserError

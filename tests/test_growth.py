@@ -9,7 +9,8 @@ import pytest
 
 from t5x_selfprog import growth
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.run_dir import ConfigMismatch, RunDir, is_finished, open_run, saved_bindings
+from t5x_selfprog.run_dir import ConfigMismatch, is_finished, open_run, saved_bindings
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 
 BINDINGS = {

@@ -10,7 +10,8 @@ import pytest
 
 from t5x_selfprog import main, newest_model
 from t5x_selfprog.model.store import SHIPPED
-from t5x_selfprog.run_dir import RunDir, open_run
+from t5x_selfprog.run_dir import open_run
+from t5x_selfprog.run_layout import RunDir
 from verifier.errors import UserError
 
 

@@ -11,7 +11,8 @@ import t5x_selfprog.loop  # noqa: F401 (declares what the gin files configure)
 from t5x_selfprog import gin_files, named_data
 from t5x_selfprog.model import store
 from t5x_selfprog.run_content import is_of_the_same_content, require_same_content
-from t5x_selfprog.run_dir import ConfigMismatch, RunDir, noted_base, open_run
+from t5x_selfprog.run_dir import ConfigMismatch, noted_base, open_run
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study.sharing import take_over
 
 SHIPPED = Path(store.resolve("base"))

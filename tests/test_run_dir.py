@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from t5x_selfprog import run_dir
-from t5x_selfprog.run_dir import ConfigMismatch, RunDir, open_run
+from t5x_selfprog.run_dir import ConfigMismatch, open_run
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 from verifier.shards import MissingStage

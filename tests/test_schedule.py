@@ -10,7 +10,7 @@ import pytest
 
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.schedule import Schedule
 from verifier.errors import UserError
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from t5x_selfprog.commands.command import CHECK_RUN, ITERATION, POSITIVE, Command, Option
 from t5x_selfprog.commands.opened import opened
-from verifier import files
 from verifier.errors import UserError
 
 
@@ -31,7 +30,7 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
         run, base_model = context.run, context.experiment.base
         if args.model:
             name = args.model.rstrip("/").rpartition("/")[2]
-            output = files.join(run.root, "models", name, "7_eval")
+            output = run.other_eval(name)
             found = [evaluate.run(context, args.model, output, "model", None).result()]
         else:
             base = evaluate.run(context, base_model, run.base_eval, "base", None)

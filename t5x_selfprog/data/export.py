@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from t5x_selfprog.data.sources import run_datasets, split_pair
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 from verifier.shards import Ledger, MissingStage

@@ -15,7 +15,7 @@ from typing import Any
 
 from t5x_selfprog.puzzles.prompts import pair_text, puzzle_of_pair
 from t5x_selfprog.puzzles.source import SourceError, parse, puzzle_id, short_hash
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 from verifier.shards import Ledger
@@ -53,14 +53,10 @@ def read_pairs(source: str) -> Iterator[Pair]:
 def run_datasets(run_dir: str) -> dict[int, Ledger]:
     """The finished datasets of a run's iterations, by iteration."""
     run = RunDir(run_dir)
-    found = {}
-    for name in files.listdir(run_dir):
-        number = name.removeprefix("iter_")
-        if number != name and number.isdecimal():
-            path = run.stage(int(number), "dataset")
-            if files.exists(files.join(path, "manifest.json")):
-                found[int(number)] = Ledger.open(path)
-    return found
+    paths = {number: run.stage(number, "dataset") for number in run.iterations()}
+    return {
+        n: Ledger.open(path) for n, path in paths.items() if files.exists(files.join(path, "manifest.json"))
+    }
 
 
 def split_pair(text: str) -> tuple[str, str] | None:

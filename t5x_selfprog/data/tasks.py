@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from t5x_selfprog.data.sources import run_datasets
 from t5x_selfprog.data.tokens import SHIFT, ShiftedVocabulary, feature_description, write_tokens
+from t5x_selfprog.run_layout import iteration_name
 from verifier import files
 from verifier.errors import UserError
 
@@ -61,9 +62,9 @@ def register_run(
     vocabulary = ShiftedVocabulary(tokenizer)
     members: list[tuple[str, Rate]] = []
     for iteration, dataset in datasets.items():
-        folder = files.join(run_dir, "tokens", vocabulary.identity, f"iter_{iteration:03d}")
+        folder = files.join(run_dir, "tokens", vocabulary.identity, iteration_name(iteration))
         ledger = write_tokens((pair["text"] for pair in dataset), vocabulary.tokenizer, folder, shards)
-        task = f"{name}_iter_{iteration:03d}"
+        task = f"{name}_{iteration_name(iteration)}"
         paths = [ledger.shard_path(i) for i in range(ledger.shard_count)]
         _replace(seqio.TaskRegistry, task)
         seqio.TaskRegistry.add(

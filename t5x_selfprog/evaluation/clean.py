@@ -18,7 +18,7 @@ from t5x_selfprog.evaluation.table import rows
 from t5x_selfprog.puzzles.contamination import LEVELS, Protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import SourceError, body_tokens
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.shards import Ledger
 
@@ -54,7 +54,7 @@ def puzzles_trained_on(run_root: str) -> set[str]:
     """Sources of all puzzles in all datasets of a run, controls included."""
     run = RunDir(run_root)
     ledgers = list(run_datasets(run_root).values())
-    for arm in files.listdir(files.join(run_root, "controls")):
+    for arm in run.controls():
         path = run.control(arm, "dataset")
         if files.exists(files.join(path, "manifest.json")):
             ledgers.append(Ledger.open(path))

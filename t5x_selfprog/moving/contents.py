@@ -10,14 +10,15 @@ import os
 import re
 from collections.abc import Iterator
 
+from t5x_selfprog.run_layout import RunDir, stage_folder
 from verifier import files
 from verifier.records import ATTEMPT, encode
 from verifier.shards import Ledger
 from verifier.tfrecord import write_frames
 
 # Folders of attempts and of their verdicts: stages 3 and 4, and an evaluation.
-JUDGED = (("3_solutions", "4_verdicts"), ("attempts", "verdicts"))
-CHECKPOINTS = re.compile(r"(.*/)?(6_checkpoints|steps_\d+)/")
+JUDGED = ((stage_folder("solutions"), stage_folder("verdicts")), ("attempts", "verdicts"))
+CHECKPOINTS = re.compile(rf"(.*/)?({stage_folder('checkpoints')}|steps_\d+)/")
 _SHOWN = ("events", "profile", "report")  # folders at the root that no stage reads
 DONE, PACKED_DONE = "done.json", "packed_done.json"
 
@@ -83,9 +84,9 @@ def _describes_training(root: str, path: str) -> bool:
 
 
 def _newest_checkpoints(root: str) -> str:
-    numbered = sorted(name for name in os.listdir(root) if re.fullmatch(r"iter_\d+", name))
-    trained = [name for name in numbered if os.path.exists(os.path.join(root, name, "6_checkpoints", DONE))]
-    return f"{trained[-1]}/6_checkpoints/" if trained else ""
+    made = [RunDir("").stage(number, "checkpoints") for number in RunDir(root).iterations()]
+    trained = [path for path in made if os.path.exists(os.path.join(root, path, DONE))]
+    return f"{trained[-1]}/" if trained else ""
 
 
 def _files(root: str) -> Iterator[str]:

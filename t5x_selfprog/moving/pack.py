@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.blocks import BlockWriter
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 from t5x_selfprog.growth import TABLE, set_aside
 from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.pack import FORMAT, INDEX
+from t5x_selfprog.run_layout import CONTROLS, iteration_number
 from verifier import files
 from verifier.errors import UserError
 
@@ -51,7 +52,7 @@ def unpack(
                 )
         mark_for_training(partial, go_on)
         if go_on:
-            set_aside(partial, ["controls", *TABLE])
+            set_aside(partial, [CONTROLS, *TABLE])
         if files.is_folder(root):
             os.rmdir(root)  # checked above to be empty
         os.rename(partial, root)
@@ -67,7 +68,9 @@ def mark_for_training(root: str, go_on: bool) -> None:
     """
     finished = files.exists(os.path.join(root, "summary.json"))
     done = [folder for folder in _trained(root) if not _has_weights(folder)]
-    iterations = [folder for folder in done if os.path.basename(os.path.dirname(folder)).startswith("iter_")]
+    iterations = [
+        path for path in done if iteration_number(os.path.basename(os.path.dirname(path))) is not None
+    ]
     again = [] if finished else [folder for folder in done if folder not in iterations]
     if iterations and (go_on or not finished):
         again.append(iterations[-1])

@@ -9,6 +9,7 @@ import statistics
 from typing import Any
 
 from t5x_selfprog.plan.slices import named
+from t5x_selfprog.run_layout import stage_folder
 from t5x_selfprog.telemetry import goodput
 from t5x_selfprog.telemetry.sinks import read_lines
 from verifier import files
@@ -22,9 +23,9 @@ STAGES = {
 }
 # By rate of the plan: kind and stage of the run's lines, and the scalar.
 RATES = {
-    "train": ("train", "6_checkpoints", "tokens_per_s_per_chip"),
-    "puzzle decode": ("sample", "1_puzzles", "new_tokens_per_s_per_chip"),
-    "decode": ("sample", "3_solutions", "new_tokens_per_s_per_chip"),
+    "train": ("train", stage_folder("checkpoints"), "tokens_per_s_per_chip"),
+    "puzzle decode": ("sample", stage_folder("puzzles"), "new_tokens_per_s_per_chip"),
+    "decode": ("sample", stage_folder("solutions"), "new_tokens_per_s_per_chip"),
 }
 
 

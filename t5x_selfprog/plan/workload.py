@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import gin
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 from verifier.shards import Ledger
@@ -90,19 +91,23 @@ def read(yields: Yields, test_problems: int) -> Workload:
 
 def measured(run_dir: str) -> Yields:
     """The yields of a finished run's last iteration. Raises UserError where there is none."""
-    found = sorted(name for name in files.listdir(run_dir) if name.startswith("iter_"))
-    complete = [n for n in found if files.exists(files.join(run_dir, n, "5_dataset", "manifest.json"))]
+    run = RunDir(run_dir)
+    complete = [
+        number
+        for number in run.iterations()
+        if files.exists(files.join(run.stage(number, "dataset"), "manifest.json"))
+    ]
     if not complete:
         raise UserError(
             f"--pilot={run_dir}: no iteration there with a finished dataset; name the folder of a finished run."
         )
-    folder = files.join(run_dir, complete[-1])
-    funnel = files.read_json(files.join(folder, "funnel.json"))
+    last = complete[-1]
+    funnel = files.read_json(run.funnel(last))
     stages = {stage["name"]: stage["count"] for stage in funnel["stages"]}
-    puzzles, solutions = (Ledger.open(files.join(folder, n)) for n in ("1_puzzles", "3_solutions"))
-    verdicts, dataset = (Ledger.open(files.join(folder, n)) for n in ("4_verdicts", "5_dataset"))
+    puzzles, solutions = (Ledger.open(run.stage(last, name)) for name in ("puzzles", "solutions"))
+    verdicts, dataset = (Ledger.open(run.stage(last, name)) for name in ("verdicts", "dataset"))
     rows = {ledger.path: ledger.manifest()["rows"] for ledger in (puzzles, solutions, verdicts, dataset)}
-    kept = Ledger.open(files.join(folder, "2_kept")).manifest()["rows"]
+    kept = Ledger.open(run.stage(last, "kept")).manifest()["rows"]
     endless = sum(record["outcome"] == "cpu_limit" for record in verdicts)
     written, attempts = stages["sampled"], rows[solutions.path]
     pair_bytes = sum(len(pair["text"]) for pair in dataset) / max(1, rows[dataset.path])

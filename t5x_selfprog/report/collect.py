@@ -11,11 +11,10 @@ from typing import Any
 
 from t5x_selfprog import provenance
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.evaluation.contrasts import ENUMERATOR
 from t5x_selfprog.puzzles.behaviour import is_telling
 from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.report import tried
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir, iteration_name
 from t5x_selfprog.telemetry import goodput
 from verifier import files
 from verifier.errors import UserError
@@ -104,7 +103,7 @@ def collect(root: str) -> Run:
     """Reads RUN; what is absent, unfinished or damaged is said in `missing`."""
     run = RunDir(root)
     missing: list[str] = []
-    iterations = [_iteration(run, number, missing) for number in _numbers(root)]
+    iterations = [_iteration(run, number, missing) for number in run.iterations()]
     if not iterations:
         missing.append(f"no iteration has begun: {run.iteration(0)} does not exist")
     evaluations, arms, sources = [], [], dict[str, str]()
@@ -168,19 +167,14 @@ def _training(root: str) -> dict[str, list[dict[str, float]]]:
         if isinstance(entry, dict) and entry.get("kind") == "train" and "loss" in entry and "step" in entry:
             where = entry.get("stage", "")
             if entry.get("iteration") is not None:
-                where = f"iter_{entry['iteration']:03d}/{where}"
+                where = f"{iteration_name(entry['iteration'])}/{where}"
             found.setdefault(where, {})[entry["step"]] = entry
     return {stage: [steps[step] for step in sorted(steps)] for stage, steps in found.items()}
 
 
-def _numbers(root: str) -> list[int]:
-    found = (re.fullmatch(r"iter_(\d+)", name) for name in files.listdir(root))
-    return sorted(int(match[1]) for match in found if match)
-
-
 def evaluations_of(run: RunDir, missing: list[str]) -> list[dict[str, Any]]:
     """The evaluations that there are; what cannot be read is said in `missing`."""
-    paths = _evaluation_paths(run, len(_numbers(run.root)))
+    paths = _evaluation_paths(run, len(run.iterations()))
     found = [_read_json(path, missing) for path, _ in paths if files.exists(path)]
     return [evaluation for evaluation in found if evaluation is not None]
 
@@ -192,13 +186,13 @@ def _evaluation_paths(run: RunDir, iterations: int) -> Iterator[tuple[str, str]]
         # `loop.run.measured='last'` leaves the earlier ones out.
         if number == iterations - 1 or files.exists(path):
             yield path, f"iteration {number}"
-    arms = files.listdir(files.join(run.root, "controls"))
+    arms = run.controls()
     for arm in arms:
         path = files.join(run.control(arm, "eval"), "evaluation.json")
         # `human_best` trains `human` too, which nobody may have asked to evaluate.
         if f"{arm}_best" not in arms or files.exists(path):
             yield path, f"the arm {arm!r}"
-    yield files.join(run.root, ENUMERATOR, "7_eval", "evaluation.json"), "the enumerator"
+    yield files.join(run.enumerator_eval, "evaluation.json"), "the enumerator"
 
 
 def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
@@ -209,7 +203,7 @@ def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
         missing.append(f"iteration {number} has no funnel yet ({_relative(run.root, run.funnel(number))})")
     iteration.kept = list(_records(run, number, "kept", missing))
     puzzles = {record["puzzle_id"]: record for record in iteration.kept}
-    screened = files.join(run.iteration(number), "2_screened")
+    screened = run.stage(number, "screened")
     if files.exists(files.join(screened, "manifest.json")):
         told = {row["puzzle_id"]: row["behaviour"] for row in Ledger.open(screened)}
         iteration.behaviours = {i: told[i] for i in puzzles if is_telling(told.get(i))}

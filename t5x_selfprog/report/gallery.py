@@ -9,6 +9,7 @@ from t5x_selfprog.report.code import highlight
 from t5x_selfprog.report.collect import Iteration, SolvedPuzzle, SourceProblem
 from t5x_selfprog.report.markup import Markup, count, element, join, percent, plural
 from t5x_selfprog.report.sections import section
+from t5x_selfprog.run_layout import RunDir
 
 MAX_CARDS = 400
 MAX_BYTES = 2_500_000
@@ -191,8 +192,8 @@ def _checkpoint(identity: str) -> Markup:
 def _records(puzzle: SolvedPuzzle) -> list[object]:
     """Links to the folders of raw records, from RUN/report."""
     parts: list[object] = []
-    for stage in ("2_kept", "4_verdicts"):
-        folder = f"iter_{puzzle.iteration:03d}/{stage}"
+    for stage in ("kept", "verdicts"):
+        folder = RunDir("").stage(puzzle.iteration, stage)
         parts += [element("a", folder, href=f"../{folder}/"), " "]
     return parts[:-1]
 

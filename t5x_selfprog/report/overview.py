@@ -14,7 +14,7 @@ from t5x_selfprog.report.collect import evaluations_of
 from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, plural
 from t5x_selfprog.report.sections import section, table
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.errors import UserError
 from verifier.shards import atomic_write
@@ -101,7 +101,7 @@ def _row(entry: Entry, ks: list[int]) -> list[object]:
         if first
         else EN_DASH
     )
-    rounds = [name for name in files.listdir(entry.run.root) if name.startswith("iter_")]
+    rounds = entry.run.iterations()
     shares = [_shares(entry.found, k) for k in ks]
     state = "finished" if entry.is_finished else "not finished"
     model = run_dir.begun_with_base(entry.run) or "base"

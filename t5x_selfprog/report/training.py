@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from t5x_selfprog.report.lines import Line, line_panel
 from t5x_selfprog.report.markup import Markup, count, element
 from t5x_selfprog.report.sections import captioned, fallback, pair, section, table
+from t5x_selfprog.run_layout import CONTROLS, iteration_number
 
 _LEAST = 2  # logged steps that make a line
 _ROWS = 12  # of a table, evenly spread
@@ -59,6 +60,7 @@ def training(steps: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup | Non
 def _name(stage: str) -> str:
     """`Iteration 0` of iter_000/6_checkpoints, `human` of controls/human/6_checkpoints."""
     parts = stage.split("/")
-    if parts[0].startswith("iter_"):
-        return f"Iteration {int(parts[0].removeprefix('iter_'))}"
-    return " ".join(parts[1:-1]) if parts[0] == "controls" and len(parts) > 2 else stage
+    number = iteration_number(parts[0])
+    if number is not None:
+        return f"Iteration {number}"
+    return " ".join(parts[1:-1]) if parts[0] == CONTROLS and len(parts) > 2 else stage

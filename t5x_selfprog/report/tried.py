@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import files
 from verifier.records import RecordError
 from verifier.shards import Ledger, MissingStage

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.telemetry import goodput
 from t5x_selfprog.telemetry.sinks import read_lines
 from verifier import files

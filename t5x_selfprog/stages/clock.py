@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import jax
 
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.telemetry import recorder
 from verifier import files
 from verifier.shards import atomic_write

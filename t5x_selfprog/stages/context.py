@@ -19,7 +19,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.puzzles.source import short_hash
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.sampling.room import REMEDY as SAMPLING_REMEDY
 from t5x_selfprog.sampling.room import sampled
 from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig

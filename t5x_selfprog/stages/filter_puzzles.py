@@ -106,7 +106,7 @@ def run(
 
 
 def screened_path(context: Context, iteration: int) -> str:
-    return files.join(context.run.iteration(iteration), "2_screened")
+    return context.run.stage(iteration, "screened")
 
 
 def _screen(

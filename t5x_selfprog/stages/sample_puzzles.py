@@ -27,6 +27,7 @@ from t5x_selfprog.puzzles.prompts import (
 )
 from t5x_selfprog.puzzles.signatures import AskedSignature, beginnings
 from t5x_selfprog.puzzles.source import short_hash
+from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.sampling.sampler import Completion, Request, SamplingConfig
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.context import Context
@@ -109,7 +110,7 @@ def run(
                         "puzzle_id": short_hash(source),
                         "source": source,
                         "answer_type": "",
-                        "origin": f"iter_{iteration:03d}/{completion.item_id}/{completion.sample_index}",
+                        "origin": f"{iteration_name(iteration)}/{completion.item_id}/{completion.sample_index}",
                         "prompt_puzzle_ids": list(prompt.puzzle_ids),
                         "sample_index": completion.sample_index,
                         "logprob": completion.logprob,

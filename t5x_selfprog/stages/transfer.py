@@ -12,6 +12,7 @@ from t5x_selfprog.evaluation.suite_notes import base_tests_notes, overlap_note
 from t5x_selfprog.evaluation.suite_sources import find_suite
 from t5x_selfprog.evaluation.suite_tasks import read_suite
 from t5x_selfprog.evaluation.table import P3_PARTS, table
+from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context
 from verifier import files
@@ -46,7 +47,7 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
         iteration = args.iteration if args.iteration is not None else newest_model.of_run(run)
         if iteration is not None:
             checkpoints = run.stage(iteration, "checkpoints")
-            found.append(one(checkpoints, f"iter_{iteration:03d}", "verified", iteration, found[0]))
+            found.append(one(checkpoints, iteration_name(iteration), "verified", iteration, found[0]))
     held = context.eval_problems
     shared = sum(problem.group == P3_PARTS[0] for problem in held)
     print(table(found, ALL, [*base_tests_notes(found), *overlap_note(name, shared, len(held))]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from t5x_selfprog.evaluation.power import Design, power
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study.grid import Cell
 from verifier.errors import UserError
 
@@ -60,9 +61,8 @@ def foreseen(study_dir: str, grid: Sequence[Cell], configured: Mapping[str, Conf
 
 
 def _foreseen(study_dir: str, grid: Sequence[Cell], configured: Mapping[str, Configured]) -> str:
-    path = next(
-        iter(sorted(glob.glob(os.path.join(study_dir, "runs", "*", "base", "7_eval", "evaluation.json")))), ""
-    )
+    pattern = os.path.join(study_dir, "runs", "*", RunDir("").base_eval, "evaluation.json")
+    path = next(iter(sorted(glob.glob(pattern))), "")
     pilot = []
     base, whence = GUESSED_BASE, "a guess"
     if path:

@@ -21,7 +21,8 @@ import gin
 import t5x_selfprog.loop  # noqa: F401 (declares what the runs' gin files configure)
 from t5x_selfprog import gin_files, gin_values
 from t5x_selfprog.preflight import check_arms
-from t5x_selfprog.run_dir import RunDir, open_run
+from t5x_selfprog.run_dir import open_run
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study import results
 from t5x_selfprog.study.foresight import foreseen
 from t5x_selfprog.study.grid import Axes, Cell, axes_of, cells, in_file_order

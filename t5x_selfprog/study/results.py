@@ -19,7 +19,7 @@ from t5x_selfprog.evaluation.compare import Evaluation, models_of, value_table
 from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, ENUMERATOR, Contrast, percent
 from t5x_selfprog.evaluation.statistics import corrected, holm
 from t5x_selfprog.evaluation.table import Row, family_sizes, headline_k, rows
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study.grid import Cell
 from verifier.shards import atomic_write
 
@@ -147,14 +147,8 @@ def assemble(
 def read_evaluations(run_root: str) -> list[Evaluation]:
     """All evaluations that a run's summary names, with their problems."""
     run = RunDir(run_root)
-    folders = [run.base_eval, os.path.join(run_root, ENUMERATOR, "7_eval")]
-    names = sorted(os.listdir(run_root))
-    folders += [run.stage(int(name[5:]), "eval") for name in names if name.startswith("iter_")]
-    controls = os.path.join(run_root, "controls")
-    folders += [
-        run.control(arm, "eval") for arm in (sorted(os.listdir(controls)) if os.path.isdir(controls) else [])
-    ]
-    paths = [os.path.join(folder, "evaluation.json") for folder in folders]
+    base, *others = run.model_evals()
+    paths = [os.path.join(folder, "evaluation.json") for folder in (base, run.enumerator_eval, *others)]
     evaluations = []
     for path in paths:
         if os.path.exists(path):
@@ -188,13 +182,10 @@ def _sizes(path: str, configured: Configured) -> dict[tuple[str, int | None], di
     run = RunDir(path)
     parameters = float(parameters_of(configured.value("Experiment.base", "base")))
     found: dict[tuple[str, int | None], dict[str, float]] = {}
-    iterations = sorted(int(name[5:]) for name in os.listdir(path) if name.startswith("iter_"))
+    iterations = run.iterations()
     places = [(("verified", i), run.stage(i, "checkpoints")) for i in iterations]
-    controls = os.path.join(path, "controls")
-    if os.path.isdir(controls) and iterations:
-        places += [
-            ((arm, iterations[-1]), run.control(arm, "checkpoints")) for arm in sorted(os.listdir(controls))
-        ]
+    if iterations:
+        places += [((arm, iterations[-1]), run.control(arm, "checkpoints")) for arm in run.controls()]
     for key, folder in places:
         done_path = os.path.join(folder, "done.json")
         if os.path.exists(done_path):

@@ -22,7 +22,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from t5x_selfprog.run_content import is_of_the_same_content
-from t5x_selfprog.run_dir import RunDir, is_free
+from t5x_selfprog.run_dir import is_free
+from t5x_selfprog.run_layout import (
+    BASE,
+    CONTROLS,
+    ENUMERATOR,
+    ITERATIONS,
+    STAGES,
+    RunDir,
+    iteration_name,
+    stage_folder,
+)
 from verifier.shards import atomic_write
 
 _HEADS = ("ledger.json", "manifest.json")
@@ -60,36 +70,40 @@ class Part:
 
 # More of a run, and arms beside it, leave its iterations as they are.
 _MORE = ("loop.run.iterations", "loop.run.controls", "control_dataset.run_control.sources", "best_control.")
+_INSIDE = RunDir("")  # paths relative to a run
+_PUZZLES = tuple(_INSIDE.stage(0, name) for name in ("puzzles", "screened", "kept", "rejected"))
 _ROUND = (
-    "1_puzzles", "2_screened", "2_kept", "2_rejected", "3_solutions", "4_verdicts", "4_hindsight", "5_dataset",
-    "6_checkpoints", "funnel.json", "difficulty.jsonl",
-)  # fmt: skip
+    *(name for name, _ in STAGES.values() if name != stage_folder("eval")),
+    "funnel.json",
+    "difficulty.jsonl",
+)
+_ARMS = ("loop.run.controls",)
 _STAGING = ".taking_over"
 
 # The widest first: what it brings need not be looked for again.
 PARTS = (
     Part(
         "everything",
-        ("base", "enumerator", "probes.json", "iter_*", "controls"),
+        (BASE, ENUMERATOR, "probes.json", ITERATIONS, CONTROLS),
         ("summary.json",),
         ("loop.run.controls", "control_dataset.run_control.sources"),
     ),
     Part(
         "first puzzles",
-        ("probes.json", *(f"iter_000/{name}" for name in ("1_puzzles", "2_screened", "2_kept", "2_rejected"))),
-        ("iter_000/2_kept/manifest.json", "iter_000/2_rejected/manifest.json"),
+        ("probes.json", *_PUZZLES),
+        tuple(f"{_INSIDE.stage(0, name)}/manifest.json" for name in ("kept", "rejected")),
         _TRAINING + _EVALUATION + ("sample_solutions.", "solutions/", "judge_solutions.", "judge/"),
     ),
     Part(
         "first solutions",
-        ("iter_000/3_solutions", "iter_000/4_verdicts"),
-        ("iter_000/4_verdicts/manifest.json",),
+        (_INSIDE.stage(0, "solutions"), _INSIDE.stage(0, "verdicts")),
+        (f"{_INSIDE.stage(0, 'verdicts')}/manifest.json",),
         _TRAINING + _EVALUATION,
     ),
     Part(
         "base evaluation",
-        ("base", "enumerator"),
-        ("base/7_eval/evaluation.json", "enumerator/7_eval/evaluation.json"),
+        (BASE, ENUMERATOR),
+        (f"{_INSIDE.base_eval}/evaluation.json", f"{_INSIDE.enumerator_eval}/evaluation.json"),
         _TRAINING + _PLAY,
     ),
 )  # fmt: skip
@@ -143,28 +157,28 @@ def _take_rounds(
     """
     wanted = int(ast.literal_eval(bindings.get("loop.run.iterations", "2")))
     for number in range(wanted):
-        folder = f"iter_{number:03d}"
-        if not take(_trained(f"iteration {number}", folder, _ROUND, _MORE), giver):
+        place = iteration_name(number)
+        if not take(_trained(f"iteration {number}", place, _ROUND, _MORE), giver):
             return number > 0
-        take(_measured(f"iteration {number}'s evaluation", folder, _MORE), giver)
+        take(_measured(f"iteration {number}'s evaluation", place, _MORE), giver)
     for arm in ast.literal_eval(bindings.get("loop.run.controls", "()")):
-        folder = f"controls/{arm}"
+        place = f"{CONTROLS}/{arm}"
         if arm.endswith("_best"):  # it chose its steps by evaluations, and names the first run's checkpoints
             continue
-        if take(
-            _trained(f"arm {arm}", folder, ("5_dataset", "6_checkpoints"), ("loop.run.controls",)), giver
-        ):
-            take(_measured(f"arm {arm}'s evaluation", folder, ("loop.run.controls",)), giver)
+        trained = (stage_folder("dataset"), stage_folder("checkpoints"))
+        if take(_trained(f"arm {arm}", place, trained, _ARMS), giver):
+            take(_measured(f"arm {arm}'s evaluation", place, _ARMS), giver)
     return True
 
 
-def _trained(name: str, folder: str, made: Sequence[str], blind_to: tuple[str, ...]) -> Part:
-    paths = tuple(f"{folder}/{stage}" for stage in made)
-    return Part(name, paths, (f"{folder}/6_checkpoints/done.json",), blind_to + _EVALUATION)
+def _trained(name: str, place: str, made: Sequence[str], blind_to: tuple[str, ...]) -> Part:
+    paths = tuple(f"{place}/{stage}" for stage in made)
+    return Part(name, paths, (f"{place}/{stage_folder('checkpoints')}/done.json",), blind_to + _EVALUATION)
 
 
-def _measured(name: str, folder: str, blind_to: tuple[str, ...]) -> Part:
-    return Part(name, (f"{folder}/7_eval",), (f"{folder}/7_eval/evaluation.json",), blind_to)
+def _measured(name: str, place: str, blind_to: tuple[str, ...]) -> Part:
+    evaluation = f"{place}/{stage_folder('eval')}"
+    return Part(name, (evaluation,), (f"{evaluation}/evaluation.json",), blind_to)
 
 
 def _data_of(bindings: Mapping[str, str]) -> tuple[str, str]:

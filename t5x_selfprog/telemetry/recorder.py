@@ -15,7 +15,6 @@ and nothing compares it between runs.
 
 import contextlib
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 import jax
 
 from t5x_selfprog import hosts
+from t5x_selfprog.run_layout import iteration_number
 from t5x_selfprog.telemetry import goodput
 from t5x_selfprog.telemetry.capture import Capture, Profile
 from t5x_selfprog.telemetry.clock import Clock
@@ -248,13 +248,14 @@ class RunRecorder(Recorder):
     def _line(self, kind: str, place: str, rest: Mapping[str, Any]) -> None:
         if self._lines is None:  # created on first use, so that an unused directory stays empty
             self._lines = Lines(files.join(self._root, "metrics.jsonl"))
-        found = re.fullmatch(r"iter_(\d+)/(.*)", place)
+        first, _, rest_of_place = place.partition("/")
+        iteration = iteration_number(first) if rest_of_place else None
         about = {
             "time": round(time.time(), 3),
             "wall_s": round(time.monotonic() - self.clock.started, 3),
             "kind": kind,
-            "stage": found[2] if found else place,
-            "iteration": int(found[1]) if found else None,
+            "stage": place if iteration is None else rest_of_place,
+            "iteration": iteration,
         }
         self._lines.write(about | {n: round(v, 6) if isinstance(v, float) else v for n, v in rest.items()})
 

@@ -16,7 +16,7 @@ from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.source import puzzle_id
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.telemetry import goodput
 from verifier.records import PUZZLE, VERDICT, Kind
 from verifier.shards import Ledger, atomic_write

@@ -12,7 +12,7 @@ import pytest
 from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
 from t5x_selfprog.report.build import build_report
 from t5x_selfprog.report.findings import find
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from tests.report.synthetic_run import HOSTILE, make_run
 from verifier.shards import atomic_write
 

@@ -8,7 +8,7 @@ import pytest
 from t5x_selfprog.puzzles.behaviour import BehaviourCheck
 from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text, puzzle_of_pair
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.stages import build_dataset
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.context import Context

@@ -11,7 +11,8 @@ import pytest
 
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
-from t5x_selfprog.run_dir import RunDir, open_run
+from t5x_selfprog.run_dir import open_run
+from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study import launch
 from t5x_selfprog.study.grid import axes_of, cells
 from t5x_selfprog.study.sharing import take_over
