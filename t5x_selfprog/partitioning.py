@@ -126,18 +126,24 @@ class Partitioner:
     def sharding(self, axes: tuple[str | None, ...], activation: bool = False) -> NamedSharding:
         return NamedSharding(self.mesh, self.spec(axes, activation))
 
+    def param_sharding(self, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
+        """Of one weight; dimensions not divisible by their mesh axes stay whole."""
+        parts = list(self.spec(axes))
+        for i, part in enumerate(parts):
+            names = (part,) if isinstance(part, str) else (part or ())
+            if shape[i] % math.prod(self.mesh.shape[name] for name in names):
+                parts[i] = None
+        return NamedSharding(self.mesh, PartitionSpec(*parts))
+
     def param_shardings(self, axes_tree: Any, shapes: Any) -> Any:
-        """Shardings for a tree of weights; dimensions not divisible by their mesh axes stay whole."""
+        """Shardings for a tree of weights."""
+        one = lambda axes, x: self.param_sharding(axes, x.shape)  # noqa: E731
+        return jax.tree.map(one, axes_tree, shapes, is_leaf=_is_axes)
 
-        def one(axes: tuple[str | None, ...], shape: jax.ShapeDtypeStruct) -> NamedSharding:
-            parts = list(self.spec(axes))
-            for i, part in enumerate(parts):
-                names = (part,) if isinstance(part, str) else (part or ())
-                if shape.shape[i] % math.prod(self.mesh.shape[name] for name in names):
-                    parts[i] = None
-            return NamedSharding(self.mesh, PartitionSpec(*parts))
-
-        return jax.tree.map(one, axes_tree, shapes, is_leaf=lambda x: isinstance(x, tuple))
+    @property
+    def platform(self) -> str:
+        """Of the devices: "cpu", "gpu" or "tpu"."""
+        return self.mesh.devices.flat[0].platform
 
     @property
     def batch_ways(self) -> int:
@@ -166,6 +172,10 @@ class Partitioner:
         return NamedSharding(self.mesh, PartitionSpec())
 
 
+def _is_axes(x: Any) -> bool:
+    return isinstance(x, tuple)
+
+
 _current: contextvars.ContextVar[Partitioner | None] = contextvars.ContextVar("partitioner", default=None)
 
 
@@ -190,3 +200,25 @@ def constrain(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
     if partitioner is None or partitioner.mesh.size == 1:
         return x
     return jax.lax.with_sharding_constraint(x, partitioner.sharding(axes, activation=True))
+
+
+def constrain_weights(weights: Any, axes: Any) -> Any:
+    """Constrains weights to their own layout by the current partitioner, and with them their gradients.
+
+    The weights lie so already. The gradient of a weight split over devices is a sum over the rows of all of them: told
+    nothing, the compiler may form it whole on every device; so it is reduced to the part that each device updates.
+
+    Args:
+      weights: a tree of arrays; what is no array (quantised or adapted kernels, which have no gradient) is left alone.
+      axes: the logical axes of each, as `network.logical_axes` has them.
+    """
+    partitioner = _current.get()
+    if partitioner is None or partitioner.mesh.size == 1:
+        return weights
+
+    def one(axes: tuple[str | None, ...], x: Any) -> Any:
+        if not isinstance(x, jax.Array):
+            return x
+        return jax.lax.with_sharding_constraint(x, partitioner.param_sharding(axes, x.shape))
+
+    return jax.tree.map(one, axes, weights, is_leaf=_is_axes)

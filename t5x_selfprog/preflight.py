@@ -21,6 +21,7 @@ from t5x_selfprog.devices import require_devices
 from t5x_selfprog.gin_values import handed
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.packed_attention import require_whole_heads
 from t5x_selfprog.nearest import nearest
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
@@ -221,6 +222,9 @@ def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
         config = store.read_config(store.resolve(experiment.base))
         check_memory(config, limit, mesh.shape["fsdp"] * mesh.shape["tensor"])
     loop = handed("finetune.run", "loop")
+    if loop.attention == "splash":
+        config = store.read_config(store.resolve(experiment.base))
+        require_whole_heads(partitioner, config.num_heads, config.num_kv_heads)
     for kernel, wanted in (("cudnn", "gpu"), ("splash", "tpu")):
         if loop.attention == kernel and platform != wanted:
             raise UserError(

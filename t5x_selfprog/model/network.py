@@ -16,7 +16,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.int8 import Stored, unscaled
 from t5x_selfprog.model.layers import MLP, Norm, Projection, normal, param, rotate, zeros
 from t5x_selfprog.model.packed_attention import PackedAttention, plain
-from t5x_selfprog.partitioning import constrain
+from t5x_selfprog.partitioning import constrain, constrain_weights
 
 Params = dict[str, Any]
 # How a block attends, given by its caller: (q [..., H, C], k [..., K, C], v [..., K, C]) -> (mixed, what to keep).
@@ -226,13 +226,16 @@ def forward(
     Returns:
       [B, L, D] after the final norm, in the compute dtype.
     """
+    axes = logical_axes(config)
+    params = constrain_weights(params, axes)
+    of_a_layer = jax.tree.map(lambda names: names[1:], axes["blocks"], is_leaf=lambda x: isinstance(x, tuple))
     model = bind(config, params)
     x = constrain(model.embed(tokens, positions), ("batch", "length", "embed"))
     scale = config.attention_scale or config.head_dim**-0.5
 
     def layer(x: jax.Array, weights: Params, window: int | None) -> jax.Array:
         mix = lambda q, k, v: (attention(q, k, v, positions, segment_ids, window, scale), None)  # noqa: E731
-        x, _ = bind_block(config, weights)(x, positions, mix)
+        x, _ = bind_block(config, constrain_weights(weights, of_a_layer))(x, positions, mix)
         return constrain(x, ("batch", "length", "embed"))
 
     layers = [remat(functools.partial(layer, window=window)) for window in config.windows]

@@ -7,6 +7,7 @@ All take the same arguments and agree wherever a row holds a token (at padding t
 """
 
 import functools
+import math
 from typing import Protocol
 
 import jax
@@ -85,7 +86,7 @@ def splash(q, k, v, positions, segment_ids, window, scale, interpret: bool = Fal
     Args:
       interpret: runs the kernel as plain JAX (slow).
 
-    Raises UserError where the kernel has no block size for the length.
+    Raises UserError where the kernel has no block size for the length, or heads do not divide among the devices.
     """
     length = q.shape[1]
     if length % QUERY_BLOCK:
@@ -96,6 +97,7 @@ def splash(q, k, v, positions, segment_ids, window, scale, interpret: bool = Fal
     del positions  # the window is applied by index
     q = q * jnp.asarray(scale, q.dtype)
     partitioner = partitioning.current()
+    require_whole_heads(partitioner, q.shape[2], k.shape[2])
     local = functools.partial(_splash_rows, window=window, interpret=interpret)
     if partitioner is None or partitioner.mesh.size == 1:
         return local(q, k, v, segment_ids)
@@ -135,6 +137,23 @@ def _splash_rows(q, k, v, segment_ids, *, window: int | None, interpret: bool) -
 
     out = jax.vmap(one_row)(q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2), segment_ids)
     return out.swapaxes(1, 2)
+
+
+def require_whole_heads(partitioner: partitioning.Partitioner | None, heads: int, kv_heads: int) -> None:
+    """Raises UserError where a kernel that computes each device's own heads would get parts of one."""
+    if partitioner is None:
+        return
+    for words, axis, count in (("heads", "heads", heads), ("heads of keys and values", "kv", kv_heads)):
+        ways = math.prod(partitioner.mesh.shape[name] for name in partitioner.rules[axis])
+        if count % ways:
+            fitting = [
+                n for n in range(1, ways) if not (heads % n or kv_heads % n or partitioner.mesh.size % n)
+            ]
+            raise UserError(
+                f"MeshConfig.tensor={ways} does not divide the model's {count} {words}, which "
+                f"LoopConfig.attention='splash' needs: choose one of {', '.join(map(str, fitting))} with more fsdp, "
+                "or set LoopConfig.attention='plain'."
+            )
 
 
 KERNELS: dict[str, PackedAttention] = {"plain": plain, "splash": splash, "cudnn": cudnn}

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from t5x_selfprog import partitioning
+from t5x_selfprog.compiler_options import compiler_options
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.orbax_restore import abstract_like
@@ -27,17 +28,11 @@ from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.placing import Placement, load_prompts, parts
 from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
-from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
+from t5x_selfprog.sampling.weights import abstract_weights, preparation, sampling_config
 from t5x_selfprog.training.batches import Batch
 from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, fresh_state, state_shardings
 from t5x_selfprog.training.train_step import make_train_step
-
-# It nearly doubled the step where a chip holds a small part of each weight (measured by the compiler's own count).
-OPTIONS = {
-    "xla_tpu_enable_windowed_einsum_for_all_gather": "false",
-    "xla_tpu_enable_windowed_einsum_for_reduce_scatter": "false",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +132,13 @@ class SamplingPrograms:
             "prefill", self.partitioner, jitted, self._weights, self._prefix, key, grid, placement
         )
 
+    def cut(self, loaded: Partitioner) -> Program:
+        """The weights as decoding reads them, made of float32 ones laid out by `loaded`."""
+        shapes = network.abstract_params(self.config)
+        params = abstract_like(shapes, loaded.param_shardings(network.logical_axes(self.config), shapes))
+        jitted = preparation(self.config, self.sampling.weights_dtype, self.partitioner)
+        return _compile("weights", self.partitioner, jitted, params)
+
     def prompts_per_load(self) -> int:
         """The most that are computed at one time, all parts of the grid together."""
         split = parts(jax.tree.map(lambda x: x.sharding, self._grid()))
@@ -187,10 +189,10 @@ class SamplingPrograms:
 
 
 def _compile(name: str, partitioner: Partitioner, jitted: Any, *arguments: Any) -> Program:
-    platform = partitioner.mesh.devices.flat[0].platform
+    platform = partitioner.platform
     with partitioning.use(partitioner):
         lowered = jitted.trace(*arguments).lower(lowering_platforms=(platform,))
-        found = compiled(lowered, OPTIONS if platform == "tpu" else None, partitioner.mesh.devices.flat)
+        found = compiled(lowered, compiler_options(platform), partitioner.mesh.devices.flat)
     if found.error:
         return Program(name, found.compile_s, {}, Cost(), found.error)
     links_of = Wires.of(list(partitioner.mesh.devices.flat)).links if platform == "tpu" else lambda group: 1

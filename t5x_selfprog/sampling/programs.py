@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from t5x_selfprog import machine, partitioning
+from t5x_selfprog.compiler_options import compiler_options
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
@@ -60,6 +61,7 @@ class Programs:
         layout = None if partitioner is None else (partitioner.mesh, tuple(sorted(partitioner.rules.items())))
         self._key = (shapes, layout)
         self._partitioner, self._holds = partitioner, holds
+        self._platform = jax.default_backend() if partitioner is None else partitioner.platform
         self.compilations, self.compile_s = 0, 0.0
 
     def ahead(self, programs: Iterable[Program]) -> None:
@@ -108,7 +110,7 @@ class Programs:
         words = program.name if isinstance(program.name, tuple) else (program.name,)
         with use, compiles().naming(" ".join(map(str, ("sampling", *words)))):
             jitted = jax.jit(program.function, donate_argnums=donated, out_shardings=program.out_shardings)
-            return jitted.lower(*program.arguments).compile()
+            return jitted.lower(*program.arguments).compile(compiler_options(self._platform))
 
 
 def _pool() -> concurrent.futures.ThreadPoolExecutor:

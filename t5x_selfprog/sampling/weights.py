@@ -44,13 +44,16 @@ def prepare(
     int8 every output of a projection, and every token of the head, has a scale of its own; embeddings, of which a
     step reads only a row for each token, are bfloat16.
     """
+    return jax.block_until_ready(preparation(config, weights_dtype, partitioner)(params))
+
+
+def preparation(config: ModelConfig, weights_dtype: str, partitioner: Partitioner | None) -> Any:
+    """What `prepare` does, jitted."""
     joint = _may_join(config, partitioner)
     if partitioner is None:
-        cut = _cut(config, weights_dtype, joint, None)
-    else:
-        leaves, tree = jax.tree.flatten(_shardings(config, weights_dtype, joint, partitioner))
-        cut = _cut(config, weights_dtype, joint, (tuple(leaves), tree))
-    return jax.block_until_ready(cut(params))
+        return _cut(config, weights_dtype, joint, None)
+    leaves, tree = jax.tree.flatten(_shardings(config, weights_dtype, joint, partitioner))
+    return _cut(config, weights_dtype, joint, (tuple(leaves), tree))
 
 
 def abstract_weights(

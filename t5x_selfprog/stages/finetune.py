@@ -94,9 +94,14 @@ def run(
     watch = recorder.current()
     with watch.stage(output):
         if lora is None:
+            # Trained is a copy, or a checkpoint; there may be no room for the original beside it.
+            held = [] if _has_checkpoint(output) else [model.params]
+            model = dataclasses.replace(model, params={})
+            context.release()
             state = train(
-                loop, model.config, model.params, source, num_steps, output, context.partitioner, label=label
-            )
+                loop, model.config, lambda: held.pop() if held else context.model(start).params, source, num_steps,
+                output, context.partitioner, label=label,
+            )  # fmt: skip
             assert state is not None  # no time limit was given
             params = state.params
         else:
@@ -122,6 +127,10 @@ def run(
         files.write_json(done_path, done)
     hosts.barrier(f"{output} finished")
     return done
+
+
+def _has_checkpoint(output: str) -> bool:
+    return any(name.isdigit() for name in files.listdir(output))
 
 
 def _compare_with_packed(done: dict, output: str) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from t5x_selfprog import machine, partitioning, profile
+from t5x_selfprog.compiler_options import compiler_options
 from t5x_selfprog.model import network
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.sampling.bench import SHOWN, shape
@@ -35,6 +36,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         in_shardings=(shardings, None),
         out_shardings=(shardings, None),
         donate_argnums=0,
+        compiler_options=compiler_options(partitioner.platform),
     )
 
     def fresh(key: jax.Array) -> TrainState:

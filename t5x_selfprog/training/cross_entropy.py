@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.products import product
-from t5x_selfprog.partitioning import constrain
+from t5x_selfprog.partitioning import constrain, constrain_weights
 
 
 def total_loss(
@@ -60,6 +60,7 @@ _PRODUCTS = {
     "tied": _Products("bld,vd->blv", "blv,vd->bld", "blv,bld->vd"),
     "separate": _Products("bld,dv->blv", "blv,dv->bld", "blv,bld->dv"),
 }
+_AXES = {"tied": ("vocab", "embed"), "separate": ("embed", "vocab")}  # of the kernel
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -86,6 +87,9 @@ def _forward(head, chunk, hidden, kernel, bias, targets, weights) -> tuple[jax.A
         to_logits = to_logits.astype(x.dtype)
         to_hidden.append(product(products.to_hidden, to_logits, kernel))
         to_kernel += product(products.to_kernel, to_logits, x, "float32")
+        to_kernel = constrain_weights(
+            to_kernel, _AXES[head]
+        )  # each chunk's sum over all rows, not kept whole
     # A frozen kernel may be narrower than its gradient, which nobody asks for then.
     return total, (jnp.concatenate(to_hidden, axis=1), to_kernel.astype(kernel.dtype), to_bias, weights)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from t5x_selfprog import hosts, machine, partitioning, preemption
 from t5x_selfprog.bounds import Count, CountOrAll, OneOf, Whole
+from t5x_selfprog.compiler_options import compiler_options
 from t5x_selfprog.model import network, packed_attention
 from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.model.config import ModelConfig
@@ -132,7 +133,8 @@ def train(
 
     Args:
       source: batches by step, or a function of the step and the current weights, for on-policy training.
-      params: the initial trainable weights if there is no checkpoint; a function is called only then.
+      params: the initial trainable weights if there is no checkpoint; a function is called only then, and what it
+        returns is let go as soon as it is copied.
       learning: which weights are trained and which stay frozen.
       objective: the loss, see `make_train_step`; every array of a batch is [B, L].
       heldout: batches for evaluation every `loop.eval_every` steps.
@@ -173,24 +175,31 @@ def train(
                     initial = jax.jit(copy, out_shardings=shardings.params)(initial)
                 opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(initial)
                 state = TrainState(hosts.place(np.zeros((), np.int32), shardings.step), initial, opt_state)
+                del initial, opt_state
             else:
                 abstract = abstract_state(config, optimizer, learning)
                 state = checkpoints.restore(abstract_like(abstract, shardings))
             first = int(state.step)
+            del params
 
         # ---- step ------------------------------------------------------------------------------------------
         by_rows = partitioner.sharding(("batch", "length"), activation=True)
         batch_of = source if callable(source) else lambda step, params: source.batch(step)
+        for_device = compiler_options(partitioner.platform)
         step_fn = jax.jit(
             step_fn,
             in_shardings=(shardings, None, None),
             out_shardings=(shardings, None),
             donate_argnums=0,
+            compiler_options=for_device,
         )
         held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
         holds = f"weights and optimizer {machine.gib(held)}, on all devices together"
         eval_fn = jax.jit(
-            lambda p, b: loss_sums(config, learning.params(p, learning.frozen), b, loop.loss_chunk, **options)
+            lambda p, b: loss_sums(
+                config, learning.params(p, learning.frozen), b, loop.loss_chunk, **options
+            ),
+            compiler_options=for_device,
         )
 
         # ---- loop ------------------------------------------------------------------------------------------

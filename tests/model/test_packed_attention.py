@@ -120,3 +120,12 @@ def test_a_train_step_with_the_kernel_lowers_for_its_machine(kernel, platform, m
         lowered = grad.trace(network.abstract_params(config), batch).lower(lowering_platforms=(platform,))
     text = lowered.as_text()
     assert text.count({"splash": "tpu_custom_call", "cudnn": "__cudnn$fmha"}[kernel]) >= 4
+
+
+@pytest.mark.parametrize(("mesh", "says"), [
+    (MeshConfig(1, 1, 8), r"tensor=8 does not divide the model's 4 heads, .*choose one of 1, 2 with more fsdp"),
+    (MeshConfig(2, 1, 4), r"tensor=4 does not divide the model's 2 heads of keys and values, .*choose one of 1, 2 "),
+])  # fmt: skip
+def test_splash_wants_whole_heads_on_every_device(mesh, says):
+    with partitioning.use(Partitioner(mesh.make())), pytest.raises(UserError, match=says):
+        packed_attention.splash(*rows(128, head_dim=64), None, SCALE)

@@ -1,5 +1,8 @@
 """Fine-tuning a tiny model on a handful of pairs: what it chose is said, kept, and taken over by controls."""
 
+import contextlib
+import dataclasses
+import gc
 import json
 
 import jax
@@ -14,6 +17,7 @@ from t5x_selfprog.puzzles.prompts import pair_text
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages import finetune
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
@@ -91,6 +95,41 @@ def test_without_a_fit_epochs_and_batches_are_as_they_were_told(context, base, p
             context, [pairs], base, str(tmp_path / "6"), LOOP, epochs=2, batch_size=4, length=128
         )
     assert (done["step"], done["batch_rows"]) == (4, 4)
+
+
+def test_the_model_that_is_trained_from_is_let_go_before_the_first_step(
+    context, base, pairs, tmp_path, monkeypatch
+):
+    """What a device holds then are weights and two moments, from the start and from a checkpoint alike."""
+    batch = PackedDocuments.batch
+
+    def embeddings() -> int:
+        gc.collect()
+        return sum(x.shape == (4096, 32) and not x.is_deleted() for x in jax.live_arrays())
+
+    def held_at(first: int, last: int) -> int:
+        """At step `first` of a run that breaks off at `last`."""
+        found: list[int] = []
+
+        def counting(self, step):
+            if step == last:
+                raise KeyError("the machine is gone")
+            found.append(embeddings())
+            return batch(self, step)
+
+        context.release()
+        before = embeddings()  # of other tests of this process
+        monkeypatch.setattr(PackedDocuments, "batch", counting)
+        with contextlib.suppress(KeyError):
+            finetune.run(
+                context, [pairs], base, str(tmp_path / "6"), loop, epochs=2, batch_size=4, length=128
+            )
+        assert len(found) == last - first
+        return found[0] - before
+
+    loop = dataclasses.replace(LOOP, checkpoint_every=1)
+    with jax.numpy_dtype_promotion("standard"):
+        assert (held_at(0, 2), held_at(2, 3)) == (3, 3)
 
 
 def test_adapters_are_trained_alone_merged_and_left_for_peft(context, base, pairs, tmp_path):
