@@ -221,28 +221,33 @@ def _with_solution(found: list[difficulty.Difficulty]) -> set[str]:
 
 @gin.configurable(module="loop")
 def learn(
-    context: Context, iteration: int, update: Callable[..., dict[str, Any]] | None = None
+    context: Context, iteration: int, update: Callable[..., dict[str, Any] | None] | None = None
 ) -> dict[str, Any]:
-    """Runs stages 5 and 6, and before them, if configured, hindsight on wrong answers."""
+    """Runs stages 5 and 6, and before them, if configured, hindsight on wrong answers.
+
+    update: what learns in place of fine-tuning, from attempts and not from pairs; it returns None where there is
+      nothing to attempt.
+    """
     run, experiment = context.run, context.experiment
     hindsight.run(context, iteration)
     build_dataset.run(context, iteration)
     pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
     filter_puzzles.write_funnel(context, iteration, solved=_solved(context, iteration), kept=pairs)
-    if run.learnt_nothing(iteration):
-        return _skip(context, iteration)
+    if update is None and run.learnt_nothing(iteration):
+        return _skip(context, iteration, "none of the attempts was accepted")
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]
     start, output = (
         run.trained_from(iteration, experiment.base, experiment.start),
         run.stage(iteration, "checkpoints"),
     )
     if update is not None:
-        return update(context, iteration, start, output)
+        learnt = update(context, iteration, start, output)
+        return _skip(context, iteration, "no puzzle was kept") if learnt is None else learnt
     return finetune.run(context, datasets, start, output, label=f"{iteration}.6 fine-tune")
 
 
-def _skip(context: Context, iteration: int) -> dict[str, Any]:
-    """Ends an iteration without a pair, which trains nothing: the next one samples more, from the same model."""
+def _skip(context: Context, iteration: int, why: str) -> dict[str, Any]:
+    """Ends an iteration that trains nothing: the next one samples more, from the same model."""
     output = context.run.stage(iteration, "checkpoints")
     done = {
         "step": 0,
@@ -253,7 +258,7 @@ def _skip(context: Context, iteration: int) -> dict[str, Any]:
     if hosts.is_first():
         files.write_json(files.join(output, "done.json"), done)
     hosts.barrier(f"{output} finished")
-    _say(f"Iteration {iteration}: none of the attempts was accepted, so there is nothing to learn from.")
+    _say(f"Iteration {iteration}: {why}, so there is nothing to learn from.")
     return done
 
 

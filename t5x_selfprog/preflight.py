@@ -28,10 +28,10 @@ from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
 from t5x_selfprog.puzzles.prompts import solve_prefix, tutorial_blocks
 from t5x_selfprog.sampling.blueprint import Room
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.stages import grpo
 from t5x_selfprog.stages.best_control import BEST
 from t5x_selfprog.stages.build_dataset import ARMS
 from t5x_selfprog.stages.context import Experiment
+from t5x_selfprog.stages.policy_learning import require_float_base, require_own_distribution
 from verifier import files
 from verifier.errors import UserError
 
@@ -63,7 +63,8 @@ def check_run(args: argparse.Namespace) -> None:
     samplers = _SAMPLERS.get(args.command, _ALL_SAMPLERS)
     if args.command in _LEARNS and handed("loop.learn", "update") is not None:
         samplers = (*samplers, "grpo.run")
-        grpo.require_own_distribution(handed("grpo.run", "sampling"))
+        require_own_distribution(handed("grpo.run", "sampling"), "grpo.run.sampling")
+        require_float_base(handed("grpo.run", "lora"), "grpo.run.lora")
     # A suite brings its own prompts and lengths.
     roomy = () if getattr(args, "suite", None) else samplers
     check_room(store.resolve(getattr(args, "model", None) or experiment.base), roomy)

@@ -130,12 +130,22 @@ class RunDir:
         return next((i for i in reversed(range(iterations)) if not self.learnt_nothing(i)), None)
 
     def learnt_nothing(self, iteration: int) -> bool:
-        """Whether an iteration ended without a single pair: it then has no checkpoint."""
+        """Whether an iteration ended, or is about to, without a single pair and without a step: it has no checkpoint.
+
+        A policy gradient learns from attempts, so it may have made steps where there is no pair.
+        """
         try:
             manifest = files.read_json(files.join(self.stage(iteration, "dataset"), "manifest.json"))
         except FileNotFoundError:
             return False
-        return manifest["rows"] == 0
+        return manifest["rows"] == 0 and not self._steps(iteration)
+
+    def _steps(self, iteration: int) -> int:
+        """Steps of an iteration's finished training; 0 where none is."""
+        try:
+            return int(files.read_json(files.join(self.stage(iteration, "checkpoints"), "done.json"))["step"])
+        except FileNotFoundError:
+            return 0
 
     def trained_from(self, iteration: int, base: str, start: Literal["base", "previous"]) -> str:
         """The checkpoint fine-tuning starts from: the base each time (the paper's way), or the newest."""

@@ -17,7 +17,7 @@ from selfprog_puzzles.rows import read_rows
 from selfprog_puzzles.stub import stub_model
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.question import solution_of_answer
-from t5x_selfprog.run_dir import RunDir
+from t5x_selfprog.run_layout import RunDir
 from verifier import Limits
 from verifier.errors import UserError
 from verifier.records import PUZZLE, VERDICT

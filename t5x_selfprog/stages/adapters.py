@@ -8,7 +8,7 @@ OUTPUT/<step>                base and adapters merged: sampled, evaluated and ex
 import jax
 
 from t5x_selfprog import hosts
-from t5x_selfprog.model import low_rank, network, peft
+from t5x_selfprog.model import low_rank, network, peft, store
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.training.batches import BatchSource
 from t5x_selfprog.training.learning import AdaptersAlone
@@ -46,14 +46,19 @@ def learn(
     assert state is not None  # no time limit was given
     del frozen
     model = context.model(start)
-    whole = jax.tree.map(hosts.whole, state.params)
-    if hosts.is_first():
-        peft.write(
-            files.join(output, PEFT), peft.family_of(model.path, config), config, whole, rank=lora.rank,
-            alpha=lora.alpha, base=model.path, base_identity=model.identity,
-        )  # fmt: skip
+    write(model, lora, state.params, output)
     merge = jax.jit(
         lambda params, adapters: low_rank.merged(params, adapters, lora.scale),
         out_shardings=partitioner.param_shardings(axes, abstract),
     )
     return merge(model.params, state.params)
+
+
+def write(model: store.LoadedModel, lora: Lora, trained: low_rank.Adapters, output: str) -> None:
+    """OUTPUT/adapter: what was learnt beside `model`, in PEFT's format. Collective."""
+    whole = jax.tree.map(hosts.whole, trained)
+    if hosts.is_first():
+        peft.write(
+            files.join(output, PEFT), peft.family_of(model.path, model.config), model.config, whole, rank=lora.rank,
+            alpha=lora.alpha, base=model.path, base_identity=model.identity,
+        )  # fmt: skip

@@ -7,40 +7,45 @@ Restart:  the newest checkpoint, and of the attempts under way the shard; which 
 Left out: a value model, learnt rewards, weights that are behind the sampler's (a step waits for its verdicts).
 """
 
-import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import jax
 import numpy as np
 
 import gin
-from t5x_selfprog import hosts
 from t5x_selfprog.bounds import Bound, Count
 from t5x_selfprog.model import network, store
-from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.puzzles.asking import asking
 from t5x_selfprog.puzzles.prompts import SolvePrompt, SolveRequest
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.context import Context
-from t5x_selfprog.stages.shard_stream import sample_shards
-from t5x_selfprog.telemetry import recorder
-from t5x_selfprog.training.checkpoints import Checkpoints
-from t5x_selfprog.training.cross_entropy import target_log_probabilities
-from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts, policy_loss
-from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle, rows, shared_out
-from t5x_selfprog.training.train_loop import LoopConfig, train
+from t5x_selfprog.stages.policy_learning import (
+    ROLLOUT,
+    Pace,
+    Record,
+    Workers,
+    chosen_tokens,
+    conclude,
+    finished,
+    learn,
+    made_sampler,
+    outcomes_of,
+    require_float_base,
+    require_own_distribution,
+    sample_and_judge,
+)
+from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.policy_gradient import PolicyGradient
+from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle
+from t5x_selfprog.training.train_loop import LoopConfig
 from verifier import Limits, files
-from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
-from verifier.records import ATTEMPT, Kind, Schema
 from verifier.shards import Ledger
 
 Group = Annotated[int, Bound(least=2)]  # attempts whose rewards are compared
-ROLLOUT: Schema = {**ATTEMPT, "tokens": Kind.INTS, "logprobs": Kind.FLOATS, "outcome": Kind.TEXT}
 
 
 @gin.configurable(module="grpo")
@@ -59,7 +64,8 @@ def run(
     attempts: Group = 8,
     updates: Count = 1,
     length: Count = 1024,
-) -> dict[str, Any]:
+    lora: Lora | None = None,
+) -> dict[str, Any] | None:
     """Samples, judges and learns, `batches` times.
 
     Args:
@@ -67,187 +73,102 @@ def run(
       batches: each of `puzzles` puzzles, with `attempts` attempts at each by the newest weights.
       updates: steps that a batch is learnt in, each of another part of its attempts. 1 is on-policy throughout.
       length: tokens of a row; prompt and attempt must fit.
+      lora: adapters are trained instead of all weights, and merged wherever the model samples.
 
     Puzzles are those that some attempts of stage 4 solved and others did not, in an order of the run's seed, again and
     again; where there are none, all that were kept.
 
     Returns:
-      done.json's content: step, batch_rows, identity, and how many groups, how many of them alike, and attempts.
+      done.json's content: step, batch_rows, identity, and how many groups, how many of them alike, and attempts. None
+      where no puzzle was kept.
 
     Raises UserError where what is sampled is not the model's own distribution, which the gradient is of.
     """
-    require_own_distribution(sampling)
-    done_path = files.join(output, "done.json")
-    done = hosts.agree(files.read_json(done_path) if files.exists(done_path) else None)
+    require_own_distribution(sampling, "grpo.run.sampling")
+    require_float_base(lora, "grpo.run.lora")
+    done = finished(output)
     if done is not None:
         return done
+    found = list(candidates(context, iteration))
+    if not found:
+        return None
     model = context.model(start)
-    work = _Work(context, iteration, model, output, objective, sampling.fitted(attempts), prompt, limits)
-    work.shape = _Shape(puzzles, attempts, updates, min(length, model.config.context_length))
-    config = loop.computing(model.config)
-    if loop.dtype is None:
-        config = on_this_device(config, "LoopConfig.dtype='bfloat16' overrides this")
-    if objective.kl:
-        work.read_base(config, loop)
-    watch = recorder.current()
-    with watch.stage(output), work:
-        state = train(
-            loop, model.config, model.params, work.batch, batches * updates, output, context.partitioner,
-            objective=functools.partial(policy_loss, objective), label=f"{iteration}.6 policy gradient",
+    sampling = sampling.fitted(attempts)
+    length = min(length, model.config.context_length)
+    with Workers(context) as workers:
+        work = _Attempts(
+            context, iteration, model, output, objective, sampling, prompt, length, limits, found, puzzles, attempts,
+            workers,
         )  # fmt: skip
-        assert state is not None  # no time limit was given
-        if hosts.is_first():
-            store.describe(output, model.config, model.path)
-        with watch.part("save"), Checkpoints(output) as checkpoints:
-            checkpoints.save_final(batches * updates, state.params)
-    done = {
-        "step": batches * updates,
-        "batch_rows": -(-puzzles * attempts // updates),  # at most, of attempts
-        "identity": store.weights_identity(state.params),
-        "start": model.identity,
-        **_totals(output, batches),
-        "objective": dataclasses.asdict(objective),
-    }
-    if hosts.is_first():
-        files.write_json(done_path, done)
-    hosts.barrier(f"{output} finished")
-    return done
+        pace = Pace(batches, updates, length, sampling.max_new_tokens)
+        identity = learn(
+            context, iteration, model, work, output, objective, loop, pace, lora, f"{iteration}.6 policy gradient"
+        )  # fmt: skip
+    return conclude(
+        output,
+        {
+            "step": batches * updates,
+            "batch_rows": -(-puzzles * attempts // updates),  # at most, of attempts
+            "identity": identity,
+            "start": model.identity,
+            **_totals(output, batches),
+            "objective": dataclasses.asdict(objective),
+            **({} if lora is None else {"lora": dataclasses.asdict(lora)}),
+        },
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shape:
+@dataclasses.dataclass
+class _Attempts:
+    """Attempts at puzzles in groups, made with the weights that a batch finds."""
+
+    context: Context
+    iteration: int
+    model: store.LoadedModel
+    output: str
+    objective: PolicyGradient
+    sampling: SamplingConfig
+    prompt: SolvePrompt
+    length: int
+    limits: Limits
+    found: Sequence[tuple[str, str]]
     puzzles: int
     attempts: int
-    updates: int
-    length: int
+    workers: Workers
 
+    def __post_init__(self):
+        self._way = asking(self.prompt, self.model.tokenizer, self.model.path)
+        self.sampling = self._way.sampling(self.sampling)
 
-class _Work:
-    """Batches of one training, made with the weights that it has come to."""
-
-    shape: _Shape
-
-    def __init__(
-        self,
-        context: Context,
-        iteration: int,
-        model: store.LoadedModel,
-        output: str,
-        objective: PolicyGradient,
-        sampling: SamplingConfig,
-        prompt: SolvePrompt,
-        limits: Limits,
-    ):
-        self._context, self._iteration, self._model, self._output = context, iteration, model, output
-        self._objective, self._limits = objective, limits
-        self._way = asking(prompt, model.tokenizer, model.path)
-        self._sampling = self._way.sampling(sampling)
-        self._puzzles = list(candidates(context, iteration))
-        self._base: Callable[[Rollouts], np.ndarray] | None = None
-        self._held: tuple[int, Groups] | None = None  # the batch under way
-        self._pools = contextlib.ExitStack()
-        self._pool: Any = None
-
-    def __enter__(self) -> "_Work":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._pools.close()
-
-    def read_base(self, config: Any, loop: LoopConfig) -> None:
-        """Makes ready to say how likely the base finds what was written."""
-        base = self._context.model(self._context.experiment.base)
-        options = loop.forward_options(config)
-
-        @jax.jit
-        def log_probs(params: network.Params, batch: Rollouts) -> jax.Array:
-            hidden = network.forward(
-                config, params, batch.tokens, batch.positions, batch.segment_ids, **options
-            )
-            return target_log_probabilities(config, (params, hidden), batch.targets, loop.loss_chunk)
-
-        rows_of = self._context.partitioner.sharding(("batch", "length"), activation=True)
-
-        def of(batch: Rollouts) -> np.ndarray:
-            placed = hosts.place(batch, jax.tree.map(lambda _: rows_of, batch))
-            return np.where(batch.weights > 0, hosts.whole(log_probs(base.params, placed)), 0.0).astype(
-                np.float32
-            )
-
-        self._base = of
-
-    def batch(self, step: int, params: network.Params) -> Rollouts:
-        """Of a step: a part of the attempts that were made with the weights of its batch's first."""
-        number, part = divmod(step, self.shape.updates)
-        if self._held is None or self._held[0] != number:
-            self._held = number, self._attempts(number, params)
-        found = self._held[1].rollouts
-        key = (self._context.experiment.seed, self._iteration, number)
-        mine = shared_out(found, self.shape.updates, key)[part]
-        ways = self._context.partitioner.batch_ways
-        made = rows(self._objective, mine, self.shape.length, self._sampling.max_new_tokens, ways)
-        return made if self._base is None else made._replace(base=self._base(made))
-
-    def _attempts(self, number: int, params: network.Params) -> Groups:
-        """The judged attempts of a batch: those that are there, and new ones by these weights."""
-        context = self._context
-        ledger = rollouts_ledger(context, self._output, number)
-        chosen = chosen_of(
-            self._puzzles, self.shape.puzzles, number, (context.experiment.seed, self._iteration)
-        )
+    def groups(self, number: int, weights: network.Params) -> Groups:
+        context = self.context
+        ledger = rollouts_ledger(context, self.output, number)
+        chosen = chosen_of(self.found, self.puzzles, number, (context.experiment.seed, self.iteration))
         asked = {name: self._way.request(source) for name, source in chosen}
-        sampler = self._made(params, number)
-        fitting = [(name, source) for name, source in chosen if self._fits(sampler, asked[name])]
-        pending = context.pending(ledger)
-        if pending:
-            self._sample(ledger, pending, sampler, fitting, asked, number)
-        context.finish(ledger)
-        prompts = {name: sampler.document(asked[name].text) for name, _ in fitting}
-        return group(self._objective, prompts, list(ledger))
+        sampler = made_sampler(context, self.model, weights, self.sampling, number, self._way.prefix)
+        fitting = {name: source for name, source in chosen if self._fits(sampler, asked[name])}
 
-    def _made(self, params: network.Params, number: int) -> Sampler:
-        return Sampler(
-            self._model.config, params, self._model.tokenizer, self._sampling,
-            checkpoint=f"{self._model.identity}+{number}", prefix=self._way.prefix,
-            partitioner=self._context.sampling_partitioner,
+        def record(request: Request, completion: Completion) -> Record:
+            name = request.item_id
+            return {
+                "puzzle_id": name,
+                "puzzle": fitting[name],
+                "solution": asked[name].solution(completion.text).rstrip() + "\n",
+                "checkpoint": sampler.checkpoint,
+                **chosen_tokens(completion),
+            }
+
+        sample_and_judge(
+            context, ledger, sampler, jax.random.fold_in(context.key(self.iteration, "grpo"), number),
+            [(name, asked[name].text) for name in fitting], self.attempts, record,
+            lambda records: outcomes_of(records, self.workers.pool(self.limits)),
         )  # fmt: skip
+        prompts = {name: sampler.document(asked[name].text) for name in fitting}
+        return group(self.objective, prompts, list(ledger))
 
     def _fits(self, sampler: Sampler, asked: SolveRequest) -> bool:
-        room = self.shape.length + 1 - self._sampling.max_new_tokens
+        room = self.length + 1 - self.sampling.max_new_tokens
         return sampler.fits(asked.text) and len(sampler.document(asked.text)) <= room
-
-    def _sample(
-        self,
-        ledger: Ledger,
-        pending: Sequence[int],
-        sampler: Sampler,
-        chosen: Sequence[tuple[str, str]],
-        asked: Mapping[str, SolveRequest],
-        number: int,
-    ) -> None:
-        context, source = self._context, dict(chosen)
-        records: list[dict[str, Any]] = []
-
-        def requests(shard: int) -> Iterator[Request]:
-            for name, _ in context.shard_of(list(chosen), shard):
-                yield Request(name, asked[name].text, self.shape.attempts)
-
-        def take(request: Request, completions: Sequence[Completion]) -> None:
-            name = request.item_id
-            records.extend(_record(name, source[name], asked[name], each, sampler) for each in completions)
-
-        key = jax.random.fold_in(context.key(self._iteration, "grpo"), number)
-        for shard in sample_shards(sampler, key, ledger, pending, requests, take):
-            if hosts.is_mine(shard):
-                with recorder.current().part("verdicts"):
-                    ledger.commit(shard, self._judged(records), attempts=len(records))
-            records = []
-
-    def _judged(self, records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        if self._pool is None:
-            self._pool = self._pools.enter_context(self._context.pool(self._limits))
-        for record, verdict in zip(records, self._pool.judge(records), strict=True):
-            yield {**record, "outcome": verdict.outcome}
 
 
 def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
@@ -262,45 +183,20 @@ def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
 
 
 def chosen_of(
-    puzzles: Sequence[tuple[str, str]], count: int, number: int, key: tuple[int, int]
+    items: Sequence[tuple[str, str]], count: int, number: int, key: tuple[int, ...]
 ) -> list[tuple[str, str]]:
-    """The puzzles of a batch: all in turn, each epoch in a new order; none twice in a batch."""
-    count = min(count, len(puzzles))
-    each = len(puzzles) // count  # batches of an epoch; what is left over has its turn in another order
+    """The items of a batch: all in turn, each epoch in a new order; none twice in a batch. None of none."""
+    count = min(count, len(items))
+    if not count:
+        return []
+    each = len(items) // count  # batches of an epoch; what is left over has its turn in another order
     epoch, place = divmod(number, each)
-    order = np.random.default_rng((*key, epoch)).permutation(len(puzzles))
-    return [puzzles[i] for i in order[place * count : (place + 1) * count]]
+    order = np.random.default_rng((*key, epoch)).permutation(len(items))
+    return [items[i] for i in order[place * count : (place + 1) * count]]
 
 
 def rollouts_ledger(context: Context, output: str, number: int) -> Ledger:
     return context.ledger(files.join(output, "rollouts", f"{number:04d}"), "rollouts", ROLLOUT)
-
-
-def _record(
-    name: str, source: str, asked: SolveRequest, completion: Completion, sampler: Sampler
-) -> dict[str, Any]:
-    return {
-        "puzzle_id": name,
-        "puzzle": source,
-        "solution": asked.solution(completion.text).rstrip() + "\n",
-        "sample_index": completion.sample_index,
-        "logprob": completion.logprob,
-        "n_tokens": completion.n_tokens,
-        "stop_reason": completion.stop_reason,
-        "checkpoint": sampler.checkpoint,
-        "tokens": list(completion.tokens),
-        "logprobs": [float(x) for x in completion.logprobs],
-    }
-
-
-def require_own_distribution(sampling: SamplingConfig) -> None:
-    """Raises UserError where what is sampled is not the model's own distribution, which the gradient is of."""
-    for name, own in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0)):
-        if getattr(sampling, name) != own:
-            raise UserError(
-                f"grpo.run.sampling: SamplingConfig.{name}={getattr(sampling, name)}: must be {own}, since the "
-                "gradient is of the model's own distribution."
-            )
 
 
 def _totals(output: str, batches: int) -> dict[str, int]:

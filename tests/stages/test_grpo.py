@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from t5x_selfprog import loop
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -16,10 +17,12 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import grpo
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.train_loop import LoopConfig
-from verifier.records import PUZZLE, VERDICT
+from verifier.errors import UserError
+from verifier.records import PAIR, PUZZLE, VERDICT
 from verifier.shards import Ledger
 
 SAMPLING = SamplingConfig(
@@ -87,13 +90,19 @@ def context(root, judge):
 BATCHES, UPDATES, PUZZLES, ATTEMPTS = 12, 2, 3, 8
 
 
-def learn(root, base, judge=None):
+def learn(root, base, judge=None, **more):
     made = context(root, judge or Judge())
     output = made.run.stage(0, "checkpoints")
+    how = {
+        "batches": BATCHES,
+        "puzzles": PUZZLES,
+        "attempts": ATTEMPTS,
+        "updates": UPDATES,
+        "length": 96,
+    } | more
     done = grpo.run(
-        made, 0, base, output, PolicyGradient(kl=0.02), LOOP, SAMPLING, SolvePrompt(tutorial="none"),
-        batches=BATCHES, puzzles=PUZZLES, attempts=ATTEMPTS, updates=UPDATES, length=96,
-    )  # fmt: skip
+        made, 0, base, output, PolicyGradient(kl=0.02), LOOP, SAMPLING, SolvePrompt(tutorial="none"), **how
+    )
     return done, output
 
 
@@ -135,6 +144,50 @@ def test_only_puzzles_with_something_to_teach_are_asked_each_in_its_turn(whole):
     ]
     assert all(len(names) == 3 and names <= {"p2", "p3", "p4", "p5"} for names in asked)
     assert set().union(*asked) == {"p2", "p3", "p4", "p5"}
+
+
+def test_adapters_alone_learn_and_sample_merged(base, tmp_path):
+    done, output = learn(tmp_path, base, batches=3, lora=Lora(rank=2, alpha=4.0))
+    assert store.load(output).identity == done["identity"] and done["lora"]["rank"] == 2
+    assert json.loads((tmp_path / "iter_000/6_checkpoints/adapter/adapter_config.json").read_text())["r"] == 2
+    found = lines(f"{output}/adapters")
+    ons = found[::UPDATES]
+    assert all(abs(line["old_kl"]) < 1e-5 and line["clipped"] == 0.0 for line in ons), "merged is beside"
+    assert any(line["old_kl"] > 1e-6 for line in found[1::UPDATES]), "adapters change what is sampled"
+
+
+def test_adapters_beside_a_rounded_base_are_refused(base, tmp_path):
+    with pytest.raises(UserError, match=r"grpo.run.lora: Lora.base_dtype='int8'"):
+        learn(tmp_path, base, lora=Lora(base_dtype="int8"))
+    assert not (tmp_path / "iter_000/6_checkpoints").exists()
+
+
+def test_a_policy_gradient_learns_where_no_attempt_was_accepted(monkeypatch, tmp_path):
+    made = context(tmp_path, Judge())
+    dataset = made.ledger(made.run.stage(0, "dataset"), "dataset", PAIR, shards=1)
+    dataset.commit(0, [])
+    dataset.finish()
+    monkeypatch.setattr(loop.hindsight, "run", lambda *_: None)
+    monkeypatch.setattr(loop.build_dataset, "run", lambda *_: None)
+    monkeypatch.setattr(loop.filter_puzzles, "write_funnel", lambda *_, **__: None)
+    monkeypatch.setattr(loop, "_solved", lambda *_: set())
+    asked = []
+
+    def update(*about):
+        asked.append(about[1:])
+        return {"step": 3}
+
+    assert loop.learn(made, 0, update=update) == {"step": 3}
+    assert asked == [(0, "base", made.run.stage(0, "checkpoints"))]
+    assert loop.learn(made, 0, update=lambda *_: None)["step"] == 0, (
+        "nothing to attempt: the iteration is skipped"
+    )
+    assert loop.learn(made, 0)["step"] == 0
+
+
+def test_without_a_puzzle_there_is_nothing_to_attempt(monkeypatch, base, tmp_path):
+    monkeypatch.setattr(grpo, "candidates", lambda *_: iter(()))
+    assert learn(tmp_path, base)[0] is None
 
 
 @pytest.mark.slow

@@ -1,0 +1,273 @@
+"""What the stages that learn from verdicts share: weights that sample, attempts that are judged, steps, a whole model.
+
+A batch is sampled with the weights that it finds, judged, and learnt in one step or several. What it consists of, and
+what is rewarded in it, is the stage's own (grpo.py, selfplay.py). With adapters (`lora`), they alone are trained, and
+what samples is the base with them merged.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from t5x_selfprog import hosts
+from t5x_selfprog.model import low_rank, network, store
+from t5x_selfprog.model.compute_dtype import on_this_device
+from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
+from t5x_selfprog.sampling.sampler import Sampler
+from t5x_selfprog.stages import adapters
+from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.shard_stream import sample_shards
+from t5x_selfprog.telemetry import recorder
+from t5x_selfprog.training.checkpoints import Checkpoints
+from t5x_selfprog.training.cross_entropy import target_log_probabilities
+from t5x_selfprog.training.learning import WHOLE, AdaptersAlone, Learning
+from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts, policy_loss
+from t5x_selfprog.training.rollouts import Groups, rows, shared_out
+from t5x_selfprog.training.train_loop import LoopConfig, train
+from verifier import Limits, files
+from verifier.errors import UserError
+from verifier.records import ATTEMPT, Kind, Schema
+from verifier.shards import Ledger
+
+ROLLOUT: Schema = {**ATTEMPT, "tokens": Kind.INTS, "logprobs": Kind.FLOATS, "outcome": Kind.TEXT}
+
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """How much is learnt.
+
+    Attributes:
+      batches: times that new attempts are made.
+      updates: steps that a batch is learnt in, each of another part of its attempts.
+      length: tokens of a row.
+      longest: the most tokens of an attempt.
+    """
+
+    batches: int
+    updates: int
+    length: int
+    longest: int
+
+
+class Work(Protocol):
+    """Where batches come from."""
+
+    def groups(self, number: int, weights: network.Params) -> Groups:
+        """Attempts of a batch with their advantages: those that are on disk, and new ones by these weights."""
+
+
+class Workers:
+    """Pools that judge, opened when they are first needed, and closed with the training."""
+
+    def __init__(self, context: Context):
+        self._context = context
+        self._open: dict[Limits, Any] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def pool(self, limits: Limits) -> Any:
+        if limits not in self._open:
+            self._open[limits] = self._stack.enter_context(self._context.pool(limits))
+        return self._open[limits]
+
+
+def learn(
+    context: Context,
+    iteration: int,
+    model: store.LoadedModel,
+    work: Work,
+    output: str,
+    objective: PolicyGradient,
+    loop: LoopConfig,
+    pace: Pace,
+    lora: Lora | None,
+    label: str,
+) -> str:
+    """Trains on the batches of `work` from `model`, saves the whole model, and returns its identity. Collective."""
+    config = loop.computing(model.config)
+    if loop.dtype is None:
+        config = on_this_device(config, "LoopConfig.dtype='bfloat16' overrides this")
+    base = _base_log_probs(context, config, loop) if objective.kl else None
+    held: tuple[int, Groups] | None = None  # the batch under way
+    whole = _Merging(context, model, lora)
+
+    def batch(step: int, changed: Any) -> Rollouts:
+        """Of a step: a part of the attempts that were made with the weights of its batch's first."""
+        nonlocal held
+        number, part = divmod(step, pace.updates)
+        if held is None or held[0] != number:
+            held = number, work.groups(number, whole.weights(changed))
+        key = (context.experiment.seed, iteration, number)
+        mine = shared_out(held[1].rollouts, pace.updates, key)[part]
+        made = rows(objective, mine, pace.length, pace.longest, context.partitioner.batch_ways)
+        return made if base is None else made._replace(base=base(made))
+
+    steps = pace.batches * pace.updates
+    seed = context.experiment.seed
+    with recorder.current().stage(output):
+        state = train(
+            loop, model.config, model.params if lora is None else lambda: lora.init(model.config, seed), batch, steps,
+            output if lora is None else files.join(output, adapters.TRAINING), context.partitioner,
+            learning=whole.learning, objective=functools.partial(policy_loss, objective), label=label,
+        )  # fmt: skip
+        assert state is not None  # no time limit was given
+        if lora is not None:
+            adapters.write(model, lora, state.params, output)
+        params = whole.weights(state.params)
+        if hosts.is_first():
+            store.describe(output, model.config, model.path)
+        with recorder.current().part("save"), Checkpoints(output) as checkpoints:
+            checkpoints.save_final(steps, params)
+    return store.weights_identity(params)
+
+
+def require_float_base(lora: Lora | None, parameter: str) -> None:
+    """Raises UserError where adapters would be trained beside other weights than those that sample."""
+    if lora is not None and lora.base_dtype != "float32":
+        raise UserError(
+            f"{parameter}: Lora.base_dtype={lora.base_dtype!r}: must be 'float32' here. Attempts are sampled by the "
+            "base as it is, with the adapters merged; ratios to those of a rounded base would not begin at 1."
+        )
+
+
+class _Merging:
+    """What is trained, and the whole weights that follow from it."""
+
+    def __init__(self, context: Context, model: store.LoadedModel, lora: Lora | None):
+        self._base = model.params
+        self.learning: Learning = WHOLE if lora is None else AdaptersAlone(lora, model.params)
+        if lora is None:
+            self._merge: Callable[[Any, Any], Any] = lambda base, changed: changed
+        else:
+            scale = lora.scale
+            self._merge = jax.jit(
+                lambda base, changed: low_rank.merged(base, changed, scale),
+                out_shardings=context.partitioner.param_shardings(
+                    network.logical_axes(model.config), network.abstract_params(model.config)
+                ),
+            )
+
+    def weights(self, changed: Any) -> network.Params:
+        return self._merge(self._base, changed)
+
+
+def _base_log_probs(context: Context, config: Any, loop: LoopConfig) -> Callable[[Rollouts], np.ndarray]:
+    """How likely the base finds what was written."""
+    base = context.model(context.experiment.base)
+    options = loop.forward_options(config)
+
+    @jax.jit
+    def log_probs(params: network.Params, batch: Rollouts) -> jax.Array:
+        hidden = network.forward(config, params, batch.tokens, batch.positions, batch.segment_ids, **options)
+        return target_log_probabilities(config, (params, hidden), batch.targets, loop.loss_chunk)
+
+    rows_of = context.partitioner.sharding(("batch", "length"), activation=True)
+
+    def of(batch: Rollouts) -> np.ndarray:
+        placed = hosts.place(batch, jax.tree.map(lambda _: rows_of, batch))
+        found = np.where(batch.weights > 0, hosts.whole(log_probs(base.params, placed)), 0.0)
+        return found.astype(np.float32)
+
+    return of
+
+
+def made_sampler(
+    context: Context,
+    model: store.LoadedModel,
+    weights: network.Params,
+    sampling: SamplingConfig,
+    number: int,
+    prefix: str = "",
+) -> Sampler:
+    """Of the weights that a batch finds."""
+    return Sampler(
+        model.config, weights, model.tokenizer, sampling, checkpoint=f"{model.identity}+{number}", prefix=prefix,
+        partitioner=context.sampling_partitioner,
+    )  # fmt: skip
+
+
+def sample_and_judge(
+    context: Context,
+    ledger: Ledger,
+    sampler: Sampler,
+    key: jax.Array,
+    asked: Sequence[tuple[str, str]],
+    attempts: int,
+    record: Callable[[Request, Completion], Record],
+    judged: Callable[[Sequence[Record]], Iterator[Record]] | None = None,
+) -> None:
+    """Writes what a ledger lacks: attempts at each of `asked` (id, prompt). Collective.
+
+    judged: adds what a pool says; only the host whose shard it is asks it.
+    """
+    pending = context.pending(ledger)
+    if pending:
+        records: list[Record] = []
+
+        def requests(shard: int) -> Iterator[Request]:
+            for name, text in context.shard_of(list(asked), shard):
+                yield Request(name, text, attempts)
+
+        def take(request: Request, completions: Sequence[Completion]) -> None:
+            records.extend(record(request, each) for each in completions)
+
+        for shard in sample_shards(sampler, key, ledger, pending, requests, take):
+            if hosts.is_mine(shard):
+                with recorder.current().part("verdicts"):
+                    ledger.commit(shard, judged(records) if judged else records, attempts=len(records))
+            records = []
+    context.finish(ledger)
+
+
+def outcomes_of(records: Sequence[Record], pool: Any) -> Iterator[Record]:
+    for record, verdict in zip(records, pool.judge(records), strict=True):
+        yield {**record, "outcome": verdict.outcome}
+
+
+def chosen_tokens(completion: Completion) -> Record:
+    """Of a record: what the sampler chose, and how likely it found it."""
+    return {
+        "sample_index": completion.sample_index,
+        "logprob": completion.logprob,
+        "n_tokens": completion.n_tokens,
+        "stop_reason": completion.stop_reason,
+        "tokens": list(completion.tokens),
+        "logprobs": [float(x) for x in completion.logprobs],
+    }
+
+
+def require_own_distribution(sampling: SamplingConfig, parameter: str) -> None:
+    """Raises UserError where what is sampled is not the model's own distribution, which the gradient is of."""
+    for name, own in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0)):
+        if getattr(sampling, name) != own:
+            raise UserError(
+                f"{parameter}: SamplingConfig.{name}={getattr(sampling, name)}: must be {own}, since the "
+                "gradient is of the model's own distribution."
+            )
+
+
+def finished(output: str) -> dict[str, Any] | None:
+    """done.json's content, if training is over. Collective."""
+    path = files.join(output, "done.json")
+    return hosts.agree(files.read_json(path) if files.exists(path) else None)
+
+
+def conclude(output: str, done: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes done.json, the last file of a training. Collective."""
+    if hosts.is_first():
+        files.write_json(files.join(output, "done.json"), dict(done))
+    hosts.barrier(f"{output} finished")
+    return dict(done)
