@@ -23,6 +23,7 @@ COMMAND = Command(
         "plan --gin_file=paper_gpt_neo_2p7b --slice=v5e_64",
         "plan --gin_file=paper_gpt_neo_125m --slice=all --save=plans.json",
         "plan --gin_file=paper_gpt_neo_125m --model=qwen2p5_coder_1p5b --slice=v5e_8,v6e_64",
+        "plan --gin_file=paper_gpt_neo_2p7b --slice=v5e_64 --meshes    # which mesh trains fastest",
         "plan --saved=plan.json --against=runs/paper      # what was planned beside what was done",
         "plan --saved=plan.json --simulate --preemptions_per_hour=0.5 --host_cores=4 --fleet=8x30    # what if",
     ),
@@ -37,6 +38,11 @@ COMMAND = Command(
             "--largest_batch",
             "find the most rows that fit: one more compilation",
             {"action": "store_true"},
+        ),
+        Option(
+            "--meshes",
+            "compare meshes for training: all that are worth it, or DATAxFSDPxTENSOR, several with commas",
+            {"nargs": "?", "const": "all", "metavar": "M"},
         ),
         Option("--price", "dollars for a chip-hour (list price)", {"type": NOT_NEGATIVE, "metavar": "USD"}),
         Option(

@@ -21,10 +21,10 @@ import jax
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
 from t5x_selfprog import gin_files
-from t5x_selfprog.model import network, store
+from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import against, estimate, programs, simulated, slices, workload
+from t5x_selfprog.plan import against, estimate, meshes, programs, simulated, slices, ways_out, workload
 from t5x_selfprog.plan.estimate import StepTime
 from t5x_selfprog.plan.programs import Program, SamplingPrograms
 from t5x_selfprog.plan.slices import GIB, Slice
@@ -64,9 +64,13 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     plans = []
     for found in wanted:
         gin_files.load([*args.gin_file, found.gin_file], args.gin_bindings)
+        if args.meshes:
+            plans.append(meshes_for(found, args))
+            print(meshes.describe(plans[-1]), flush=True)
+            continue
         plans.append(plan_for(found, args, yields))
         print(describe(plans[-1]), flush=True)
-    if len(plans) > 1:
+    if len(plans) > 1 and not args.meshes:
         print(table(plans))
     return _result(plans, args, yields=dataclasses.asdict(yields))
 
@@ -85,13 +89,11 @@ def _simulate(plan: dict[str, Any], wanted: Slice, args: argparse.Namespace) -> 
 
 def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
     """Compiles a run's programs for one slice, with what gin holds now. Raises UserError for a bad mesh or model."""
-    config = model_shape(args.model)
+    config, loop, batch_size, length = _training(args)
     mesh = configured(MeshConfig)
     train_partitioner = programs.partitioner_for(wanted, mesh)
     sampling_partitioner = train_partitioner.for_sampling(mesh.sampling_tensor)
-    loop = configured(LoopConfig)
-    batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
-    length = min(workload.bound("finetune.run.length", 1024), config.context_length)
+    base = device_room.loaded(config, train_partitioner).num_bytes
     computed = _rows_computed(train_partitioner, loop, batch_size)
     samplers = {
         "": _sampler(sampling_partitioner, config, "solutions", _prefix_tokens()),
@@ -102,7 +104,15 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     }
     for stage, sampler in samplers.items():
         jobs |= {f"{stage}decode": sampler.decode, f"{stage}prefill": sampler.prefill}
+    if samplers["puzzle "].sampling.weights_dtype != samplers[""].sampling.weights_dtype:
+        jobs["puzzle weights"] = lambda: samplers["puzzle "].cut(train_partitioner)
+    jobs["weights"] = lambda: samplers[""].cut(train_partitioner)
     compiled = beside_one_another(wanted.name, jobs)
+    compiled |= {f"{stage}narrow": sampler.narrowing() for stage, sampler in samplers.items()}
+    for name, program in compiled.items():
+        # While it is sampled from, a model's float32 weights stay as they were loaded; training lets them go.
+        if name.endswith(("decode", "prefill", "narrow")) and not program.error:
+            program.bytes["loaded"] = base
     sampling = samplers[""].sampling
     work = workload.read(yields, TEST_PROBLEMS)
     plan: dict[str, Any] = {
@@ -123,7 +133,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "shards": workload.bound("Experiment.shards", 4),
     }
     if not all(plan["fits"].values()):
-        plan["ways_out"] = ways_out(plan, loop, samplers)
+        plan["ways_out"] = _ways_out(wanted, plan, train_partitioner, config, loop, samplers)
         return plan
     tokens = batch_size * length
     times = {"train": estimate.train_time(wanted, compiled["train"], config, loop, computed * length, length)}
@@ -142,6 +152,23 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     if args.simulate:
         _simulate(plan, wanted, args)
     return plan
+
+
+def _training(args: argparse.Namespace) -> tuple[ModelConfig, LoopConfig, int, int]:
+    """The model, how it is trained, rows of a batch and their length, by what gin holds now."""
+    config = model_shape(args.model)
+    loop = configured(LoopConfig)
+    batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
+    length = min(workload.bound("finetune.run.length", 1024), config.context_length)
+    return config, loop, batch_size, length
+
+
+def meshes_for(wanted: Slice, args: argparse.Namespace) -> dict[str, Any]:
+    """Compiles the train step on several meshes of a slice. Raises UserError for a mesh that is none."""
+    config, loop, batch_size, length = _training(args)
+    tried = meshes.chosen(args.meshes, wanted, config, loop, batch_size)
+    laid = meshes.compare(wanted, tried, config, loop, batch_size, length, beside_one_another)
+    return meshes.result(wanted, laid, configured(MeshConfig), batch_size * length)
 
 
 def beside_one_another(slice_name: str, jobs: Mapping[str, Callable[[], Program]]) -> dict[str, Program]:
@@ -227,28 +254,21 @@ def _fits(program: Program, wanted: Slice) -> bool:
     return not program.error and program.needs <= wanted.chip.hbm_bytes
 
 
-def ways_out(plan: dict[str, Any], loop: LoopConfig, samplers: dict[str, SamplingPrograms]) -> list[str]:
-    """The cheapest changes first, two for each program that does not fit."""
-    ways = []
-    if not plan["fits"]["train"]:
-        options = []
-        if loop.remat != "full":
-            options.append(f"LoopConfig.remat = 'full' (now {loop.remat!r})")
-        if plan["mesh"]["fsdp"] not in (-1, plan["chips"]):
-            options.append(f"MeshConfig.fsdp = {plan['chips']}, data = 1: weights split over all chips")
-        options.append(f"LoopConfig.accumulate = {2 * loop.accumulate}: half the rows at a time")
-        ways += options[:2]
+def _ways_out(
+    wanted: Slice,
+    plan: dict[str, Any],
+    partitioner: Partitioner,
+    config: ModelConfig,
+    loop: LoopConfig,
+    samplers: dict[str, SamplingPrograms],
+) -> list[str]:
+    ways = [] if plan["fits"]["train"] else ways_out.of_training(wanted, partitioner, config, loop)
     for stage, sampler in samplers.items():
-        if plan["fits"][f"{stage}decode"] and plan["fits"][f"{stage}prefill"]:
-            continue
-        options, scope = [], "puzzles" if stage else "solutions"
-        if sampler.sampling.weights_dtype == "float32":
-            options.append(f"{scope}/SamplingConfig.weights_dtype and cache_dtype = 'bfloat16'")
-        fewer = max(1, sampler.sampling.prompts_in_flight // 2)
-        options.append(f"{scope}/SamplingConfig.prompts_in_flight = {fewer}")
-        options.append("MeshConfig.sampling_tensor = 4: four chips share a copy of the weights")
-        ways += options[:2]
-    return ways
+        if not all(
+            plan["fits"].get(f"{stage}{what}", True) for what in ("decode", "prefill", "narrow", "weights")
+        ):
+            ways += ways_out.of_sampling(wanted, "puzzles" if stage else "solutions", sampler)
+    return list(dict.fromkeys(ways))
 
 
 def rates(
@@ -343,13 +363,11 @@ def describe(plan: dict[str, Any]) -> str:
         if program["error"]:
             said = re.search(r"Used [\d.]+\w+ of [\d.]+\w+ hbm[^.]*\.?[^.]*", program["error"])
             lines.append(
-                f"  {name:<8} does not fit: {said[0] if said else program['error'].splitlines()[0][:200]}"
+                f"  {name:<14} does not fit: {said[0] if said else program['error'].splitlines()[0][:200]}"
             )
         else:
-            lines.append(
-                f"  {name:<8} {needs:6.2f} of {hbm:.2f} GiB a chip, {hbm - needs:+.2f} left; compiled in "
-                f"{program['compile_s']:.0f} s"
-            )
+            took = f"; compiled in {program['compile_s']:.0f} s" if program["compile_s"] else ""
+            lines.append(f"  {name:<14} {needs:6.2f} of {hbm:.2f} GiB a chip, {hbm - needs:+.2f} left{took}")
     if "ways_out" in plan:
         return "\n".join(
             [*lines, "  It does not fit. Ways out:", *(f"    {way}" for way in plan["ways_out"])]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from t5x_selfprog import partitioning
 from t5x_selfprog.compiler_options import compiler_options
-from t5x_selfprog.model import network
+from t5x_selfprog.model import device_room, network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.orbax_restore import abstract_like
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -138,6 +138,24 @@ class SamplingPrograms:
         params = abstract_like(shapes, loaded.param_shardings(network.logical_axes(self.config), shapes))
         jitted = preparation(self.config, self.sampling.weights_dtype, self.partitioner)
         return _compile("weights", self.partitioner, jitted, params)
+
+    def narrowing(self) -> Program:
+        """At the end of a shard, when the grid and the smaller one that takes its place are there at once.
+
+        What moves is copied as it is: this is counted, not compiled.
+        """
+        grid = device_room.on_a_device(self._grid())
+        share = max(self.sampling.tails()) / self.sampling.prompts_in_flight
+        held: dict[str, float] = {
+            "weights": self.weights_bytes(),
+            "grid": grid,
+            "smaller grid": round(share * grid),
+        }
+        return Program("narrow", 0.0, held, Cost())
+
+    def weights_bytes(self) -> int:
+        """Of the weights as decoding reads them, on one chip."""
+        return device_room.on_a_device(self._weights)
 
     def prompts_per_load(self) -> int:
         """The most that are computed at one time, all parts of the grid together."""
