@@ -145,7 +145,10 @@ class SamplingPrograms:
         What moves is copied as it is: this is counted, not compiled.
         """
         grid = device_room.on_a_device(self._grid())
-        share = max(self.sampling.tails()) / self.sampling.prompts_in_flight
+        ways = parts(jax.tree.map(lambda x: x.sharding, self._grid()))
+        wide = (-(-groups // ways) * ways for groups in self.sampling.tails())
+        tails = (groups for groups in wide if groups < self.sampling.prompts_in_flight)
+        share = max(tails, default=0) / self.sampling.prompts_in_flight
         held: dict[str, float] = {
             "weights": self.weights_bytes(),
             "grid": grid,

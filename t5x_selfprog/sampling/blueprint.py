@@ -33,6 +33,7 @@ class Blueprint:
     Attributes:
       buckets: padded lengths of prompts, increasing.
       parts: into how many the groups of the grid are split; prompts are computed where their groups are.
+      tails: sizes of the smaller grids, increasing: as configured, or the next that has as many groups in every part.
       platform: of its devices.
       key: what tells its programs from those of others with the same names.
     """
@@ -67,10 +68,13 @@ class Blueprint:
             attention=config.row_attention(),
         )
         # The grid's shardings and its tails': asked for at every load and chunk.
-        sizes = {config.prompts_in_flight, *config.tails()}
-        self._layouts = {groups: self._layout_of(groups) for groups in sizes if groups}
-        self.whole = self._layouts[config.prompts_in_flight]
+        self.whole = self._layout_of(config.prompts_in_flight)
         self.parts = parts(self.whole)
+        wide = {-(-groups // self.parts) * self.parts for groups in config.tails()}
+        self.tails = tuple(sorted(groups for groups in wide if 0 < groups < config.prompts_in_flight))
+        self._layouts = {
+            groups: self._layout_of(groups) for groups in (config.prompts_in_flight, *self.tails)
+        }
         self.key = (self.fixed, config, buckets)
 
     def together(self) -> int:
@@ -105,9 +109,21 @@ class Blueprint:
         return Program("share", share_prompts, (grid, *numbers), 0, self.whole)
 
     def narrow(self, grid: Grid, moves: Moves) -> Program:
-        groups = moves.group.shape[0]
-        name = ("narrow", grid.sample.shape[0], groups)
-        return Program(name, narrow_grid, (grid, moves), None, self._layouts[groups])
+        """Rows stay in their part of the grid: elsewhere is another device, and its copy of them would be large."""
+        larger, groups = grid.sample.shape[0], moves.group.shape[0]
+        function: Any = narrow_grid
+        if self.parts > 1:
+            before, after = (jax.tree.map(lambda x: x.spec, self._layouts[n]) for n in (larger, groups))
+            by_groups: Any = after.prompt_length
+            assert self.partitioner is not None  # or there is one part
+            function = jax.shard_map(
+                narrow_grid,
+                mesh=self.partitioner.mesh,
+                in_specs=(before, by_groups),
+                out_specs=after,
+                check_vma=False,
+            )
+        return Program(("narrow", larger, groups), function, (grid, moves), None, self._layouts[groups])
 
     def decode(self, weights: Any, prefix: Any, tables: StopTables, grid: Grid) -> Program:
         groups = grid.sample.shape[0]

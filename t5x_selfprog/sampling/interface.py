@@ -35,7 +35,8 @@ class SamplingConfig:
       rows_in_flight: chooses the two above by the attempts at each prompt, so that about nine tenths of so many rows
         are busy (`fitted`); None leaves them as they are. Fewer rows a prompt take more memory for prompts.
       tail_prompts: at the end of a list of requests, the last rows move to a grid of so many groups, or of the first
-        of several numbers, as soon as they fit, and from there to the next; 0 keeps the large grid.
+        of several numbers, as soon as they fit, and from there to the next; 0 keeps the large grid. On a mesh that
+        splits the groups, it is the next number that splits as well, and rows stay on their device.
       temperature, top_k, top_p: see TokenChoice.
       stop: "unindented" or "none", see StopRule.
       document_start: prompts begin with the token that begins a document in training (`Tokenizer.start_id`).

@@ -145,18 +145,18 @@ class Moves(NamedTuple):
 def narrow_grid(grid: Grid, moves: Moves) -> Grid:
     """The rows still at work in a smaller grid: at the end of a list of prompts, few are left.
 
-    All attempts of all groups must have started.
+    All attempts of all groups must have started. Of a part of a grid (see `parts`) the moves are those within it.
     """
 
     def prompt(x: jax.Array) -> jax.Array:
-        return x[moves.group]
+        return x[moves.group % x.shape[0]]
 
     def row(x: jax.Array) -> jax.Array:
-        return x[moves.row_group, moves.row]
+        return x[moves.row_group % x.shape[0], moves.row]
 
     def cache(x: jax.Array) -> jax.Array:
         if is_by_slots(x):  # [T, G, R, HC] -> [T, G', R, HC]
-            return x[:, moves.row_group, moves.row]
+            return x[:, moves.row_group % x.shape[1], moves.row]
         return row(x.swapaxes(1, 2)).swapaxes(1, 2)  # [G, K, R, ...] -> [G', K, R, ...]
 
     return Grid(

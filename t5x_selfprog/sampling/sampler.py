@@ -138,13 +138,13 @@ class Sampler:
                 grid = engine.load(grid, [(job, group) for group in range(each)], each, stage_key)
         if self._config.prompts_in_flight > 1:
             grid = engine.share(grid, [Share(source=0, target=1, middle=0)])
-        sizes = [size for size in self._config.tails() if 0 < size < self._config.prompts_in_flight]
+        sizes, parts = self._plan.tails, self._plan.parts
         for size in sizes:
-            narrowing = scheduler.narrowed([size])
+            narrowing = scheduler.narrowed([size], parts)
             assert narrowing is not None
             smaller = engine.narrow(grid, narrowing)
             for least in (other for other in sizes if other < size):
-                again = narrowing.scheduler.narrowed([least])
+                again = narrowing.scheduler.narrowed([least], parts)
                 assert again is not None
                 engine.narrow(smaller, again)
             engine.decode(smaller)
@@ -245,7 +245,7 @@ class Sampler:
     def _end(self, device: Device, scheduler: Scheduler) -> Scheduler:
         """No more requests: groups that would stay idle share what waits, and the last rows move together."""
         device.share(scheduler.shares())
-        narrowing = scheduler.narrowed(self._config.tails())
+        narrowing = scheduler.narrowed(self._plan.tails, self._plan.parts)
         if narrowing is None:
             return scheduler
         device.narrow(narrowing)

@@ -166,32 +166,43 @@ class Scheduler:
                 done.append(job)
         return done
 
-    def narrowed(self, sizes: Sequence[int]) -> Narrowing | None:
+    def narrowed(self, sizes: Sequence[int], parts: int = 1) -> Narrowing | None:
         """All rows at work in as few groups as one of `sizes` has, prompts kept together; None while they do not fit.
 
         They do not either while an attempt has not started: its prompt would need a row to start in.
+
+        Args:
+          parts: into how many the groups are split, here and there; rows stay where they are, since a part is another
+            device's, and caches are large.
         """
         assert self._ended is None, "what the last chunk ended was not collected"
-        smaller = [groups for groups in sizes if 0 < groups < len(self.jobs)]
+        smaller = [groups for groups in sizes if 0 < groups < len(self.jobs) and groups % parts == 0]
         if not smaller or (self._next < self._end)[[job is not None for job in self.jobs]].any():
             return None
-        by_job: dict[int, list[tuple[int, int]]] = {}
+        by_job: list[dict[int, list[tuple[int, int]]]] = [{} for _ in range(parts)]
         for g, r in zip(*np.nonzero(self._ages), strict=True):
-            by_job.setdefault(self._job(g).number, []).append((int(g), int(r)))
-        parts = [rows[i : i + self.rows] for rows in by_job.values() for i in range(0, len(rows), self.rows)]
-        groups = min((groups for groups in smaller if len(parts) <= groups), default=0)
+            of_part = by_job[int(g) * parts // len(self.jobs)]
+            of_part.setdefault(self._job(g).number, []).append((int(g), int(r)))
+        together = [
+            [rows[i : i + self.rows] for rows in jobs.values() for i in range(0, len(rows), self.rows)]
+            for jobs in by_job
+        ]
+        most = parts * max(map(len, together))
+        groups = min((groups for groups in smaller if most <= groups), default=0)
         if not groups:
             return None
         other = Scheduler(groups, self.rows, self._longest)
-        row_group, row = (np.zeros((groups, self.rows), np.int32) for _ in range(2))
-        live = np.zeros((groups, self.rows), bool)
-        for g, part in enumerate(parts):
-            other._assign(self._job(part[0][0]), g, 0, 0)
-            other._open[g] = len(part)
-            for r, source in enumerate(part):
-                row_group[g, r], row[g, r] = source
-                live[g, r] = True
-                other._ages[g, r] = self._ages[source]
+        first = np.repeat(np.arange(parts) * (len(self.jobs) // parts), groups // parts)  # of a group's part
+        row_group = np.repeat(first[:, None], self.rows, 1).astype(np.int32)
+        row, live = np.zeros((groups, self.rows), np.int32), np.zeros((groups, self.rows), bool)
+        for part, chunks in enumerate(together):
+            for g, sources in enumerate(chunks, start=part * (groups // parts)):
+                other._assign(self._job(sources[0][0]), g, 0, 0)
+                other._open[g] = len(sources)
+                for r, source in enumerate(sources):
+                    row_group[g, r], row[g, r] = source
+                    live[g, r] = True
+                    other._ages[g, r] = self._ages[source]
         moves = Moves(row_group[:, 0], row_group, row, live)
         other._past = self._past and self._past.moved(row_group, row)
         return Narrowing(moves, other)

@@ -1,11 +1,14 @@
 """Programs compiled ahead from shapes alone are the ones that a sampler runs."""
 
+import re
 import threading
 
+import jax
 import pytest
 
+from t5x_selfprog import partitioning
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.sampling import programs
+from t5x_selfprog.sampling import blueprint, programs
 from t5x_selfprog.sampling.blueprint import Blueprint, Room, blueprint_of
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.programs import Program, Programs
@@ -27,6 +30,27 @@ def test_a_sampler_finds_all_that_it_needs(mesh):
     found = list(sampler.sample(REQUESTS, KEY))
     assert [len(completions) for completions in found] == [request.attempts for request in REQUESTS]
     assert sampler.stats()["compilations"] == 0 and sampler.stats()["compile_s"] >= 0
+
+
+@pytest.mark.parametrize("by_slots", [False, True])
+def test_at_the_end_no_cache_leaves_its_device(by_slots, monkeypatch):
+    """A group's caches are gigabytes: a grid that is made narrower across devices would not fit beside the old one."""
+    monkeypatch.setattr(blueprint, "lies_by_slots", lambda *_: by_slots)
+    partitioner = Partitioner(MeshConfig(2, 2, 2).make())
+    config = SamplingConfig(**BASE | {"prompts_in_flight": 16, "tail_prompts": (1, 8, 16)})
+    plan = blueprint_of(
+        MODEL, ByteTokenizer(), config, Room.of(MODEL, ByteTokenizer(), config, ""), partitioner
+    )
+    assert plan.parts == 4 and plan.tails == (4, 8)
+    (narrow,) = (program for program in plan.everything() if program.name == ("narrow", 16, 4))
+    with partitioning.use(partitioner):
+        text = (
+            jax.jit(narrow.function, out_shardings=narrow.out_shardings)
+            .lower(*narrow.arguments)
+            .compile()
+            .as_text()
+        )
+    assert not re.findall(r"= \S+ (all-\w+|collective-\w+|reduce-scatter)\(", text)
 
 
 def test_places_without_a_prompt_go_nowhere(monkeypatch):

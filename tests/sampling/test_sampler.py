@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.sampling.engine import Engine
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
 from tests.sampling.byte_model import ByteTokenizer, random_params, tiny_config
 from verifier.errors import UserError
@@ -111,15 +112,24 @@ def test_the_same_requests_give_the_same_bits(sampler):
             {"prompts_in_flight": 4, "prompts_per_load": 2},
         ),  # both groups of a part at once
         (MeshConfig(1, 2, 4), {"prompts_in_flight": 3}),  # groups do not divide: rows do
+        (
+            MeshConfig(2, 2, 2),
+            {"prompts_in_flight": 8, "tail_prompts": 1},
+        ),  # the last rows move, each in its part
         (MeshConfig(2, 2, 2), {"prompts_in_flight": 8, "idle_share": 0.3, "cache_dtype": "bfloat16"}),
     ],
     ids=str,
 )
-def test_a_mesh_changes_nothing(expected, mesh, changes):
+def test_a_mesh_changes_nothing(expected, mesh, changes, monkeypatch):
+    narrowed, narrow = [], Engine.narrow
+    monkeypatch.setattr(Engine, "narrow", lambda *a: narrowed.append(a) or narrow(*a))
     if "cache_dtype" in changes:
         expected = outcome(make(cache_dtype=changes["cache_dtype"]))
     partitioner = Partitioner(mesh.make())
-    assert outcome(make(partitioner=partitioner, **(FEW_PROGRAMS | changes))) == expected
+    mine = make(partitioner=partitioner, **(FEW_PROGRAMS | changes))
+    narrowed.clear()
+    assert outcome(mine) == expected
+    assert bool(narrowed) == ("tail_prompts" in changes)
 
 
 def test_prompts_are_brought_together(expected):

@@ -43,10 +43,15 @@ def test_all_attempts_are_collected_once_however_rows_move():
     assert sum(simulate(seed) for seed in range(12)) > 3  # some runs end in a narrower grid
 
 
-def simulate(seed: int) -> int:
+def test_where_the_grid_lies_in_parts_rows_stay_in_theirs():
+    assert sum(simulate(seed, parts=3) for seed in range(12)) > 3
+
+
+def simulate(seed: int, parts: int = 1) -> int:
     """Seven requests through a random grid; returns how often the grid was narrowed."""
     random = np.random.default_rng(seed)
     groups, rows, longest = (int(random.integers(1, high)) for high in (6, 5, 12))
+    groups *= parts
     sizes = random.integers(1, 40, 7)
     jobs = [
         Job(i, f"item {i}", [1], False, int(s), int(s + n), int(n))
@@ -58,7 +63,7 @@ def simulate(seed: int) -> int:
         jobs[:],
         [],
     )
-    tail, narrowed = groups // 2, 0
+    tail, narrowed = groups // parts // 2 * parts, 0
     while True:
         for group in scheduler.idle_groups()[: len(waiting)]:
             assert (device.sample[group] == IDLE).all() and device.next[group] == device.end[group]
@@ -73,8 +78,10 @@ def simulate(seed: int) -> int:
             device.end[share.source] = share.middle
         if not scheduler.busy():
             break
-        narrowing = None if waiting else scheduler.narrowed((tail,))
+        narrowing = None if waiting else scheduler.narrowed((tail,), parts)
         if narrowing is not None:
+            part_there = np.arange(tail) * parts // tail
+            assert (narrowing.moves.row_group * parts // len(device.next) == part_there[:, None]).all()
             device.narrow(narrowing.moves)
             scheduler, narrowed = narrowing.scheduler, narrowed + 1
         scheduler.record(device.chunk(3))
