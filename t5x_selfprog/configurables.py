@@ -11,6 +11,7 @@ from t5x_selfprog.partitioning import MeshConfig
 from t5x_selfprog.puzzles.archive import Archive
 from t5x_selfprog.puzzles.behaviour import BehaviourCheck
 from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.puzzles.proposing import ProposerReward
 from t5x_selfprog.puzzles.rules import PuzzleRules
 from t5x_selfprog.puzzles.signatures import AskedSignature
 from t5x_selfprog.sampling.sampler import SamplingConfig
@@ -18,6 +19,7 @@ from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.hindsight import Hindsight
+from t5x_selfprog.stages.selfplay import Mix
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.telemetry.weights_and_biases import Wandb
@@ -37,6 +39,8 @@ for dataclass in (
     Fit,
     Lora,
     PolicyGradient,
+    ProposerReward,
+    Mix,
     PuzzleRules,
     Archive,
     BehaviourCheck,

@@ -36,6 +36,7 @@ from t5x_selfprog.stages import (
     judge_solutions,
     sample_puzzles,
     sample_solutions,
+    selfplay,  # noqa: F401 (likewise, for `@selfplay.run`)
 )
 from t5x_selfprog.stages.clock import timed
 from t5x_selfprog.stages.context import Context, Experiment

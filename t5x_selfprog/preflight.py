@@ -11,7 +11,7 @@ import argparse
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
 from t5x_selfprog.puzzles.prompts import solve_prefix, tutorial_blocks
 from t5x_selfprog.sampling.blueprint import Room
 from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.stages import selfplay
 from t5x_selfprog.stages.best_control import BEST
 from t5x_selfprog.stages.build_dataset import ARMS
 from t5x_selfprog.stages.context import Experiment
@@ -61,14 +62,31 @@ def check_run(args: argparse.Namespace) -> None:
     check_limits()
     check_tutorials()
     samplers = _SAMPLERS.get(args.command, _ALL_SAMPLERS)
-    if args.command in _LEARNS and handed("loop.learn", "update") is not None:
-        samplers = (*samplers, "grpo.run")
-        require_own_distribution(handed("grpo.run", "sampling"), "grpo.run.sampling")
-        require_float_base(handed("grpo.run", "lora"), "grpo.run.lora")
+    if args.command in _LEARNS and (learner := check_learner()):
+        samplers = (*samplers, learner)
     # A suite brings its own prompts and lengths.
     roomy = () if getattr(args, "suite", None) else samplers
     check_room(store.resolve(getattr(args, "model", None) or experiment.base), roomy)
     check_devices(experiment, samplers)
+
+
+def check_learner() -> str:
+    """What learns from verdicts in place of fine-tuning, if anything does, with settings that can work."""
+    update = handed("loop.learn", "update")
+    if update is None:
+        return ""
+    learner = f"{update.__module__.rpartition('.')[2]}.{update.__name__}"
+    if learner == "grpo.run":
+        require_own_distribution(handed(learner, "sampling"), "grpo.run.sampling")
+        require_float_base(handed(learner, "lora"), "grpo.run.lora")
+    elif learner == "selfplay.run":
+        names = ("sampling", "proposing", "mix", "prompt", "prompt_tokens", "length", "lora")
+        selfplay.require_playable(*(handed(learner, name) for name in names))
+    else:
+        raise UserError(
+            f"loop.learn.update: {learner} learns from no verdict: choose @grpo.run or @selfplay.run."
+        )
+    return learner
 
 
 def check_pretraining(args: argparse.Namespace) -> None:
@@ -172,16 +190,19 @@ def check_room(model: str, samplers: Iterable[str]) -> None:
     """Whether prompts and attempts of these stages have room in the model's context, at this path."""
     config = store.read_config(model)
     tokenizer = store.load_tokenizer(model)
-    for stage in samplers:
-        sampling = handed(stage, "sampling")
+    for stage, parameter in _sampled(samplers):
+        sampling = handed(stage, parameter)
         if not isinstance(sampling, SamplingConfig):
-            raise UserError(f"{stage}.sampling must be given a value: {stage}.sampling = @SamplingConfig()")
-        prefix = "" if stage == "sample_puzzles.run" else solve_prefix(handed(stage, "prompt"))
+            raise UserError(
+                f"{stage}.{parameter} must be given a value: {stage}.{parameter} = @SamplingConfig()"
+            )
+        writes = (stage, parameter) in _WRITES_PUZZLES
+        prefix = "" if writes else solve_prefix(handed(stage, "prompt"))
         try:
             room = Room.of(config, tokenizer, sampling, prefix)
         except UserError as error:
-            raise UserError(f"{stage}.sampling: {error} Lower SamplingConfig.max_new_tokens.") from error
-        wanted = handed(stage, "prompt_tokens") if stage == "sample_puzzles.run" else 0
+            raise UserError(f"{stage}.{parameter}: {error} Lower SamplingConfig.max_new_tokens.") from error
+        wanted = handed(stage, "prompt_tokens") if writes else 0
         most = room.buckets[-1] - len(room.start)
         if wanted > most:
             raise UserError(
@@ -189,6 +210,17 @@ def check_room(model: str, samplers: Iterable[str]) -> None:
                 f"SamplingConfig.prompt_buckets={sampling.prompt_buckets} and by what the model's context of "
                 f"{config.context_length} leaves beside max_new_tokens={sampling.max_new_tokens}. Lower it to {most}."
             )
+
+
+_WRITES_PUZZLES = (("sample_puzzles.run", "sampling"), ("selfplay.run", "proposing"))
+
+
+def _sampled(stages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What these stages sample with: stage and parameter."""
+    for stage in stages:
+        yield stage, "sampling"
+        if stage == "selfplay.run":
+            yield stage, "proposing"
 
 
 def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None:
@@ -232,8 +264,8 @@ def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
                 f"LoopConfig.attention={kernel!r} needs a {wanted.upper()}, the devices here are {platform.upper()}: "
                 "set LoopConfig.attention='plain'."
             )
-    for stage in samplers:
-        if handed(stage, "sampling").attention == "triton" and (platform != "gpu" or mesh.size > 1):
+    for stage, parameter in _sampled(samplers):
+        if handed(stage, parameter).attention == "triton" and (platform != "gpu" or mesh.size > 1):
             raise UserError(
                 f"SamplingConfig.attention='triton' ({stage}) runs on one GPU, not on {mesh.size} of platform "
                 f"{platform}: set attention='plain'."

@@ -323,6 +323,34 @@ def test_a_policy_gradient_that_cannot_be_taken_is_refused(binding, part, place:
     assert part in said, said
 
 
+@pytest.mark.parametrize(
+    ("binding", "part"),
+    [
+        (
+            "selfplay/SamplingConfig.temperature=0.8",
+            "selfplay.run.sampling: SamplingConfig.temperature=0.8: must be",
+        ),
+        ("proposing/SamplingConfig.top_k=50", "selfplay.run.proposing: SamplingConfig.top_k=50: must be 0"),
+        ("selfplay.run.length=256", "selfplay.run.length=256: a prompt for puzzles"),
+        ("selfplay.run.prompt_tokens=5000", "selfplay.run.length=1024: a prompt for puzzles"),
+        (
+            "proposing/SamplingConfig.prompt_buckets=(64,)",
+            "selfplay.run.prompt_tokens=384: prompts have room for",
+        ),
+        ("SolvePrompt.chat='free'", "deductions and abductions are texts that go on"),
+        ("ProposerReward.target='half'", "'half'"),
+        ("Mix.prompts=-1", "Mix.prompts = -1"),
+        (
+            "loop.learn.update=@finetune.run",
+            "finetune.run learns from no verdict: choose @grpo.run or @selfplay.run",
+        ),
+    ],
+)
+def test_self_play_that_cannot_be_played_is_refused(binding, part, place: Path, capsys) -> None:
+    said = _refusal(["run", "--gin_file=quickstart_selfplay", "--run_dir=R", f"--gin.{binding}"], capsys)
+    assert part in said, said
+
+
 def _require_that_helps(binding: str, remedy: str) -> None:
     """The advice leads to no other error."""
     name = binding.partition("=")[0]

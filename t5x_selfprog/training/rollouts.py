@@ -65,16 +65,33 @@ def group(
     prompts: tokens by puzzle_id.
     """
     by_puzzle = judged_by_puzzle(records)
+    return rewarded(
+        objective,
+        {
+            name: (prompts[name], [(attempt, float(attempt["outcome"] == ACCEPTED)) for attempt in attempts])
+            for name, attempts in by_puzzle.items()
+        },
+    )
+
+
+Rewarded = tuple[
+    Sequence[int], Sequence[tuple[Mapping[str, Any], float]]
+]  # a prompt's tokens; attempts and rewards
+
+
+def rewarded(objective: PolicyGradient, by_name: Mapping[str, Rewarded]) -> Groups:
+    """Groups of attempts with any rewards; `accepted` counts those of 1."""
     rollouts: list[Rollout] = []
-    alike = accepted = 0
-    for puzzle_id, attempts in by_puzzle.items():
-        rewards = np.asarray([float(attempt["outcome"] == ACCEPTED) for attempt in attempts])
-        accepted += int(rewards.sum())
+    alike = accepted = judged = 0
+    for tokens, attempts in by_name.values():
+        rewards = np.asarray([reward for _, reward in attempts])
+        judged += len(rewards)
+        accepted += int((rewards == 1.0).sum())
         advantages = objective.advantages(rewards)
         if advantages is None:
             alike += 1
             continue
-        prompt = np.asarray(prompts[puzzle_id], np.int32)
+        prompt = np.asarray(tokens, np.int32)
         rollouts += [
             Rollout(
                 prompt,
@@ -82,10 +99,17 @@ def group(
                 np.asarray(attempt["logprobs"], np.float32),
                 float(each),
             )
-            for attempt, each in zip(attempts, advantages, strict=True)
+            for (attempt, _), each in zip(attempts, advantages, strict=True)
         ]
-    judged = sum(map(len, by_puzzle.values()))
-    return Groups(tuple(rollouts), len(by_puzzle), alike, judged, accepted)
+    return Groups(tuple(rollouts), len(by_name), alike, judged, accepted)
+
+
+def together(*groups: Groups) -> Groups:
+    """Groups of several kinds as those of one batch."""
+    counts = (
+        sum(getattr(each, name) for each in groups) for name in ("groups", "alike", "judged", "accepted")
+    )
+    return Groups(tuple(rollout for each in groups for rollout in each.rollouts), *counts)
 
 
 def shared_out(rollouts: Sequence[Rollout], parts: int, key: Sequence[int]) -> list[list[Rollout]]:
