@@ -54,6 +54,34 @@ def test_jobs_are_of_kubernetes_schema(jobset, fleet):
     require_schema(fleet, "V1Job", "fleet")
 
 
+def test_the_jobset_says_what_its_own_definition_takes(jobset):
+    """By the definition that the JobSet project publishes for v1alpha2; a field that it has not is refused."""
+    assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    spec, policy = jobset["spec"], jobset["spec"]["failurePolicy"]
+    assert set(spec) <= set(
+        "coordinator failurePolicy managedBy network replicatedJobs startupPolicy successPolicy suspend "
+        "ttlSecondsAfterFinished".split()
+    )
+    assert set(policy) <= {"maxRestarts", "restartStrategy", "rules"} and isinstance(
+        policy["maxRestarts"], int
+    )
+    for rule in policy["rules"]:
+        assert (
+            {"action", "name"}
+            <= set(rule)
+            <= {"action", "name", "onJobFailureReasons", "targetReplicatedJobs"}
+        )
+        assert rule["action"] in ("FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts")
+        assert re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", rule["name"])
+    for replicated in spec["replicatedJobs"]:
+        assert (
+            {"name", "template"}
+            <= set(replicated)
+            <= {"dependsOn", "groupName", "name", "replicas", "template"}
+        )
+        assert set(replicated["template"]) <= {"metadata", "spec"} and isinstance(replicated["replicas"], int)
+
+
 def test_every_host_of_the_slice_has_a_pod_with_its_chips_and_nobody_else_has_them(jobset):
     job = job_of(jobset)
     pod = job["template"]["spec"]
