@@ -3,7 +3,7 @@
 #
 #   scripts/gpu_check.sh                          125M, 1.3B and 2.7B in bfloat16; JSON lines into results/gpu/
 #   PEER_PYTHON=/env/bin/python scripts/gpu_check.sh      also what that environment's torch and transformers reach
-#   VLLM_PYTHON=/env/bin/python scripts/gpu_check.sh      and vLLM in that one (scripts/vllm_peer)
+#   VLLM_PYTHON=/env/bin/python scripts/gpu_check.sh      and vLLM in that one (scripts/measure/vllm_peer.py)
 #   DEVICE=cpu SIZES=tiny PROMPT=64 NEW=8 ATTEMPTS=8 SEQ=128 STEPS=1 scripts/gpu_check.sh    the script itself, anywhere
 #
 # Decoding: 128 rows at one prompt; its share of the memory bandwidth counts each byte that a step must read once.
@@ -63,7 +63,7 @@ for size in ${SIZES:-125m 1p3b 2p7b}; do
     measure "$PEER_PYTHON" "$peer" generate "${sample[@]}" --device="$device"
     measure "$PEER_PYTHON" "$peer" train "${train[@]}" --device="$device"
   fi
-  [[ -n "${VLLM_PYTHON:-}" ]] && measure "$VLLM_PYTHON" scripts/vllm_peer "${sample[@]}" --repeat=3
+  [[ -n "${VLLM_PYTHON:-}" ]] && measure "$VLLM_PYTHON" scripts/measure/vllm_peer.py "${sample[@]}" --repeat=3
 done
 
 if [[ -n "${LOOP:-}" ]]; then  # a file of gin/runs, as quickstart: minutes

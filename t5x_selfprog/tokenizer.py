@@ -120,7 +120,7 @@ class Tokenizer:
         else:
             raise UserError(
                 f"{path}: no tokenizer here (looked for tokenizer.json); point to a model directory, or make "
-                "one with `scripts/pretraining_corpus --output DIR --tokenizer=new`, in DIR/tokenizer"
+                "one with `scripts/make/pretraining_corpus.py --output DIR --tokenizer=new`, in DIR/tokenizer"
             )
         backend, spell = _over_bytes(backend, file)
         eos_id = backend.token_to_id(names.get("eos_token") or END_OF_TEXT)

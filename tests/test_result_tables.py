@@ -1,6 +1,6 @@
 """Every table with figures in a README of results/ says what its raw files say: each row is made again from them.
 
-Tables of Pass@k are written by scripts/recompute_results and scripts/claim_table (tests/test_figures.py). The others
+Tables of Pass@k are written by scripts/make/recompute_results.py and claim_table.py (tests/test_figures.py). The others
 are typed, so their numbers are compared here, one by one; a table for which nothing here names a source fails too.
 """
 

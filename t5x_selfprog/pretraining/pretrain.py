@@ -3,7 +3,7 @@
 Reads:    TOKENS/train.bin, TOKENS/heldout.bin (uint16 ids, documents ended by <|endoftext|>), a tokenizer.
 Writes:   RUN/checkpoints/<step> (Orbax, metrics.jsonl), then RUN/model (weights.safetensors, model.json, tokenizer).
 Restart:  the newest checkpoint; batches are a function of the step, so the stream needs no state.
-Left out: making the tokens (scripts/pretraining_corpus does).
+Left out: making the tokens (scripts/make/pretraining_corpus.py does).
 """
 
 import json
@@ -110,7 +110,8 @@ def check_inputs(tokens: str, tokenizer: str, init_from: str | None) -> str:
     for name in _TOKEN_FILES:
         if not os.path.exists(os.path.join(folder, name)):
             raise UserError(
-                f"{os.path.join(folder, name)} is missing: make it with `scripts/pretraining_corpus --output {folder}`."
+                f"{os.path.join(folder, name)} is missing: "
+                f"make it with `scripts/make/pretraining_corpus.py --output {folder}`."
             )
     found = tokenizer if os.path.isdir(tokenizer) else os.path.join(store.SHIPPED, tokenizer)
     if not os.path.isdir(found):

@@ -1,4 +1,4 @@
-"""Every family computes what torch computes: golden files made by scripts/golden_models, without torch."""
+"""Every family computes what torch computes: golden files made by scripts/make/golden_models.py, without torch."""
 
 import functools
 

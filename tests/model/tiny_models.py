@@ -1,8 +1,8 @@
 """One tiny random model of each published family, as transformers and torch define them.
 
 Shapes are chosen so that nothing matches by accident: grouped heads, head sizes other than D / H, windows shorter than
-the texts, two heads in each quarter of CodeGen's. Used by scripts/golden_models and by the live comparison; torch is
-imported only when a model is built.
+the texts, two heads in each quarter of CodeGen's. Used by scripts/make/golden_models.py and by the live comparison;
+torch is imported only when a model is built.
 """
 
 import shutil

@@ -9,7 +9,7 @@ import pytest
 
 from t5x_selfprog.plan import cuda
 
-SHAPES = {  # rows and prompts of `scripts/count_kernels`, on the smallest of the published shapes
+SHAPES = {  # rows and prompts of `scripts/measure/count_kernels.py`, on the smallest of the published shapes
     "a_head_of_keys_each": ["--size=tiny"],  # GPT-Neo: LayerNorm, learned positions, one matrix up
     "seven_heads_share_keys": ["--size=11m"],  # Llama: RMSNorm, rotary, gated
 }
@@ -25,7 +25,7 @@ def counts(repository, *flags: str) -> dict:
     """Runs in a process of its own: the compiler registers itself with JAX for good."""
     command = [
         sys.executable,
-        str(repository / "scripts" / "count_kernels"),
+        str(repository / "scripts" / "measure" / "count_kernels.py"),
         "--groups=4",
         "--rows=16",
         *flags,
@@ -72,7 +72,7 @@ ENTRY %main (a: f32[4,8]) -> f32[8,4] {
 
 
 def test_a_missing_compiler_is_said_with_what_to_install(repository, tmp_path):
-    script = str(repository / "scripts" / "count_kernels")
+    script = str(repository / "scripts" / "measure" / "count_kernels.py")
     environment = {**os.environ, cuda.VARIABLE: str(tmp_path)}
     done = subprocess.run(
         [sys.executable, script, "--size=tiny"], capture_output=True, text=True, env=environment, timeout=300

@@ -108,7 +108,7 @@ def test_unasked_it_writes_nothing(context):
 
 
 def test_what_a_run_would_have_got_of_it_is_measured_beside_it(context, repository, capsys, monkeypatch):
-    path = repository / "scripts" / "measure_yield"
+    path = repository / "scripts" / "measure" / "measure_yield.py"
     loader = importlib.machinery.SourceFileLoader("measure_yield", str(path))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("measure_yield", loader))
     loader.exec_module(module)

@@ -345,7 +345,7 @@ P3 = pathlib.Path(os.environ.get("SELFPROG_P3_DIR", "../shared/data/p3"))
 
 @pytest.mark.skipif(not (P3 / "puzzles.json").exists(), reason="set SELFPROG_P3_DIR to P3's folder")
 def test_reference_solutions_of_p3():
-    """Every 20th instance here; scripts/measure_verifier does all."""
+    """Every 20th instance here; scripts/measure/measure_verifier.py does all."""
     items = []
     for entry in json.loads((P3 / "puzzles.json").read_text())[::20]:
         puzzle = re.sub(r"^def sat\(", "def f(", entry["sat"])

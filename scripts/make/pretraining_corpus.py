@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Build the corpus the base model is pretrained on, from Python source on this machine.
 
-  scripts/pretraining_corpus --output ~/.cache/selfprog/corpus     about 15 minutes on two cores
-  scripts/pretraining_corpus --output DIR --download               also fetch the PACKAGES below (60 MB)
-  scripts/pretraining_corpus --output DIR --tokenizer=new          train a tokenizer, in DIR/tokenizer
+  scripts/make/pretraining_corpus.py --output ~/.cache/selfprog/corpus     about 15 minutes on two cores
+  scripts/make/pretraining_corpus.py --output DIR --download               also fetch the PACKAGES below (60 MB)
+  scripts/make/pretraining_corpus.py --output DIR --tokenizer=new          train a tokenizer, in DIR/tokenizer
 
 Interrupted, the same command goes on; run again, it finds nothing to do and prints the table.
 Without the downloads, or with other packages installed, the corpus is another one: its manifest says which.
@@ -17,14 +17,14 @@ import sys
 import sysconfig
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from t5x_selfprog.pretraining import corpus, source_files  # noqa: E402
-from verifier.errors import UserError  # noqa: E402
+from t5x_selfprog.pretraining import corpus, source_files
+from verifier.errors import UserError
 
 # Well-known packages under permissive licences, rich in small algorithms and their tests: version, licence.
 # The licence that counts is read from each wheel, and recorded in the manifest.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compiles a decoding program for an H200, no GPU needed, and counts its kernels and bytes: one JSON line.
 
-  scripts/count_kernels --size=1p3b --groups=1 --rows=128 --prompt=512 --new=64
-  scripts/count_kernels --model=DIR --groups=64 --rows=8 --attention=triton --layers=2
+  scripts/measure/count_kernels.py --size=1p3b --groups=1 --rows=128 --prompt=512 --new=64
+  scripts/measure/count_kernels.py --model=DIR --groups=64 --rows=8 --attention=triton --layers=2
 
 Per-layer figures are the difference between --layers and one layer, over the difference in layers. Needs CUDA's
 compiler (see t5x_selfprog/plan/cuda.py); about a minute on two cores for the default two layers.
@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
@@ -23,10 +23,10 @@ sys.path.insert(0, str(REPOSITORY))
 os.environ["JAX_PLATFORMS"] = "cpu"  # the compiler is given its device
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
-from t5x_selfprog.plan import cuda  # noqa: E402
-from t5x_selfprog.sampling import bench  # noqa: E402
-from t5x_selfprog.sampling.interface import SamplingConfig  # noqa: E402
-from verifier.errors import UserError  # noqa: E402
+from t5x_selfprog.plan import cuda
+from t5x_selfprog.sampling import bench
+from t5x_selfprog.sampling.interface import SamplingConfig
+from verifier.errors import UserError
 
 
 def main() -> None:
@@ -36,7 +36,14 @@ def main() -> None:
     parser.add_argument("--size", default="1p3b", help="of `selfprog bench` (%(default)s)")
     parser.add_argument("--model", default=None, help="a model's folder instead")
     parser.add_argument("--layers", type=int, default=2, help="0: as many as the model has (%(default)s)")
-    for name, default in {"groups": 1, "rows": 128, "prompt": 512, "new": 64, "steps": 16, "prefix": 0}.items():
+    for name, default in {
+        "groups": 1,
+        "rows": 128,
+        "prompt": 512,
+        "new": 64,
+        "steps": 16,
+        "prefix": 0,
+    }.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--weights_dtype", default="bfloat16")
     parser.add_argument("--cache_dtype", default="bfloat16")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the tables and pages of committed results again from their evaluation.json files, with today's statistics.
 
-    .venv/bin/python scripts/recompute_results [results/quick_study ...]
+    .venv/bin/python scripts/make/recompute_results.py [results/quick_study ...]
 
 Reads:    RUN/*/evaluation.json of a single run, or STUDY/runs/*/**/evaluation.json and the sizes in STUDY/table.csv.
 Writes:   table.md, and of a study table.csv, fits.json and report.html; then every table in a README or in docs/ that
@@ -20,7 +20,10 @@ import re
 import sys
 from typing import Any
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_PYTHON = os.path.join(ROOT, ".venv", "bin", "python")
+if sys.prefix != os.path.join(ROOT, ".venv") and os.path.exists(_PYTHON):
+    os.execv(_PYTHON, [_PYTHON, __file__, *sys.argv[1:]])
 sys.path.insert(0, ROOT)
 
 from t5x_selfprog.evaluation import clean, held_out
@@ -48,7 +51,9 @@ def study_of(folder: str) -> results.Study:
     lines = _lines(folder)
     for name in _in_order(os.listdir(os.path.join(folder, "runs")), lines):
         levels = tuple(
-            (axis, label) for axis, label in (word.split("-", 1) for word in name.split("_")) if axis != "seed"
+            (axis, label)
+            for axis, label in (word.split("-", 1) for word in name.split("_"))
+            if axis != "seed"
         )
         found.setdefault(levels, []).append(
             (name, results.read_evaluations(os.path.join(folder, "runs", name)))

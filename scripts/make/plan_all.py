@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compiles every published size for the smallest slice that should hold it, and the paper's run for several slices.
 
-  scripts/plan_all --output results/plans            two to four minutes each on two cores; again goes on where it was
-  scripts/plan_all --output results/plans --only gpt_neo
+  scripts/make/plan_all.py --output results/plans   two to four minutes each on two cores; again goes on where it was
+  scripts/make/plan_all.py --output results/plans --only gpt_neo
 
 Each plan is one file, MODEL.SLICE.json; table.md has a line for each. Needs the TPU compiler: pip install '.[plan]'.
 """
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])

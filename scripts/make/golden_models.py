@@ -2,9 +2,10 @@
 """Makes tests/model/golden: a tiny random model of each published family, and what torch computes with it.
 
   pip install torch transformers        (beside this project's own packages; the everyday suite needs neither)
-  scripts/golden_models --output tests/model/golden
+  scripts/make/golden_models.py --output tests/model/golden
 
-Each folder holds what a published model's folder does, in one of the ways in which they are stored, and golden.safetensors:
+Each folder holds what a published model's folder does, in one of the ways in which they are stored, and
+golden.safetensors:
   long, short       [24] and [13] int32   two texts, the long one longer than every attention window
   long_logits, short_logits  [.., V]      float32 logits of each text alone
   greedy            [12] int32            the likeliest continuation of the long text's first 8 tokens
@@ -16,7 +17,7 @@ import pathlib
 import shutil
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """What repair and hindsight would have brought an iteration that ran without them; prints one JSON object.
 
-  scripts/measure_yield --run_dir=runs/p3 --problems=data/p3 --iteration=0
+  scripts/measure/measure_yield.py --run_dir=runs/p3 --problems=data/p3 --iteration=0
 
 Reads the run's 1_puzzles and 4_verdicts and changes nothing in it: stage 2 runs on them in a temporary folder, as it is
-and with `repair`, then hindsight on the verdicts. Nothing is sampled, so what repaired puzzles would be solved is not told.
+and with `repair`, then hindsight on the verdicts. Nothing is sampled, so it can not say which repaired puzzles would be
+solved.
 """
 
 import argparse
@@ -17,20 +18,20 @@ import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from t5x_selfprog.puzzles.rules import PuzzleRules  # noqa: E402
-from t5x_selfprog.run_dir import open_run  # noqa: E402
-from t5x_selfprog.run_layout import RunDir  # noqa: E402
-from t5x_selfprog.stages import filter_puzzles, hindsight  # noqa: E402
-from t5x_selfprog.stages.context import Context, Experiment  # noqa: E402
-from t5x_selfprog.stages.hindsight import Hindsight  # noqa: E402
-from verifier import Limits  # noqa: E402
-from verifier.errors import UserError  # noqa: E402
+from t5x_selfprog.puzzles.rules import PuzzleRules
+from t5x_selfprog.run_dir import open_run
+from t5x_selfprog.run_layout import RunDir
+from t5x_selfprog.stages import filter_puzzles, hindsight
+from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.hindsight import Hindsight
+from verifier import Limits
+from verifier.errors import UserError
 
 RULES, LIMITS = PuzzleRules(test_match="ngram"), Limits(cpu_s=0.5)  # those of gin/stages/defaults.gin
 

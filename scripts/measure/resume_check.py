@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kill a run at random moments, start it again each time, and compare what it made with a run that was left alone.
 
-  scripts/resume_check --gin_file=quickstart --kills 10 --output /tmp/resume      twice the run's time and a little
-  scripts/resume_check --gin_file=quickstart --devices 8 --hosts 4,4,2 --kills 2 --output /tmp/hosts
-  scripts/resume_check --compare runs/one runs/other                              two runs that are there, in seconds
+  scripts/measure/resume_check.py --gin_file=quickstart --kills 10 --output /tmp/resume   twice the run's time, and more
+  scripts/measure/resume_check.py --gin_file=quickstart --devices 8 --hosts 4,4,2 --kills 2 --output /tmp/hosts
+  scripts/measure/resume_check.py --compare runs/one runs/other   two runs that are there, in seconds
 
 With --devices, that many virtual CPU devices; with --hosts, as many processes as it says for each life (the last for
 all that follow), which have those devices together, beside one process that has them all.
@@ -27,13 +27,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from verifier.shards import Ledger  # noqa: E402
+from verifier.shards import Ledger
 
 MEASURED = ("cpu_s", "peak_mb")  # what no rerun can repeat
 JSON_FILES = ("evaluation.json", "done.json", "funnel.json")
@@ -135,7 +135,8 @@ def main() -> int:
     whole_s = time.monotonic() - begin
     print(f"left alone: {whole_s:.0f} s", file=sys.stderr)
 
-    draw, moments = random.Random(options.seed), []
+    draw = random.Random(options.seed)
+    moments: list[float] = []
     hosts = [int(number) for number in options.hosts.split(",")]
     lives: list[int] = []
     while True:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How a published model is asked best, on problems that are not the test's: one way changed at a time, a table at the end.
+"""How a published model is asked best, on dev problems: one way changed at a time, a table at the end.
 
-  scripts/compare_asking --model=models/smollm2-135m-instruct --output=runs/asking              the ways of WAYS, our dev split
-  scripts/compare_asking --model=models/NAME --output=runs/asking --only=centre,chat --problems_left=40 --attempts=4
-  scripts/compare_asking --output=runs/asking --table                                           what is there, nothing is run
+  scripts/measure/compare_asking.py --model=models/smollm2-135m-instruct --output=runs/asking   all of WAYS, on dev
+  scripts/measure/compare_asking.py --model=models/NAME --output=runs/asking --only=centre,chat --problems_left=40
+  scripts/measure/compare_asking.py --output=runs/asking --table   what is there, nothing is run
 
 Every way is `selfprog evaluate` in a run directory of its own: killed anywhere, the same command goes on. The same keys
 draw all of them, so differences are paired by problem. Prints one JSON object, and writes OUTPUT/table.md.
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])

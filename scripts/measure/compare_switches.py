@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Which filters, weights and datasets pay: the same small loop with one switch changed, measured on the dev split.
 
-  scripts/compare_switches --output runs/switches               all of SWITCHES, seed 0: about 5 minutes each
-  scripts/compare_switches --output runs/switches --iterations 1        3 minutes each; says nothing of writer_base, archive
-  scripts/compare_switches --output runs/switches --seeds 2 --only lists,equal
+  scripts/measure/compare_switches.py --output runs/switches               all of SWITCHES, seed 0: about 5 minutes each
+  scripts/measure/compare_switches.py --output runs/switches --iterations 1   3 minutes each (not writer_base, archive)
+  scripts/measure/compare_switches.py --output runs/switches --seeds 2 --only lists,equal
 
 Iterations (two) from the shipped base on our own seeds, no control arms, 151 dev problems: never the test split, so
 that it may be run as often as one likes. Every run is a run directory and resumes; prints one JSON object.
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
@@ -40,7 +40,10 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "one_solution": ("Selection.max_solutions=1",),
     "more_epochs": ("finetune.run.epochs=8",),
     # Curriculum, beyond the paper: as many attempts, solutions a puzzle and epochs as the quickstart.
-    "learnable": ("Selection.learnability=1.0", "Selection.easy_weight=1.0"),  # by 4 p (1 - p), and nothing else
+    "learnable": (
+        "Selection.learnability=1.0",
+        "Selection.easy_weight=1.0",
+    ),  # by 4 p (1 - p), and nothing else
     "diverse": ("Selection.prefer='diverse'",),
     "archive": ("sample_puzzles.run.archive=@Archive()",),  # of use from the second iteration on
 }

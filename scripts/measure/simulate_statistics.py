@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """How often the words of tables and studies are right, in made-up experiments: results/statistics.
 
-    .venv/bin/python scripts/simulate_statistics --output=results/statistics/simulated.jsonl --seconds=500
+    .venv/bin/python scripts/measure/simulate_statistics.py --output=results/statistics/simulated.jsonl --seconds=500
 
 One JSON line a setting, and a line for people. Settings that stand in the output are not computed again, and none is
 begun after --seconds: the same command goes on. About 5 ms of CPU for each comparison, ten minutes for all. 100
-attempts, five arms under Holm, whose seeds say together how far training varies; what differs otherwise is in the lines.
+attempts, five arms under Holm, whose seeds say together how far training varies; the lines say what else differs.
 
 Left out: other numbers of attempts and arms (`selfprog power` asks for those).
 """
@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from t5x_selfprog.evaluation.crossed import Table, Trained, spread_of
 from t5x_selfprog.evaluation.power import Design, Experiments, claims_gain
@@ -66,8 +66,16 @@ def of_two_arms(trials: int) -> Iterator[dict[str, Any]]:
         (2, 3), ((100, 0.08), (10, 0.05), (1, 0.02)), PER_PROBLEM
     ):
         yield {
-            **{"k": k, "base": base, "problems": 228, "seeds": seeds, "per_seed": 0.6, "gain": 0.0},
-            **{"others": 0.0, "per_problem": per_problem, "trials": trials // 2, "against": "arms"},
+            "k": k,
+            "base": base,
+            "problems": 228,
+            "seeds": seeds,
+            "per_seed": 0.6,
+            "gain": 0.0,
+            "others": 0.0,
+            "per_problem": per_problem,
+            "trials": trials // 2,
+            "against": "arms",
         }
 
 
@@ -130,7 +138,8 @@ def against_arms(design: Design, trials: int) -> dict[str, float]:
             found = [difference_and_test(arms[0], arm, seed=0, trained=trained) for arm in arms[1:]]
             higher += any(claims_gain(interval, p_value, ARMS - 1) for interval, p_value in found)
             words += any(
-                not interval.low <= 0 <= interval.high and p_value * (ARMS - 1) < 0.05 for interval, p_value in found
+                not interval.low <= 0 <= interval.high and p_value * (ARMS - 1) < 0.05
+                for interval, p_value in found
             )
     return {"higher_than_an_arm": higher / trials, "a_word_of_an_arm": words / trials}
 

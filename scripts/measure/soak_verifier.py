@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 """Runs one pool for a long time, on honest and hostile programs, while its processes are killed at random.
 
-  .venv/bin/python scripts/soak_verifier --verdicts 2000000 --minutes 60 --state soak.json
+  .venv/bin/python scripts/measure/soak_verifier.py --verdicts 2000000 --minutes 60 --state soak.json
 
 Every attempt is a function of its number: honest ones with an answer of their own (accepted), wrong ones, and
 --hostile of all from tests/verifier/hostile. Checked: every verdict comes, once, in its place (its answer names its
-number), and is what it must be; memory, descriptors and processes, of the pool and of its workers, stay flat; nothing is
-left at the end. Stopped and started again with the same --state, it goes on where it was.
+number), and is what it must be; memory, descriptors and processes, of the pool and of its workers, stay flat; nothing
+is left at the end. Stopped and started again with the same --state, it goes on where it was.
 
 Prints one JSON object. Exit status 1 if anything was not as it must be.
 """
@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from verifier import Limits, Pool, PoolError, files
@@ -214,7 +214,7 @@ def main() -> None:
     seconds = time.monotonic() - begun
     names = ("pool_mb", "workers_mb", "descriptors", "processes")
     found = {
-        "command": " ".join(["scripts/soak_verifier", *sys.argv[1:]]),
+        "command": " ".join(["scripts/measure/soak_verifier.py", *sys.argv[1:]]),
         "machine": {
             "cpus": os.cpu_count(),
             "load_average": os.getloadavg(),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What stage 2 costs: CPU milliseconds a puzzle of its parts on a run's sampled puzzles; prints one JSON object.
 
-  scripts/measure_screening --problems data/p3 --run runs/mine [--sample 300]
+  scripts/measure/measure_screening.py --problems data/p3 --run runs/mine [--sample 300]
 
 Rules are applied to every sampled puzzle; trivial answers are tried on `sample` of those that pass, and probes asked of
 those that pass that. CPU seconds of this process and all its workers, their start included, with one worker.
@@ -15,17 +15,17 @@ import resource
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from t5x_selfprog.puzzles.behaviour import BehaviourCheck, behaviours, make_probes, of_problems  # noqa: E402
-from t5x_selfprog.puzzles.p3 import load_problems  # noqa: E402
-from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules  # noqa: E402
-from verifier import Limits, Pool  # noqa: E402
-from verifier.shards import Ledger  # noqa: E402
+from t5x_selfprog.puzzles.behaviour import BehaviourCheck, behaviours, make_probes, of_problems
+from t5x_selfprog.puzzles.p3 import load_problems
+from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules
+from verifier import Limits, Pool
+from verifier.shards import Ledger
 
 
 def cpu_s() -> float:
@@ -33,7 +33,9 @@ def cpu_s() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--problems", required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--sample", type=int, default=300)

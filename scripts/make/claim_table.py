@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The claim's figures from its raw evaluations: a table for each model, and ratios of Pass@k with 95% intervals.
 
-  scripts/claim_table                  every folder of results/claim, into its table.md and report.html
-  scripts/claim_table --k 1 10 100
+  scripts/make/claim_table.py                  every folder of results/claim, into its table.md and report.html
+  scripts/make/claim_table.py --k 1 10 100
 
 Beside the enumerator as it was judged in results/gpu, on the same 228 problems.
 """
@@ -11,19 +11,23 @@ import argparse
 import dataclasses
 import gzip
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
+_PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
+    os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from t5x_selfprog.evaluation.compare import compare  # noqa: E402
-from t5x_selfprog.evaluation.contrasts import p_text  # noqa: E402
-from t5x_selfprog.evaluation.table import groups_shown, markdown_grid, markdown_table  # noqa: E402
-from t5x_selfprog.report.build import page  # noqa: E402
-from t5x_selfprog.report.collect import collect  # noqa: E402
-from verifier import files  # noqa: E402
+from t5x_selfprog.evaluation.compare import compare
+from t5x_selfprog.evaluation.contrasts import p_text
+from t5x_selfprog.evaluation.table import groups_shown, markdown_grid, markdown_table
+from t5x_selfprog.report.build import page
+from t5x_selfprog.report.collect import collect
+from verifier import files
 
 ARMS = ("base", "verified", "unverified", "human_best", "no_hindsight")
 ENUMERATOR = REPOSITORY / "results/gpu/p3/runs/seed-0/enumerator/7_eval/evaluation.json"
@@ -68,6 +72,7 @@ def main() -> None:
         for other in (*(arm for arm in ARMS if arm in found and arm != "verified"), "enumerator"):
             for k in ks:
                 result = compare([found["verified"]], [found.get(other, enumerator)], k)
+                assert result is not None  # both have enough attempts
                 d, r = result.difference, result.ratio
                 rows.append(
                     [

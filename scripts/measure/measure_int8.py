@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What narrower weights and caches cost in quality: next-token distributions against float32's, on known solutions.
 
-  scripts/measure_int8 --model base --problems seeds --limit 64
+  scripts/measure/measure_int8.py --model base --problems seeds --limit 64
 
 Reference solutions are forced through the sampler's own prefill and decoding step; prints one JSON object. Means over
 all solution tokens: `kl` is KL(float32 || narrow) in nats, `nll` the narrow model's loss on the token that came,
@@ -16,25 +16,25 @@ import os
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-from t5x_selfprog.model import store  # noqa: E402
-from t5x_selfprog.model.int8 import store as store_as  # noqa: E402
-from t5x_selfprog.puzzles.p3 import load_problems  # noqa: E402
-from t5x_selfprog.puzzles.prompts import solve_prompt  # noqa: E402
-from t5x_selfprog.sampling.decode import Decoding, next_logits  # noqa: E402
-from t5x_selfprog.sampling.grid import KEY_CHANNELS, VALUE_CHANNELS, empty_grid  # noqa: E402
-from t5x_selfprog.sampling.prefill import prefill  # noqa: E402
-from t5x_selfprog.sampling.token_choice import TokenChoice  # noqa: E402
-from t5x_selfprog.sampling.weights import prepare, sampling_config  # noqa: E402
+from t5x_selfprog.model import store
+from t5x_selfprog.model.int8 import store as store_as
+from t5x_selfprog.puzzles.p3 import load_problems
+from t5x_selfprog.puzzles.prompts import solve_prompt
+from t5x_selfprog.sampling.decode import Decoding, next_logits
+from t5x_selfprog.sampling.grid import KEY_CHANNELS, VALUE_CHANNELS, empty_grid
+from t5x_selfprog.sampling.prefill import prefill
+from t5x_selfprog.sampling.token_choice import TokenChoice
+from t5x_selfprog.sampling.weights import prepare, sampling_config
 
 PAIRS = [
     ("float32", "float32"), ("float32", "int8"), ("bfloat16", "bfloat16"), ("bfloat16", "int8"),
@@ -123,7 +123,12 @@ def main() -> None:
                 "same_top": float(mean(exact.argmax(-1) == log_p.argmax(-1))),
             }
         )
-    about = {"model": arguments.model, "identity": model.identity, "problems": len(pairs), "tokens": int(real.sum())}
+    about = {
+        "model": arguments.model,
+        "identity": model.identity,
+        "problems": len(pairs),
+        "tokens": int(real.sum()),
+    }
     print(json.dumps(about | {"rows": rows}, indent=1))
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What a user would run instead to sample: vLLM, timed on the same prompts as `selfprog bench sample`.
 
-  python scripts/vllm_peer --size=1p3b --prompt=512 --new=64 --attempts=512 --prompts=1
-  python scripts/vllm_peer --model=HF_FOLDER --prompt=512 --new=160 --attempts=32 --prompts=64
+  python scripts/measure/vllm_peer.py --size=1p3b --prompt=512 --new=64 --attempts=512 --prompts=1
+  python scripts/measure/vllm_peer.py --model=HF_FOLDER --prompt=512 --new=160 --attempts=32 --prompts=64
 
 Run it with a Python that has `vllm`; it takes nothing from this repository but the prompts' recipe (the same random
 token ids). --size makes a GPT-Neo-like shape of random weights as GPT-2 (which vLLM has, all heads global); --model is

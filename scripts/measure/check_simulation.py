@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Holds `selfprog plan --simulate` against real runs of 1, 2 and 4 local processes.
 
-  scripts/check_simulation --output /tmp/check                     about ten minutes on two idle cores
-  scripts/check_simulation --output /tmp/check --hosts 1,2
+  scripts/measure/check_simulation.py --output /tmp/check                     about ten minutes on two idle cores
+  scripts/measure/check_simulation.py --output /tmp/check --hosts 1,2
 
 The same small run each time: four virtual devices over N processes, one verifier process on each, and second looks at
 what was accepted (400 variants of its puzzle) so that judging takes about as long as sampling. From each run come the
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])

@@ -11,7 +11,7 @@
   workers     verdicts a second of two workers over those of one, alternating; beside them what two processes that share
               nothing (two floors at a time) make over one: more this machine does not have
 
-  .venv/bin/python scripts/measure_verifier --codex accepted.jsonl.gz --p3 DIR --peer judge_peer.py
+  .venv/bin/python scripts/measure/measure_verifier.py --codex accepted.jsonl.gz --p3 DIR --peer judge_peer.py
 
 Parts whose data is not given are left out, and those that --only does not name. `pool` needs the package `pebble`.
 Absolute figures depend on the machine and what else it does: only ratios within a run count.
@@ -31,8 +31,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from verifier import Limits, Pool, Tiers
 from verifier.calibration import calibrate
@@ -88,9 +89,7 @@ def p3_pairs(folder: str) -> list[dict]:
     return pairs
 
 
-def our_cpu_us(
-    name: str, cases: list[dict], workers: int, limits: Limits = Limits(), **options: object
-) -> dict:
+def our_cpu_us(name: str, cases: list[dict], workers: int, limits: Limits = Limits(), **options: Any) -> dict:
     """CPU microseconds a verdict, from before the workers start until all have ended."""
     start = cpu_s()
     with Pool(workers) as pool:
@@ -220,7 +219,8 @@ def loops(peer: str, count: int, rounds: int, workers: int) -> dict:
 
 def duplicates(codex: str, rounds: int, workers: int) -> dict:
     """Every solution as often as the model wrote it, puzzle by puzzle, in a random order."""
-    rng, of_puzzle = random.Random(0), {}
+    rng = random.Random(0)
+    of_puzzle: dict[str, list[dict]] = {}
     with gzip.open(codex, "rt") as lines:
         for row in map(json.loads, lines):
             pair = {name: row[name] for name in ("puzzle", "solution")}
@@ -297,7 +297,7 @@ def main() -> None:
         ("workers", options.peer, lambda: workers(options.peer, 4 * count, rounds)),
     )
     found: dict = {
-        "command": " ".join(["scripts/measure_verifier", *map(os.path.basename, sys.argv[1:])]),
+        "command": " ".join(["scripts/measure/measure_verifier.py", *map(os.path.basename, sys.argv[1:])]),
         "machine": {
             "cpus": os.cpu_count(),
             "load_average": os.getloadavg(),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What the firewall sees through: held-out problems in disguise, and false alarms.
 
-  scripts/measure_firewall --problems data/p3 --run runs/mine --output results/firewall/p3.jsonl
+  scripts/measure/measure_firewall.py --problems data/p3 --run runs/mine --output results/firewall/p3.jsonl
 
 One JSON line for the problems, for each kind of disguise and for each set of puzzles that are no copies. What stands in
 the output already is not measured again, so that it can be made in pieces; about two minutes of CPU, and a quarter of
@@ -21,15 +21,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from t5x_selfprog.puzzles.contamination import LEVELS, Protected  # noqa: E402
-from t5x_selfprog.evaluation.disguises import KINDS, disguise  # noqa: E402
-from t5x_selfprog.puzzles.behaviour import (  # noqa: E402
+from t5x_selfprog.evaluation.disguises import KINDS, disguise
+from t5x_selfprog.puzzles.behaviour import (
     BehaviourCheck,
     KnownBehaviours,
     Probes,
@@ -38,10 +37,11 @@ from t5x_selfprog.puzzles.behaviour import (  # noqa: E402
     make_probes,
     of_problems,
 )
-from t5x_selfprog.puzzles.p3 import in_split, load_problems  # noqa: E402
-from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules  # noqa: E402
-from verifier import Limits, Pool  # noqa: E402
-from verifier.shards import Ledger  # noqa: E402
+from t5x_selfprog.puzzles.contamination import LEVELS, Protected
+from t5x_selfprog.puzzles.p3 import in_split, load_problems
+from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules
+from verifier import Limits, Pool
+from verifier.shards import Ledger
 
 NEVER = 1 << 30  # tokens in a row
 
@@ -66,7 +66,7 @@ def main() -> None:
     with Pool(limits=Limits(cpu_s=1.0)) as pool:
         probes = Probes({}) if options.page else make_probes(problems, pool, check.probes)
         known = KnownBehaviours()
-        telling = Counter()
+        telling: Counter[str | None] = Counter()
         for problem, said in of_problems(pool, held_out, probes, check.cpu_s):
             known.add(problem.answer_type, said, problem.name)
             telling[problem.split] += is_telling(said)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """How much of a training row is padding, for real pairs of puzzle and solution; prints one JSON object.
 
-  scripts/measure_packing --pairs accepted.jsonl.gz --tokenizer base --lengths 512 1024
+  scripts/measure/measure_packing.py --pairs accepted.jsonl.gz --tokenizer base --lengths 512 1024
 
 --pairs: gzipped JSON lines with `puzzle` and `solution`.
 """
@@ -14,18 +14,18 @@ import sys
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from t5x_selfprog.model.store import resolve  # noqa: E402
-from t5x_selfprog.puzzles.prompts import pair_text  # noqa: E402
-from t5x_selfprog.tokenizer import Tokenizer  # noqa: E402
-from t5x_selfprog.training.batches import PackedDocuments  # noqa: E402
+from t5x_selfprog.model.store import resolve
+from t5x_selfprog.puzzles.prompts import pair_text
+from t5x_selfprog.tokenizer import Tokenizer
+from t5x_selfprog.training.batches import PackedDocuments
 
 
 def main() -> None:
@@ -41,7 +41,9 @@ def main() -> None:
     with gzip.open(arguments.pairs, "rt") as lines:
         rows = [json.loads(line) for line in lines][: arguments.limit]
     ends = [tokenizer.eos_id]
-    documents = [np.asarray(ends + tokenizer.encode(pair_text(r["puzzle"], r["solution"])) + ends) for r in rows]
+    documents = [
+        np.asarray(ends + tokenizer.encode(pair_text(r["puzzle"], r["solution"])) + ends) for r in rows
+    ]
     sizes = [len(d) for d in documents]
     result: dict = {
         "pairs": len(documents),

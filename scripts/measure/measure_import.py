@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Memory and time of `selfprog import`, of loading the result and of `selfprog export`, on a synthetic checkpoint.
 
-  scripts/measure_import --model qwen2p5_coder_7b --work /tmp/measure_import        15 GB, twice on disk
-  scripts/measure_import --model qwen2p5_coder_7b --layers 2 --work DIR --load      a slice of it, loaded too
+  scripts/measure/measure_import.py --model qwen2p5_coder_7b --work /tmp/measure_import        15 GB, twice on disk
+  scripts/measure/measure_import.py --model qwen2p5_coder_7b --layers 2 --work DIR --load      a slice of it, loaded too
 
 The checkpoint has the shape of gin/models/MODEL.gin in bfloat16, cut into files as published ones are; its bytes are
 one random block repeated, which no file system leaves out. Every step is a process of its own. Its memory is sampled
@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 BLOCK = 1 << 20
 
@@ -98,6 +98,7 @@ def measured(command: list[str], work: str) -> dict:
 
     thread = threading.Thread(target=watch)
     thread.start()
+    assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

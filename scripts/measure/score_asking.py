@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """How a published model is asked best, without sampling: how likely each way makes dev problems' reference solutions.
 
-  scripts/score_asking --model=models/smollm2-135m-instruct --output=scores.jsonl --problems_left=40
-  scripts/score_asking --output=scores.jsonl --table              what is there, nothing is computed
+  scripts/measure/score_asking.py --model=models/smollm2-135m-instruct --output=scores.jsonl --problems_left=40
+  scripts/measure/score_asking.py --output=scores.jsonl --table              what is there, nothing is computed
 
 A small model solves so few problems that a comparison by attempts takes thousands of them a way; the probability of one
 right solution is a number for every problem, exact, and paired. Its mean over problems is a lower bound of Pass@1, at
 any temperature, top-k and top-p (tokens that these cut off make it zero).
-A line for each problem and way; killed anywhere, the same command goes on. scripts/compare_asking samples instead.
+A line for each problem and way; killed anywhere, the same command goes on. compare_asking.py samples instead.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])

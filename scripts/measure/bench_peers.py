@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Ours and what a user would run instead, alternately on this machine; prints ratios of medians.
 
-  scripts/bench_peers --peer_python=PYTHON --peer=hf_peer.py
-  scripts/bench_peers --peer_python=PYTHON --peer=hf_peer.py --jobs sample --dtypes float32 --size tiny --rounds 1
+  scripts/measure/bench_peers.py --peer_python=PYTHON --peer=hf_peer.py
+  scripts/measure/bench_peers.py --peer_python=PYTHON --peer=hf_peer.py --jobs sample --dtypes float32 --size tiny
 
 PYTHON has torch and transformers. hf_peer.py takes `generate` or `train` with the flags below and ends in one line
 of JSON, as `selfprog bench sample` and `selfprog bench train` do. Every measurement is a process of its own; what
@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 OURS = str(_PYTHON) if _PYTHON.exists() else sys.executable
 RATE = {"sample": "new_tokens_per_s", "train": "tokens_per_s"}
@@ -60,7 +60,8 @@ def compare(runs: list[dict]) -> list[dict]:
                 rates[row["side"]][row["dtype"]] = statistics.median(r["result"][RATE[job]] for r in same)
         pairs = [(dtype, dtype) for dtype in rates["ours"]]
         if len(pairs) > 1:
-            pairs.append(tuple(max(rates[side], key=rates[side].__getitem__) for side in ("ours", "peer")))
+            best = {side: max(of, key=of.__getitem__) for side, of in rates.items()}
+            pairs.append((best["ours"], best["peer"]))
         for ours, peer in pairs:
             memory = {
                 side: max(

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Cut a small corpus for a small model: short functions, expressions in the shape of puzzles, and some whole files.
 
-  scripts/pretraining_corpus --output ~/.cache/selfprog/corpus
-  scripts/pretraining_mixture --corpus ~/.cache/selfprog/corpus --output ~/.cache/selfprog/mixture
-  scripts/pretraining_mixture ... --checked 16                  pairs of puzzle and solution that the verifier accepted
-  scripts/pretraining_mixture ... --file_tokens 100000000 --longest_file 1000000 --repeat expressions=3 functions=3
+  scripts/make/pretraining_corpus.py --output ~/.cache/selfprog/corpus
+  scripts/make/pretraining_mixture.py --corpus ~/.cache/selfprog/corpus --output ~/.cache/selfprog/mixture
+  scripts/make/pretraining_mixture.py ... --checked 16   pairs of puzzle and solution that the verifier accepted
+  scripts/make/pretraining_mixture.py ... --file_tokens 100000000 --longest_file 1000000 \\
+    --repeat expressions=3 functions=3
 
 Writes train.bin and heldout.bin as `selfprog pretrain` reads them, and mixture.json with the tokens of each part.
 Predicates that match a P3 problem or one of our own (names and constants abstracted) are left out and counted.
@@ -20,21 +21,21 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-import numpy as np  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import numpy as np
+from tqdm import tqdm
 
-from t5x_selfprog.pretraining.expressions import documents  # noqa: E402
-from t5x_selfprog.puzzles.contamination import Protected  # noqa: E402
-from t5x_selfprog.puzzles.p3 import load_problems  # noqa: E402
-from t5x_selfprog.tokenizer import Tokenizer  # noqa: E402
-from verifier import Limits, Pool  # noqa: E402
-from verifier.shards import atomic_write  # noqa: E402
+from t5x_selfprog.pretraining.expressions import documents
+from t5x_selfprog.puzzles.contamination import Protected
+from t5x_selfprog.puzzles.p3 import load_problems
+from t5x_selfprog.tokenizer import Tokenizer
+from verifier import Limits, Pool
+from verifier.shards import atomic_write
 
 PARTS = ("expressions", "functions", "checks", "files")
 HELDOUT_EVERY = 100  # one document of the expression view in so many is held out
@@ -42,7 +43,7 @@ HELDOUT_EVERY = 100  # one document of the expression view in so many is held ou
 
 def read_rows(corpus: Path) -> list[dict]:
     """All documents of the corpus, in order."""
-    rows = []
+    rows: list[dict] = []
     for path in sorted((corpus / "documents").glob("*.gz")):
         with gzip.open(path, "rt") as lines:
             rows += map(json.loads, lines)
@@ -67,7 +68,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", type=Path, required=True, help="what scripts/pretraining_corpus wrote")
+    parser.add_argument(
+        "--corpus", type=Path, required=True, help="what scripts/make/pretraining_corpus.py wrote"
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--p3", type=Path, default=os.environ.get("SELFPROG_P3_DIR", "../shared/data/p3"))
     parser.add_argument("--tokenizer", type=Path, default=REPOSITORY / "t5x_selfprog" / "assets" / "base")
@@ -107,9 +110,7 @@ def main() -> int:
         judge = None
         if arguments.checked:
             judge = partial(holds, stack.enter_context(Pool(limits=Limits(cpu_s=0.1))))
-        expressions = list(
-            documents(texts, refuse=refuse, judge=judge, tries=arguments.checked)
-        )
+        expressions = list(documents(texts, refuse=refuse, judge=judge, tries=arguments.checked))
     draw = np.random.default_rng(arguments.seed)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
     heldout: list[np.ndarray] = []
@@ -129,10 +130,10 @@ def main() -> int:
         parts["files"].append(encode(short[i]["text"]))
     train = [document for name, part in parts.items() for document in part * repeats.get(name, 1)]
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for name, documents in (("train", train), ("heldout", heldout)):
-        order = draw.permutation(len(documents))
+    for name, kept in (("train", train), ("heldout", heldout)):
+        order = draw.permutation(len(kept))
         atomic_write(
-            str(arguments.output / f"{name}.bin"), np.concatenate([documents[i] for i in order]).tobytes()
+            str(arguments.output / f"{name}.bin"), np.concatenate([kept[i] for i in order]).tobytes()
         )
     counts = {name: {"documents": len(p), "tokens": int(sum(map(len, p)))} for name, p in parts.items()}
     for name, times in repeats.items():

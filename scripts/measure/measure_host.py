@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What an attempt costs the thread that keeps the devices busy: CPU microseconds by part; prints one JSON object.
 
-  scripts/measure_host [--rows 2048] [--rounds 5]
+  scripts/measure/measure_host.py [--rows 2048] [--rounds 5]
 
 The code of stage 3 with a device that ends attempts of given lengths at once and costs nothing: taking a chunk in, text
 of tokens, records, and the commit of shards to disk. Best of some rounds, because other processes only ever add.
@@ -18,25 +18,25 @@ import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from t5x_selfprog.model import store  # noqa: E402
-from t5x_selfprog.puzzles.prompts import solve_prompt  # noqa: E402
-from t5x_selfprog.sampling import stop  # noqa: E402
-from t5x_selfprog.sampling.replay import Remembered  # noqa: E402
-from t5x_selfprog.sampling.sampler import Sampler  # noqa: E402
-from t5x_selfprog.sampling.scheduler import Job, Scheduler  # noqa: E402
-from t5x_selfprog.stages.allocation import Asked  # noqa: E402
-from t5x_selfprog.stages.attempts import _records  # noqa: E402
-from t5x_selfprog.tokenizer import Tokenizer  # noqa: E402
-from verifier.records import ATTEMPT  # noqa: E402
-from verifier.shards import Ledger  # noqa: E402
+from t5x_selfprog.model import store
+from t5x_selfprog.puzzles.prompts import solve_prompt
+from t5x_selfprog.sampling import stop
+from t5x_selfprog.sampling.replay import Remembered
+from t5x_selfprog.sampling.sampler import Sampler
+from t5x_selfprog.sampling.scheduler import Job, Scheduler
+from t5x_selfprog.stages.allocation import Asked
+from t5x_selfprog.stages.attempts import _records
+from t5x_selfprog.tokenizer import Tokenizer
+from verifier.records import ATTEMPT
+from verifier.shards import Ledger
 
 ROWS_A_PROMPT, CHUNK, ATTEMPTS = 4, 8, 32
 BODIES = ("return {}", "return [{}] * 20", "x = {}\n    return x ** 2 + 5", "return str({}) + 'x'")
@@ -49,7 +49,13 @@ def one_round(sampler: Sampler, tokens: list[list[int]], rows: int, draw: random
     asked = []
     for i in range(len(written)):
         source = f"def f(x: int, a={i}):\n    return x * x == a + 7 and x > 3"
-        asked.append(Asked(f"{i:016x}", source, solve_prompt(source, encode=list)))
+        asked.append(
+            Asked(
+                f"{i:016x}",
+                source,
+                solve_prompt(source, encode=lambda text: [ord(letter) for letter in text]),
+            )
+        )
     todo = collections.deque(
         Job(
             i,
