@@ -20,11 +20,11 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
 
         with opened(args, "checkpoints", "done.json") as (context, _):
             return transfer.measure(context, args)
-    for name in ("attempts", "temperature"):
+    for name in ("attempts", "temperature", "chat"):
         if getattr(args, name) is not None:
             raise UserError(
                 f"--{name}={getattr(args, name)} goes with --suite; of a run's own evaluation it is part of its "
-                "configuration (evaluate.run.attempts, evaluation/SamplingConfig.temperature)."
+                "configuration (evaluate.run.attempts, evaluation/SamplingConfig.temperature, SolvePrompt.chat)."
             )
     with opened(args, "eval", "evaluation.json") as (context, iteration):
         run, base_model = context.run, context.experiment.base
@@ -50,6 +50,7 @@ COMMAND = Command(
         "evaluate --run_dir=runs/quickstart --json | tail -1",
         "evaluate --run_dir=runs/claim --suite=mbpp_plus            # greedy, with samples.jsonl for evalplus",
         "evaluate --run_dir=runs/claim --suite=tasks.jsonl --attempts=20 --temperature=0.8",
+        "evaluate --run_dir=runs/claim --suite=humaneval_plus --chat=begun",
     ),
     body,
     check=CHECK_RUN,
@@ -70,6 +71,11 @@ COMMAND = Command(
             "--temperature",
             "with --suite: 0 takes the likeliest tokens (0 for one attempt, else 0.8)",
             {"type": float, "metavar": "T"},
+        ),
+        Option(
+            "--chat",
+            "with --suite: ask in the model's chat template, with the answer's code begun for it, or free to answer",
+            {"choices": ("begun", "free")},
         ),
     ),
 )

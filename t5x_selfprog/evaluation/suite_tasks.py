@@ -4,7 +4,7 @@ answer is the program.
 A prompt that ends inside a function is continued, and the program ends where the function does. Any other prompt
 becomes a text at the head of a program, as MBPP's is, below which the model writes; the program ends where it begins
 to talk about itself (another text, assertions, a call of `print`), as evalplus has it for models that only continue.
-The verifier judges both (verifier/suite_files.py).
+The verifier judges both (verifier/suite_files.py). Conversations are suite_asking.py's.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class SuiteTask:
         if self.inside:
             kept = StopRule("unindented").cut(completion.encode(), asked.endswith("\n")).decode()
             return (asked + kept).rstrip() + "\n"
-        return _parsed(asked, self._before_its_end(completion), self.entry_point).rstrip() + "\n"
+        return whole_lines(asked, self._before_its_end(completion), self.entry_point).rstrip() + "\n"
 
     def _before_its_end(self, completion: str) -> str:
         ends = _ENDS if self.tests.around else _ENDS + _ENDS_OF_FUNCTIONS
@@ -138,7 +138,7 @@ def _is_prose(prompt: str) -> bool:
     ) and not prompt.lstrip().startswith("#")
 
 
-def _parsed(asked: str, completion: str, entry_point: str) -> str:
+def whole_lines(asked: str, completion: str, entry_point: str) -> str:
     """The program, without the last lines where it is none with them (a limit of tokens cut it) but is one, with the
     function in it, without."""
     lines = completion.split("\n")

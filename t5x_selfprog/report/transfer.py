@@ -53,10 +53,15 @@ def _suite(found: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str
     notes = [*base_tests_notes(found), *overlap_note(first["suite"], shared, len(own))]
     return join(
         [
-            element(
-                "h3", f"{first['suite']}, {first['samples_per_problem']} a task, T = {first['temperature']:g}"
-            ),
+            element("h3", _title(first)),
             element("div", table(head, body), class_="wide", tabindex=0),
             *(element("p", note) for note in notes),
         ]
     )
+
+
+def _title(first: Mapping[str, Any]) -> str:
+    way = {"begun": ", in conversation, answers begun", "free": ", in conversation"}.get(
+        first.get("chat", ""), ""
+    )
+    return f"{first['suite']}, {first['samples_per_problem']} a task, T = {first['temperature']:g}{way}"

@@ -15,6 +15,7 @@ import gin
 from t5x_selfprog import hosts
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
+from t5x_selfprog.evaluation.suite_asking import Chat, SuiteAsking
 from t5x_selfprog.evaluation.suite_tasks import SuiteFile, SuiteTask
 from t5x_selfprog.model import store
 from t5x_selfprog.progress import progress_bar
@@ -50,6 +51,7 @@ def run(
     attempts: int,
     temperature: float,
     grid: SamplingConfig,
+    chat: Chat = "",
     max_new_tokens: int = 512,
     prompt_buckets: tuple[int, ...] = (256, 512, 1024),
     limits: Limits = Limits(cpu_s=10.0),
@@ -60,19 +62,25 @@ def run(
       base: the base model's evaluation on the same suite, for paired differences.
       attempts, temperature: at each task; temperature 0 takes the likeliest tokens, once.
       grid: the shape of the device's work and its number types; what else it says does not count here.
+      chat: "" for texts that are continued; in the model's chat template, "begun" for answers that are begun for it
+        up to their code, "free" for those that it writes whole.
       limits: CPU seconds are for all tests of a task together.
 
     Returns:
       What evaluation.json holds: that of an evaluation on puzzles (the task's id for a puzzle's), with "suite" and,
       for files that tell them apart, "base_tests": Pass@k by the tests that evalplus did not add.
 
-    Raises UserError where the output is of other settings, or several attempts were asked for without chance.
+    Raises UserError where the output is of other settings, where several attempts were asked for without chance, and
+    where a model without a chat template was to be asked in conversation.
     """
     limits.require_exact("evaluate_suite")
     require_chance(attempts, temperature)
+    if chat:
+        SuiteAsking.of(chat, store.load_tokenizer(store.resolve(model)), model)
     sampling = dataclasses.replace(
         grid, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens,
-        prompt_buckets=prompt_buckets, stop="unindented" if suite.inside else "none",
+        prompt_buckets=prompt_buckets, stop="unindented" if suite.inside and not chat else "none",
+        document_start=grid.document_start and not chat,
         rows_per_prompt=min(grid.rows_per_prompt, attempts),
     )  # fmt: skip
     settings = {
@@ -88,6 +96,7 @@ def run(
         "cpu_s": limits.cpu_s,
         "memory_mb": limits.memory_mb,
         "seed": context.experiment.seed,
+        **({"chat": chat} if chat else {}),
     }
     _require_same(output, settings)
     done = hosts.agree(read(output))
@@ -98,7 +107,7 @@ def run(
         held_out.record(context.run.root, {**look, **settings})
     work = _Work(context, suite, output, short_hash(repr(sorted(settings.items()))))
     label = f"{suite.name} {arm}" + ("" if iteration is None else f" {iteration}")
-    work.sample(model, sampling, attempts, label)
+    work.sample(model, sampling, attempts, chat, label)
     work.judge(limits, label)
     return work.conclude(
         {
@@ -109,6 +118,7 @@ def run(
             "suite_sha256": suite.sha256,
             "split": suite.name,
             "temperature": temperature,
+            **({"chat": chat} if chat else {}),
         },
         attempts,
         base,
@@ -139,13 +149,14 @@ class _Work:
             seed=self._context.experiment.seed, fingerprint=self._fingerprint,
         )  # fmt: skip
 
-    def sample(self, model: str, sampling: SamplingConfig, attempts: int, label: str) -> None:
+    def sample(self, model: str, sampling: SamplingConfig, attempts: int, chat: Chat, label: str) -> None:
         """Attempts at every task whose prompt fits; the others are left without, and the model fails them."""
         context = self._context
         ledger = self._ledger("attempts", ATTEMPT)
         pending = context.pending(ledger)
         if pending:
             loaded = context.model(model)
+            way = SuiteAsking.of(chat, loaded.tokenizer, model)
             sampling = _within(sampling.fitted(attempts), loaded.config.context_length)
             with recorder.current().stage(ledger.path):
                 sampler = context.sampler(model, sampling)
@@ -153,7 +164,7 @@ class _Work:
                 bar = progress_bar(
                     total=len(self._suite.tasks) * attempts, desc=f"{label} attempts", unit="attempt"
                 )
-                asked = {task.task_id: task.asked(loaded.tokenizer.encode) for task in self._suite.tasks}
+                asked = {task.task_id: way.asked(task) for task in self._suite.tasks}
                 records: list[dict[str, Any]] = []
 
                 def requests(shard: int) -> Iterator[Request]:
@@ -164,7 +175,7 @@ class _Work:
                 def take(request: Request, completions: Sequence[Completion]) -> None:
                     bar.update(len(completions))
                     task = self._task[request.item_id]
-                    records.extend(_record(task, request.prompt, each, sampler) for each in completions)
+                    records.extend(_record(way, task, request.prompt, each, sampler) for each in completions)
 
                 key = context.key(0, "evaluate_suite")
                 for shard in sample_shards(sampler, key, ledger, pending, requests, take):
@@ -245,11 +256,13 @@ class _Work:
                 yield {"task_id": task_id, "solution": solution}
 
 
-def _record(task: SuiteTask, asked: str, completion: Completion, sampler: Sampler) -> dict[str, Any]:
+def _record(
+    way: SuiteAsking, task: SuiteTask, asked: str, completion: Completion, sampler: Sampler
+) -> dict[str, Any]:
     return {
         "puzzle_id": task.task_id,
         "puzzle": asked,
-        "solution": task.program(asked, completion.text),
+        "solution": way.program(task, asked, completion.text),
         "sample_index": completion.sample_index,
         "logprob": completion.logprob,
         "n_tokens": completion.n_tokens,
@@ -298,7 +311,8 @@ def _require_same(output: str, settings: Mapping[str, Any]) -> None:
         files.makedirs(output)
         files.write_json(path, dict(settings))
     hosts.barrier(f"{path} written")
-    changed = differences(files.read_json(path), settings, settings)
+    there = files.read_json(path)
+    changed = differences(there, settings, dict.fromkeys((*there, *settings)))
     if changed:
         raise UserError(
             f"{output} is an evaluation of something else:\n"

@@ -31,13 +31,13 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
     evaluate_suite.require_chance(attempts, temperature)
     path, name = find_suite(args.suite)
     suite = read_suite(path, name)
-    run, folder = context.run, f"t{temperature:g}_n{attempts}"
+    run, folder = context.run, f"t{temperature:g}_n{attempts}" + (f"_chat_{args.chat}" if args.chat else "")
     grid = gin.get_configurable("evaluation/SamplingConfig")()
 
     def one(model: str, place: str, arm: str, iteration: int | None, base: Any = None) -> dict[str, Any]:
         return evaluate_suite.run(
             context, suite, model, files.join(run.root, FOLDER, name, folder, place), arm, iteration, base,
-            attempts=attempts, temperature=temperature, grid=grid,
+            attempts=attempts, temperature=temperature, grid=grid, chat=args.chat or "",
         )  # fmt: skip
 
     if args.model:

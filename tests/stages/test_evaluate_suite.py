@@ -15,6 +15,7 @@ from t5x_selfprog.sampling.interface import Completion, SamplingConfig
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context, Experiment
 from tests.evaluation.suite_rows import HALF, MBPP, SHARED
+from tests.puzzles.chatting import chat_folder
 from verifier import Limits
 from verifier.errors import UserError
 from verifier.suite_files import read_samples, read_tasks
@@ -160,3 +161,34 @@ def test_several_attempts_without_chance_are_refused(tmp_path, suite, model):
     with pytest.raises(UserError, match="--attempts=4 --temperature=0"):
         evaluate(tmp_path, Writer({}), suite, model, temperature=0.0)
     assert not (tmp_path / "out").exists()
+
+
+def test_in_conversation_the_programs_are_code_blocks_and_the_evaluation_says_so(
+    tmp_path, suite, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("models") / "chatty"
+    config = ModelConfig(4098, 128, 8, 1, 1, 1, 8, 8)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), network.abstract_params(config))
+    store.save(str(folder), config, params, str(chat_folder(tmp_path / "tokenizer")))
+    answers = {
+        "HumanEval/900": [
+            "Here:\n```python\nimport math\ndef half(x):\n    return math.floor(x / 2)\n```",
+            "No.",
+        ],
+        "Mbpp/900": [f"```python{RIGHT['Mbpp/900']}```\nso `shared` works"],
+        "7": [f"```\n{RIGHT['7']}```"],
+    }
+    writer = Writer(answers)
+    made = context(tmp_path, writer)
+    loaded = types.SimpleNamespace(
+        tokenizer=store.load_tokenizer(str(folder)), config=types.SimpleNamespace(context_length=1024)
+    )
+    made.model = lambda _: loaded
+    found = evaluate_suite.run(
+        made, suite, str(folder), str(tmp_path / "out"), "verified", 0, attempts=2, temperature=0.8,
+        grid=SamplingConfig(), chat="free", limits=LIMITS,
+    )  # fmt: skip
+    assert {p["name"]: p["c"] for p in found["problems"]} == {"HumanEval/900": 1, "Mbpp/900": 2, "7": 2}
+    assert found["chat"] == "free"
+    with pytest.raises(UserError, match="chat"):
+        evaluate(tmp_path, Writer(answers), suite, str(folder), attempts=2)

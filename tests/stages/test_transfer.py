@@ -98,8 +98,16 @@ def test_a_number_of_attempts_that_cannot_be_is_refused_as_a_flag(run, capsys):
         (["--suite=nowhere.jsonl", "--attempts=3", "--temperature=0"], "without chance all attempts"),
         (["--attempts=3"], "--attempts=3 goes with --suite"),
         (["--temperature=0.2"], "--temperature=0.2 goes with --suite"),
+        (["--chat=free"], "--chat=free goes with --suite"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_any_work(run, capsys, flags, words):
     assert evaluate(run, *flags) == 2
     assert words in capsys.readouterr().err and not (run / "suites").exists()
+
+
+def test_a_model_without_a_template_is_not_asked_in_conversation(run, capsys):
+    assert evaluate(run, f"--suite={run.parent / 'own.jsonl'}", "--chat=begun") == 2
+    assert (
+        "no chat template came with this model" in capsys.readouterr().err and not (run / "suites").exists()
+    )
