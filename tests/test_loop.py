@@ -52,7 +52,7 @@ def few_problems(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory, user_environment):
+def launch(tmp_path_factory, quick_environment):
     """`launch(run_dir)` starts `selfprog run`; its compiled programs are cached for the next start."""
     folder = tmp_path_factory.mktemp("loop")
     problems = few_problems(folder / "problems")
@@ -60,7 +60,7 @@ def launch(tmp_path_factory, user_environment):
     def start(run_dir: Path, iterations: int = 1, flags: tuple[str, ...] = ()) -> subprocess.Popen:
         config = folder / f"small_{iterations}.gin"
         config.write_text(CONFIG.format(problems=str(problems), iterations=iterations))
-        environment = user_environment | {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
+        environment = quick_environment | {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
         command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={config}"]
         log = open(run_dir.with_suffix(".log"), "a")  # noqa: SIM115 (the process owns it)
         return subprocess.Popen(
@@ -134,7 +134,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(unbroken, launch, tmp_path):
     run_dir, draw, kills = tmp_path / "run", random.Random(0), 0
     while True:
         process = launch(run_dir)
-        if kills < 4:
+        if kills < 3:
             time.sleep(draw.uniform(4, 25))
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -188,6 +188,7 @@ def test_a_fork_ends_as_if_it_had_shared_nothing(unbroken, launch, tmp_path):
     assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in unbroken.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, user_environment):
     """All judging is left to fleet members; one is killed while working, and another replaces it."""
     run_dir = tmp_path / "run"

@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, user_environment) -> Start:
+def start(tmp_path_factory, quick_environment) -> Start:
     """`start(run_dir, hosts)`: the processes of one run, which have DEVICES devices together."""
     folder = tmp_path_factory.mktemp("hosts")
     problems = few_problems(folder / "problems")
@@ -38,7 +38,7 @@ def start(tmp_path_factory, user_environment) -> Start:
     def start(run_dir: Path, hosts: int, *flags: str, last: tuple[str, ...] = ()) -> list[subprocess.Popen]:
         port, processes = free_port(), []
         for i in range(hosts):
-            environment = user_environment | {
+            environment = quick_environment | {
                 "JAX_COMPILATION_CACHE_DIR": str(folder / f"xla_{hosts}"),
                 "JAX_NUM_CPU_DEVICES": str(DEVICES // hosts),
             }

@@ -77,7 +77,7 @@ def test_its_commands_are_commands_and_its_settings_exist() -> None:
             gin_files.find(name)
 
 
-def test_its_cells_run_in_order(tmp_path: Path, user_environment: dict[str, str], monkeypatch) -> None:
+def test_its_cells_run_in_order(tmp_path: Path, quick_environment: dict[str, str], monkeypatch) -> None:
     """From a folder that stands for a published model to the table, the pairs and the page; then all once more."""
     published = tmp_path / "published"
     assert main.main(["export", "--model=base", f"--output={published}"]) == 0
@@ -102,7 +102,7 @@ def test_its_cells_run_in_order(tmp_path: Path, user_environment: dict[str, str]
             "--gin.Experiment.workers=1",
         ],
     }
-    for name in os.environ.keys() - user_environment.keys():  # JAX as users have it
+    for name in os.environ.keys() - quick_environment.keys():  # JAX as users have it
         monkeypatch.delenv(name)
     monkeypatch.setenv("SELFPROG_VENV", str(Path(sys.prefix)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

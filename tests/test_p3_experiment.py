@@ -37,11 +37,11 @@ def test_what_cannot_work_is_refused_before_anything_is_made(user_environment, t
 
 
 @pytest.mark.slow
-def test_a_stretch_ends_with_packs_and_the_next_one_goes_on_from_them(user_environment, tmp_path):
+def test_a_stretch_ends_with_packs_and_the_next_one_goes_on_from_them(quick_environment, tmp_path):
     problems = few_problems(tmp_path / "problems")
     config = tmp_path / "small.gin"
     config.write_text(CONFIG.format(problems=str(problems), iterations=2) + "loop.run.measured = 'last'\n")
-    environment = user_environment | {"JAX_PLATFORMS": "cpu"}
+    environment = quick_environment | {"JAX_PLATFORMS": "cpu"}
     flags = (f"--gin_file={config}", f"--model={BASE}", "--seeds=0,1")
     first = experiment(
         environment,

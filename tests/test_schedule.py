@@ -91,7 +91,7 @@ def test_what_makes_no_sense_is_named(wrong):
         Schedule(**wrong)
 
 
-def test_a_run_whose_model_never_solves_anything_ends_by_itself(tmp_path, user_environment):
+def test_a_run_whose_model_never_solves_anything_ends_by_itself(tmp_path, quick_environment):
     """Random weights write no puzzle: a whole run in a real process ends cleanly after two iterations."""
     base = str(tmp_path / "base")
     config = ModelConfig(4096, 1024, 16, 1, 2, 1, 8, 16)
@@ -100,7 +100,7 @@ def test_a_run_whose_model_never_solves_anything_ends_by_itself(tmp_path, user_e
     run_dir = tmp_path / "run"
     command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={tmp_path / 'small.gin'}"]
     done = subprocess.run(
-        [*command, f"--run_dir={run_dir}", "--quiet"], env=user_environment, capture_output=True, text=True
+        [*command, f"--run_dir={run_dir}", "--quiet"], env=quick_environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "No attempt of any iteration was accepted" in done.stderr

@@ -87,14 +87,14 @@ def test_lines_and_events_hold_the_same_numbers_under_the_promised_names(tmp_pat
         assert seen["loss"][line["step"]] == pytest.approx(line["loss"], rel=1e-5)
 
 
-def test_a_killed_training_counts_the_steps_it_makes_again(tmp_path, user_environment):
+def test_a_killed_training_counts_the_steps_it_makes_again(tmp_path, quick_environment):
     code = (
         "import sys; from pathlib import Path; from tests.telemetry import test_training as t\n"
         "root = Path(sys.argv[1])\n"
         "t.run(root, t.Source(t.KILLED_AT, lambda: t.kill_once_saved(root)))\n"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env=user_environment, capture_output=True, timeout=200
+        [sys.executable, "-c", code, str(tmp_path)], env=quick_environment, capture_output=True, timeout=200
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     run(tmp_path, Source())
