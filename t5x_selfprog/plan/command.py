@@ -31,12 +31,16 @@ from t5x_selfprog.plan.slices import GIB, Slice
 from t5x_selfprog.plan.workload import Workload, Yields
 from t5x_selfprog.puzzles.prompts import tutorial_blocks
 from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.lora_room import LORA_REMEDY, axes_of, largest
+from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
 from verifier.shards import atomic_write
 
 TEST_PROBLEMS = 228  # of P3
 VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
+ADAPTERS_SHARE = 2 / 3  # of training's arithmetic: no gradients of the base's weights
 BYTES_A_TOKEN = 3.0  # of Python, in the vocabularies of code models
 
 
@@ -99,9 +103,14 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "": _sampler(sampling_partitioner, config, "solutions", _prefix_tokens()),
         "puzzle ": _sampler(sampling_partitioner, config, "puzzles", 0),
     }
+    lora = _lora()
     jobs: dict[str, Callable[[], Program]] = {
-        "train": lambda: programs.train_step(train_partitioner, config, loop, computed, length)
+        "train": lambda: programs.train_step(train_partitioner, config, loop, computed, length, lora)
     }
+    if lora is not None:
+        if lora.base_dtype != "float32":
+            jobs["narrow the base"] = lambda: programs.narrowing_of_base(train_partitioner, config, lora)
+        jobs["merge"] = lambda: programs.merging(train_partitioner, config, lora)
     for stage, sampler in samplers.items():
         jobs |= {f"{stage}decode": sampler.decode, f"{stage}prefill": sampler.prefill}
     if samplers["puzzle "].sampling.weights_dtype != samplers[""].sampling.weights_dtype:
@@ -132,11 +141,18 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "workload": dataclasses.asdict(work),
         "shards": workload.bound("Experiment.shards", 4),
     }
+    if lora is not None:
+        plan["lora"] = dataclasses.asdict(lora) | {"weights": _count(lora.abstract(config))}
     if not all(plan["fits"].values()):
         plan["ways_out"] = _ways_out(wanted, plan, train_partitioner, config, loop, samplers)
         return plan
     tokens = batch_size * length
-    times = {"train": estimate.train_time(wanted, compiled["train"], config, loop, computed * length, length)}
+    work_share = 1.0 if lora is None else ADAPTERS_SHARE
+    times = {
+        "train": estimate.train_time(
+            wanted, compiled["train"], config, loop, computed * length, length, work_share
+        )
+    }
     for stage, sampler in samplers.items():
         decode, prefill = compiled[f"{stage}decode"], compiled[f"{stage}prefill"]
         load = sampler.prompts_per_load() * sampler.bucket
@@ -144,9 +160,10 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         times[f"{stage}prefill"] = estimate.prefill_time(wanted, prefill, config, load)
     plan["times"] = {name: dataclasses.asdict(time) for name, time in times.items()}
     plan["rates"] = rates(times, wanted, config, samplers, tokens, length)
+    plan["rates"]["mfu"] = [work_share * each for each in plan["rates"]["mfu"]]
     if args.largest_batch:
         plan["largest_batch"] = largest_batch(
-            wanted, train_partitioner, config, loop, length, compiled["train"], computed
+            wanted, train_partitioner, config, loop, length, compiled["train"], computed, lora
         )
     plan["run"] = run_cost(plan, wanted, work, yields)
     if args.simulate:
@@ -161,6 +178,15 @@ def _training(args: argparse.Namespace) -> tuple[ModelConfig, LoopConfig, int, i
     batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
     length = min(workload.bound("finetune.run.length", 1024), config.context_length)
     return config, loop, batch_size, length
+
+
+def _lora() -> Lora | None:
+    """The adapters that fine-tuning trains, by what gin holds now; None where it trains all weights."""
+    return None if workload.bound("finetune.run.lora", None) is None else configured(Lora)
+
+
+def _count(shapes: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def meshes_for(wanted: Slice, args: argparse.Namespace) -> dict[str, Any]:
@@ -254,6 +280,26 @@ def _fits(program: Program, wanted: Slice) -> bool:
     return not program.error and program.needs <= wanted.chip.hbm_bytes
 
 
+def _adapters_way(partitioner: Partitioner, config: ModelConfig, loop: LoopConfig) -> str:
+    """What adapters would take in place of the whole model, activations aside."""
+
+    def of(lora: Lora | None) -> float:
+        optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, axes_of(config, lora))
+        if lora is None:
+            parts = device_room.trained(config, partitioner, optimizer)
+        else:
+            parts = largest(config, lora, optimizer, partitioner)
+        return sum(part.num_bytes for part in parts) / GIB
+
+    return (
+        f"finetune.run.lora = @Lora(), Lora.base_dtype = 'int8': {of(Lora(base_dtype='int8')):.2f} GiB of weights and "
+        f"state a chip at most, in place of {of(None):.2f}"
+    )
+
+
+_ADAPTERS = ("train", "narrow the base", "merge")
+
+
 def _ways_out(
     wanted: Slice,
     plan: dict[str, Any],
@@ -262,7 +308,14 @@ def _ways_out(
     loop: LoopConfig,
     samplers: dict[str, SamplingPrograms],
 ) -> list[str]:
-    ways = [] if plan["fits"]["train"] else ways_out.of_training(wanted, partitioner, config, loop)
+    ways: list[str] = []
+    if "lora" in plan:
+        ways = [] if all(plan["fits"].get(name, True) for name in _ADAPTERS) else [LORA_REMEDY]
+    elif not plan["fits"]["train"]:
+        ways = [
+            *ways_out.of_training(wanted, partitioner, config, loop),
+            _adapters_way(partitioner, config, loop),
+        ]
     for stage, sampler in samplers.items():
         if not all(
             plan["fits"].get(f"{stage}{what}", True) for what in ("decode", "prefill", "narrow", "weights")
@@ -309,9 +362,10 @@ def largest_batch(
     length: int,
     at: Program,
     size: int,
+    lora: Lora | None = None,
 ) -> int:
     """Rows a step that still fit, by a second compilation at twice the rows and a line through both."""
-    twice = programs.train_step(partitioner, config, loop, 2 * size, length)
+    twice = programs.train_step(partitioner, config, loop, 2 * size, length, lora)
     if twice.error:
         return size
     a_row = (twice.needs - at.needs) / size
@@ -357,7 +411,9 @@ def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields
 def describe(plan: dict[str, Any]) -> str:
     """The plan of one slice as lines for people."""
     hbm = plan["hbm_gib"]
-    lines = [f"\n{plan['slice']}: {plan['chips']} chips, {plan['parameters']:,} weights"]
+    lora = plan.get("lora")
+    adapters = f", {lora['weights']:,} of adapters beside them in {lora['base_dtype']}" if lora else ""
+    lines = [f"\n{plan['slice']}: {plan['chips']} chips, {plan['parameters']:,} weights{adapters}"]
     for name, program in plan["programs"].items():
         needs = sum(program["bytes"].values()) / GIB
         if program["error"]:

@@ -48,9 +48,18 @@ class StepTime:
 
 
 def train_time(
-    wanted: Slice, program: Program, config: ModelConfig, loop: LoopConfig, tokens: int, length: int
+    wanted: Slice,
+    program: Program,
+    config: ModelConfig,
+    loop: LoopConfig,
+    tokens: int,
+    length: int,
+    work_share: float = 1.0,
 ) -> StepTime:
-    """Of an optimizer step over `tokens` tokens, all chips together, in rows of `length`."""
+    """Of an optimizer step over `tokens` tokens, all chips together, in rows of `length`.
+
+    work_share: of a whole model's training, as arithmetic.
+    """
     chip = wanted.chip
     kernels = 0.0
     if loop.attention == "splash":
@@ -60,7 +69,7 @@ def train_time(
         attention = 6 * config.num_layers * config.num_heads * config.head_dim * length
         kernels = passes * attention * tokens / wanted.chips / (KERNEL_SHARE * chip.peak.flops_per_s)
     compute = program.cost.cycles / chip.clock_hz + kernels
-    flops = train_flops_per_token(config, length) * tokens / wanted.chips / chip.peak.flops_per_s
+    flops = work_share * train_flops_per_token(config, length) * tokens / wanted.chips / chip.peak.flops_per_s
     moved = 2 * program.bytes.get("arguments", 0.0) / chip.peak.bytes_per_s  # state read and written
     return _time(wanted, program, compute, flops, moved)
 

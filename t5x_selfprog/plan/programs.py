@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from t5x_selfprog import partitioning
 from t5x_selfprog.compiler_options import compiler_options
-from t5x_selfprog.model import device_room, network
+from t5x_selfprog.model import device_room, low_rank, network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.orbax_restore import abstract_like
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -30,8 +30,10 @@ from t5x_selfprog.sampling.placing import Placement, load_prompts, parts
 from t5x_selfprog.sampling.prefill import Prefix, compute_prefix
 from t5x_selfprog.sampling.weights import abstract_weights, preparation, sampling_config
 from t5x_selfprog.training.batches import Batch
+from t5x_selfprog.training.learning import WHOLE, AdaptersAlone, Learning
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
-from t5x_selfprog.training.train_loop import LoopConfig, fresh_state, state_shardings
+from t5x_selfprog.training.train_loop import LoopConfig, abstract_state, state_shardings
 from t5x_selfprog.training.train_step import make_train_step
 
 
@@ -60,14 +62,23 @@ def partitioner_for(wanted: Slice, mesh: MeshConfig) -> Partitioner:
 
 
 def train_step(
-    partitioner: Partitioner, config: ModelConfig, loop: LoopConfig, batch_size: int, length: int
+    partitioner: Partitioner,
+    config: ModelConfig,
+    loop: LoopConfig,
+    batch_size: int,
+    length: int,
+    lora: Lora | None = None,
 ) -> Program:
+    """With `lora`, of adapters beside a base that stays."""
     config = loop.computing(config)
-    optimizer = make_optimizer(
-        loop.optimizer, make_schedule(loop.optimizer, 1000), network.logical_axes(config)
-    )
-    shardings = state_shardings(config, optimizer, partitioner)
-    state = abstract_like(jax.eval_shape(lambda: fresh_state(config, optimizer)), shardings)
+    learning: Learning = WHOLE
+    frozen: Any = ()
+    if lora is not None:
+        frozen = abstract_like(lora.abstract_frozen(config), lora.frozen_shardings(config, partitioner))
+        learning = AdaptersAlone(lora, frozen)
+    optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, 1000), learning.axes(config))
+    shardings = state_shardings(config, optimizer, partitioner, learning)
+    state = abstract_like(abstract_state(config, optimizer, learning), shardings)
     rows = partitioner.sharding(("batch", "length"), activation=True)
     kinds = {"weights": jnp.float32}
     batch = Batch(
@@ -81,10 +92,36 @@ def train_step(
         optimizer,
         accumulate=loop.accumulate,
         loss_chunk=loop.loss_chunk,
+        weights=learning.params,
         **loop.forward_options(config),
     )
     jitted = jax.jit(step, out_shardings=(shardings, None), donate_argnums=0)
-    return _compile("train step", partitioner, jitted, state, batch)
+    return _compile("train step", partitioner, jitted, state, batch, frozen)
+
+
+def narrowing_of_base(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:
+    """The base in float32 and as it is held while its adapters are trained, at once."""
+    return _compile(
+        "narrow the base", partitioner, lora.holding(config, partitioner), _weights(partitioner, config)
+    )
+
+
+def merging(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:
+    """The base, its adapters and both merged, at once."""
+    shapes = lora.abstract(config)
+    adapters = abstract_like(shapes, partitioner.param_shardings(lora.axes(config), shapes))
+    params = _weights(partitioner, config)
+    jitted = jax.jit(
+        lambda base, trained: low_rank.merged(base, trained, lora.scale),
+        out_shardings=jax.tree.map(lambda x: x.sharding, params),
+    )
+    return _compile("merge", partitioner, jitted, params, adapters)
+
+
+def _weights(partitioner: Partitioner, config: ModelConfig) -> Any:
+    """A model in float32 as it is loaded."""
+    shapes = network.abstract_params(config)
+    return abstract_like(shapes, partitioner.param_shardings(network.logical_axes(config), shapes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,10 +171,8 @@ class SamplingPrograms:
 
     def cut(self, loaded: Partitioner) -> Program:
         """The weights as decoding reads them, made of float32 ones laid out by `loaded`."""
-        shapes = network.abstract_params(self.config)
-        params = abstract_like(shapes, loaded.param_shardings(network.logical_axes(self.config), shapes))
         jitted = preparation(self.config, self.sampling.weights_dtype, self.partitioner)
-        return _compile("weights", self.partitioner, jitted, params)
+        return _compile("weights", self.partitioner, jitted, _weights(loaded, self.config))
 
     def narrowing(self) -> Program:
         """At the end of a shard, when the grid and the smaller one that takes its place are there at once.

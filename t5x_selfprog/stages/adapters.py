@@ -34,7 +34,7 @@ def learn(
     config, partitioner = model.config, context.partitioner
     axes = network.logical_axes(config)
     abstract = network.abstract_params(config)
-    frozen = lora.frozen(config, model.params)
+    frozen = lora.frozen(config, model.params, partitioner)
     if lora.base_dtype != "float32":
         del model
         context.release()

@@ -14,7 +14,7 @@ import gin
 from t5x_selfprog import hosts, preemption
 from t5x_selfprog.bounds import Count, Seed
 from t5x_selfprog.compilation import keep_compiled
-from t5x_selfprog.model import device_room, network, store
+from t5x_selfprog.model import device_room, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
@@ -28,6 +28,8 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import MAIN, Watchdog
 from t5x_selfprog.telemetry.weights_and_biases import Wandb
+from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.lora_room import LORA_REMEDY, axes_of, largest
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig
 from verifier import Limits, Pool, Verdict
@@ -170,9 +172,15 @@ class Context:
         return self._model
 
     def require_room(
-        self, path: str, sampling: SamplingConfig | None = None, loop: LoopConfig | None = None
+        self,
+        path: str,
+        sampling: SamplingConfig | None = None,
+        loop: LoopConfig | None = None,
+        lora: Lora | None = None,
     ) -> None:
         """Refuses a model that is to be loaded and does not fit what will be done with it; frees the one before it.
+
+        With `lora`, what `loop` trains is adapters.
 
         Raises UserError before any weight is read: what sampling or training takes, and what a device has.
         """
@@ -187,9 +195,12 @@ class Context:
             parts += sampled(config, sampling, self.sampling_partitioner)
             self._require(path, config, parts, SAMPLING_REMEDY)
         if loop is not None:
-            optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, network.logical_axes(config))
-            parts = device_room.trained(config, self.partitioner, optimizer)
-            self._require(path, config, parts, TRAINING_REMEDY)
+            optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, axes_of(config, lora))
+            if lora is None:
+                parts = device_room.trained(config, self.partitioner, optimizer)
+                self._require(path, config, parts, TRAINING_REMEDY)
+            else:
+                self._require(path, config, largest(config, lora, optimizer, self.partitioner), LORA_REMEDY)
 
     def _require(self, path: str, config: ModelConfig, parts: list[device_room.Part], remedy: str) -> None:
         device_room.require_room(path, config, parts, remedy, list(self.partitioner.mesh.devices.flat))

@@ -66,7 +66,7 @@ def run(
     done = hosts.agree(_read(done_path))
     if done is not None:
         return done
-    context.require_room(start, loop=loop if lora is None else None)
+    context.require_room(start, loop=loop, lora=lora)
     model = context.model(start)
     pairs = [pair for path in datasets for pair in Ledger.open(path)]
     encode = documents(prompt, model.tokenizer, start)

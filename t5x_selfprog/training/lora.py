@@ -9,10 +9,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_selfprog.model import low_rank, network
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.model.int8 import quantize
+from t5x_selfprog.model.int8 import Int8, quantize
 from t5x_selfprog.model.low_rank import PROJECTIONS, Adapters
 from t5x_selfprog.partitioning import Partitioner
 from verifier.errors import UserError
@@ -90,20 +91,54 @@ class Lora:
 
         return jax.tree_util.tree_map_with_path(draw, self.abstract(config))
 
-    def frozen(self, config: ModelConfig, params: network.Params) -> network.Params:
-        """The base as it is held while its adapters are trained."""
+    def frozen(
+        self, config: ModelConfig, params: network.Params, partitioner: Partitioner | None = None
+    ) -> network.Params:
+        """The base as it is held while its adapters are trained; with a partitioner, laid out by it."""
         if self.base_dtype == "float32":
             return params
-        kernels = {name for name, _ in _kernels(params)} if self.base_dtype == "int8" else set()
-        axes = dict(_kernels(network.logical_axes(config)))
+        return self.holding(config, partitioner)(params)
+
+    def holding(self, config: ModelConfig, partitioner: Partitioner | None = None) -> Any:
+        """From the base's weights to what is held of them, jitted."""
+        summed = self._summed(config)
 
         def hold(path: tuple, value: jax.Array) -> Any:
             name = tuple(str(part.key) for part in path)
-            if name[0] == "blocks" and name[-1] == "kernel" and (name[1], name[2]) in kernels:
-                return quantize(value, tuple(range(1, 1 + _inputs(axes[name[1], name[2]]))))
+            if axes := summed.get(name):
+                return quantize(value, axes)
             return value.astype(jnp.bfloat16) if value.ndim > 1 + (name[0] == "blocks") else value
 
-        return jax.jit(lambda tree: jax.tree_util.tree_map_with_path(hold, tree))(params)
+        out = None if partitioner is None else self.frozen_shardings(config, partitioner)
+        return jax.jit(lambda tree: jax.tree_util.tree_map_with_path(hold, tree), out_shardings=out)
+
+    def abstract_frozen(self, config: ModelConfig) -> Any:
+        """Shapes of the base as it is held."""
+        shapes = network.abstract_params(config)
+        return shapes if self.base_dtype == "float32" else jax.eval_shape(self.holding(config), shapes)
+
+    def frozen_shardings(self, config: ModelConfig, partitioner: Partitioner) -> Any:
+        """How the base is laid out as it is held: as it is loaded, scales as what they scale."""
+        shardings = partitioner.param_shardings(network.logical_axes(config), network.abstract_params(config))
+        summed = self._summed(config)
+
+        def of(path: tuple, sharding: NamedSharding) -> Any:
+            axes = summed.get(tuple(str(part.key) for part in path))
+            if not axes:
+                return sharding
+            spec = [None if i in axes else part for i, part in enumerate(sharding.spec)]
+            return Int8(sharding, NamedSharding(sharding.mesh, PartitionSpec(*spec)))
+
+        return jax.tree_util.tree_map_with_path(of, shardings)
+
+    def _summed(self, config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Of the kernels that are held in int8, by path: the dimensions that share a scale."""
+        if self.base_dtype != "int8":
+            return {}
+        return {
+            ("blocks", *name, "kernel"): tuple(range(1, 1 + _inputs(axes)))
+            for name, axes in _kernels(network.logical_axes(config))
+        }
 
     def _tree(self, config: ModelConfig, of: Any, named: bool = False) -> Adapters:
         axes = network.logical_axes(config)
