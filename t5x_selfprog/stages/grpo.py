@@ -42,6 +42,7 @@ from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier import Limits, files
+from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
 from verifier.shards import Ledger
 
@@ -65,6 +66,7 @@ def run(
     updates: Count = 1,
     length: Count = 1024,
     lora: Lora | None = None,
+    each: Count | None = None,
 ) -> dict[str, Any] | None:
     """Samples, judges and learns, `batches` times.
 
@@ -74,6 +76,8 @@ def run(
       updates: steps that a batch is learnt in, each of another part of its attempts. 1 is on-policy throughout.
       length: tokens of a row; prompt and attempt must fit.
       lora: adapters are trained instead of all weights, and merged wherever the model samples.
+      each: attempts at a kept puzzle on average, stage 3's among them, in place of `batches`, so that an iteration
+        samples as much as one of expert iteration whose stage 3 makes as many.
 
     Puzzles are those that some attempts of stage 4 solved and others did not, in an order of the run's seed, again and
     again; where there are none, all that were kept.
@@ -92,6 +96,8 @@ def run(
     found = list(candidates(context, iteration))
     if not found:
         return None
+    if each is not None:
+        batches = batches_for(context, iteration, each, min(puzzles, len(found)) * attempts)
     model = context.model(start)
     sampling = sampling.fitted(attempts)
     length = min(length, model.config.context_length)
@@ -180,6 +186,20 @@ def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
     for puzzle in context.run.read(iteration, "kept"):
         if not mixed or puzzle["puzzle_id"] in mixed:
             yield puzzle["puzzle_id"], puzzle["source"]
+
+
+def batches_for(context: Context, iteration: int, each: int, of_a_batch: int) -> int:
+    """How many batches make stage 3's attempts `each` a kept puzzle. Raises UserError where none is left to make."""
+    kept = context.run.read(iteration, "kept").manifest()["rows"]
+    made = context.run.read(iteration, "solutions").manifest()["rows"]
+    left = each * kept - made
+    if left < of_a_batch:
+        raise UserError(
+            f"grpo.run.each={each}: {kept} kept puzzles and {made} attempts of stage 3 leave {left} for the policy "
+            f"gradient, and a batch takes {of_a_batch}: raise it, or lower sample_solutions.run.attempts or "
+            "grpo.run.puzzles."
+        )
+    return left // of_a_batch
 
 
 def chosen_of(

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from t5x_selfprog import loop
+from t5x_selfprog import hosts, loop
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -22,7 +22,7 @@ from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
-from verifier.records import PAIR, PUZZLE, VERDICT
+from verifier.records import ATTEMPT, PAIR, PUZZLE, VERDICT
 from verifier.shards import Ledger
 
 SAMPLING = SamplingConfig(
@@ -66,11 +66,12 @@ class Judge:
 
 def context(root, judge):
     made = Context(open_run(root, {}), Experiment(shards=2, start="previous"))
-    made.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
+    if jax.process_count() == 1 and jax.device_count() == 8:  # as tests have it
+        made.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
     made.pool = lambda limits: contextlib.nullcontext(judge)
     kept = made.ledger(made.run.stage(0, "kept"), "kept", PUZZLE, shards=1)
     verdicts = made.ledger(made.run.stage(0, "verdicts"), "verdicts", VERDICT, shards=1)
-    if not kept.is_complete():
+    if hosts.is_first() and not kept.is_complete():
         kept.commit(0, [{"puzzle_id": f"p{i}", "source": source} for i, source in enumerate(SOURCES)])
         kept.finish()
         # p0 was always solved, p1 never: stage 4 says that they have nothing to teach.
@@ -84,6 +85,7 @@ def context(root, judge):
             ],
         )
         verdicts.finish()
+    hosts.barrier("what there was")
     return made
 
 
@@ -188,6 +190,19 @@ def test_a_policy_gradient_learns_where_no_attempt_was_accepted(monkeypatch, tmp
 def test_without_a_puzzle_there_is_nothing_to_attempt(monkeypatch, base, tmp_path):
     monkeypatch.setattr(grpo, "candidates", lambda *_: iter(()))
     assert learn(tmp_path, base)[0] is None
+
+
+def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
+    """Six kept puzzles and twelve attempts of stage 3: 20 a puzzle leave 108, which are four batches of 24."""
+    made = context(tmp_path, Judge())
+    solutions = made.ledger(made.run.stage(0, "solutions"), "solutions", ATTEMPT, shards=1)
+    solutions.commit(0, [{"puzzle_id": f"p{i // 2}"} for i in range(12)])
+    solutions.finish()
+    assert grpo.batches_for(made, 0, 20, 24) == 4
+    with pytest.raises(
+        UserError, match=r"grpo.run.each=5: 6 kept puzzles and 12 attempts of stage 3 leave 18"
+    ):
+        grpo.batches_for(made, 0, 5, 24)
 
 
 @pytest.mark.slow
