@@ -280,7 +280,7 @@ def _fits(program: Program, wanted: Slice) -> bool:
     return not program.error and program.needs <= wanted.chip.hbm_bytes
 
 
-def _adapters_way(partitioner: Partitioner, config: ModelConfig, loop: LoopConfig) -> str:
+def adapters_way(partitioner: Partitioner, config: ModelConfig, loop: LoopConfig) -> str:
     """What adapters would take in place of the whole model, activations aside."""
 
     def of(lora: Lora | None) -> float:
@@ -314,7 +314,7 @@ def _ways_out(
     elif not plan["fits"]["train"]:
         ways = [
             *ways_out.of_training(wanted, partitioner, config, loop),
-            _adapters_way(partitioner, config, loop),
+            adapters_way(partitioner, config, loop),
         ]
     for stage, sampler in samplers.items():
         if not all(

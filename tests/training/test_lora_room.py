@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from t5x_selfprog.model import device_room, network, store
+from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import programs
+from t5x_selfprog.plan import command, programs
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.training.lora import Lora
@@ -17,10 +18,11 @@ from tests.sampling.byte_model import random_params, tiny_config
 from verifier.errors import UserError
 
 CONFIG = tiny_config(embed_dim=64)
+LARGE = ModelConfig(50257, 2048, 2048, 24, 16, 16, 128, 8192)
 
 
-def optimizer(lora):
-    return make_optimizer(OptimizerConfig(), lambda step: 0.0, axes_of(CONFIG, lora))
+def optimizer(lora, config=CONFIG):
+    return make_optimizer(OptimizerConfig(), lambda step: 0.0, axes_of(config, lora))
 
 
 def on_one(tree, device):
@@ -96,3 +98,11 @@ def test_a_plan_of_adapters_holds_the_base_and_no_moments_of_it(split, dtype):
     assert merged.bytes["arguments"] + merged.bytes["results"] == pytest.approx(
         2 * loaded + adapters, rel=0.02
     )
+
+
+def test_a_plan_that_does_not_fit_says_what_adapters_would_take(split):
+    said = command.adapters_way(split, LARGE, LoopConfig())
+    lora = Lora(base_dtype="int8")
+    most = sum(part.num_bytes for part in largest(LARGE, lora, optimizer(lora, LARGE), split)) / 2**30
+    whole = 4 * device_room.loaded(LARGE, split).num_bytes / 2**30
+    assert f"{most:.2f} GiB of weights and state a chip at most, in place of {whole:.2f}" in said
