@@ -94,7 +94,7 @@ class Judge:
             yield None
 
 
-def play(root, base, judge=None, **more):
+def play(root, base, judge=None, mix=MIX, **more):
     made = Context(open_run(root, {}), Experiment(shards=2, start="previous"))
     if jax.process_count() == 1 and jax.device_count() == 8:  # as tests have it
         made.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
@@ -118,7 +118,7 @@ def play(root, base, judge=None, **more):
     output = made.run.stage(0, "checkpoints")
     how = {"batches": BATCHES, "attempts": ATTEMPTS, "prompt_tokens": 150, "length": 192, "updates": 1} | more
     done = selfplay.run(
-        made, 0, base, output, PolicyGradient(), LOOP, SAMPLING, SAMPLING, MIX, REWARD, PuzzleRules(), behaviour=None,
+        made, 0, base, output, PolicyGradient(), LOOP, SAMPLING, SAMPLING, mix, REWARD, PuzzleRules(), behaviour=None,
         prompt=SolvePrompt(tutorial="none"), **how,
     )  # fmt: skip
     return done, output
@@ -258,3 +258,14 @@ def test_what_cannot_be_played_is_refused(wrong, said):
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(UserError, match="all 0"):
         Mix(0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_batch_may_come_to_nothing(base, tmp_path, monkeypatch):
+    """No proposal is a puzzle, so nothing is attempted, and no group has anything to compare."""
+    monkeypatch.setattr(selfplay, "puzzle_from_completion", lambda *_: "def f(x: int):\n    return (")
+    done, output = play(tmp_path, base, mix=Mix(1, 0, 0, 0), batches=1)
+    assert (done["groups"], done["attempts"]) == (0, 0) and done["proposals"]["valid"] == 0
+    assert store.load(output).identity == done["identity"], (
+        "the optimizer may let weights decay; nothing else does"
+    )
