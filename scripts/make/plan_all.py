@@ -19,8 +19,11 @@ _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
 
+from t5x_selfprog.plan.command import FORM
+
 PAPER = {"gpt_neo_125m": "v5e_8", "gpt_neo_1p3b": "v5e_64", "gpt_neo_2p7b": "v5e_64"}
 MORE = [("gpt_neo_2p7b", name) for name in ("v4_32", "v5p_64", "v6e_64", "v5e_256", "v5e_64_x2")]
+QWEN = [(f"qwen2p5_coder_{size}", name) for size in ("1p5b", "7b") for name in ("v5e_8", "v5e_64", "v6e_64")]
 LADDERS = {
     "codegen_350m_mono": "v5e_8",
     "codegen_2b_mono": "v5e_64",
@@ -37,7 +40,8 @@ LADDERS = {
     "pythia_6p9b": "v5p_64",
     "pythia_12b": "v5p_64",
     "qwen2p5_coder_0p5b": "v5e_8",
-    "qwen2p5_coder_1p5b": "v5e_64",
+    "qwen2p5_coder_1p5b": "v5e_8",
+    "smollm2_135m": "v5e_8",
     "qwen2p5_coder_3b": "v5e_64",
     "qwen2p5_coder_7b": "v5p_64",
     "qwen2p5_coder_14b": "v5p_64",
@@ -53,9 +57,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="models whose name begins so")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    for model, name in [*PAPER.items(), *MORE, *LADDERS.items()]:
+    for model, name in [*PAPER.items(), *MORE, *LADDERS.items(), *QWEN]:
         target = options.output / f"{model}.{name}.json"
-        if target.exists() or not model.startswith(options.only):
+        if is_present(target) or not model.startswith(options.only):
             continue
         run = f"paper_{model}" if model in PAPER else "paper_gpt_neo_125m"
         command = [sys.executable, "-m", "t5x_selfprog.main", "plan", f"--gin_file={run}", f"--model={model}"]
@@ -65,8 +69,16 @@ def main() -> None:
         write_table(options.output)
 
 
+def is_present(path: Path) -> bool:
+    """Whether there is a plan of the form that `selfprog plan` writes now."""
+    return path.exists() and json.loads(path.read_text())["plans"][0].get("form") == FORM
+
+
 def write_table(folder: Path) -> None:
-    """What fits, and what it would cost, a line for each plan made so far."""
+    """What fits, and what it would cost, a line for each plan made so far.
+
+    Of plans of an older form how fast they train is left out: they gave every chip all links.
+    """
     lines = [
         "| model | slice | fits | training GiB | decode GiB | train tok/s/chip | MFU | decode tok/s/chip | compile s |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -78,8 +90,12 @@ def write_table(folder: Path) -> None:
         cells += [f"{gib[name]:.2f}" if gib[name] else "-" for name in ("train", "decode")]
         if "rates" in plan:
             rates = plan["rates"]
-            cells += [f"{rates['train'][0]:,.0f} to {rates['train'][1]:,.0f}"]
-            cells += [f"{rates['mfu'][0]:.2f} to {rates['mfu'][1]:.2f}", f"{rates['decode'][0]:,.0f}"]
+            if is_present(path):
+                cells += [f"{rates['train'][0]:,.0f} to {rates['train'][1]:,.0f}"]
+                cells += [f"{rates['mfu'][0]:.2f} to {rates['mfu'][1]:.2f}"]
+            else:
+                cells += ["older form", "older form"]
+            cells.append(f"{rates['decode'][0]:,.0f}")
         else:
             cells += ["-"] * 3
         cells.append(f"{sum(p['compile_s'] for p in plan['programs'].values()):.0f}")

@@ -38,6 +38,7 @@ from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
 from verifier.shards import atomic_write
 
+FORM = 2  # of what --save writes: links as the slice has them, memory beside the programs
 TEST_PROBLEMS = 228  # of P3
 VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
 ADAPTERS_SHARE = 2 / 3  # of training's arithmetic: no gradients of the base's weights
@@ -125,6 +126,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     sampling = samplers[""].sampling
     work = workload.read(yields, TEST_PROBLEMS)
     plan: dict[str, Any] = {
+        "form": FORM,
         "slice": wanted.name,
         "chips": wanted.chips,
         "hosts": wanted.hosts,
