@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
 from t5x_selfprog.run_dir import is_run
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
+from verifier.storage import files
 
 SOLVED = ("any", "some", "mixed")
 

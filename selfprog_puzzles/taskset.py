@@ -9,8 +9,8 @@ from selfprog_puzzles.judge import shared_judge
 from selfprog_puzzles.rows import read_rows
 from t5x_selfprog.puzzles.question import question, solution_of_answer
 from verifier import Limits, PuzzleError, parse_puzzle
+from verifier.language.puzzle import solution_header
 from verifier.outcomes import ACCEPTED, ERROR, INFRASTRUCTURE, OUTCOMES
-from verifier.puzzle import solution_header
 from verifier.verdict import Verdict
 
 

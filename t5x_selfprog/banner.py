@@ -16,7 +16,7 @@ from t5x_selfprog.outlook import Outlook, Sizes, duration, flops_per_s, stages
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.stages.context import Experiment
-from verifier import files
+from verifier.storage import files
 
 _GB = 1e9
 

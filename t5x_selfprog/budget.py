@@ -13,8 +13,8 @@ from typing import Any
 
 from t5x_selfprog import hosts
 from t5x_selfprog.telemetry import recorder
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 NAME = "ended.json"
 TOOK = "took.json"  # measured seconds of the run's parts, for a later process that finds them done

@@ -5,7 +5,7 @@ import os
 import jax
 
 from t5x_selfprog.model.checkpoint_path import checkpoint_path
-from verifier import files
+from verifier.storage import files
 
 DEFAULT_FOLDER = os.path.join("~", ".cache", "selfprog", "xla")
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import has_made, saved_bindings
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 NOTE = "begun_from.json"
 

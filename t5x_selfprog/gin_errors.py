@@ -18,8 +18,8 @@ from typing import Any
 from gin import config as gin_config
 from t5x_selfprog.gin_types import choices, declared, described, fault
 from t5x_selfprog.nearest import nearest
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 class GinError(UserError):

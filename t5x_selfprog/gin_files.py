@@ -18,8 +18,8 @@ from gin import config as gin_config
 from t5x_selfprog import gin_errors, gin_reach
 from t5x_selfprog.gin_errors import explain
 from t5x_selfprog.nearest import nearest
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 GIN_FOLDER = Path(__file__).resolve().parent.parent / "gin"
 _INCLUDE = re.compile(r"^include\s.*$", re.MULTILINE)

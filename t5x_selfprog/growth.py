@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from t5x_selfprog import run_dir
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_layout import CONTROLS, RunDir, iteration_name, stage_folder
-from verifier import files
+from verifier.storage import files
 
 EARLIER, HISTORY = "earlier", "grown.json"
 ITERATIONS, ARMS, ATTEMPTS = "loop.run.iterations", "loop.run.controls", "evaluate.run.attempts"

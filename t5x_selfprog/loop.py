@@ -42,8 +42,8 @@ from t5x_selfprog.stages.clock import timed
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.stages.judging import overlapped
 from t5x_selfprog.telemetry import goodput, recorder
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 @gin.configurable(module="loop")

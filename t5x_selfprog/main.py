@@ -23,8 +23,8 @@ from typing import Any
 from t5x_selfprog.commands import COMMANDS
 from t5x_selfprog.commands.command import Command
 from t5x_selfprog.nearest import nearest
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 EXIT_INTERRUPTED = 130
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from t5x_selfprog.run_dir import begun_with_base, is_run
 from t5x_selfprog.run_layout import CONTROLS, RunDir, iteration_number, stage_folder
-from verifier import files
+from verifier.storage import files
 
 
 def run_of(model: str) -> tuple[RunDir, str] | None:

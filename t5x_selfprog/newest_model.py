@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from t5x_selfprog.run_dir import is_run
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 def of_run(run: RunDir) -> int | None:

@@ -33,8 +33,8 @@ from t5x_selfprog.stages.best_control import BEST
 from t5x_selfprog.stages.build_dataset import ARMS
 from t5x_selfprog.stages.context import Experiment
 from t5x_selfprog.stages.policy_learning import require_float_base, require_own_distribution
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 # What each command samples by; all others by all of them.
 _SAMPLERS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from t5x_selfprog import versions
-from verifier import files
+from verifier.storage import files
 
 NAME = "provenance.json"
 _MOST = 100  # lives that are kept, the first and the latest ones

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from t5x_selfprog import gin_files
 from t5x_selfprog.model import store
 from t5x_selfprog.named_data import SHIPPED, named
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 REMEDY = {
     "Experiment.base": "selfprog import --model=... --output={path}",

@@ -25,8 +25,8 @@ from t5x_selfprog.run_dir import (
     noted_base,
 )
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 _PROBLEM_FILES = ("puzzles.json", "puzzles.jsonl", "split.json")
 

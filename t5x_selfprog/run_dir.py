@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from t5x_selfprog.run_layout import BASE, CONFIG, FINGERPRINT, RunDir, iteration_name, read_saved
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 # Parameters, macros and whole configurables that may change when a run continues, because no result of a stage depends
 # on them, rounding aside: how the work is distributed (grids of rows, meshes), what is shown and kept, and paths.

@@ -20,9 +20,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from verifier import files
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 CONFIG, FINGERPRINT = "config.gin", "fingerprint.json"
 BASE, ENUMERATOR, CONTROLS = "base", "enumerator", "controls"

@@ -9,8 +9,8 @@ import dataclasses
 import math
 
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 @dataclasses.dataclass(frozen=True)

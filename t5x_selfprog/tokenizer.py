@@ -19,7 +19,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from verifier.errors import UserError
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 # Around the name of a special token, in a text that means the token (`control`): lone surrogates, which no UTF-8 holds,
 # so neither a puzzle nor what a model wrote can hold them.

@@ -23,9 +23,9 @@ pytest.importorskip("gcp_storage_emulator")
 
 from tests.bucket import Bucket, Fault
 from tests.test_loop import few_problems
-from verifier import files, records, remote_files
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage import files, records, remote_files
+from verifier.storage.shards import Ledger
 
 ROOT = "gs://bucket/some/run"
 CONFIG = """
@@ -259,7 +259,7 @@ def test_models_in_a_bucket_load_as_those_on_disk_in_both_layouts(bucket, user_e
 import sys
 from t5x_selfprog.model import store
 from t5x_selfprog.training.checkpoints import Checkpoints
-from verifier import files
+from verifier.storage import files
 model = store.load("base")
 for output in sys.argv[1:]:
     store.describe(output, model.config, model.path)

@@ -12,10 +12,10 @@ from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import ConfigMismatch, open_run, saved_bindings
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study import sharing
-from verifier import files
 from verifier.errors import UserError
-from verifier.records import PUZZLE
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.records import PUZZLE
+from verifier.storage.shards import Ledger
 
 FIRST = {
     "Experiment.seed": "0",

@@ -11,7 +11,7 @@ from t5x_selfprog import growth
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import ConfigMismatch, is_finished, open_run, saved_bindings
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
+from verifier.storage import files
 
 BINDINGS = {
     "loop.run.iterations": "2",

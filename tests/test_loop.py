@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 CONFIG = """
 include 'runs/quickstart.gin'

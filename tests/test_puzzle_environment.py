@@ -20,8 +20,8 @@ from t5x_selfprog.puzzles.question import solution_of_answer
 from t5x_selfprog.run_layout import RunDir
 from verifier import Limits
 from verifier.errors import UserError
-from verifier.records import PUZZLE, VERDICT
-from verifier.shards import Ledger
+from verifier.storage.records import PUZZLE, VERDICT
+from verifier.storage.shards import Ledger
 
 MISSING = "the package verifiers is not installed (SELFPROG_EXTRAS=verifiers scripts/setup)"
 

@@ -10,9 +10,9 @@ import pytest
 from t5x_selfprog import run_dir
 from t5x_selfprog.run_dir import ConfigMismatch, open_run
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
-from verifier.shards import MissingStage
+from verifier.storage import files
+from verifier.storage.shards import MissingStage
 
 BINDINGS = {"loop.run.seed": "0", "sample_puzzles.run.temperature": "0.9", "judge_solutions.run.workers": "2"}
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from verifier.language.puzzle import Puzzle, PuzzleError, parse_puzzle
     from verifier.pool import Pool, PoolError
-    from verifier.puzzle import Puzzle, PuzzleError, parse_puzzle
     from verifier.rewards import Reward, reward
     from verifier.tiers import Tiers
     from verifier.verdict import Limits, PuzzleReport, Verdict
@@ -33,9 +33,9 @@ __all__ = [
 _HOMES = {
     "Pool": "pool",
     "PoolError": "pool",
-    "Puzzle": "puzzle",
-    "PuzzleError": "puzzle",
-    "parse_puzzle": "puzzle",
+    "Puzzle": "language.puzzle",
+    "PuzzleError": "language.puzzle",
+    "parse_puzzle": "language.puzzle",
     "PuzzleReport": "verdict",
     "Limits": "verdict",
     "Tiers": "tiers",

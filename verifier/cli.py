@@ -256,7 +256,7 @@ def _required(options: argparse.Namespace) -> str:
 
 
 def _judge(options: argparse.Namespace) -> None:
-    from verifier.rows import JUDGED, STANDARD, read_beside, write_rows
+    from verifier.storage.rows import JUDGED, STANDARD, read_beside, write_rows
 
     ours = JUDGED | {"generality"} if options.generality else JUDGED
 
@@ -293,8 +293,8 @@ def _with_generality(rows: Iterable[dict[str, Any]], pool: Any, trials: int) -> 
 
 def _serve(options: argparse.Namespace) -> None:
     from verifier.calibration import calibrate
-    from verifier.metrics import Metrics
-    from verifier.service import find_work, recording, serve
+    from verifier.fleet.metrics import Metrics
+    from verifier.fleet.service import find_work, recording, serve
 
     _require_folder(options.attempts, "")
     _require_folder(options.output, "--output=")
@@ -321,8 +321,8 @@ def _follow(options: argparse.Namespace) -> None:
     import signal
 
     from verifier.calibration import calibrate
-    from verifier.fleet import follow
-    from verifier.metrics import Metrics
+    from verifier.fleet.follow import follow
+    from verifier.fleet.metrics import Metrics
     from verifier.pool import Pool
     from verifier.verdict import Limits
 
@@ -368,7 +368,7 @@ def _print_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None
 
 
 def _filter(options: argparse.Namespace) -> None:
-    from verifier.rows import SCREENED, STANDARD, BadRow, is_tfrecord, read_beside, write_rows
+    from verifier.storage.rows import SCREENED, STANDARD, BadRow, is_tfrecord, read_beside, write_rows
 
     if is_tfrecord(options.output):
         raise BadRow(f"--output={options.output}: reports are written as JSON lines")
@@ -393,9 +393,9 @@ def _filter(options: argparse.Namespace) -> None:
 
 
 def _tests(options: argparse.Namespace) -> None:
-    from verifier.rows import write_rows
-    from verifier.suite_command import judge_samples, pass_at
-    from verifier.suite_files import read_samples, read_tasks, write_samples
+    from verifier.storage.rows import write_rows
+    from verifier.unit_tests.suite_command import judge_samples, pass_at
+    from verifier.unit_tests.suite_files import read_samples, read_tasks, write_samples
 
     tasks = read_tasks(options.tasks)
     samples = list(read_samples(options.samples, tasks))
@@ -497,7 +497,7 @@ def _by_flag(message: str) -> str:
 
 def _require_folder(path: str, what: str) -> None:
     """A folder that is not there yet may still come; a file never becomes one."""
-    from verifier import files
+    from verifier.storage import files
 
     if not files.is_remote(path) and os.path.exists(path) and not os.path.isdir(path):
         raise UserError(f"{what}{path}: is a file; give a folder")

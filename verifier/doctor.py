@@ -6,9 +6,9 @@ import platform
 from typing import Any
 
 from verifier.calibration import calibrate
-from verifier.host_limits import too_low
-from verifier.isolation import LAYERS
 from verifier.pool import Pool
+from verifier.sandbox.host_limits import too_low
+from verifier.sandbox.isolation import LAYERS
 from verifier.verdict import Limits
 
 _ATTEMPT = {"puzzle": "def f(x: int):\n    return x == 7", "solution": "def g():\n    return 3 + 4"}
@@ -41,7 +41,9 @@ _OBSTACLES = {
 }
 
 _GENERAL = {
-    "seccomp": ["the kernel needs CONFIG_SECCOMP_FILTER, and the machine a table in verifier/seccomp.py"],
+    "seccomp": [
+        "the kernel needs CONFIG_SECCOMP_FILTER, and the machine a table in verifier/sandbox/seccomp.py"
+    ],
     "landlock": [
         "ENOSYS (function not implemented): Linux 5.13 or newer is needed",
         "EOPNOTSUPP (not supported): boot with landlock in the list lsm=...",

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from verifier.leniency import lenient_python
+from verifier.language.leniency import lenient_python
 
 if TYPE_CHECKING:
     from verifier.verdict import Judges

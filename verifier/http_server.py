@@ -22,10 +22,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from verifier.errors import UserError
-from verifier.metrics import prometheus
+from verifier.fleet.metrics import prometheus
 from verifier.pool import Pool
-from verifier.suite_calls import SuiteError
-from verifier.suite_files import make_suite
+from verifier.unit_tests.suite_calls import SuiteError
+from verifier.unit_tests.suite_files import make_suite
 from verifier.verdict import Verdict
 
 MOST_BYTES = 64 << 20  # of a request

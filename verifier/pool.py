@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from verifier import host_limits, literal, policy
 from verifier.errors import UserError
-from verifier.isolation import LAYERS
+from verifier.language import literal, policy
 from verifier.outcomes import MEMORY_LIMIT
 from verifier.pace import Pace
 from verifier.reuse import Reuse
+from verifier.sandbox import host_limits
+from verifier.sandbox.isolation import LAYERS
 from verifier.tiers import judge_in_tiers
 from verifier.verdict import Limits, PuzzleReport, Verdict, infrastructure
 from verifier.windows import text_size
-from verifier.worker import Worker
+from verifier.worker.handle import Worker
 
 JOBS_AHEAD = 2  # per worker: one at work, one queued, so that it never waits for the pool
 MOST_IN_BATCH = 1024  # what a batch costs by itself, half a dozen forks, is then 2% of it

@@ -16,8 +16,8 @@ from typing import Any
 
 from verifier.errors import UserError
 from verifier.pool import Pool, PoolError
-from verifier.suite_files import FORMS, make_suite
-from verifier.suites import Suite
+from verifier.unit_tests.suite_files import FORMS, make_suite
+from verifier.unit_tests.suites import Suite
 from verifier.verdict import Limits
 
 Message = Mapping[str, Any]

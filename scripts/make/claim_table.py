@@ -27,7 +27,7 @@ from t5x_selfprog.evaluation.contrasts import p_text
 from t5x_selfprog.evaluation.table import groups_shown, markdown_grid, markdown_table
 from t5x_selfprog.report.build import page
 from t5x_selfprog.report.collect import collect
-from verifier import files
+from verifier.storage import files
 
 ARMS = ("base", "verified", "unverified", "human_best", "no_hindsight")
 ENUMERATOR = REPOSITORY / "results/gpu/p3/runs/seed-0/enumerator/7_eval/evaluation.json"

@@ -35,7 +35,7 @@ from t5x_selfprog.puzzles.contamination import Protected
 from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier import Limits, Pool
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 PARTS = ("expressions", "functions", "checks", "files")
 HELDOUT_EVERY = 100  # one document of the expression view in so many is held out

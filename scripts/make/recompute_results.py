@@ -31,7 +31,7 @@ from t5x_selfprog.evaluation.compare import ALL, Evaluation
 from t5x_selfprog.evaluation.table import groups_shown, markdown_table
 from t5x_selfprog.study import results
 from t5x_selfprog.study.page import page
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 RUNS = ("results/quickstart", "results/p3_base")
 STUDIES = ("results/quick_study", "results/quick_p3", "results/gpu/p3", "results/curriculum")

@@ -41,7 +41,7 @@ from t5x_selfprog.puzzles.contamination import LEVELS, Protected
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules
 from verifier import Limits, Pool
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 NEVER = 1 << 30  # tokens in a row
 

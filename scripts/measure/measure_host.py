@@ -35,8 +35,8 @@ from t5x_selfprog.sampling.scheduler import Job, Scheduler
 from t5x_selfprog.stages.allocation import Asked
 from t5x_selfprog.stages.attempts import _records
 from t5x_selfprog.tokenizer import Tokenizer
-from verifier.records import ATTEMPT
-from verifier.shards import Ledger
+from verifier.storage.records import ATTEMPT
+from verifier.storage.shards import Ledger
 
 ROWS_A_PROMPT, CHUNK, ATTEMPTS = 4, 8, 32
 BODIES = ("return {}", "return [{}] * 20", "x = {}\n    return x ** 2 + 5", "return str({}) + 'x'")

@@ -25,7 +25,7 @@ from t5x_selfprog.puzzles.behaviour import BehaviourCheck, behaviours, make_prob
 from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules
 from verifier import Limits, Pool
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 
 def cpu_s() -> float:

@@ -33,7 +33,7 @@ if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 MEASURED = ("cpu_s", "peak_mb")  # what no rerun can repeat
 JSON_FILES = ("evaluation.json", "done.json", "funnel.json")

@@ -93,7 +93,7 @@ def compute(options: argparse.Namespace) -> None:
     from t5x_selfprog.puzzles.p3 import in_split, load_problems
     from t5x_selfprog.puzzles.prompts import SolvePrompt
     from t5x_selfprog.puzzles.source import short_hash
-    from verifier.puzzle import parse_puzzle, solution_header
+    from verifier.language.puzzle import parse_puzzle, solution_header
 
     keep_compiled()
     have = {(line["problem"], line["way"]) for line in lines(options.output)}

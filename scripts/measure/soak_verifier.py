@@ -24,8 +24,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from verifier import Limits, Pool, PoolError, files
+from verifier import Limits, Pool, PoolError
 from verifier.calibration import calibrate
+from verifier.storage import files
 
 CHUNK = 2000
 SAMPLE_S = 5.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from t5x_selfprog.flag_types import COUNT, WHOLE
-from verifier import files
+from verifier.storage import files
 
 # All stages are imported with the loop, so that one gin file serves every subcommand of a run.
 LOOP = "t5x_selfprog.loop"

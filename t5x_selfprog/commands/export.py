@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from t5x_selfprog.commands.command import DTYPE, MODEL, NEW_MODEL, PUSH, Command, require_local
-from verifier import files
+from verifier.storage import files
 
 
 def body(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from t5x_selfprog import run_dir
-from verifier import files
+from verifier.storage import files
 
 
 @contextlib.contextmanager

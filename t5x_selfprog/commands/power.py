@@ -7,8 +7,8 @@ from typing import Any
 
 from t5x_selfprog.commands.command import POSITIVE, Command, Option
 from t5x_selfprog.flag_types import GAIN, NOT_NEGATIVE, PORTION
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 _OPTIONS = (
     Option("--gain", "of Pass@k, as a share: 0.03 is three points", {"type": GAIN, "required": True}),

@@ -5,8 +5,8 @@ from typing import Any
 
 from t5x_selfprog import run_dir
 from t5x_selfprog.commands.command import Command, Option
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 def body(args: argparse.Namespace) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import Any
 
 from t5x_selfprog.data.sources import run_datasets, split_pair
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
-from verifier.shards import Ledger, MissingStage
+from verifier.storage import files
+from verifier.storage.shards import Ledger, MissingStage
 
 Row = dict[str, Any]
 

@@ -16,9 +16,9 @@ from typing import Any
 from t5x_selfprog.puzzles.prompts import pair_text, puzzle_of_pair
 from t5x_selfprog.puzzles.source import SourceError, parse, puzzle_id, short_hash
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 CHECK = "assert f(g())"
 _MOST_CHECKS = 20  # check-like lines inside the string literals of one pair

@@ -23,8 +23,8 @@ import tensorflow as tf
 from t5x_selfprog.data.sources import run_datasets
 from t5x_selfprog.data.tokens import SHIFT, ShiftedVocabulary, feature_description, write_tokens
 from t5x_selfprog.run_layout import iteration_name
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 Rate = float | Callable[[seqio.Task], float]
 

@@ -22,8 +22,8 @@ import tensorflow_datasets as tfds
 from t5x_selfprog.data.export import rows
 from t5x_selfprog.data.sources import run_datasets
 from t5x_selfprog.puzzles.p3 import SEEDS_FOLDER, SPLITS, load_problems
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 _VERSION = tfds.core.Version("1.0.0")
 

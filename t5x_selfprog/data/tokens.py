@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from t5x_selfprog.model.store import SHIPPED, TOKENIZER_FILES
 from t5x_selfprog.tokenizer import Tokenizer
-from verifier.records import TOKENS
-from verifier.shards import Ledger
+from verifier.storage.records import TOKENS
+from verifier.storage.shards import Ledger
 
 SHIFT = 1
 

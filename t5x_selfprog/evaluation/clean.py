@@ -19,8 +19,8 @@ from t5x_selfprog.puzzles.contamination import LEVELS, Protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import SourceError, body_tokens
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 
 @dataclass(frozen=True)

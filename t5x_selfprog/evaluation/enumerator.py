@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from t5x_selfprog.evaluation.guess_templates import CONSTANTS, TEMPLATES
-from verifier.answer_types import AnswerType, parse_type
-from verifier.puzzle import Puzzle, solution_header
+from verifier.language.answer_types import AnswerType, parse_type
+from verifier.language.puzzle import Puzzle, solution_header
 
 LIMIT = 55
 _FILLINGS_PER_TEMPLATE = 4  # of a template with many fitting arguments, so that none crowds out the rest

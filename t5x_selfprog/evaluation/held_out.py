@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from verifier import files
-from verifier.shards import atomic_write
+from verifier.storage import files
+from verifier.storage.shards import atomic_write
 
 FOLDER = "held_out"
 CHOICES = "dev"  # the split that is there to be looked at

@@ -12,8 +12,8 @@ import urllib.request
 import zlib
 from dataclasses import dataclass
 
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 TIMEOUT_S = 60.0
 _MAX_BYTES = 256 << 20

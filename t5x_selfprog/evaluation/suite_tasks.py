@@ -4,7 +4,7 @@ answer is the program.
 A prompt that ends inside a function is continued, and the program ends where the function does. Any other prompt
 becomes a text at the head of a program, as MBPP's is, below which the model writes; the program ends where it begins
 to talk about itself (another text, assertions, a call of `print`), as evalplus has it for models that only continue.
-The verifier judges both (verifier/suite_files.py). Conversations are suite_asking.py's.
+The verifier judges both (verifier/unit_tests/suite_files.py). Conversations are suite_asking.py's.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 from t5x_selfprog.puzzles.prompts import ends_at_token_boundary
 from t5x_selfprog.sampling.stop import StopRule
-from verifier import files
-from verifier.leniency import lenient_python
-from verifier.rows import BadRow
-from verifier.suite_files import make_suite, read_objects, suites_of
-from verifier.suites import Suite
+from verifier.language.leniency import lenient_python
+from verifier.storage import files
+from verifier.storage.rows import BadRow
+from verifier.unit_tests.suite_files import make_suite, read_objects, suites_of
+from verifier.unit_tests.suites import Suite
 
 # Where a program that was asked for by a text ends; the last three only for functions, programs need them.
 _ENDS = ('\n"""', "\n'''", "\n```")

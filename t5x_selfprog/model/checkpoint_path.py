@@ -6,7 +6,7 @@ instead, as all our own file access does.
 
 import os
 
-from verifier import files
+from verifier.storage import files
 
 os.environ.setdefault("EPATH_USE_TF", "0")
 

@@ -17,7 +17,7 @@ from t5x_selfprog.model.new_folder import new_folder
 from t5x_selfprog.model.tensor_files import TensorSpec, dtype_named, write_safetensors
 from t5x_selfprog.model.weight_map import Weight, numbered
 from t5x_selfprog.tokenizer import Tokenizer
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 SHARD_BYTES = 5_000_000_000  # maximum size of a published file, as in transformers
 

@@ -20,8 +20,8 @@ from t5x_selfprog.model.new_folder import new_folder, require_new
 from t5x_selfprog.model.tensor_files import DTYPES, TensorSpec, all_finite, dtype_named
 from t5x_selfprog.model.weight_map import Weight, numbered
 from t5x_selfprog.tokenizer import Tokenizer
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 def import_model(folder: str, output: str, dtype: str | None = None) -> dict[str, Any]:

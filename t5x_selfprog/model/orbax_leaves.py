@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from t5x_selfprog.model.checkpoint_path import checkpoint_path
-from verifier import files
+from verifier.storage import files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import sys
 import zipfile
 
 from t5x_selfprog.model.known import Package
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 CHUNK_BYTES = 16 << 20
 

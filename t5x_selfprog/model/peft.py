@@ -22,8 +22,8 @@ from t5x_selfprog.model.families.family import Family
 from t5x_selfprog.model.low_rank import Adapters
 from t5x_selfprog.model.tensor_files import FLOATS, TensorSpec, read_safetensors, write_safetensors
 from t5x_selfprog.model.weight_map import Weight
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 BASE_IDENTITY = (

@@ -36,8 +36,8 @@ from t5x_selfprog.model.tensor_files import (
 from t5x_selfprog.nearest import nearest
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.tokenizer import Tokenizer
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(__file__)), "assets")
 TOKENIZER_FILES = (

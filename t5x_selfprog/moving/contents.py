@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 
 from t5x_selfprog.run_layout import RunDir, stage_folder
-from verifier import files
-from verifier.records import ATTEMPT, encode
-from verifier.shards import Ledger
-from verifier.tfrecord import write_frames
+from verifier.storage import files
+from verifier.storage.records import ATTEMPT, encode
+from verifier.storage.shards import Ledger
+from verifier.storage.tfrecord import write_frames
 
 # Folders of attempts and of their verdicts: stages 3 and 4, and an evaluation.
 JUDGED = ((stage_folder("solutions"), stage_folder("verdicts")), ("attempts", "verdicts"))

@@ -17,8 +17,8 @@ from typing import IO, Any
 from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.blocks import BlockWriter
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 FORMAT = 1
 INDEX = "pack.json"

@@ -20,8 +20,8 @@ from t5x_selfprog.growth import TABLE, set_aside
 from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.pack import FORMAT, INDEX
 from t5x_selfprog.run_layout import CONTROLS, iteration_number
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 def unpack(

@@ -12,8 +12,8 @@ from t5x_selfprog.plan.slices import named
 from t5x_selfprog.run_layout import stage_folder
 from t5x_selfprog.telemetry import goodput
 from t5x_selfprog.telemetry.sinks import read_lines
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 # By stage of the plan: the parts of a run's wall time that are that stage's, by the ends of their names.
 STAGES = {

@@ -36,7 +36,7 @@ from t5x_selfprog.training.lora_room import LORA_REMEDY, axes_of, largest
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 FORM = 2  # of what --save writes: links as the slice has them, memory beside the programs
 TEST_PROBLEMS = 228  # of P3

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from verifier import files
+from verifier.storage import files
 
 FOLDER = os.path.join("~", ".cache", "selfprog", "plans")
 VARIABLE = "SELFPROG_PLAN_CACHE"  # another folder, or nothing: no cache

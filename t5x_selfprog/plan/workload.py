@@ -9,9 +9,9 @@ from typing import Any
 
 import gin
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,8 +37,8 @@ from t5x_selfprog.pretraining.leak_index import LeakIndex
 from t5x_selfprog.pretraining.source_files import Refused, Source
 from t5x_selfprog.tokenizer import Tokenizer, train_tokenizer
 from verifier.errors import UserError
-from verifier.records import TOKENS
-from verifier.shards import Ledger, atomic_write
+from verifier.storage.records import TOKENS
+from verifier.storage.shards import Ledger, atomic_write
 
 VIEWS = ("files", "functions", "checks")
 MIN_LINE_BYTES = 20  # shorter lines are common and no evidence of copying

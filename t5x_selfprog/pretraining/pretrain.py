@@ -28,7 +28,7 @@ from t5x_selfprog.training.batches import TokenStream
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig, train
 from verifier.errors import UserError
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 
 @gin.configurable(module="pretrain")

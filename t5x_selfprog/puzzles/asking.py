@@ -26,7 +26,7 @@ from t5x_selfprog.puzzles.question import END, FENCE, LEAD, question
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.errors import UserError
-from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
+from verifier.language.puzzle import PuzzleError, parse_puzzle, solution_header
 
 MORE = "These are puzzles, Python functions that are True of the right first argument:\n\n"
 WRITE = "Write one more puzzle, `f{}`, unlike these. Answer with its code alone."

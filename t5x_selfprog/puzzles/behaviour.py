@@ -26,7 +26,7 @@ from t5x_selfprog.bounds import Count, OneOf, Positive
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import short_hash
 from verifier import Pool
-from verifier.leniency import lenient_python
+from verifier.language.leniency import lenient_python
 
 Literal = str  # the source of a plain value
 

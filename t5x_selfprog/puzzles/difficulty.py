@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from t5x_selfprog.interval import Interval
-from verifier import files
+from verifier.storage import files
 
 _Z = 1.959964  # of a 95% interval
 

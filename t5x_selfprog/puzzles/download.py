@@ -8,9 +8,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 
-from verifier import files
 from verifier.errors import UserError
-from verifier.shards import atomic_write
+from verifier.storage import files
+from verifier.storage.shards import atomic_write
 
 COMMIT = "017f488b8f6320b8220cda38e78f2f72a36eab20"
 URL = f"https://raw.githubusercontent.com/microsoft/PythonProgrammingPuzzles/{COMMIT}/puzzles"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from t5x_selfprog.puzzles.source import SourceError, only_function, rename_function, unparse
-from verifier.answer_types import TypeSyntaxError, parse_type
-from verifier.puzzle import PuzzleError, parse_puzzle
+from verifier.language.answer_types import TypeSyntaxError, parse_type
+from verifier.language.puzzle import PuzzleError, parse_puzzle
 
 Docstrings = Literal["keep", "drop"]
 

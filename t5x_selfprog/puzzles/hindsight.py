@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, unparse
-from verifier.puzzle import PuzzleError, own_nodes, parse_puzzle, solution_header
+from verifier.language.puzzle import PuzzleError, own_nodes, parse_puzzle, solution_header
 
 # A puzzle that nothing solves; probes are run against it only to learn their answers.
 NO_ANSWER = "def f(x: None):\n    return False"

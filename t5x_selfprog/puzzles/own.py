@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from t5x_selfprog.puzzles.p3 import LINES_FILE, SPLIT_FILE, Problem
-from verifier import Limits, Pool, files
+from verifier import Limits, Pool
 from verifier.errors import UserError
+from verifier.storage import files
 
 _SHOWN = 20  # refused solutions
 # One a line: a name, the puzzle as `sat` (its first argument, with its type, is the answer), solutions' bodies.

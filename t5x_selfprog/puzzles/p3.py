@@ -23,10 +23,10 @@ from typing import Any
 
 from t5x_selfprog.puzzles.entries import Docstrings, Entry, read_entry
 from t5x_selfprog.puzzles.source import SourceError, puzzle_id
-from verifier import files
 from verifier.errors import UserError
-from verifier.records import PUZZLE
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.records import PUZZLE
+from verifier.storage.shards import Ledger
 
 PUZZLES_FILE, LINES_FILE, SPLIT_FILE = "puzzles.json", "puzzles.jsonl", "split.json"
 SPLITS = ("train", "dev", "test")

@@ -32,7 +32,7 @@ from t5x_selfprog.puzzles.source import (
     rename_function,
 )
 from verifier.errors import UserError
-from verifier.puzzle import PuzzleError, parse_puzzle, solution_header
+from verifier.language.puzzle import PuzzleError, parse_puzzle, solution_header
 
 BLANK_LINE = "\n\n"
 NO_TUTORIAL = "none"

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from t5x_selfprog.puzzles.source import SourceError, rename_function, short_hash, unparse
-from verifier.leniency import lenient_python
-from verifier.puzzle import HIDDEN
-from verifier.suite_calls import SuiteError
-from verifier.suites import literal
+from verifier.language.leniency import lenient_python
+from verifier.language.puzzle import HIDDEN
+from verifier.unit_tests.suite_calls import SuiteError
+from verifier.unit_tests.suites import literal
 
 Kind = Literal["deduction", "abduction"]
 MOST_CHARACTERS = 200  # of an input or an output, written out

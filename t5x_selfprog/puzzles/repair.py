@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from t5x_selfprog.puzzles.signatures import Parameter, split_signature
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, short_hash, unparse
-from verifier.answer_types import TypeSyntaxError, parse_type
+from verifier.language.answer_types import TypeSyntaxError, parse_type
 
 MAX_CHARS = 60  # of a default
 

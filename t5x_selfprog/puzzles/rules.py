@@ -22,9 +22,9 @@ from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
 from t5x_selfprog.puzzles.shape import shape_id
 from t5x_selfprog.puzzles.source import SourceError, only_function, puzzle_id
-from verifier import policy
-from verifier.answer_types import AnswerType, parse_type
-from verifier.puzzle import Puzzle, PuzzleError, own_nodes, parse_puzzle
+from verifier.language import policy
+from verifier.language.answer_types import AnswerType, parse_type
+from verifier.language.puzzle import Puzzle, PuzzleError, own_nodes, parse_puzzle
 
 OPTIONAL_RULES = ("arguments_unused", "chained_comparison", "undefined_names", "unsafe")
 

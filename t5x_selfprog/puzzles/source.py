@@ -15,7 +15,7 @@ import textwrap
 import tokenize
 
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, every_argument, occurrences
-from verifier.leniency import lenient_python
+from verifier.language.leniency import lenient_python
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _DEF = re.compile(r"def[ \t]+([^\W\d]\w*)")

@@ -24,7 +24,7 @@ from t5x_selfprog.report.spent import spent
 from t5x_selfprog.report.training import training
 from t5x_selfprog.report.transfer import transfer
 from t5x_selfprog.run_layout import RunDir
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 MAX_DATA_BYTES = 1_500_000
 

@@ -16,11 +16,11 @@ from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.report import tried
 from t5x_selfprog.run_layout import RunDir, iteration_name
 from t5x_selfprog.telemetry import goodput
-from verifier import files
 from verifier.errors import UserError
-from verifier.records import RecordError
-from verifier.shards import Ledger, MissingStage
-from verifier.tfrecord import CorruptRecordError
+from verifier.storage import files
+from verifier.storage.records import RecordError
+from verifier.storage.shards import Ledger, MissingStage
+from verifier.storage.tfrecord import CorruptRecordError
 
 SOLUTIONS_SHOWN = 3  # a puzzle
 

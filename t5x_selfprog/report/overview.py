@@ -15,9 +15,9 @@ from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, plural
 from t5x_selfprog.report.sections import section, table
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
 from verifier.errors import UserError
-from verifier.shards import atomic_write
+from verifier.storage import files
+from verifier.storage.shards import atomic_write
 
 
 @dataclass(frozen=True)

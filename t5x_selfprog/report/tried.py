@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t5x_selfprog.run_layout import RunDir
-from verifier import files
-from verifier.records import RecordError
-from verifier.shards import Ledger, MissingStage
-from verifier.tfrecord import CorruptRecordError
+from verifier.storage import files
+from verifier.storage.records import RecordError
+from verifier.storage.shards import Ledger, MissingStage
+from verifier.storage.tfrecord import CorruptRecordError
 
 ACCEPTED_SHOWN, OTHERS_SHOWN = (
     2,

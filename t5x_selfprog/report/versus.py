@@ -18,8 +18,8 @@ from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, points
 from t5x_selfprog.report.plots import IntervalRow, arm_style, interval_panel
 from t5x_selfprog.report.sections import section, table
-from verifier import files
-from verifier.shards import atomic_write
+from verifier.storage import files
+from verifier.storage.shards import atomic_write
 
 Pair = tuple[Row, Row]
 

@@ -14,7 +14,7 @@ from t5x_selfprog.training.batches import BatchSource
 from t5x_selfprog.training.learning import AdaptersAlone
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.train_loop import LoopConfig, train
-from verifier import files
+from verifier.storage import files
 
 TRAINING, PEFT = "adapters", "adapter"
 

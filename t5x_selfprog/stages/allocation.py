@@ -22,7 +22,7 @@ from t5x_selfprog.stages.shard_stream import known_lengths, require_as_many
 from t5x_selfprog.telemetry import recorder
 from verifier import Limits, Pool
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 Record = dict[str, Any]
 TRACK = "rounds"

@@ -16,8 +16,8 @@ from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry.shards import SamplingMeter
-from verifier.records import ATTEMPT
-from verifier.shards import Ledger
+from verifier.storage.records import ATTEMPT
+from verifier.storage.shards import Ledger
 
 __all__ = ["Allocation", "sample_attempts"]
 

@@ -16,8 +16,8 @@ from typing import Any
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.telemetry import goodput
 from t5x_selfprog.telemetry.sinks import read_lines
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 ERROR_LINES = 5
 

@@ -18,8 +18,8 @@ from t5x_selfprog.bounds import Count, Positive
 from t5x_selfprog.puzzles.p3 import Problem, in_split, load_problems
 from t5x_selfprog.stages import evaluate, finetune
 from t5x_selfprog.stages.context import Context
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 BEST = "_best"  # ends the name of such an arm
 

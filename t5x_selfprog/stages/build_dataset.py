@@ -41,9 +41,9 @@ from t5x_selfprog.stages import hindsight
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.filter_puzzles import like_held_out
 from t5x_selfprog.stages.gate import let_through
-from verifier import files
 from verifier.errors import UserError
-from verifier.records import PAIR
+from verifier.storage import files
+from verifier.storage.records import PAIR
 
 Pair = dict[str, Any]
 

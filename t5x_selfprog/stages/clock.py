@@ -14,8 +14,8 @@ import jax
 
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.telemetry import recorder
-from verifier import files
-from verifier.shards import atomic_write
+from verifier.storage import files
+from verifier.storage.shards import atomic_write
 
 FOLDER = "times"
 _LEAST_S = 0.5

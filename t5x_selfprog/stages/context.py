@@ -34,8 +34,8 @@ from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig
 from verifier import Limits, Pool, Verdict
 from verifier.errors import UserError
-from verifier.records import Schema
-from verifier.shards import Ledger
+from verifier.storage.records import Schema
+from verifier.storage.shards import Ledger
 
 
 @gin.configurable(module="t5x_selfprog")

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from t5x_selfprog.growth import EARLIER
-from verifier import files
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 Records = list[dict[str, Any]]
 

@@ -28,10 +28,11 @@ from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts, overlapped
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.watchdog import MAIN
-from verifier import Limits, files, parse_puzzle
-from verifier.leniency import lenient_python
-from verifier.shards import Ledger
-from verifier.terms import Terms
+from verifier import Limits, parse_puzzle
+from verifier.fleet.terms import Terms
+from verifier.language.leniency import lenient_python
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 ENUMERATOR = "enumerator"  # its track
 

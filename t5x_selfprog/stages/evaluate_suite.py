@@ -28,12 +28,13 @@ from t5x_selfprog.stages.evaluate import read, write
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.shards import SamplingMeter
-from verifier import Limits, files
+from verifier import Limits
 from verifier.errors import UserError
-from verifier.records import ATTEMPT, VERDICT, Schema
-from verifier.shards import Ledger
-from verifier.suite_files import write_samples
-from verifier.suites import Suite
+from verifier.storage import files
+from verifier.storage.records import ATTEMPT, VERDICT, Schema
+from verifier.storage.shards import Ledger
+from verifier.unit_tests.suite_files import write_samples
+from verifier.unit_tests.suites import Suite
 
 NEVER = "infrastructure"
 

@@ -31,10 +31,11 @@ from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules, Rejected
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
-from verifier import Limits, PuzzleError, PuzzleReport, files, parse_puzzle
+from verifier import Limits, PuzzleError, PuzzleReport, parse_puzzle
 from verifier.errors import UserError
-from verifier.records import PUZZLE, REJECTION, Kind, Schema
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.records import PUZZLE, REJECTION, Kind, Schema
+from verifier.storage.shards import Ledger
 
 # Rejection reasons by the step of the funnel that they fall under.
 UNPARSED = ("no_parse",)

@@ -26,8 +26,8 @@ from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.train_loop import LoopConfig, train
-from verifier import files
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 
 @gin.configurable(module="finetune")

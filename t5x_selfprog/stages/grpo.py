@@ -41,10 +41,11 @@ from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle
 from t5x_selfprog.training.train_loop import LoopConfig
-from verifier import Limits, files
+from verifier import Limits
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.shards import Ledger
 
 Group = Annotated[int, Bound(least=2)]  # attempts whose rewards are compared
 

@@ -23,10 +23,11 @@ from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules, check
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, puzzle_id
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.filter_puzzles import SameBehaviour, read_probes
-from verifier import Limits, Pool, Verdict, files
+from verifier import Limits, Pool, Verdict
 from verifier.errors import UserError
-from verifier.records import VERDICT
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.records import VERDICT
+from verifier.storage.shards import Ledger
 
 Record = dict[str, Any]
 

@@ -13,7 +13,7 @@ from t5x_selfprog.bounds import Seed, Whole
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
 from verifier import Limits
-from verifier.terms import Terms
+from verifier.fleet.terms import Terms
 
 
 @gin.configurable(module="judge_solutions")

@@ -1,7 +1,7 @@
 """Judging attempts while they are sampled: what stage 4 and the evaluation have in common.
 
 From the ledger of attempts to the ledger of verdicts, shard by shard, on the hosts' own cores but in processes of their
-own (verifier/beside.py), so that the accelerator never waits for a verdict, nor for an interpreter that makes one. A
+own (verifier/fleet/beside.py), so that the accelerator never waits for a verdict, nor for an interpreter that makes one. A
 shard is judged by whoever claims it first: a process of the host that has sampled it, of another that has nothing to
 do, or a fleet beside the run (`python -m verifier follow RUN`). The claim of one that died runs out.
 """
@@ -23,11 +23,11 @@ from t5x_selfprog.stages.context import Context
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.shards import JUDGE
 from t5x_selfprog.telemetry.watchdog import MAIN
-from verifier.beside import REFUSED, Assignment, poll_s
 from verifier.errors import UserError
-from verifier.records import ATTEMPT, VERDICT
-from verifier.shards import LedgerIncomplete
-from verifier.terms import Terms
+from verifier.fleet.beside import REFUSED, Assignment, poll_s
+from verifier.fleet.terms import Terms
+from verifier.storage.records import ATTEMPT, VERDICT
+from verifier.storage.shards import LedgerIncomplete
 
 PATIENCE_S = 60.0
 AT_ONCE = 2  # shards: while the slow last attempts of one are waited for, the other's have the cores

@@ -30,10 +30,11 @@ from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts, policy_loss
 from t5x_selfprog.training.rollouts import Groups, rows, shared_out
 from t5x_selfprog.training.train_loop import LoopConfig, train
-from verifier import Limits, files
+from verifier import Limits
 from verifier.errors import UserError
-from verifier.records import ATTEMPT, Kind, Schema
-from verifier.shards import Ledger
+from verifier.storage import files
+from verifier.storage.records import ATTEMPT, Kind, Schema
+from verifier.storage.shards import Ledger
 
 ROLLOUT: Schema = {**ATTEMPT, "tokens": Kind.INTS, "logprobs": Kind.FLOATS, "outcome": Kind.TEXT}
 

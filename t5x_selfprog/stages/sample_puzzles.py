@@ -34,7 +34,7 @@ from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry.shards import SamplingMeter
 from verifier.errors import UserError
-from verifier.records import PUZZLE
+from verifier.storage.records import PUZZLE
 
 
 @gin.configurable(module="sample_puzzles")

@@ -14,7 +14,7 @@ import jax
 from t5x_selfprog.sampling.interface import Completion, Request
 from t5x_selfprog.sampling.sampler import Sampler
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 
 def sample_shards(

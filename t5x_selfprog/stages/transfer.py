@@ -15,7 +15,7 @@ from t5x_selfprog.evaluation.table import P3_PARTS, table
 from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context
-from verifier import files
+from verifier.storage import files
 
 FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json
 SAMPLED_AT = 0.8  # with several attempts; the likeliest tokens with one

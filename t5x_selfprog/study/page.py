@@ -16,7 +16,7 @@ from t5x_selfprog.report.build import fill, missing_note, navigation, script_jso
 from t5x_selfprog.report.markup import Markup, element, escape, join, percent, plural, points
 from t5x_selfprog.report.plots import IntervalRow, Point, arm_style, interval_panel, scatter_panel
 from t5x_selfprog.report.sections import fallback, section, table
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 if TYPE_CHECKING:
     from t5x_selfprog.study.results import Line, Study

@@ -21,7 +21,7 @@ from t5x_selfprog.evaluation.statistics import corrected, holm
 from t5x_selfprog.evaluation.table import Row, family_sizes, headline_k, rows
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study.grid import Cell
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 if TYPE_CHECKING:
     from t5x_selfprog.study.launch import Configured

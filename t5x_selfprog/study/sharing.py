@@ -33,7 +33,7 @@ from t5x_selfprog.run_layout import (
     iteration_name,
     stage_folder,
 )
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 _HEADS = ("ledger.json", "manifest.json")
 _TRAINING = (

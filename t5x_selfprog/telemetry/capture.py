@@ -14,8 +14,8 @@ import jax
 
 from t5x_selfprog import hosts, profile
 from t5x_selfprog.telemetry.clock import Clock
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 SHOWN = 12  # operations listed on standard error; the file lists all
 

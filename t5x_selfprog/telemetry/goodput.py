@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from t5x_selfprog.telemetry.clock import PARTS, USEFUL
-from verifier import files
+from verifier.storage import files
 
 EVERY_S = 10.0  # sinks.EVERY_S where the run directory is remote
 NAME = "goodput.json"

@@ -31,7 +31,7 @@ from t5x_selfprog.telemetry.compiles import Compilation, compiles
 from t5x_selfprog.telemetry.sinks import EVERY_S, Events, Lines
 from t5x_selfprog.telemetry.watchdog import MAIN, Watch, Watchdog
 from t5x_selfprog.telemetry.weights_and_biases import Sink, Wandb
-from verifier import files
+from verifier.storage import files
 
 Scalars = Mapping[str, float | int | None]
 

@@ -1,4 +1,4 @@
-"""Measures shards as they are sampled on the devices. (What judging took is told by verifier/beside.py.)"""
+"""Measures shards as they are sampled on the devices. (What judging took is told by verifier/fleet/beside.py.)"""
 
 import time
 from typing import Protocol

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from verifier import files
-from verifier.remote_files import BucketUnreachable
-from verifier.tfrecord import write_frames
+from verifier.storage import files
+from verifier.storage.remote_files import BucketUnreachable
+from verifier.storage.tfrecord import write_frames
 
 EVERY_S = 60.0
 _numbers = itertools.count()

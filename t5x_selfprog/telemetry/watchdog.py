@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 from t5x_selfprog import hosts
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: launchers restart on every status but 0 and 2
 MAIN = "main"

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, Literal
 
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 @dataclasses.dataclass(frozen=True)

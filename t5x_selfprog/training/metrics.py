@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from t5x_selfprog.telemetry.sinks import Events, Lines
-from verifier import files
+from verifier.storage import files
 
 
 class MetricsWriter:

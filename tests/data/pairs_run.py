@@ -7,8 +7,8 @@ from pathlib import Path
 from t5x_selfprog.puzzles.prompts import pair_text, puzzle_list
 from t5x_selfprog.puzzles.source import puzzle_id
 from t5x_selfprog.run_layout import RunDir
-from verifier.records import PAIR, PUZZLE, VERDICT
-from verifier.shards import Ledger, atomic_write
+from verifier.storage.records import PAIR, PUZZLE, VERDICT
+from verifier.storage.shards import Ledger, atomic_write
 
 ODD = "\ud800"
 

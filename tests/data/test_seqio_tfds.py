@@ -15,7 +15,7 @@ from t5x_selfprog.model.store import SHIPPED  # noqa: E402
 from t5x_selfprog.tokenizer import Tokenizer, train_tokenizer  # noqa: E402
 from tests.data.pairs_run import make_pairs_run, puzzle, solution  # noqa: E402
 from verifier.errors import UserError  # noqa: E402
-from verifier.shards import LedgerMismatch  # noqa: E402
+from verifier.storage.shards import LedgerMismatch  # noqa: E402
 
 
 @pytest.fixture(scope="module")

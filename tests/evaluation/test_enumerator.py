@@ -10,8 +10,8 @@ import pytest
 from t5x_selfprog.evaluation.enumerator import LIMIT, default_type, guesses
 from t5x_selfprog.evaluation.evaluation import GuessedProblem
 from verifier import Limits, Pool
-from verifier.answer_types import compile_checker, parse_type
-from verifier.puzzle import parse_puzzle, solution_header
+from verifier.language.answer_types import compile_checker, parse_type
+from verifier.language.puzzle import parse_puzzle, solution_header
 
 P3 = Path(os.environ.get("SELFPROG_P3_DIR", "../shared/data/p3"))
 # fmt: off

@@ -25,7 +25,7 @@ from tests.stages.test_evaluate_suite import (  # noqa: E402
     model,  # noqa: F401 (a fixture)
 )
 from verifier import Pool  # noqa: E402
-from verifier.suite_files import read_samples, read_tasks  # noqa: E402
+from verifier.unit_tests.suite_files import read_samples, read_tasks  # noqa: E402
 
 SQUARES = {
     "task_id": "HumanEval/901",

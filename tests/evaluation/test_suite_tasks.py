@@ -7,7 +7,7 @@ import pytest
 
 from t5x_selfprog.evaluation.suite_tasks import read_suite
 from tests.evaluation.suite_rows import HALF, MBPP, SHARED
-from verifier.rows import BadRow
+from verifier.storage.rows import BadRow
 
 BYTES = lambda text: list(text.encode())  # noqa: E731
 

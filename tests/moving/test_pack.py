@@ -15,8 +15,8 @@ from t5x_selfprog.moving.pack import pack
 from t5x_selfprog.moving.unpack import unpack
 from t5x_selfprog.run_dir import open_run
 from verifier.errors import UserError
-from verifier.records import ATTEMPT, VERDICT
-from verifier.shards import Ledger
+from verifier.storage.records import ATTEMPT, VERDICT
+from verifier.storage.shards import Ledger
 
 
 def attempt(number: int) -> dict:

@@ -16,7 +16,7 @@ from t5x_selfprog.pretraining.cleaning import CleanFile, Unusable, clean
 from t5x_selfprog.pretraining.extraction import extract, structure_of
 from t5x_selfprog.pretraining.leak_index import MIN_PREDICATE_NODES, LeakIndex
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 FILLER = '''
 import os

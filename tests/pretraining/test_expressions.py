@@ -6,7 +6,7 @@ import pytest
 
 from t5x_selfprog.pretraining.expressions import Values, documents, expressions, predicate, read, result_type
 from t5x_selfprog.puzzles.prompts import puzzle_of_pair
-from verifier.puzzle import parse_puzzle
+from verifier.language.puzzle import parse_puzzle
 
 
 def only(source):

@@ -5,7 +5,7 @@ import pytest
 from t5x_selfprog.evaluation.disguises import KINDS, disguise
 from t5x_selfprog.puzzles.canonical import canonical_form, outline_tokens
 from t5x_selfprog.puzzles.source import SourceError
-from verifier.leniency import lenient_python
+from verifier.language.leniency import lenient_python
 
 PUZZLE = (
     "def f(words: List[str], n=3, c='e', m=2):\n"

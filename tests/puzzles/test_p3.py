@@ -16,7 +16,7 @@ from t5x_selfprog.puzzles.download import download
 from t5x_selfprog.puzzles.p3 import in_split, load_problems, tutorial_problems
 from t5x_selfprog.puzzles.source import only_function, puzzle_id
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 P3 = Path(os.environ.get("SELFPROG_P3_DIR", "../shared/data/p3"))
 needs_p3 = pytest.mark.skipif(

@@ -28,7 +28,7 @@ from t5x_selfprog.puzzles.prompts import (
 )
 from t5x_selfprog.puzzles.source import puzzle_id
 from verifier.errors import UserError
-from verifier.puzzle import PuzzleError
+from verifier.language.puzzle import PuzzleError
 
 PUZZLE = "def f(x: int, a=3, b=[1, 2]):\n    return x == a + len(b)"
 SOLUTION = "def g(a=3, b=[1, 2]):\n    return a + len(b)"

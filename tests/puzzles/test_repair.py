@@ -4,7 +4,7 @@ import pytest
 
 from t5x_selfprog.puzzles.repair import Defaults, repaired
 from verifier import parse_puzzle
-from verifier.puzzle import PuzzleError
+from verifier.language.puzzle import PuzzleError
 
 TRAIN = [
     "def f(x: int, n=7, s='ab', li=[1, 2]):\n    return x == n",

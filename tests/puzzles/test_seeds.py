@@ -23,7 +23,7 @@ import pytest
 
 from t5x_selfprog.puzzles import p3
 from t5x_selfprog.puzzles.source import parse
-from verifier.puzzle import parse_puzzle
+from verifier.language.puzzle import parse_puzzle
 
 ROOT = Path(__file__).parents[2]
 SEEDS = p3.SEEDS_FOLDER

@@ -18,8 +18,8 @@ from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.source import puzzle_id
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.telemetry import goodput
-from verifier.records import PUZZLE, VERDICT, Kind
-from verifier.shards import Ledger, atomic_write
+from verifier.storage.records import PUZZLE, VERDICT, Kind
+from verifier.storage.shards import Ledger, atomic_write
 
 PROBLEMS, ATTEMPTS = 120, 100
 TRIED = 30  # held-out problems whose attempts were kept

@@ -14,7 +14,7 @@ from t5x_selfprog.report.build import build_report
 from t5x_selfprog.report.findings import find
 from t5x_selfprog.run_layout import RunDir
 from tests.report.synthetic_run import HOSTILE, make_run
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 
 class Outline(HTMLParser):

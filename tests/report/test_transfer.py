@@ -5,7 +5,7 @@ from collections import Counter
 from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
 from t5x_selfprog.evaluation.suite_notes import overlap_note
 from t5x_selfprog.report.transfer import transfer
-from verifier import files
+from verifier.storage import files
 
 P3 = {"problems": [{"group": "human_eval"}] * 150 + [{"group": "rest"}] * 78}
 OTHER = {"problems": [{"group": "sums"}] * 60}

@@ -10,7 +10,7 @@ from t5x_selfprog.report.versus import build_versus
 from t5x_selfprog.run_layout import RunDir
 from tests.report.synthetic_run import make_run
 from tests.report.test_build import Outline
-from verifier.shards import atomic_write
+from verifier.storage.shards import atomic_write
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
 from t5x_selfprog.stages.shard_stream import known_lengths
 from verifier import Limits, Pool
 from verifier.errors import UserError
-from verifier.fleet import follow
-from verifier.metrics import Metrics
-from verifier.records import ATTEMPT, VERDICT
-from verifier.shards import Ledger, LedgerIncomplete
-from verifier.terms import Terms
+from verifier.fleet.follow import follow
+from verifier.fleet.metrics import Metrics
+from verifier.fleet.terms import Terms
+from verifier.storage.records import ATTEMPT, VERDICT
+from verifier.storage.shards import Ledger, LedgerIncomplete
 
 LIMITS = Limits(cpu_s=1.0)
 EASY = "def f(x: int, a=3):\n    return x > a"

@@ -14,8 +14,8 @@ from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.context import Context
 from verifier import Pool
 from verifier.errors import UserError
-from verifier.records import VERDICT
-from verifier.shards import Ledger
+from verifier.storage.records import VERDICT
+from verifier.storage.shards import Ledger
 
 PUZZLE = "def f(x: List[int], n=3):\n    return len(x) == n"
 ANSWERS = {"[7] * n": "accepted", "[n] * n": "accepted", "[n]": "wrong"}

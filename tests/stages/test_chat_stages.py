@@ -18,8 +18,8 @@ from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.training.train_loop import LoopConfig
 from tests.puzzles.chatting import chat_folder
 from verifier.errors import UserError
-from verifier.records import PAIR
-from verifier.shards import Ledger
+from verifier.storage.records import PAIR
+from verifier.storage.shards import Ledger
 
 pytest.importorskip("jinja2", reason="scripts/setup installs it")
 

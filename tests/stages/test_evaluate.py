@@ -15,7 +15,7 @@ from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages import evaluate, judging
 from tests.stages.test_attempts import EASY, HARD, LIMITS, OneShard
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 
 class Held(OneShard):

@@ -18,7 +18,7 @@ from tests.evaluation.suite_rows import HALF, MBPP, SHARED
 from tests.puzzles.chatting import chat_folder
 from verifier import Limits
 from verifier.errors import UserError
-from verifier.suite_files import read_samples, read_tasks
+from verifier.unit_tests.suite_files import read_samples, read_tasks
 
 LIMITS = Limits(cpu_s=2.0)
 RIGHT = {

@@ -5,7 +5,7 @@ import pytest
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages import filter_puzzles
 from t5x_selfprog.stages.context import Context, Experiment
-from verifier.records import PUZZLE
+from verifier.storage.records import PUZZLE
 
 SOURCES = {
     "whole": "def f(x: List[int], n=33):\n    return len(x) == n and sum(x) == 2",

@@ -22,8 +22,8 @@ from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
-from verifier.records import PAIR
-from verifier.shards import Ledger
+from verifier.storage.records import PAIR
+from verifier.storage.shards import Ledger
 
 LOOP = LoopConfig(OptimizerConfig(learning_rate=1e-2, warmup_steps=10), log_every=1)
 

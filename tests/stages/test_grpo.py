@@ -22,8 +22,8 @@ from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
-from verifier.records import ATTEMPT, PAIR, PUZZLE, VERDICT
-from verifier.shards import Ledger
+from verifier.storage.records import ATTEMPT, PAIR, PUZZLE, VERDICT
+from verifier.storage.shards import Ledger
 
 SAMPLING = SamplingConfig(
     prompts_in_flight=4, rows_per_prompt=4, max_new_tokens=6, prompt_buckets=(64,), prompts_per_load=1, chunk_steps=6,

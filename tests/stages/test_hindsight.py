@@ -13,8 +13,8 @@ from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.stages.hindsight import Hindsight
 from verifier import Pool
-from verifier.records import PUZZLE, VERDICT
-from verifier.shards import Ledger
+from verifier.storage.records import PUZZLE, VERDICT
+from verifier.storage.shards import Ledger
 
 SUM = "def f(x: List[int], n=1000):\n    return sum(x) == n"
 SQUARE = "def f(x: int):\n    return x * x + 7"

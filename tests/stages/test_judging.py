@@ -14,11 +14,11 @@ import pytest
 from t5x_selfprog.stages.judging import judge_attempts, overlapped
 from tests.stages.test_attempts import EASY, HARD, LIMITS
 from tests.telemetry.test_shards import ThreeShards, observed, of_kind
-from verifier.beside import Assignment
 from verifier.errors import UserError
-from verifier.records import ATTEMPT, VERDICT
-from verifier.shards import Ledger
-from verifier.terms import Terms
+from verifier.fleet.beside import Assignment
+from verifier.fleet.terms import Terms
+from verifier.storage.records import ATTEMPT, VERDICT
+from verifier.storage.shards import Ledger
 
 ENDLESS = "def g(a=3):\n    while True:\n        pass\n"
 
@@ -57,7 +57,7 @@ def judges():
                 parent = file.read().rpartition(")")[2].split()[1]
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 command = file.read()
-            if parent == str(os.getpid()) and b"verifier.beside" in command:
+            if parent == str(os.getpid()) and b"verifier.fleet.beside" in command:
                 found.append(int(pid))
     return found
 

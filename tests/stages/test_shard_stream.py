@@ -15,7 +15,7 @@ from tests.sampling.byte_model import ByteTokenizer, random_params, tiny_config
 from tests.sampling.test_sampler import KEY
 from tests.stages.test_attempts import LIMITS, OneShard
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage.shards import Ledger
 
 SHARDS, ATTEMPTS = 5, 6
 PUZZLES = [(f"p{i}", f"def f(x: int, a={i}):\n    return x == a") for i in range(17)]

@@ -17,8 +17,8 @@ from t5x_selfprog.study import launch
 from t5x_selfprog.study.grid import axes_of, cells
 from t5x_selfprog.study.sharing import take_over
 from verifier.errors import UserError
-from verifier.records import PUZZLE
-from verifier.shards import Ledger, LedgerMismatch
+from verifier.storage.records import PUZZLE
+from verifier.storage.shards import Ledger, LedgerMismatch
 
 AXES = {"base": {"a": [], "b": [], "c": []}, "data": {"all": [], "50": ["Selection.max_pairs=50"]}}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tensorboardX.proto import event_pb2
 
-from verifier.tfrecord import read_frames
+from verifier.storage.tfrecord import read_frames
 
 
 def scalars(folder: Path | str, names: list[str]) -> dict[str, dict[int, float]]:

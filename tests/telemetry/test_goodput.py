@@ -8,7 +8,7 @@ from t5x_selfprog.telemetry import goodput, recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.clock import PARTS
 from t5x_selfprog.telemetry.watchdog import Watchdog
-from verifier import files
+from verifier.storage import files
 
 STAGE = "iteration 0: training"
 

@@ -21,8 +21,8 @@ from t5x_selfprog.telemetry.watchdog import Watchdog
 from tests.sampling.byte_model import ByteTokenizer, random_params, tiny_config
 from tests.stages.test_attempts import EASY, HARD, LIMITS, OneShard
 from tests.telemetry.events import scalars
-from verifier.shards import Ledger
-from verifier.terms import Terms
+from verifier.fleet.terms import Terms
+from verifier.storage.shards import Ledger
 
 SHARDS = 3
 

@@ -10,8 +10,8 @@ from t5x_selfprog.telemetry import sinks
 from t5x_selfprog.telemetry.sinks import Events, Lines, read_lines
 from t5x_selfprog.training.metrics import MetricsWriter
 from tests.telemetry.events import scalars
-from verifier import files
-from verifier.remote_files import BucketUnreachable
+from verifier.storage import files
+from verifier.storage.remote_files import BucketUnreachable
 
 
 @pytest.fixture(params=["local", "remote"])

@@ -22,8 +22,8 @@ from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from tests.telemetry.events import scalars
-from verifier import files
 from verifier.errors import UserError
+from verifier.storage import files
 
 CONFIG = ModelConfig(101, 64, 32, 2, 4, 2, 8, 64)
 STEPS, KILLED_AT = 8, 5  # a checkpoint is at 3, the next at 6

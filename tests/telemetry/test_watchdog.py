@@ -149,7 +149,7 @@ def test_abort_ends_the_process_with_a_status_that_restarts_it(tmp_path, user_en
 def test_a_store_that_hangs_does_not_keep_the_process_from_its_end(tmp_path, user_environment):
     code = (
         "import time\n"
-        "from verifier import files\n"
+        "from verifier.storage import files\n"
         "from t5x_selfprog.telemetry import recorder, watchdog\n"
         "from t5x_selfprog.telemetry.capture import Profile\n"
         "watchdog.WRITE_S = 0.5\n"

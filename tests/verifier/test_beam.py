@@ -5,7 +5,7 @@ import glob
 import pytest
 
 from verifier import Limits, Pool
-from verifier.records import ATTEMPT, VERDICT, read_tfrecord, write_tfrecord
+from verifier.storage.records import ATTEMPT, VERDICT, read_tfrecord, write_tfrecord
 
 pytest.importorskip("apache_beam", reason="Apache Beam is an extra of its own: pip install '.[beam]'")
 
@@ -28,7 +28,7 @@ def key(record):
 
 
 def test_equal_to_the_local_pool(tmp_path):
-    from verifier.beam import main
+    from verifier.fleet.beam import main
 
     attempts = [
         {

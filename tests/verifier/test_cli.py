@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from verifier import records
+from verifier.storage import records
 
 GOOD = {
     "puzzle": "def f(x: int, n=3):\n    return x == n",
@@ -181,7 +181,7 @@ def test_help_is_light(arguments):
 def test_zygote_is_lean():
     """What a zygote imports is forked for every batch."""
     code = (
-        "import sys, verifier.zygote; from verifier import policy; policy.import_modules(policy.WIDE_IMPORTS); "
+        "import sys, verifier.worker.process; from verifier.language import policy; policy.import_modules(policy.WIDE_IMPORTS); "
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
@@ -199,7 +199,7 @@ def test_zygote_is_lean():
         "numpy",
     }
     assert not modules & heavy
-    assert not {"verifier.pool", "verifier.records", "verifier.verdict"} & modules
+    assert not {"verifier.pool", "verifier.storage.records", "verifier.verdict"} & modules
 
 
 def test_tiers_certificate_and_generality(tmp_path):

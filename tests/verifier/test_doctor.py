@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from verifier import doctor
-from verifier.isolation import LAYERS
+from verifier.sandbox.isolation import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLEAR = {

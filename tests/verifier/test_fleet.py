@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from verifier import Limits, Pool, files
+from verifier import Limits, Pool
 from verifier.errors import UserError
-from verifier.fleet import follow
-from verifier.metrics import Metrics
-from verifier.records import ATTEMPT, VERDICT
-from verifier.shards import Ledger
-from verifier.terms import ShardJudge, Terms
+from verifier.fleet.follow import follow
+from verifier.fleet.metrics import Metrics
+from verifier.fleet.terms import ShardJudge, Terms
+from verifier.storage import files
+from verifier.storage.records import ATTEMPT, VERDICT
+from verifier.storage.shards import Ledger
 from verifier.tiers import Tiers
 
 REPOSITORY = Path(__file__).resolve().parents[2]

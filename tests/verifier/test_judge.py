@@ -9,7 +9,7 @@ import re
 import pytest
 
 from verifier import Limits, Pool, Verdict, parse_puzzle
-from verifier.puzzle import solution_header
+from verifier.language.puzzle import solution_header
 
 LIMITS = Limits(cpu_s=0.5, memory_mb=512, output_bytes=8 << 20)
 SUM = "def f(x: List[int], n=3):\n    return len(x) == n and sum(x) == 10"

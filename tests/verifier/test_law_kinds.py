@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from verifier import Limits, Pool, Verdict
-from verifier.isolation import LAYERS
+from verifier.sandbox.isolation import LAYERS
 
 LIMITS = Limits(cpu_s=2.0, memory_mb=512, output_bytes=1 << 20)
 ANY_TEXT = "def f(x: str):\n    return True"

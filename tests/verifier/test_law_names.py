@@ -10,7 +10,8 @@ import random
 import pytest
 
 from tests.verifier.test_law_kinds import ANY_TEXT, PROGRAMS, told
-from verifier import Limits, Pool, policy, screen
+from verifier import Limits, Pool
+from verifier.language import policy, screen
 
 ARGUMENTS = (
     *("()", "(3,)", "('a',)", "(b'a',)", "(1.5,)", "(-1,)", "(None,)", "({1: 2},)", "([3, 1],)"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from verifier import Limits, Pool, Verdict
-from verifier.isolation import LAYERS
+from verifier.sandbox.isolation import LAYERS
 
 LIMITS = Limits(cpu_s=0.4, memory_mb=256, output_bytes=4 << 20)
 Pair = tuple[str, str]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifier import literal
+from verifier.language import literal
 
 SCALARS = (
     st.none()

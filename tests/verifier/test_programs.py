@@ -172,8 +172,8 @@ def test_an_outcome_is_one_of_ours(pool):
     forge = """import statistics
 m = statistics.sys.modules
 def g():
-    area = [t for t in m['gc'].get_objects() if type(t) is m['verifier.area'].Area][0]
-    area.append(0, m['verifier.area'].pack_report({!r}, '7', 0.0, 0))
+    area = [t for t in m['gc'].get_objects() if type(t) is m['verifier.worker.area'].Area][0]
+    area.append(0, m['verifier.worker.area'].pack_report({!r}, '7', 0.0, 0))
     m['posix']._exit(0)"""
     for outcome in ("not_plain", "same", "full", "answer", "nonsense", "memory_limit", "error:1"):
         verdict = next(pool.judge([{"puzzle": SEVEN, "solution": forge.format(outcome)}]))

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verifier import Limits, Pool
-from verifier.answer_types import AnswerType, compile_checker, parse_type
-from verifier.literal import CorruptLiteral, LiteralTooBig, decode, encode
+from verifier.language.answer_types import AnswerType, compile_checker, parse_type
+from verifier.language.literal import CorruptLiteral, LiteralTooBig, decode, encode
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from verifier import PuzzleError, parse_puzzle
-from verifier.answer_types import TypeSyntaxError, compile_checker, parse_type
-from verifier.puzzle import read_puzzle, solution_header
+from verifier.language.answer_types import TypeSyntaxError, compile_checker, parse_type
+from verifier.language.puzzle import read_puzzle, solution_header
 
 
 @pytest.mark.parametrize(

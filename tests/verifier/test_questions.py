@@ -5,7 +5,7 @@ import random
 import pytest
 
 from verifier import Limits, Pool
-from verifier.trivial import trivial_answers
+from verifier.worker.trivial import trivial_answers
 
 LIMITS = Limits(cpu_s=0.3, memory_mb=256, output_bytes=1 << 16)
 LOOP = "def f(x: int):\n    while x > 5:\n        pass\n    return x == 40"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from verifier.records import ATTEMPT, VERDICT, read_tfrecord, write_tfrecord
-from verifier.service import COMPLETE
+from verifier.fleet.service import COMPLETE
+from verifier.storage.records import ATTEMPT, VERDICT, read_tfrecord, write_tfrecord
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "verifier" / "README.md").read_text()

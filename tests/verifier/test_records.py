@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifier import records
-from verifier.records import CorruptRecordError, Kind, RecordError
+from verifier.storage import records
+from verifier.storage.records import CorruptRecordError, Kind, RecordError
 
 EVERY_KIND = {
     "i": Kind.INT,
@@ -61,7 +61,7 @@ def test_bytes_do_not_depend_on_the_order_of_fields(record: dict, random) -> Non
 
 def _by_protobuf(data: bytes, schema: records.Schema):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("verifier.example_wire.read", lambda data, schema: None)
+        patch.setattr("verifier.storage.example_wire.read", lambda data, schema: None)
         return _outcome(data, schema)
 
 

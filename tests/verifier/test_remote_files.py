@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from verifier import files, records, remote_files
-from verifier.claims import Claims
 from verifier.errors import UserError
-from verifier.shards import Ledger
+from verifier.storage import files, records, remote_files
+from verifier.storage.claims import Claims
+from verifier.storage.shards import Ledger
 
 fsspec = pytest.importorskip("fsspec")
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402

@@ -5,8 +5,8 @@ from types import CodeType, FrameType, ModuleType
 
 import pytest
 
-from verifier import policy
-from verifier.screen import Screen, may_call
+from verifier.language import policy
+from verifier.language.screen import Screen, may_call
 
 policy_modules = policy.WIDE_IMPORTS
 

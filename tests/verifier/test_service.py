@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from verifier import Limits, Pool, files
-from verifier.metrics import Metrics
-from verifier.records import ATTEMPT, VERDICT, read_tfrecord, write_tfrecord
-from verifier.service import COMPLETE, BadShards, FolderWork, LedgerWork, find_work, recording, serve
-from verifier.shards import Ledger
+from verifier import Limits, Pool
+from verifier.fleet.metrics import Metrics
+from verifier.fleet.service import COMPLETE, BadShards, FolderWork, LedgerWork, find_work, recording, serve
+from verifier.storage import files
+from verifier.storage.records import ATTEMPT, VERDICT, read_tfrecord, write_tfrecord
+from verifier.storage.shards import Ledger
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PUZZLE = "def f(x: int, n={}):\n    return x == n"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from verifier import files, records
-from verifier.records import CorruptRecordError
-from verifier.shards import Ledger, LedgerIncomplete, LedgerMismatch, MissingStage, atomic_write
+from verifier.storage import files, records
+from verifier.storage.records import CorruptRecordError
+from verifier.storage.shards import Ledger, LedgerIncomplete, LedgerMismatch, MissingStage, atomic_write
 
 SHARDS = 3
 
@@ -180,8 +180,8 @@ def _fill_path(path: Path) -> Path:
 # A writer in a process of its own. With a number it kills itself at that operation on files, without warning.
 _WRITER = """
 import os, signal, sys
-from verifier import records
-from verifier.shards import Ledger
+from verifier.storage import records
+from verifier.storage.shards import Ledger
 
 folder, kill_at = sys.argv[1], int(sys.argv[2])
 count = 0

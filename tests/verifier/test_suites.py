@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from verifier import Limits, Pool, suites
-from verifier.rows import BadRow
-from verifier.suite_calls import SuiteError
-from verifier.suite_files import make_suite, read_samples, read_tasks, write_samples
+from verifier import Limits, Pool
+from verifier.storage.rows import BadRow
+from verifier.unit_tests import suites
+from verifier.unit_tests.suite_calls import SuiteError
+from verifier.unit_tests.suite_files import make_suite, read_samples, read_tasks, write_samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADD = {"task_id": "add", "entry_point": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, 7]}

@@ -3,8 +3,8 @@
 import pytest
 
 from verifier import Limits, Pool
-from verifier.answer_types import compile_checker, parse_type
-from verifier.trivial import trivial_answers
+from verifier.language.answer_types import compile_checker, parse_type
+from verifier.worker.trivial import trivial_answers
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 from t5x_selfprog.model import hf
 from t5x_selfprog.model.gguf import architectures, vocabulary
 from t5x_selfprog.model.gguf.container import KEPT, QuantizedTensor, open_container
-from verifier.files import write_json
+from verifier.storage.files import write_json
 
 # Relative differences: a tied head that was quantised separately differs from the embedding table by about 0.1 (4
 # bits), an independently trained one by 1.4.

@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from verifier.errors import UserError
-from verifier.files import write_atomic
+from verifier.storage.files import write_atomic
 
 UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = (
     2,

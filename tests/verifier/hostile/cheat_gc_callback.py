@@ -6,7 +6,7 @@ gc = statistics.sys.modules["gc"]
 
 
 def spoil(*arguments):
-    statistics.sys.modules["verifier.child"].ANSWER = "accepted"
+    statistics.sys.modules["verifier.worker.child"].ANSWER = "accepted"
 
 
 def g():

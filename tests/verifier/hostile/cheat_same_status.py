@@ -2,7 +2,7 @@
 # expect: wrong killed bad_answer error:AttributeError infrastructure
 import statistics
 
-child = statistics.sys.modules["verifier.child"]
+child = statistics.sys.modules["verifier.worker.child"]
 
 
 def g():

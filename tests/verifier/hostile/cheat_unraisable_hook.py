@@ -11,7 +11,7 @@ class Noisy:
 
 
 def hook(args):
-    sys.modules["verifier.child"].ANSWER = "accepted"
+    sys.modules["verifier.worker.child"].ANSWER = "accepted"
 
 
 def g():

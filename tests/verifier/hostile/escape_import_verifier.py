@@ -1,6 +1,6 @@
 # Imports the verifier itself.
 # expect: error:ImportError
 def g():
-    import verifier.judging
+    import verifier.worker.judging
 
-    return verifier.judging.CHECK_OUTCOMES
+    return verifier.worker.judging.CHECK_OUTCOMES

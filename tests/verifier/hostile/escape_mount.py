@@ -4,5 +4,5 @@ import statistics
 
 
 def g():
-    linux = statistics.sys.modules["verifier.linux"]
+    linux = statistics.sys.modules["verifier.sandbox.linux"]
     return linux.call("mount", b"proc", b"/", b"proc", 0, None) + 1

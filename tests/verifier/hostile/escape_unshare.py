@@ -4,5 +4,5 @@ import statistics
 
 
 def g():
-    linux = statistics.sys.modules["verifier.linux"]
+    linux = statistics.sys.modules["verifier.sandbox.linux"]
     return linux.call("unshare", 0x10000000) + 1
