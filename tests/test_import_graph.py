@@ -109,6 +109,32 @@ def test_the_verifier_imports_nothing_of_this_package():
     assert files and not found
 
 
+# What each wing of the verifier may import of the rest of it, beside itself.
+WINGS = {
+    "language": set(),
+    "sandbox": {"verdict"},
+    "worker": {"language", "sandbox", "outcomes", "former_names"},
+    "storage": {"errors"},
+    "unit_tests": {"language", "storage", "errors"},
+}
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_of_the_verifier_imports_only_what_lies_below_it(wing):
+    folder = Path(verifier.__file__).parent / wing
+    found = {
+        (file.name, name.split(".")[1])
+        for file in folder.glob("*.py")
+        for name in re.findall(r"^ *from (verifier\.\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert found and {name for _, name in found} <= WINGS[wing] | {wing}, sorted(found)
+    assert not [
+        file.name
+        for file in folder.glob("*.py")
+        if re.search(r"^ *from verifier import", file.read_text(), re.M)
+    ]
+
+
 def test_the_graph_sees_what_it_must():
     """Packages by either form of import, modules apart from names in them, lazy imports apart from others."""
     source = """

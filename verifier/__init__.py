@@ -9,6 +9,8 @@ with Pool(workers=8, limits=Limits(cpu_s=1.0)) as pool:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from verifier import former_names
+
 if TYPE_CHECKING:
     from verifier.language.puzzle import Puzzle, PuzzleError, parse_puzzle
     from verifier.pool import Pool, PoolError
@@ -46,7 +48,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # imported when asked for: the zygote imports this package too, and must stay small
+    # imported when asked for: the worker imports this package too, and must stay small
     if name in _HOMES:
         return getattr(import_module(f"verifier.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'verifier' has no attribute {name!r}")
+
+
+former_names.install()

@@ -1,4 +1,4 @@
-"""The outcomes of judging. On their own, because a zygote imports this and must stay small."""
+"""The outcomes of judging. On their own, because a worker imports this and must stay small."""
 
 VERSION = "6"  # of the judgement: raise it when the same attempt may get another outcome
 

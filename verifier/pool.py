@@ -1,4 +1,4 @@
-"""A pool of zygotes that judges streams of attempts, in order, with bounded look-ahead.
+"""A pool of workers that judges streams of attempts, in order, with bounded look-ahead.
 
 One generator drives everything by `poll`; there are no threads. A worker that dies, hangs or floods is
 replaced, what it had in hand is judged once more, item by item, and what fails twice is reported as

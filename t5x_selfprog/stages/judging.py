@@ -1,9 +1,9 @@
 """Judging attempts while they are sampled: what stage 4 and the evaluation have in common.
 
 From the ledger of attempts to the ledger of verdicts, shard by shard, on the hosts' own cores but in processes of their
-own (verifier/fleet/beside.py), so that the accelerator never waits for a verdict, nor for an interpreter that makes one. A
-shard is judged by whoever claims it first: a process of the host that has sampled it, of another that has nothing to
-do, or a fleet beside the run (`python -m verifier follow RUN`). The claim of one that died runs out.
+own (verifier/fleet/beside.py), so that the accelerator never waits for a verdict, nor for an interpreter that makes
+one. A shard is judged by whoever claims it first: a process of the host that has sampled it, of another that has
+nothing to do, or a fleet beside the run (`python -m verifier follow RUN`). The claim of one that died runs out.
 """
 
 import contextlib

@@ -178,11 +178,11 @@ def test_help_is_light(arguments):
     assert not imported & {"numpy", "jax", "tensorflow", "transformers", "google", "google_crc32c", "tqdm"}
 
 
-def test_zygote_is_lean():
-    """What a zygote imports is forked for every batch."""
+def test_worker_is_lean():
+    """What a worker imports is forked for every batch."""
     code = (
-        "import sys, verifier.worker.process; from verifier.language import policy; policy.import_modules(policy.WIDE_IMPORTS); "
-        "print(*sys.modules)"
+        "import sys, verifier.worker.process; from verifier.language import policy; "
+        "policy.import_modules(policy.WIDE_IMPORTS); print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())

@@ -1,7 +1,7 @@
 """Judging beside a run: a process that follows one ledger of attempts and writes the ledger of verdicts.
 
 Reads:    the ledger of attempts as it grows.
-Writes:   shards of verdicts, by claims that expire, as a fleet's members do (fleet.py).
+Writes:   shards of verdicts, by claims that expire, as a fleet's members do (follow.py).
 Restart:  the shard. Whoever started it hears on its standard output what it does, a JSON object a line, and ends it
           by closing its standard input, which the kernel does for one that was killed.
 Ends:     when every shard has its verdicts.

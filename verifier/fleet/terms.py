@@ -1,6 +1,6 @@
 """Under what terms a stage's attempts are judged: kept beside the verdicts, so that whoever sees the folder can judge.
 
-A run's own hosts and a fleet beside them (fleet.py) go by the same file through the same code, and so write the same
+A run's own hosts and a fleet beside them (follow.py) go by the same file through the same code, and so write the same
 records, whoever comes to which shard.
 """
 

@@ -1,7 +1,7 @@
 """What a program finds when it runs: builtins, names it need not import, modules it may import.
 
 This is policy, not protection: a program that gets around it still sits in a process that holds nothing
-and can do nothing (sandbox.py). It is stated here only, and the same for puzzles and solutions.
+and can do nothing (`verifier.sandbox`). It is stated here only, and the same for puzzles and solutions.
 """
 
 import builtins

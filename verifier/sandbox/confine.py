@@ -13,16 +13,16 @@ FIRST_USER = 0x70000000
 
 
 class Jail(NamedTuple):
-    """What every child of a zygote gets.
+    """What every child of a worker gets.
 
     load_filter: the seccomp filter's loader, None where there is none.
     root: descriptor of an empty folder to be shut in, for root without namespaces; else None.
     leave_shared: leaves System V objects that others have; None where this cannot be done, or need not.
     """
 
-    zygote: int  # process id, as its children see it
+    parent: int  # process id, as its children see it
     null: int  # descriptor of /dev/null
-    drop_user: bool  # the zygote runs as the real root: become a user whom nobody else is
+    drop_user: bool  # the worker runs as the real root: become a user whom nobody else is
     sweep: Callable[[int], None]  # kills what a child left behind, see sweep.py
     load_filter: Callable[[], None] | None = None
     root: int | None = None
@@ -31,7 +31,7 @@ class Jail(NamedTuple):
 
 def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
     """Give up everything but memory and the CPU. Raises OSError if any of it fails; then nothing may run."""
-    linux.die_with_parent(jail.zygote)
+    linux.die_with_parent(jail.parent)
     os.setsid()
     if jail.root is not None:
         os.fchdir(jail.root)
@@ -44,7 +44,7 @@ def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
         jail.leave_shared()
     if jail.drop_user:
         become_nobody(os.getpid())
-        linux.die_with_parent(jail.zygote)  # changing the user clears it
+        linux.die_with_parent(jail.parent)  # changing the user clears it
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     if jail.load_filter is not None:
         jail.load_filter()
@@ -98,7 +98,7 @@ def become_nobody(process: int) -> None:
 
 
 def set_limits(cpu_s: float, memory_mb: int) -> None:
-    """The kernel's own limits. CPU in whole seconds: only a net under the zygote's exact one, and for a batch no more
+    """The kernel's own limits. CPU in whole seconds: only a net under the worker's exact one, and for a batch no more
     than the host allows."""
     hard_s = resource.getrlimit(resource.RLIMIT_CPU)[1]
     seconds = int(cpu_s) + 2 if hard_s == resource.RLIM_INFINITY else min(int(cpu_s) + 2, hard_s)

@@ -1,4 +1,4 @@
-"""Which layers of isolation a zygote puts around its children. What the host allows is tried, never assumed.
+"""Which layers of isolation a worker puts around its children. What the host allows is tried, never assumed.
 
 rlimits      CPU, address space, no descriptors, no processes; nothing inherited; root becomes a user of the worker's
              own in an empty folder. What needs no descriptor is stopped by the layers below only (`left_open`)
@@ -91,7 +91,7 @@ def establish(level: str, require: str) -> Established:
             f"with --require={on[-1]} it works without."
         )
     jail = confine.Jail(
-        zygote=os.getpid(),
+        parent=os.getpid(),
         null=null,
         drop_user=is_root,
         root=root,

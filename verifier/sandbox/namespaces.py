@@ -1,6 +1,6 @@
 """Namespaces: a world with no other processes, no network and one empty, read-only folder.
 
-The zygote has imported all it needs, so its root can be an empty file system: there is nothing to bind
+The worker has imported all it needs, so its root can be an empty file system: there is nothing to bind
 into it and nothing to look after. Works as root and, where the host allows user namespaces, as anybody.
 """
 

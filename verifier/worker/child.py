@@ -1,12 +1,12 @@
 """What the sandboxed children do: compile puzzles, run solutions, check answers.
 
-Three kinds of child, each forked from the zygote for one batch and gone after it:
+Three kinds of child, each forked from the worker for one batch and gone after it:
 
   prepare     reads and compiles puzzles; runs nothing
   solutions   compiles and runs solutions, leaves their answers as literals; holds no puzzle
   checks      holds puzzles and those literals, runs `f(answer) is True`; never ran a solution
 
-A batch shares a child only if all its programs are plain (screen.py). The zygote decides what runs where
+A batch shares a child only if all its programs are plain (screen.py). The worker decides what runs where
 and what a report means; a report from a child that ran a program that is not plain is worth no more than
 that program.
 """

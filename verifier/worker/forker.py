@@ -49,7 +49,7 @@ class Forker:
             ours.close()
             os.dup2(jail.null, 0)
             os.dup2(jail.null, 1)
-            _serve(jail._replace(zygote=os.getpid()), runtime, theirs)
+            _serve(jail._replace(parent=os.getpid()), runtime, theirs)
         theirs.close()
         return cls(process, ours, while_waiting)
 

@@ -1,4 +1,4 @@
-"""The pool's handle of one zygote: starts it, queues messages to it, reads what it says, ends it.
+"""The pool's handle of one worker: starts it, queues messages to it, reads what it says, ends it.
 
 Only `subprocess` is used, so that a pool works inside a process with threads and a gigabyte of JAX without
 forking it. All descriptors are non-blocking: nothing a worker does or leaves undone can hold up its pool.
@@ -22,7 +22,7 @@ _ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 
 
 class Worker:
-    """One zygote. `silent_s` says how long it has said nothing while there was something to say."""
+    """One worker. `silent_s` says how long it has said nothing while there was something to say."""
 
     def __init__(self, isolation: str, require: str, imports: str, hash_seed: int, once: bool):
         command = [sys.executable, "-P", "-s", "-S", "-W", "ignore", "-X", "int_max_str_digits=0"]

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
+from verifier.former_names import name_loaded
 from verifier.language import policy
 from verifier.sandbox import host_limits, isolation, sweep
 from verifier.worker import wire
@@ -59,6 +60,7 @@ def _serve() -> NoReturn:
         wire.send(STDOUT, ("alive",))
 
     runtime = Runtime.make(allowed, once=once)
+    name_loaded()
     gc.collect()
     gc.freeze()  # a collection in a child would write to every page that it shares with us, and so copy it
     forker = Forker.start(established.jail, runtime, heartbeat)

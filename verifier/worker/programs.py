@@ -37,7 +37,7 @@ class Printed:
 
 
 class Runtime(NamedTuple):
-    """What every program of a zygote runs with.
+    """What every program of a worker runs with.
 
     once: what is bound to end alike runs once in a batch.
     host_mb: address space that the host lets any process have.

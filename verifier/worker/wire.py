@@ -1,4 +1,4 @@
-"""Messages between the pool and its zygotes: a length and a literal, on pipes."""
+"""Messages between the pool and its workers: a length and a literal, on pipes."""
 
 import os
 import select
