@@ -38,9 +38,9 @@ from t5x_selfprog.stages import (
     sample_solutions,
     selfplay,  # noqa: F401 (likewise, for `@selfplay.run`)
 )
-from t5x_selfprog.stages.clock import timed
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.stages.judging import overlapped
+from t5x_selfprog.stages.times import timed
 from t5x_selfprog.telemetry import goodput, recorder
 from verifier.errors import UserError
 from verifier.storage import files

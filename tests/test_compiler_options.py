@@ -8,7 +8,7 @@ from t5x_selfprog import compiler_options
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import programs
+from t5x_selfprog.plan import lowering
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.programs import Program, Programs
 from t5x_selfprog.training.batches import PackedDocuments
@@ -49,10 +49,10 @@ def test_the_sampler_tells_the_compiler(told, mesh):
 def test_the_plan_tells_the_compiler(told):
     partitioner = Partitioner(MeshConfig(2, 2, 2).make())
     with told:
-        programs.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 64)
+        lowering.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 64)
     sampling = SamplingConfig(prompts_in_flight=8, rows_per_prompt=2, max_new_tokens=8, prompts_per_load=4)
     with told:
-        programs.SamplingPrograms(partitioner.for_sampling(2), TINY, sampling, 16, 64).decode()
+        lowering.SamplingPrograms(partitioner.for_sampling(2), TINY, sampling, 16, 64).decode()
 
 
 def test_on_tpus_windowed_einsums_are_off_and_other_devices_have_their_defaults():

@@ -14,14 +14,17 @@ from types import ModuleType
 from typing import Any
 
 _WINGS = {
-    "language": "answer_types leniency literal puzzle policy screen shown clock console future text_codecs",
+    "language": "answer_types leniency literal puzzle policy screen shown console future text_codecs",
     "sandbox": "linux landlock seccomp namespaces isolation sweep host_limits",
-    "worker": "area wire watch forker request child programs puzzles reports judging questions trivial",
+    "worker": "area wire watch forker request child puzzles reports questions trivial",
     "unit_tests": "suites suite_calls suite_files suite_command mbpp_types",
     "storage": "files remote_files tfrecord example_wire records rows shards claims",
     "fleet": "service terms metrics beside beam",
 }
 _RENAMED = {
+    "clock": "language.program_time",
+    "judging": "worker.judge",
+    "programs": "worker.runtime",
     "zygote": "worker.process",
 }
 FORMER = {name: f"{wing}.{name}" for wing, names in _WINGS.items() for name in names.split()} | _RENAMED

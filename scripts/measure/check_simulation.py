@@ -85,7 +85,7 @@ def run(run_dir: Path, hosts: int) -> None:
 
 def compare(run_dir: Path, hosts: int) -> list[dict[str, Any]]:
     """What each stage that judges waited, and what the simulation says of it."""
-    from t5x_selfprog.plan.simulate import Cluster, Stage, simulate
+    from t5x_selfprog.plan.events import Cluster, Stage, simulate
     from t5x_selfprog.telemetry.sinks import read_lines
 
     lines = list(read_lines(run_dir / "metrics.jsonl"))

@@ -12,7 +12,7 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.evaluation.memorisation import examine
     from t5x_selfprog.model import store
     from t5x_selfprog.puzzles.p3 import in_split, load_problems
-    from t5x_selfprog.stages.memorisation import log_likelihoods
+    from t5x_selfprog.stages.likelihoods import log_likelihoods
 
     test = [problem.source for problem in in_split(load_problems(args.problems), args.split)]
     control = [problem.source for problem in load_problems("seeds") if problem.split != "train"]

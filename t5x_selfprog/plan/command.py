@@ -24,9 +24,9 @@ from t5x_selfprog import gin_files
 from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import against, estimate, meshes, programs, simulated, slices, ways_out, workload
+from t5x_selfprog.plan import against, estimate, lowering, meshes, simulation, slices, ways_out, workload
 from t5x_selfprog.plan.estimate import StepTime
-from t5x_selfprog.plan.programs import Program, SamplingPrograms
+from t5x_selfprog.plan.lowering import Program, SamplingPrograms
 from t5x_selfprog.plan.slices import GIB, Slice
 from t5x_selfprog.plan.workload import Workload, Yields
 from t5x_selfprog.puzzles.prompts import tutorial_blocks
@@ -88,15 +88,15 @@ def _result(plans: list[dict[str, Any]], args: argparse.Namespace, **more: Any) 
 
 
 def _simulate(plan: dict[str, Any], wanted: Slice, args: argparse.Namespace) -> None:
-    found = simulated.cluster(wanted, args.preemptions_per_hour, args.fleet, args.host_cores)
-    plan["simulated"] = simulated.simulated(plan, found)
+    found = simulation.cluster(wanted, args.preemptions_per_hour, args.fleet, args.host_cores)
+    plan["simulated"] = simulation.simulated(plan, found)
 
 
 def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
     """Compiles a run's programs for one slice, with what gin holds now. Raises UserError for a bad mesh or model."""
     config, loop, batch_size, length = _training(args)
     mesh = configured(MeshConfig)
-    train_partitioner = programs.partitioner_for(wanted, mesh)
+    train_partitioner = lowering.partitioner_for(wanted, mesh)
     sampling_partitioner = train_partitioner.for_sampling(mesh.sampling_tensor)
     base = device_room.loaded(config, train_partitioner).num_bytes
     computed = _rows_computed(train_partitioner, loop, batch_size)
@@ -106,12 +106,12 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     }
     lora = _lora()
     jobs: dict[str, Callable[[], Program]] = {
-        "train": lambda: programs.train_step(train_partitioner, config, loop, computed, length, lora)
+        "train": lambda: lowering.train_step(train_partitioner, config, loop, computed, length, lora)
     }
     if lora is not None:
         if lora.base_dtype != "float32":
-            jobs["narrow the base"] = lambda: programs.narrowing_of_base(train_partitioner, config, lora)
-        jobs["merge"] = lambda: programs.merging(train_partitioner, config, lora)
+            jobs["narrow the base"] = lambda: lowering.narrowing_of_base(train_partitioner, config, lora)
+        jobs["merge"] = lambda: lowering.merging(train_partitioner, config, lora)
     for stage, sampler in samplers.items():
         jobs |= {f"{stage}decode": sampler.decode, f"{stage}prefill": sampler.prefill}
     if samplers["puzzle "].sampling.weights_dtype != samplers[""].sampling.weights_dtype:
@@ -367,7 +367,7 @@ def largest_batch(
     lora: Lora | None = None,
 ) -> int:
     """Rows a step that still fit, by a second compilation at twice the rows and a line through both."""
-    twice = programs.train_step(partitioner, config, loop, 2 * size, length, lora)
+    twice = lowering.train_step(partitioner, config, loop, 2 * size, length, lora)
     if twice.error:
         return size
     a_row = (twice.needs - at.needs) / size
@@ -464,9 +464,9 @@ def describe(plan: dict[str, Any]) -> str:
             f"{s['waiting_s'] / s['total_s']:.1%}, work done again {s['lost_s'] / s['total_s']:.1%}, away "
             f"{s['away_s'] / s['total_s']:.1%} ({s['preemptions']:.1f} preemptions); "
             f"{s['cores_a_host']} cores of a host judge, {s['cores_a_host_needed']:,} keep its chips busy"
-            f"{simulated.fleet_words(s)}"
+            f"{simulation.fleet_words(s)}"
         )
-        lines.append(f"  growth   {simulated.growth_words(s)}")
+        lines.append(f"  growth   {simulation.growth_words(s)}")
     return "\n".join(lines)
 
 

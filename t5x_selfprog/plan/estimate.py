@@ -9,7 +9,7 @@ import dataclasses
 
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.plan.programs import Program
+from t5x_selfprog.plan.lowering import Program
 from t5x_selfprog.plan.slices import Slice
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.flops import train_flops_per_token

@@ -14,8 +14,8 @@ from typing import Any
 from t5x_selfprog.model import device_room, network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig
-from t5x_selfprog.plan import estimate, programs
-from t5x_selfprog.plan.programs import Program
+from t5x_selfprog.plan import estimate, lowering
+from t5x_selfprog.plan.lowering import Program
 from t5x_selfprog.plan.slices import GIB, Slice
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import LoopConfig
@@ -100,11 +100,11 @@ def compare(
     jobs: dict[str, Callable[[], Program]] = {}
     by_name: dict[str, MeshConfig] = {}
     for mesh in meshes:
-        partitioner = programs.partitioner_for(wanted, mesh)
+        partitioner = lowering.partitioner_for(wanted, mesh)
         name = f"train on {mesh.data} x {mesh.fsdp} x {mesh.tensor}"
         multiple = partitioner.batch_ways * loop.accumulate
         rows[name], by_name[name] = -(-batch_size // multiple) * multiple, mesh
-        jobs[name] = lambda p=partitioner, n=name: programs.train_step(p, config, loop, rows[n], length)  # type: ignore[misc]
+        jobs[name] = lambda p=partitioner, n=name: lowering.train_step(p, config, loop, rows[n], length)  # type: ignore[misc]
     found = []
     for name, program in compiled(wanted.name, jobs).items():
         mesh, gib = by_name[name], program.needs / GIB

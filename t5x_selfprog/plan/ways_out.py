@@ -4,7 +4,7 @@ from typing import Any
 
 from t5x_selfprog.model import device_room, network
 from t5x_selfprog.partitioning import Partitioner
-from t5x_selfprog.plan.programs import SamplingPrograms
+from t5x_selfprog.plan.lowering import SamplingPrograms
 from t5x_selfprog.plan.slices import GIB, SLICES, Slice
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import LoopConfig

@@ -55,7 +55,7 @@ def test_log_likelihoods_are_the_models_own():
     import jax
 
     from t5x_selfprog.model import network, store
-    from t5x_selfprog.stages.memorisation import log_likelihoods
+    from t5x_selfprog.stages.likelihoods import log_likelihoods
 
     model = store.load("base")
     text = "def f(x: int):\n    return x == 3"

@@ -8,7 +8,7 @@ import pytest
 from t5x_selfprog.model import compute_dtype, store
 from t5x_selfprog.model.compute_dtype import has_bfloat16_units, on_this_device
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.stages.memorisation import log_likelihoods
+from t5x_selfprog.stages.likelihoods import log_likelihoods
 from t5x_selfprog.training import train_loop
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.train_loop import LoopConfig, train

@@ -7,7 +7,7 @@ import pytest
 from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import command, programs
+from t5x_selfprog.plan import command, lowering
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.training.lora import Lora
@@ -87,8 +87,8 @@ def test_a_plan_of_adapters_holds_the_base_and_no_moments_of_it(split, dtype):
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     lora = Lora(rank=4, base_dtype=dtype)
     try:
-        planned = programs.train_step(split, CONFIG, LoopConfig(), 8, 64, lora)
-        merged = programs.merging(split, CONFIG, lora)
+        planned = lowering.train_step(split, CONFIG, LoopConfig(), 8, 64, lora)
+        merged = lowering.merging(split, CONFIG, lora)
     finally:
         jax.config.update("jax_numpy_dtype_promotion", before)
     _, trained, merging = phases(CONFIG, lora, optimizer(lora), split)

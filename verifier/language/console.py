@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
-from verifier.language import clock
+from verifier.language import program_time
 
 RECURSION_LIMIT = 200_000  # the most a program may set
 
@@ -28,7 +28,7 @@ def run(code: str, texts: list[str], space: Mapping[str, Any]) -> list[str]:
 
 
 def _run_once(compiled: CodeType, text: str, own: Mapping[str, Any]) -> str:
-    clock.reset()
+    program_time.reset()
     random = sys.modules.get("random")
     if random is not None:
         random.seed(0)

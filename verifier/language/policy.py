@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from verifier.language import clock, console, future, text_codecs
+from verifier.language import console, future, program_time, text_codecs
 
 # The paper's list.
 PAPER_IMPORTS = frozenset(["collections", "copy", "hashlib", "math", "random", "re", "string", "typing"])
@@ -96,7 +96,7 @@ _INTERPRETERS_OWN = frozenset(["unicodedata", "_pylong"] if sys.version_info >= 
 # A program that imports these gets our own. `time`, where it is allowed, is a clock that only its own readings move;
 # `__future__` is a word to the compiler; `verifier_console` runs programs on standard input (suites.py).
 STAND_INS: dict[str, Callable[[], ModuleType]] = {
-    "time": clock.module,
+    "time": program_time.module,
     "__future__": future.module,
     "verifier_console": console.module,
 }

@@ -24,7 +24,7 @@ from verifier.language.puzzle import PuzzleError, read_puzzle
 from verifier.language.screen import may_cache, may_call
 from verifier.language.shown import shown
 from verifier.worker.area import Area, pack_report
-from verifier.worker.programs import (
+from verifier.worker.runtime import (
     COMPILE_ERRORS,
     Allowance,
     Demand,

@@ -18,8 +18,8 @@ from typing import NoReturn
 from verifier.sandbox import confine, linux
 from verifier.worker import child
 from verifier.worker.area import Area, Progress
-from verifier.worker.programs import Allowance, Runtime
 from verifier.worker.request import Request, open_request, read_checks_request, read_solutions_request
+from verifier.worker.runtime import Allowance, Runtime
 from verifier.worker.watch import Ended, Nursery, Watched
 from verifier.worker.wire import WireClosed
 

@@ -25,9 +25,9 @@ from verifier.language import policy
 from verifier.sandbox import host_limits, isolation, sweep
 from verifier.worker import wire
 from verifier.worker.forker import Forker
-from verifier.worker.judging import Judge
-from verifier.worker.programs import Allowance, Runtime
+from verifier.worker.judge import Judge
 from verifier.worker.questions import letters
+from verifier.worker.runtime import Allowance, Runtime
 from verifier.worker.trivial import screen_puzzles
 from verifier.worker.watch import Nursery
 

@@ -9,8 +9,8 @@ from verifier.outcomes import INFRASTRUCTURE
 from verifier.worker import child
 from verifier.worker.area import Area
 from verifier.worker.child import Prepared
-from verifier.worker.programs import Allowance, Runtime
 from verifier.worker.reports import is_transient
+from verifier.worker.runtime import Allowance, Runtime
 from verifier.worker.watch import Ended, Nursery, Watched
 
 KEPT_BYTES = 16 << 20

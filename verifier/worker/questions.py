@@ -17,7 +17,8 @@ from verifier.outcomes import ACCEPTED, CPU_LIMIT, INFRASTRUCTURE, KILLED, WALL_
 from verifier.worker import child
 from verifier.worker.area import Area, pack_report
 from verifier.worker.child import Check, Prepared
-from verifier.worker.programs import (
+from verifier.worker.reports import Checked, read_checks
+from verifier.worker.runtime import (
     SHARED_MEMORY,
     Allowance,
     Demand,
@@ -26,11 +27,10 @@ from verifier.worker.programs import (
     forget_cached,
     peak_kb,
 )
-from verifier.worker.reports import Checked, read_checks
 from verifier.worker.watch import Ended, Watched
 
 if TYPE_CHECKING:
-    from verifier.worker.judging import Judge
+    from verifier.worker.judge import Judge
 
 ENDS = (CPU_LIMIT, WALL_LIMIT, KILLED)
 ROOM_BYTES = 4 << 20  # of reports, in one child

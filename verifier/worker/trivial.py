@@ -19,8 +19,9 @@ from verifier.outcomes import ACCEPTED, CPU_LIMIT, INFRASTRUCTURE, WALL_LIMIT
 from verifier.worker import child
 from verifier.worker.area import Area
 from verifier.worker.child import Prepared
-from verifier.worker.judging import Judge
-from verifier.worker.programs import (
+from verifier.worker.judge import Judge
+from verifier.worker.questions import Answered, Patience, Question, ask
+from verifier.worker.runtime import (
     Allowance,
     Runtime,
     begin_programs,
@@ -29,7 +30,6 @@ from verifier.worker.programs import (
     forget_cached,
     reset_shared,
 )
-from verifier.worker.questions import Answered, Patience, Question, ask
 from verifier.worker.watch import Watched
 
 INTS = tuple(range(-10, 101))

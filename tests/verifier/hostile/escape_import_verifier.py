@@ -1,6 +1,6 @@
 # Imports the verifier itself.
 # expect: error:ImportError
 def g():
-    import verifier.worker.judging
+    import verifier.worker.judge
 
-    return verifier.worker.judging.CHECK_OUTCOMES
+    return verifier.worker.judge.CHECK_OUTCOMES

@@ -14,8 +14,8 @@ from t5x_selfprog.main import main
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import hlo_cost, programs, slices, workload
-from t5x_selfprog.plan.programs import SamplingPrograms
+from t5x_selfprog.plan import hlo_cost, lowering, slices, workload
+from t5x_selfprog.plan.lowering import SamplingPrograms
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
 from t5x_selfprog.training.train_loop import LoopConfig, fresh_state, state_shardings
@@ -26,7 +26,7 @@ needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="no TPU compiler: pip install '.[plan]'"
 )
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_cycles_and_bytes_are_summed_over_the_call_graph_with_trip_counts():
 def test_the_plan_of_memory_is_what_a_run_holds():
     """On virtual CPU devices: the compiled arguments per device equal the arrays that a run places there."""
     partitioner = Partitioner(MeshConfig(2, 2, 2).make())
-    planned = programs.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 128)
+    planned = lowering.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 128)
     optimizer = make_optimizer(
         LoopConfig().optimizer, make_schedule(LoopConfig().optimizer, 1), network.logical_axes(TINY)
     )
@@ -255,10 +255,10 @@ def test_a_small_run_compiles_for_a_real_slice(name, tmp_path, capsys, monkeypat
 def test_slices_joined_by_the_network_cross_it_with_gradients_alone():
     pair = slices.Slice("v5e_8_x2", "v5e", "2x4", 4, 112, count=2)
     with pytest.raises(UserError, match=r"MeshConfig.data=1 must be a multiple of the 2 slices"):
-        programs.partitioner_for(pair, MeshConfig(1, 16, 1))
-    partitioner = programs.partitioner_for(pair, MeshConfig(2, 8, 1))
+        lowering.partitioner_for(pair, MeshConfig(1, 16, 1))
+    partitioner = lowering.partitioner_for(pair, MeshConfig(2, 8, 1))
     assert [{d.slice_index for d in part.flat} for part in partitioner.mesh.devices] == [{0}, {1}]
-    train = programs.train_step(partitioner, TINY, LoopConfig(remat="full"), 32, 128)
+    train = lowering.train_step(partitioner, TINY, LoopConfig(remat="full"), 32, 128)
     whole = 4 * network.num_params(TINY)
     # Every chip exchanges its eighth of the gradients; what is too small to split, and scalars, are whole.
     assert whole / 8 <= train.cost.dcn_bytes <= whole / 4

@@ -18,7 +18,6 @@ from verifier.worker import child
 from verifier.worker.area import Area
 from verifier.worker.child import Attempt, Prepared, Twin
 from verifier.worker.forker import Forker
-from verifier.worker.programs import SHARED_MEMORY, Allowance, Runtime
 from verifier.worker.puzzles import Puzzles
 from verifier.worker.reports import (
     IN_PUZZLE,
@@ -33,6 +32,7 @@ from verifier.worker.reports import (
     read_solutions,
 )
 from verifier.worker.request import Pending, Request, checks_request, solutions_request
+from verifier.worker.runtime import SHARED_MEMORY, Allowance, Runtime
 from verifier.worker.watch import Ended, Nursery, Watched
 
 LEAST_CHECK_S = 0.005  # CPU seconds a check gets, however much its solution used

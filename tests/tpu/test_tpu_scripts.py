@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = REPOSITORY / "scripts" / "tpu"
 # What each distribution that a fleet's machines install brings.
 BRINGS = {"gcsfs": {"gcsfs", "fsspec"}, "google-crc32c": {"google_crc32c"}, "protobuf": {"google"}}

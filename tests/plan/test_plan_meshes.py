@@ -9,9 +9,9 @@ import gin
 from t5x_selfprog.main import main
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import meshes, programs, slices, ways_out
+from t5x_selfprog.plan import lowering, meshes, slices, ways_out
 from t5x_selfprog.plan.hlo_cost import Cost
-from t5x_selfprog.plan.programs import Program, SamplingPrograms
+from t5x_selfprog.plan.lowering import Program, SamplingPrograms
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
@@ -50,8 +50,8 @@ def test_candidates_have_room_for_the_state_and_a_row_for_every_chip():
 @pytest.fixture
 def compiler(monkeypatch):
     """Stands for the TPU compiler: the thinner the split, the more the links carry; two chips' worth does not fit."""
-    real = programs.partitioner_for
-    monkeypatch.setattr(programs, "partitioner_for", lambda wanted, mesh: Partitioner(mesh.make()))
+    real = lowering.partitioner_for
+    monkeypatch.setattr(lowering, "partitioner_for", lambda wanted, mesh: Partitioner(mesh.make()))
 
     def train_step(partitioner, config, loop, rows, length):
         fsdp = partitioner.mesh.shape["fsdp"]
@@ -61,7 +61,7 @@ def compiler(monkeypatch):
             "train step", 1.0, {"arguments": 2**30}, Cost(cycles=1e9, bytes_by_links={2: fsdp * 1e9})
         )
 
-    monkeypatch.setattr(programs, "train_step", train_step)
+    monkeypatch.setattr(lowering, "train_step", train_step)
     return real
 
 

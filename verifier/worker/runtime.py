@@ -8,7 +8,7 @@ import sys
 import typing
 from typing import Any, NamedTuple
 
-from verifier.language import clock, policy
+from verifier.language import policy, program_time
 from verifier.language.screen import Screen
 from verifier.language.shown import without_addresses
 from verifier.sandbox import linux
@@ -128,7 +128,7 @@ def _calls_so_far() -> int:
 def reset_shared(source: str, code: bytes) -> None:
     """Before every program: the clock starts anew, and so does the shared generator where one of its two texts might
     use it. (Seeding costs a tenth of a judgement.)"""
-    clock.reset()
+    program_time.reset()
     # names are normalised: other letters than ASCII's may spell `random` too
     if not source.isascii() or any(word in source or word.encode() in code for word in _DRAWING):
         reset_random()

@@ -9,7 +9,7 @@ import yaml
 from t5x_selfprog.plan.slices import SLICES
 from verifier.errors import UserError
 
-FOLDER = Path(__file__).resolve().parent.parent / "scripts" / "tpu"
+FOLDER = Path(__file__).resolve().parents[2] / "scripts" / "tpu"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 GCLOUD = r"""
 import os, re, subprocess, sys

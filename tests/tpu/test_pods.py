@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud import Cloud
+from tests.tpu.cloud import Cloud
 
 WHERE = "SLICE=v5e_8 ZONE=z1 RUN_DIR=gs://b/runs/p"
 WAITS = 'trap "echo told >>\\"$HOME/told.log\\"; exit 143" TERM\nwhile :; do sleep 0.1; done'

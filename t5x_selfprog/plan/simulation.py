@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
-from t5x_selfprog.plan.simulate import Cluster, Outcome, Stage, cores_needed, simulate
+from t5x_selfprog.plan.events import Cluster, Outcome, Stage, cores_needed, simulate
 from t5x_selfprog.plan.slices import Slice
 from verifier.errors import UserError
 

@@ -1,7 +1,7 @@
-"""`selfprog memory`: does a base model remember the test puzzles?
+"""How likely a model makes given texts, for `selfprog memory`: does it remember the test puzzles?
 
-Reads:    a model, problems in P3's format, our seeds as controls.
-Writes:   nothing; prints, and returns the figures for --json.
+Reads:    a model.
+Writes:   nothing.
 Restart:  none: seconds to minutes.
 Left out: the training corpus. Where one has it, search it instead.
 """

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.cloud import REPOSITORY, Cloud
+from tests.tpu.cloud import REPOSITORY, Cloud
 
 # A run that writes its page, goes on until it is told to stop, and ends by itself once the test says so.
 WORKS = r"""

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from t5x_selfprog.plan.simulate import Cluster, Stage, cores_needed, simulate
+from t5x_selfprog.plan.events import Cluster, Stage, cores_needed, simulate
 
 STEADY = Cluster(hosts=4, cores_per_host=10, straggling=0.0)
 
