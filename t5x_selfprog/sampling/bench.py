@@ -1,7 +1,7 @@
-"""`selfprog bench sample`: many attempts at prompts of one length, random weights of a published shape, timed.
+"""`selfprog bench sample`: times many attempts at prompts of one length, with random weights of a published shape.
 
-Attempts run to their full length, so tokens are the same for whoever is compared. Time covers prefill,
-decoding and turning tokens into text; compilation is reported apart.
+Attempts run to their full length, so all contestants sample equally many tokens. Time covers prefill, decoding and
+detokenization; compilation is reported separately.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
 from verifier.errors import UserError
 
-SHOWN = 12  # operations of a profile in the result
+SHOWN = 12  # operations of the profile that the result lists
 SETTINGS = (
     "size", "model", "prompt", "new", "attempts", "prompts", "batch", "dtype", "weights_dtype", "cache_dtype",
     "row_attention", "chunk_steps", "repeat",
@@ -25,7 +25,7 @@ SETTINGS = (
 
 
 def _gpt_neo(vocab: int, width: int, layers: int, heads: int) -> ModelConfig:
-    """Black et al. 2021; the vocabulary of 50257 is padded to a multiple of 128, as matrix units want it."""
+    """Black et al. 2021; the vocabulary of 50257 is padded to a multiple of 128 for matrix units."""
     return ModelConfig(
         vocab_size=vocab,
         context_length=2048,
@@ -61,7 +61,7 @@ class Numbers:
     """A vocabulary whose texts are token ids in decimal: enough to time a sampler without a tokenizer."""
 
     holes: tuple[int, ...] = ()
-    end_ids: tuple[int, ...] = ()  # so that every attempt is as long as asked
+    end_ids: tuple[int, ...] = ()  # so that every attempt reaches its full length
     start_id = None
 
     def __init__(self, vocab_size: int):
@@ -90,7 +90,7 @@ def shape(args: argparse.Namespace) -> ModelConfig:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """Times sampling; see the module. Keys are what `command` prints."""
+    """Times sampling, see the module; the keys are what `command` prints."""
     model = shape(args)
     if args.prompt + args.new > model.context_length:
         raise UserError(
@@ -150,10 +150,10 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def roofline(model: ModelConfig, config: SamplingConfig, steps_per_s: float) -> dict:
-    """The share of memory bandwidth that decoding uses: what a step must read, once each.
+    """The share of memory bandwidth that decoding uses, if a step reads everything it needs once.
 
-    That is all weights (of a separate embedding only the rows looked up), the prompt's keys and values once for
-    its rows, and the rows' own, of which half of the ring is filled on average.
+    It needs all weights (only the looked-up rows of a separate embedding), the prompt's keys and values once for all
+    its rows, and the rows' own, whose ring is half full on average.
     """
     weight, cached = (np.dtype(d).itemsize for d in (config.weights_dtype, config.cache_dtype))
     entry = 2 * model.num_kv_heads * (model.head_dim * cached + (4 if config.cache_dtype == "int8" else 0))
@@ -173,6 +173,6 @@ def roofline(model: ModelConfig, config: SamplingConfig, steps_per_s: float) -> 
 
 
 def command(args: argparse.Namespace) -> dict:
-    """`selfprog bench sample`: the settings and what was measured."""
+    """`selfprog bench sample`: the settings and the measurements."""
     result = {"job": "sample", **{name: getattr(args, name) for name in SETTINGS}, **measure(args)}
     return result

@@ -1,7 +1,7 @@
-"""The programs of a sampler, each with what it is called with: arrays when it runs, shapes when it is compiled ahead.
+"""The programs of a sampler, each with its arguments: arrays when it runs, shapes when it is compiled ahead.
 
-All shapes are static: a decoding program for the grid and one for each size of its tail, a loading program for each
-prompt bucket and batch, one for the prefix, for an empty grid, for sharing prompts, and for each way of narrowing.
+All shapes are static: a decoding program for the grid and one for each tail size, a loading program for each prompt
+bucket and batch size, one for the prefix, one for an empty grid, one for sharing prompts, and one for each narrowing.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from t5x_selfprog.sampling.stop import StopTables, Vocabulary
 from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
 from verifier.errors import UserError
 
-SHARES = 16  # that one program carries out
+SHARES = 16  # shares that one call carries out
 
 
 class Blueprint:
@@ -32,10 +32,10 @@ class Blueprint:
 
     Attributes:
       buckets: padded lengths of prompts, increasing.
-      parts: into how many the groups of the grid are split; prompts are computed where their groups are.
-      tails: sizes of the smaller grids, increasing: as configured, or the next that has as many groups in every part.
-      platform: of its devices.
-      key: what tells its programs from those of others with the same names.
+      parts: how many parts the grid's groups are split into; prompts are computed where their groups are.
+      tails: sizes of the smaller grids, increasing: as configured, rounded up to a multiple of `parts`.
+      platform: the platform of its devices.
+      key: tells its programs from another blueprint's of the same names.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Blueprint:
             max_new_tokens=config.max_new_tokens,
             attention=config.row_attention(),
         )
-        # The grid's shardings and its tails': asked for at every load and chunk.
+        # The shardings of the grid and its tails are needed at every load and chunk, so they are kept.
         self.whole = self._layout_of(config.prompts_in_flight)
         self.parts = parts(self.whole)
         wide = {-(-groups // self.parts) * self.parts for groups in config.tails()}
@@ -78,17 +78,17 @@ class Blueprint:
         self.key = (self.fixed, config, buckets)
 
     def together(self) -> int:
-        """Prompts that a part of the grid can take at once."""
+        """How many prompts one part of the grid can take at once."""
         return min(self._config.prompts_per_load, self._config.prompts_in_flight // self.parts)
 
     def batches(self) -> tuple[int, ...]:
-        """How many prompts of a part are computed at a time: on CPUs one, too.
+        """How many prompts of a part may be computed at a time; on CPUs a single one, too.
 
-        On accelerators a batch takes not much longer than one prompt, and the program for one need not be compiled.
+        On accelerators a batch takes little longer than one prompt, so no program is compiled for one.
         """
         return tuple(sorted({1, self.together()} if self.platform == "cpu" else {self.together()}))
 
-    # The programs, with their arguments.
+    # The programs and their arguments.
 
     def prefix(self, weights: Any, tokens: Any) -> Program:
         compute = functools.partial(compute_prefix, self.fixed.config, cache_dtype=self._config.cache_dtype)
@@ -109,13 +109,13 @@ class Blueprint:
         return Program("share", share_prompts, (grid, *numbers), 0, self.whole)
 
     def narrow(self, grid: Grid, moves: Moves) -> Program:
-        """Rows stay in their part of the grid: elsewhere is another device, and its copy of them would be large."""
+        """Rows stay in their part of the grid: another part is another device, and caches are large to copy."""
         larger, groups = grid.sample.shape[0], moves.group.shape[0]
         function: Any = narrow_grid
         if self.parts > 1:
             before, after = (jax.tree.map(lambda x: x.spec, self._layouts[n]) for n in (larger, groups))
             by_groups: Any = after.prompt_length
-            assert self.partitioner is not None  # or there is one part
+            assert self.partitioner is not None  # without one there is a single part
             function = jax.shard_map(
                 narrow_grid,
                 mesh=self.partitioner.mesh,
@@ -132,7 +132,7 @@ class Blueprint:
         return Program(("decode", groups), function, (weights, prefix, tables, grid), 3, out)
 
     def everything(self) -> Iterator[Program]:
-        """All of them with shapes for arguments, in the order in which they are needed."""
+        """All programs with shapes for arguments, in the order in which they are needed."""
         c, whole = self._config, self._whole_shape
         weights = abstract_weights(self._model, c.weights_dtype, self.partitioner)
         prefix = None
@@ -167,7 +167,7 @@ class Blueprint:
         return None if self.partitioner is None else self.partitioner.replicated
 
     def _whole_shape(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Stands for an array that every device holds."""
+        """The shape of an array that every device holds whole."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
 
     def _grid_shape(self, groups: int) -> Grid:
@@ -190,11 +190,11 @@ class Blueprint:
         return Moves(group, row, row, self._whole_shape(rows, bool))
 
     def grid_shape(self) -> Grid:
-        """Of the whole grid, with its layout."""
+        """The shapes of the whole grid, with its layout."""
         return self._grid_shape(self._config.prompts_in_flight)
 
     def grid_bytes(self) -> int:
-        """Of the whole grid, on all devices together."""
+        """The size of the whole grid, on all devices together."""
         return tree_bytes(self.grid_shape())
 
     def _empty(self, groups: int) -> Grid:
@@ -212,7 +212,7 @@ class Blueprint:
 
 
 def no_prompts(count: int, bucket: int) -> Placement:
-    """Places without a job: each holds a prompt of one token, which goes nowhere."""
+    """Places without a job: each holds a prompt of one token, which is written nowhere."""
     return Placement(
         group=np.zeros(count, np.int32),
         real=np.zeros(count, bool),
@@ -231,11 +231,12 @@ def tree_bytes(tree: Any) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """What stands before prompts, and how long they may be.
+    """What precedes prompts, and how long they may be.
 
     Attributes:
-      start: tokens that begin every prompt; prefix: those before all prompts, computed once.
-      limits: of what the longest prompt follows, in words.
+      start: tokens that begin every prompt.
+      prefix: tokens before all prompts, computed once.
+      limits: what limits the longest prompt, in words.
     """
 
     start: tuple[int, ...]
@@ -245,7 +246,7 @@ class Room:
 
     @classmethod
     def of(cls, model: ModelConfig, tokenizer: Vocabulary, config: SamplingConfig, prefix: str) -> "Room":
-        """Raises UserError where none is left for prompts in the model's context."""
+        """Raises UserError where the model's context leaves no room for prompts."""
         first = tokenizer.start_id if config.document_start else None
         start = () if first is None else (first,)
         before = (*start, *tokenizer.encode(prefix)) if prefix else ()
@@ -286,9 +287,9 @@ def compile_ahead(
     prefix: str,
     partitioner: Partitioner | None,
 ) -> None:
-    """Begins to compile what a sampler of these shapes will need, in other threads; it will find it by itself.
+    """Begins to compile, in other threads, what a sampler of these shapes will need and find by itself.
 
-    On CPUs nothing is compiled ahead: cores are what is scarce there, and not every program will be needed.
+    On CPUs nothing is compiled ahead: cores are scarce there, and not every program will be needed.
     """
     plan = blueprint_of(model, tokenizer, config, Room.of(model, tokenizer, config, prefix), partitioner)
     if plan.platform != "cpu":

@@ -1,7 +1,7 @@
-"""`selfprog bench rows`: on this device, do a decoding step's kernels compute what plain attention does, and how fast?
+"""`selfprog bench rows`: do a decoding step's kernels agree with plain attention on this device, and how fast are they?
 
-Random caches of the shapes that matter; each way runs in a loop on the device, as in a chunk, so that time is its own.
-Prints one JSON line.
+Uses random caches of the shapes that matter; each way runs in a loop on the device, as in a chunk, so that only its own
+time counts. Prints one JSON line.
 """
 
 import argparse
@@ -52,7 +52,7 @@ STEPS = 50
 
 
 def command(args: argparse.Namespace) -> dict:
-    """Compares both ways in --dtype for every shape of --size, which may be several with commas between.
+    """Compares both ways in --dtype for every shape of --size, a comma-separated list.
 
     Raises UserError naming an unknown shape, RuntimeError where the ways differ.
     """
@@ -67,7 +67,7 @@ def command(args: argparse.Namespace) -> dict:
     result = {"job": "rows", "dtype": args.dtype, "device": jax.devices()[0].device_kind, "shapes": found}
     worst = max(shape["worst"] for shape in found.values())
     if not worst < TOLERANCE:
-        print(json.dumps(result), file=sys.stderr)  # which of them
+        print(json.dumps(result), file=sys.stderr)  # shows which shape differs
         raise RuntimeError(f"the kernels differ from plain attention by {worst:.3f} of the largest value")
     return result
 
@@ -96,7 +96,7 @@ def _jit(way: RowAttention, shape: Shape) -> Callable:
 
 
 def _time(way: RowAttention, shape: Shape, given: tuple, steps: int) -> float:
-    """Microseconds a step, in a loop that carries the caches as a chunk does."""
+    """Microseconds per step, in a loop that carries the caches as a chunk does."""
     q, k, v, prompt, own, prefix, rows = given
 
     def chunk(q, own):

@@ -1,7 +1,7 @@
-"""One token for every row of the grid, and k of them in one device program.
+"""Decoding steps: one token for every row of the grid, k steps in one device program.
 
-A row that ends starts its group's next attempt in the following step without asking the host; the host only
-reads what happened, chunk by chunk, and brings new prompts.
+A row whose attempt ends starts its group's next attempt in the following step without asking the host; the host only
+reads what happened, chunk by chunk, and loads new prompts.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ from t5x_selfprog.sampling.weights import SamplingWeights
 
 
 class Events(NamedTuple):
-    """What happened to each row in one step, or with a leading axis [k] in a chunk; all [G, R]."""
+    """What happened to each row in one step, [G, R] each; in a chunk with a leading axis [k]."""
 
     sample: jax.Array  # int32, the attempt, or IDLE
     token: jax.Array  # int32, the token it chose
     logprob: jax.Array  # float32, the model's own log-probability of it (temperature 1, nothing cut off)
-    reason: jax.Array  # int32, 0 or the index in stop.REASONS of why the attempt ends with it
+    reason: jax.Array  # int32, why the attempt ends with this token: an index into stop.REASONS, or 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Decoding:
 
     Attributes:
       vocab_size: tokens of the tokenizer; the embedding's padding rows beyond them are never chosen.
-      holes: ids below `vocab_size` that are no tokens, and never chosen either.
-      end_ids: tokens that end an attempt: of the document, or of an answer.
+      holes: ids below `vocab_size` that are not tokens and are never chosen either.
+      end_ids: tokens that end an attempt, because they end a document or an answer.
       attention: how a step's attention is computed.
     """
 
@@ -60,7 +60,7 @@ def decode_chunk(
     tables: stop.StopTables,
     grid: Grid,
 ) -> tuple[Grid, Events]:
-    """`steps` decoding steps; events stacked [steps, G, R]."""
+    """`steps` decoding steps, with their events stacked: [steps, G, R]."""
     return jax.lax.scan(lambda grid, _: decode_step(fixed, weights, prefix, tables, grid), grid, length=steps)
 
 
@@ -71,7 +71,7 @@ def decode_step(
     tables: stop.StopTables,
     grid: Grid,
 ) -> tuple[Grid, Events]:
-    """Starts attempts in idle rows, then chooses one token for every row that has one."""
+    """Starts attempts in idle rows, then chooses a token for every row that has an attempt."""
     grid = start_attempts(grid)
     logits, caches = next_logits(fixed, weights, prefix, grid)
     logits = jnp.where((grid.age == 0)[..., None], grid.first_logits[:, None], logits)
@@ -105,7 +105,7 @@ def decode_step(
 
 
 def start_attempts(grid: Grid) -> Grid:
-    """Gives idle rows their group's next attempts, in order, as long as there are any."""
+    """Gives idle rows their group's next attempts, in order, while there are any."""
     idle = grid.sample == IDLE
     candidate = grid.next_sample[:, None] + jnp.cumsum(idle, axis=1, dtype=jnp.int32) - 1
     starts = idle & (candidate < grid.end_sample[:, None])
@@ -126,7 +126,7 @@ def next_logits(
     Also returns the suffix caches with that token's keys and values written.
     """
     config, step = fixed.config, grid.step
-    if weights.narrow:  # to be cast where a product reads it, in every step: cast once, it is read wide
+    if weights.narrow:  # or XLA would cast once, outside the loop, and read wide weights in every step
         weights, step = jax.lax.optimization_barrier((weights, step))
     model = network.bind(config, weights.outer)
     rows = Rows(grid.prompt_length, grid.age, step % fixed.max_new_tokens, fixed.prefix_length)
@@ -149,7 +149,7 @@ def next_logits(
 
 
 def uniforms(item_key: jax.Array, sample: jax.Array, index: jax.Array) -> jax.Array:
-    """One number in [0, 1) a row, from the item, the sample index and the token's index alone.
+    """One number in [0, 1) for each row, from the item, the sample index and the token's index alone.
 
     Args:
       item_key: [G, 2] uint32; sample, index: [G, R] int32.

@@ -1,4 +1,4 @@
-"""The grid on the device as the sampler's loop drives it, and a chunk that is under way while the host works too."""
+"""The grid on the device as the sampler's loop drives it, and a chunk that runs while the host works."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from t5x_selfprog.telemetry import recorder
 
 
 class Device:
-    """A grid with its programs; nothing here waits for the device but `rows`."""
+    """A grid with its programs; only `rows` waits for the device."""
 
     def __init__(self, engine: Engine, stage_key: np.ndarray, step: int = 0):
-        """step: decoding steps that the grid has behind it."""
+        """step: how many decoding steps count as done."""
         self._engine, self._stage_key = engine, stage_key
         self._grid = engine.empty(step)
 
@@ -35,19 +35,19 @@ class Device:
         return pending
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """The attempt in each row and its age, [G, R]. Collective."""
+        """The attempt in each row and its age, [G, R] each. Collective."""
         return hosts.whole(self._grid.sample), hosts.whole(self._grid.age)
 
 
 class Chunk:
-    """A chunk under way. The time that the device has for it counts as decoding, what the host takes longer does not.
+    """A chunk under way. Time until the device is done counts as decoding; time the host takes beyond that does not.
 
     Attributes:
-      device_s: seconds that counted.
+      device_s: seconds counted as decoding.
     """
 
     def __init__(self, decode: Callable[[], Pending], compile_s: Callable[[], float]):
-        """compile_s: what has been spent on compiling so far, which is no part of it."""
+        """compile_s: seconds spent on compiling so far, which do not count."""
         self._part = recorder.current().part("decode")
         self._part.__enter__()
         self._start, self.device_s, self._open = time.perf_counter(), 0.0, True
@@ -60,7 +60,7 @@ class Chunk:
             raise
 
     def look(self) -> None:
-        """Ask now and then while at other work: has the device done its part?"""
+        """Checks whether the device is done; call it now and then during other work."""
         if self._open and self._pending.is_ready():
             self.end()
 
@@ -70,7 +70,7 @@ class Chunk:
         return events
 
     def end(self) -> None:
-        """However it ended; again is harmless."""
+        """Stops the clock, however the chunk ended; calling it again is harmless."""
         if self._open:
             self._open = False
             self.device_s = time.perf_counter() - self._start

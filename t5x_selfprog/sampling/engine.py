@@ -26,7 +26,8 @@ class Engine:
     """One model on one mesh, with one prefix.
 
     Attributes:
-      plan: its programs. programs: what of them has been compiled.
+      plan: its programs.
+      programs: those of them that have been compiled.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Engine:
             self._prefix = self.programs.call(plan.prefix(self._weights, tokens))
 
     def empty(self, step: int = 0) -> Grid:
-        """A grid with nothing to do, with so many decoding steps behind it."""
+        """An idle grid that counts `step` decoding steps as done."""
         grid = self.programs.call(self.plan.empty())
         return dataclasses.replace(grid, step=self._put(np.int32(step))) if step else grid
 
@@ -62,7 +63,7 @@ class Engine:
         """Computes the prompts of jobs that share a bucket, each for its idle group. Consumes the grid.
 
         Args:
-          placed: jobs with their groups, at most `each` in a part of the grid; all parts compute `each` prompts.
+          placed: jobs with their groups, at most `each` per part of the grid; every part computes `each` prompts.
         """
         bucket, groups = self.bucket(placed[0][0]), self._groups // self.plan.parts
         placement = no_prompts(self.plan.parts * each, bucket)
@@ -83,11 +84,11 @@ class Engine:
         return self.programs.call(self.plan.load(self._weights, self._prefix, key, grid, there))
 
     def share(self, grid: Grid, shares: Sequence[Share]) -> Grid:
-        """Consumes the grid. A share's source may be the target of one before it."""
+        """Carries out shares; a share's source may be the target of an earlier one. Consumes the grid."""
         groups = grid.sample.shape[0]
         for begin in range(0, len(shares), SHARES):
             some = shares[begin : begin + SHARES]
-            # Places without a share copy nothing: their targets lie behind the last group, each its own.
+            # Places without a share copy nothing: their targets, all distinct, lie beyond the last group.
             source, target = np.zeros(SHARES, np.int32), groups + np.arange(SHARES, dtype=np.int32)
             middle = np.zeros(SHARES, np.int32)
             for i, share in enumerate(some):
@@ -96,7 +97,7 @@ class Engine:
         return grid
 
     def narrow(self, grid: Grid, narrowing: Narrowing) -> Grid:
-        """The rows still at work, in a grid of as many groups as one of `tail_prompts`."""
+        """The rows still at work, in a smaller grid (one of the blueprint's `tails`)."""
         return self.programs.call(self.plan.narrow(grid, self._put(narrowing.moves)))
 
     def decode(self, grid: Grid) -> tuple[Grid, "Pending"]:
@@ -110,7 +111,7 @@ class Engine:
         return next(bucket for bucket in self.plan.buckets if bucket >= len(job.tokens))
 
     def _put(self, tree: Any) -> Any:
-        """Host arrays to the device, whole on each."""
+        """Copies host arrays to the devices, whole to each."""
         if self._partitioner is None:
             return jax.device_put(tree)
         return hosts.place(tree, self._partitioner.replicated)
@@ -125,7 +126,7 @@ class Pending:
             x.copy_to_host_async()
 
     def is_ready(self) -> bool:
-        """Whether the device has them."""
+        """Whether the device has computed them."""
         return all(x.is_ready() for x in self._events)  # type: ignore[attr-defined]
 
     def get(self) -> Events:
@@ -134,6 +135,6 @@ class Pending:
 
 
 def _item_hash(item_id: str) -> np.ndarray:
-    """64 bits of an item's id, [2] uint32; surrogates are allowed."""
+    """A 64-bit hash of an item's id, [2] uint32; surrogates are allowed."""
     digest = hashlib.sha256(item_id.encode("utf-8", "surrogatepass")).digest()
     return np.frombuffer(digest[:8], "<u4")

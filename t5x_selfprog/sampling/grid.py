@@ -4,9 +4,9 @@ Letters beyond the model's (B L D V N H K C F):
   G prompt groups   R rows (attempts under way) a group   S prompt slots   T suffix slots = max_new_tokens
   P tokens of the prefix that all prompts share
 
-A group holds its prompt's keys and values once for all its rows. A row's own keys and values live in a ring
-of T slots that all rows write at the same place, (step mod T), so that one aligned write serves rows of every
-age; what a row sees of it are the last `age` slots. It lies in one of two ways: by heads, or by slots (see `Slots`).
+A group holds its prompt's keys and values once for all its rows. A row's own keys and values live in a ring of T slots
+that all rows write at the same place, (step mod T), so that one aligned write serves rows of every age; a row sees the
+last `age` slots of it. The ring has one of two layouts: by heads, or by slots (see `model.attention.Slots`).
 """
 
 import dataclasses
@@ -22,26 +22,26 @@ from t5x_selfprog.model.int8 import Int8, Stored, empty
 from t5x_selfprog.partitioning import Partitioner
 
 IDLE = -1  # the sample index of a row without an attempt
-KEY_CHANNELS, VALUE_CHANNELS = -2, -1  # where C lies in keys and in values; an Int8 scale spans it
+KEY_CHANNELS, VALUE_CHANNELS = -2, -1  # the axis of C in keys and in values; an Int8 scale spans it
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class Grid:
-    """One leaf a layer in each cache (Int8: two), so that donated buffers are written in place."""
+    """Each cache has one leaf per layer (two for Int8), so that donated buffers are written in place."""
 
     prompt_keys: tuple[Stored, ...]  # N x [G, K, C, S]
     prompt_values: tuple[Stored, ...]  # N x [G, K, S, C]
     suffix_keys: tuple[Stored, ...]  # N x [G, K, R, C, T], or by slots [T, G, R, H*C]
     suffix_values: tuple[Stored, ...]  # N x [G, K, R, T, C], or by slots [T, G, R, H*C]
-    # Of each group:
+    # For each group:
     first_logits: jax.Array  # [G, V] float32, after the prompt's last token
     prompt_length: jax.Array  # [G] int32, without the prefix
     starts_at_line: jax.Array  # [G] bool: the prompt ends in a newline
     item_key: jax.Array  # [G, 2] uint32, threefry key of the item
     next_sample: jax.Array  # [G] int32, the index of the next attempt to start
-    end_sample: jax.Array  # [G] int32, where the group's attempts end
-    # Of each row:
+    end_sample: jax.Array  # [G] int32, one past the group's last attempt
+    # For each row:
     sample: jax.Array  # [G, R] int32, the index of its attempt or IDLE
     token: jax.Array  # [G, R] int32, the last one chosen; its keys and values are not in the ring yet
     age: jax.Array  # [G, R] int32, tokens chosen so far
@@ -58,7 +58,7 @@ def empty_grid(
     cache_dtype: str,
     by_slots: bool = False,
 ) -> Grid:
-    """A grid with nothing to do."""
+    """A grid whose rows are all idle."""
     k, c, n = config.num_kv_heads, config.head_dim, config.num_layers
 
     def caches(*shape: int, channels: int = KEY_CHANNELS) -> tuple[Stored, ...]:
@@ -89,17 +89,17 @@ def empty_grid(
 
 
 def lies_by_slots(config: ModelConfig, cache_dtype: str, platform: str) -> bool:
-    """Whether rows' own keys and values are laid out by slots: on TPUs, where the model and the dtype allow it."""
+    """Whether rows' own keys and values are laid out by slots: on TPUs, if the model and the dtype allow it."""
     return platform == "tpu" and config.num_kv_heads == config.num_heads and cache_dtype != "int8"
 
 
 def is_by_slots(cache: Stored) -> bool:
-    """Of a layer's suffix keys or values."""
+    """Whether a layer's suffix keys or values are laid out by slots."""
     return not isinstance(cache, Int8) and cache.ndim == 4
 
 
 def grid_shardings(partitioner: Partitioner, shapes: Grid) -> Grid:
-    """Groups over the batch axes, or else rows if they divide; heads and vocabulary over theirs."""
+    """Splits groups over the batch axes (rows where groups do not divide), heads and vocabulary over theirs."""
 
     def lay_out(names: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
         parts: list = [None] * len(shape)
@@ -133,5 +133,5 @@ def grid_shardings(partitioner: Partitioner, shapes: Grid) -> Grid:
 
 
 def slots(keys: Stored) -> int:
-    """How many positions a cache of keys has room for."""
+    """How many positions a cache of keys holds."""
     return jax.tree.leaves(keys)[0].shape[-1]

@@ -10,7 +10,7 @@ from t5x_selfprog.sampling.row_attention import RowAttention, plain
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from verifier.errors import UserError
 
-IDLE_SHARE = 1 / 9  # of a grid's rows while a prompt's last attempts end, against those at work
+IDLE_SHARE = 1 / 9  # idle rows per busy row that waiting for a prompt's last attempts may cost
 DTYPES = ("float32", "bfloat16", "int8")
 ATTENTIONS = ("plain", "triton")
 
@@ -20,29 +20,29 @@ class SamplingConfig:
     """How to sample, and the shape of the device's work.
 
     Attributes:
-      prompts_in_flight, rows_per_prompt: G and R; G * R rows decode together. More rows a prompt read its cache less
-        often, fewer rows lose less time waiting for its last attempts: of A attempts at each prompt, whose lengths
-        vary as chance has it, they are busy about 1 / (1 + R (1/2 + ... + 1/R) / A) of the time. R = 32 makes 0.25
-        of A = 32, R = 4 makes 0.88.
+      prompts_in_flight, rows_per_prompt: G and R; G * R rows decode together. More rows per prompt read its cache less
+        often; fewer rows lose less time waiting for its last attempts. With A attempts per prompt of random
+        (exponential) lengths, rows are busy about 1 / (1 + R (1/2 + ... + 1/R) / A) of the time: for A = 32, 0.25
+        with R = 32 and 0.88 with R = 4.
       max_new_tokens: an attempt ends here at the latest.
       prompt_buckets: lengths in tokens that prompts are padded to; the largest is the longest prompt (less
         where the model's context leaves less).
-      prompts_per_load: so many prompts are computed together where so many wait; otherwise one at a time. On a
-        mesh that splits the grid's groups, every part of it computes so many (or one), at the same time.
-      idle_share: prompts are brought once so large a share of the groups is idle; 0 is as soon as one is. On many
+      prompts_per_load: how many prompts are computed together when that many wait; otherwise one at a time. On a
+        mesh that splits the grid's groups, every part computes that many (or one) at the same time.
+      idle_share: new prompts are loaded once this share of the groups is idle; 0 loads as soon as one is. On many
         chips one prompt takes as long as one for each.
       chunk_steps: decoding steps between two looks by the host.
-      rows_in_flight: chooses the two above by the attempts at each prompt, so that about nine tenths of so many rows
-        are busy (`fitted`); None leaves them as they are. Fewer rows a prompt take more memory for prompts.
-      tail_prompts: at the end of a list of requests, the last rows move to a grid of so many groups, or of the first
-        of several numbers, as soon as they fit, and from there to the next; 0 keeps the large grid. On a mesh that
-        splits the groups, it is the next number that splits as well, and rows stay on their device.
+      rows_in_flight: chooses G and R by the attempts at each prompt, so that about nine tenths of this many rows are
+        busy (`fitted`); None leaves them as they are. Fewer rows per prompt take more memory for prompts.
+      tail_prompts: at the end of a list of requests, the last rows move to a grid of this many groups (with several
+        numbers, from one to the next) as soon as they fit; 0 keeps the large grid. On a mesh that splits the groups,
+        it is rounded up to a number that splits too, and rows stay on their device.
       temperature, top_k, top_p: see TokenChoice.
       stop: "unindented" or "none", see StopRule.
       document_start: prompts begin with the token that begins a document in training (`Tokenizer.start_id`).
-      weights_dtype, cache_dtype: of matrices and activations, and of keys and values: "float32", "bfloat16", or
-        "int8" with a scale for every output, or position and head (activations are bfloat16 then). What int8
-        costs in quality: results/speed/int8.json.
+      weights_dtype, cache_dtype: the dtype of matrices and activations, and of keys and values: "float32",
+        "bfloat16", or "int8" with a scale for each output, or position and head (then activations are bfloat16).
+        What int8 costs in quality: results/speed/int8.json.
       attention: of a decoding step: "plain", or "triton" (NVIDIA GPU, caches of the weights' dtype), equal to rounding;
         see row_attention.py.
     """
@@ -99,7 +99,7 @@ class SamplingConfig:
         self.token_choice()
 
     def tails(self) -> tuple[int, ...]:
-        """Sizes of the smaller grids, 0 for none."""
+        """Sizes of the smaller grids; 0 means none."""
         return self.tail_prompts if isinstance(self.tail_prompts, tuple) else (self.tail_prompts,)
 
     def fitted(self, attempts: int) -> "SamplingConfig":
@@ -116,7 +116,7 @@ class SamplingConfig:
         )
 
     def groups_per_load(self) -> int:
-        """So many groups are idle when the next prompts are brought."""
+        """How many groups must be idle before the next prompts are loaded."""
         return max(1, math.ceil(self.idle_share * self.prompts_in_flight))
 
     def token_choice(self) -> TokenChoice:
@@ -124,7 +124,7 @@ class SamplingConfig:
         return TokenChoice(self.temperature, self.top_k, self.top_p)
 
     def row_attention(self) -> RowAttention:
-        """Pallas is only imported where it is asked for."""
+        """Imports Pallas only if it is needed."""
         if self.attention == "plain":
             return plain
         from t5x_selfprog.sampling.row_attention_triton import triton_attention
@@ -137,8 +137,8 @@ class Request:
     """Attempts `first_sample` up to `first_sample + attempts` at one prompt (without the shared prefix).
 
     Attributes:
-      lengths: n_tokens of each, where an earlier life of the run has made them: they are not sampled again, only their
-        place in the work is kept.
+      lengths: n_tokens of each attempt that the run sampled before it was interrupted: they are not sampled again, but
+        keep their place in the grid.
     """
 
     item_id: str
@@ -152,7 +152,7 @@ class Completion(NamedTuple):
     """One attempt.
 
     Attributes:
-      text: what the model wrote, cut before the first unindented line where that ended it.
+      text: what the model wrote, cut before the first unindented line if that ended it.
       n_tokens: tokens chosen, the stopping one included.
       logprob: the model's log-probability of these tokens (temperature 1, nothing cut off), in nats.
       stop_reason: "unindented", "eos" or "length".
@@ -170,5 +170,5 @@ class Completion(NamedTuple):
 
 
 def _waiting(rows: int) -> float:
-    """What `rows` rows of a prompt wait together for its last attempt, in attempts; lengths as chance has them."""
+    """The total time `rows` rows of a prompt wait for its last attempt, in mean (exponential) attempt lengths."""
     return rows * sum(1 / i for i in range(2, rows + 1))

@@ -1,4 +1,4 @@
-"""Bringing work to its place: new prompts, attempts for idle groups, the last rows into a smaller grid."""
+"""Placing work in the grid: new prompts, attempts for idle groups, the last rows in a smaller grid."""
 
 import dataclasses
 import math
@@ -19,13 +19,13 @@ Leaf = Any  # an array, on the host or the device, or its shape
 
 
 class Placement(NamedTuple):
-    """B prompts and where they go, the same number for each part of the grid, part by part.
+    """B prompts and where they go, part by part, equally many for each part of the grid.
 
     Every field has a leading axis [B].
     """
 
     group: Leaf  # int32, counted within the part
-    real: Leaf  # bool; False where a part has no prompt to take: its place in the batch does nothing
+    real: Leaf  # bool; False for places that pad the batch because a part has no prompt to take
     tokens: Leaf  # [B, L] int32, padded at the end
     length: Leaf  # int32
     starts_at_line: Leaf  # bool: the prompt ends in a newline
@@ -44,9 +44,9 @@ def load_prompts(
     grid: Grid,
     placement: Placement,
 ) -> Grid:
-    """Computes prompts and gives each to its group, whose rows must all be idle.
+    """Computes prompts and writes each to its group, whose rows must all be idle.
 
-    Each part of the mesh computes the prompts of its own groups, and none travels.
+    Each part of the mesh computes the prompts of its own groups, so none travels.
 
     Args:
       layout: the grid's shardings (None: one device); the batch is split as the groups are.
@@ -67,7 +67,7 @@ def load_prompts(
         )
 
     def stored(name: str, new: tuple[jax.Array, ...], channels: int) -> tuple[Stored, ...]:
-        """Keys or values as their cache stores them."""
+        """Keys or values in the form their cache stores."""
         narrow = isinstance(getattr(grid, name)[0], Int8)
         return tuple(quantize(x, channels) if narrow else x for x in new)
 
@@ -94,15 +94,15 @@ def parts(layout: Grid | None) -> int:
 
 
 def share_prompts(grid: Grid, source: jax.Array, target: jax.Array, middle: jax.Array) -> Grid:
-    """Moves attempts from `middle` on to `target`, an idle group, with a copy of the prompt; B times, in order.
+    """Moves attempts from `middle` on to the idle group `target`, with a copy of the prompt; B times, in order.
 
-    source, target, middle: [B] int32; targets differ, and one that is no group gets nothing. A source may have been a
-    target before.
+    source, target, middle: [B] int32. Targets are distinct; nothing moves to one beyond the grid. A source may be an
+    earlier target.
     """
     last = grid.end_sample.shape[0] - 1
 
     def root(i: jax.Array, roots: jax.Array) -> jax.Array:
-        """Where the prompt of the i-th share comes from: of shares before it, the one with that target knows."""
+        """The group that holds the i-th share's prompt now, traced through earlier shares."""
         before = (target == source[i]) & (jnp.arange(len(target)) < i)
         return roots.at[i].set(jnp.where(before.any(), roots[jnp.argmax(before)], source[i]))
 
@@ -136,16 +136,16 @@ def share_prompts(grid: Grid, source: jax.Array, target: jax.Array, middle: jax.
 class Moves(NamedTuple):
     """Which groups and rows go on in a smaller grid, [G'] and [G', R]."""
 
-    group: jax.Array | np.ndarray  # [G'] int32, where the prompt is
-    row_group: jax.Array | np.ndarray  # [G', R] int32, where the row is
-    row: jax.Array | np.ndarray  # [G', R] int32
+    group: jax.Array | np.ndarray  # [G'] int32, the prompt's old group
+    row_group: jax.Array | np.ndarray  # [G', R] int32, the row's old group
+    row: jax.Array | np.ndarray  # [G', R] int32, its old place there
     live: jax.Array | np.ndarray  # [G', R] bool: the row goes on; others are idle
 
 
 def narrow_grid(grid: Grid, moves: Moves) -> Grid:
     """The rows still at work in a smaller grid: at the end of a list of prompts, few are left.
 
-    All attempts of all groups must have started. Of a part of a grid (see `parts`) the moves are those within it.
+    All attempts of all groups must have started. Given one part of a grid (see `parts`), `moves` are those within it.
     """
 
     def prompt(x: jax.Array) -> jax.Array:
@@ -187,7 +187,7 @@ def item_key_of(stage_key: jax.Array, item_hash: jax.Array) -> jax.Array:
 
 
 def _put_parts(x: jax.Array, placement: Placement, values: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """`_put_all` in every part by itself."""
+    """`_put_all` within each part."""
     whole, groups = sharding.spec, PartitionSpec(sharding.spec[0])
     run = jax.shard_map(
         _put_all, mesh=sharding.mesh, in_specs=(whole, groups, whole, groups), out_specs=whole
@@ -196,7 +196,7 @@ def _put_parts(x: jax.Array, placement: Placement, values: jax.Array, sharding: 
 
 
 def _put_all(x: jax.Array, group: jax.Array, values: jax.Array, real: jax.Array | None = None) -> jax.Array:
-    """x[group[b], ..., :n] = values[b] in x's dtype for each b, except where not real or no group of x.
+    """x[group[b], ..., :n] = values[b] in x's dtype for each b that is real and names a group of x.
 
     `values` may be shorter than x in trailing dimensions. One scatter, whatever the number of prompts.
     """

@@ -1,4 +1,4 @@
-"""A prompt through the model once, for all its attempts: keys and values by layer, and the last logits."""
+"""Prefill: each prompt runs through the model once for all its attempts, giving keys, values and the last logits."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from t5x_selfprog.model.int8 import Stored, store
 from t5x_selfprog.sampling.grid import KEY_CHANNELS, VALUE_CHANNELS, slots
 from t5x_selfprog.sampling.weights import SamplingWeights
 
-QUERY_BLOCK = 128  # scores of so many queries stay in a CPU's cache
+QUERY_BLOCK = 128  # the scores of this many queries fit a CPU's cache
 
 
 class Prefix(NamedTuple):
-    """Keys and values of the text before every prompt; local layers keep what their window can reach."""
+    """Keys and values of the text before every prompt; local layers keep what their window reaches."""
 
     keys: tuple[Stored, ...]  # N x [1, K, C, P]
     values: tuple[Stored, ...]  # N x [1, K, P, C]
@@ -72,7 +72,7 @@ def compute_prefix(
 
 
 def prefix_mask(slots: int, prefix_length: int, positions: jax.Array, window: int | None) -> jax.Array:
-    """Which of the prefix's last `slots` positions are seen from `positions` [G, R]: [G, R, slots] bool."""
+    """Which of the prefix's last `slots` positions are visible from `positions` [G, R]: [G, R, slots] bool."""
     if window is None:
         return jnp.ones((1, 1, slots), bool)
     kept = jnp.arange(prefix_length - slots, prefix_length)
@@ -80,7 +80,7 @@ def prefix_mask(slots: int, prefix_length: int, positions: jax.Array, window: in
 
 
 def _attend(config, q, k, v, before, prefix_length: int, window: int | None) -> jax.Array:
-    """Causal attention of [B, L] queries over the prefix and themselves, a block of queries at a time."""
+    """Causal attention of [B, L] queries over the prefix and the prompt itself, a block of queries at a time."""
     length, scale = q.shape[1], config.attention_scale or config.head_dim**-0.5
     out = []
     for start in range(0, length, QUERY_BLOCK):

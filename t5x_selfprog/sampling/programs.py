@@ -1,8 +1,8 @@
 """Compiled device programs, counted, and shared by all samplers of a process that have the same shapes.
 
-A run makes a sampler a stage and iteration, each with other weights in the same shapes: only the first one
-compiles. What will be needed can be compiled ahead, by threads beside one another and beside the work: XLA leaves
-Python's lock while it compiles.
+A run makes one sampler per stage and iteration, with different weights of the same shapes: only the first compiles.
+Programs can be compiled ahead in threads, in parallel with each other and with the work: XLA releases Python's lock
+while it compiles.
 """
 
 import collections
@@ -33,7 +33,7 @@ _threads: list[concurrent.futures.ThreadPoolExecutor] = []
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One program, with the arguments that it is called with, or their shapes.
+    """One program with its arguments, or their shapes.
 
     Attributes:
       donate: the position of the argument that it consumes.
@@ -50,13 +50,14 @@ class Programs:
     """The programs of one sampler, by name.
 
     Attributes:
-      compilations, compile_s: how many this sampler had to compile, and how long it waited for that.
+      compilations: how many programs this sampler had to compile.
+      compile_s: how long it waited for compilation.
     """
 
     def __init__(self, shapes: Hashable, partitioner: Partitioner | None, holds: str = ""):
         """Args:
         shapes: everything that a program's name leaves open, so that equal keys mean equal programs.
-        holds: what stays in memory beside them, for messages.
+        holds: what else occupies memory, for messages.
         """
         layout = None if partitioner is None else (partitioner.mesh, tuple(sorted(partitioner.rules.items())))
         self._key = (shapes, layout)
@@ -65,7 +66,7 @@ class Programs:
         self.compilations, self.compile_s = 0, 0.0
 
     def ahead(self, programs: Iterable[Program]) -> None:
-        """Begins to compile these in other threads, in order of need, but for those that there are."""
+        """Begins to compile those that do not exist yet, in other threads, in order of need."""
         for program in programs:
             key = (self._key, program.name)
             if key not in _compiled:
@@ -73,7 +74,7 @@ class Programs:
                 _compiled[key] = _pool().submit(self._compile, program)
 
     def get(self, program: Program) -> Callable:
-        """The program compiled for its arguments, now or before."""
+        """The program compiled for its arguments, now or earlier."""
         key = (self._key, program.name)
         if key not in _compiled:
             start = time.perf_counter()
@@ -100,7 +101,7 @@ class Programs:
             raise
 
     def call(self, program: Program) -> Any:
-        """Raises UserError where the device's memory does not suffice."""
+        """Runs the program. Raises UserError if the device's memory does not suffice."""
         with machine.naming_memory(f"sampling program {program.name} ({self._holds})", REMEDY):
             return self.get(program)(*program.arguments)
 
@@ -114,7 +115,7 @@ class Programs:
 
 
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
-    """Threads that compile: as many as there are cores."""
+    """Threads that compile, one per core."""
     if not _threads:
         _threads.append(concurrent.futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compile"))
     return _threads[0]

@@ -1,9 +1,9 @@
-"""What a grid has done with attempts whose lengths are known: so that a resumed list of requests goes on in its bits.
+"""Replays the grid's work on attempts of known lengths, so that a resumed list of requests continues bit for bit.
 
 Where an attempt sits in the grid, when it starts and what is loaded beside it follow from the requests and from the
-lengths of the attempts before it, and decide how its sums round. A run that was killed knows these lengths from its
-records. The host plays them through without a device up to the first request that has to be sampled; what is in the
-grid by then is computed again from the moment when the oldest of it came in, a few hundred steps before.
+lengths of the attempts before it, and decide how its sums round. A killed run knows these lengths from its records. The
+host replays them without a device up to the first request that must be sampled; the device then recomputes the grid's
+contents from the chunk in which the oldest of them was loaded, a few hundred steps earlier.
 
 Plain NumPy. It follows the rules of `decode.decode_step`.
 """
@@ -24,7 +24,7 @@ FORGET_EVERY = 256  # chunks
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """Jobs that came into the grid together, before the chunk of this number; see `Engine.load`."""
+    """Jobs that were loaded together, before the chunk of this number; see `Engine.load`."""
 
     chunk: int
     placed: list[tuple[Job, int]]
@@ -32,10 +32,10 @@ class Load:
 
 
 class Remembered:
-    """Stands for a device that samples attempts of known lengths, and remembers what would bring it where it is.
+    """Stands in for a device that samples attempts of known lengths; remembers the loads that lead to its state.
 
     Attributes:
-      chunks: decoded so far.
+      chunks: chunks decoded so far.
     """
 
     def __init__(self, groups: int, rows: int, steps: int):
@@ -43,7 +43,7 @@ class Remembered:
         self._sample = np.full((groups, rows), IDLE, np.int32)
         self._age = np.zeros((groups, rows), np.int32)
         self._next, self._end = np.zeros(groups, np.int32), np.zeros(groups, np.int32)
-        self._first = np.zeros(groups, np.int32)  # sample of the first known length
+        self._first = np.zeros(groups, np.int32)  # the sample index of the first known length
         self._lengths: list[np.ndarray] = [np.zeros(0, np.int32)] * groups
         self._loads: list[Load] = []
 
@@ -56,7 +56,7 @@ class Remembered:
             self._next[group], self._end[group] = job.first_sample, job.end_sample
 
     def decode(self) -> Events:
-        """One chunk; tokens and log-probabilities of its events are zeros."""
+        """One chunk; its events' tokens and log-probabilities are zeros."""
         samples, reasons = [], []
         table = self._table()
         groups = np.arange(len(self._next))[:, None]
@@ -81,7 +81,7 @@ class Remembered:
         return Events(*fields)
 
     def since(self) -> tuple[int, list[Load]]:
-        """From which chunk on to repeat what was done, so that a grid holds the same; and the loads since."""
+        """The chunk from which a device must repeat the work to hold the same grid, and the loads since."""
         came: dict[int, int] = {}
         for load in self._loads:
             came |= dict.fromkeys((group for _, group in load.placed), load.chunk)
@@ -91,7 +91,7 @@ class Remembered:
         return first, list(self._loads)
 
     def agrees(self, sample: np.ndarray, age: np.ndarray) -> bool:
-        """Whether rows that hold these attempts, [G, R], are what this knows."""
+        """Whether a device's attempts and ages, [G, R] each, equal these."""
         live = self._sample != IDLE
         return bool(((sample == self._sample) & (~live | (age == self._age))).all())
 

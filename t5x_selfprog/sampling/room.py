@@ -1,4 +1,4 @@
-"""What sampling from a model takes on one device besides the weights as they are loaded; no weight is read for it."""
+"""The memory that sampling takes on one device besides the loaded weights; computed without reading a weight."""
 
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.device_room import Part, on_a_device

@@ -1,8 +1,8 @@
-"""What one decoding step's attention sees and writes in one layer: prefix, prompt, and each row's own ring.
+"""One layer's attention in a decoding step: what it sees and writes of prefix, prompt and each row's own ring.
 
-One meaning, two ways to compute it, equal to rounding:
+Two implementations, equal to rounding:
   plain     any machine and dtype; the reference
-  triton    NVIDIA GPU, caches as wide as the activations: two kernels, see `row_attention_triton`
+  triton    NVIDIA GPU, caches of the activations' dtype: two kernels, see `row_attention_triton`
 """
 
 import dataclasses
@@ -25,8 +25,11 @@ Pair = tuple[Any, Any]  # keys and values, each Stored
 class Rows:
     """Where each row stands in a step.
 
-    prompt_length: [G] int32, without the prefix; age: [G, R] int32, tokens chosen so far, of which the last is this
-    step's; slot: [] int32, where the ring is written; prefix_length: of the text before every prompt.
+    Attributes:
+      prompt_length: [G] int32, without the prefix.
+      age: [G, R] int32, tokens chosen so far; the last of them is this step's input.
+      slot: [] int32, where the ring is written.
+      prefix_length: tokens of the text before every prompt.
     """
 
     prompt_length: jax.Array
@@ -41,12 +44,12 @@ class Rows:
 
 
 class RowAttention(Protocol):
-    """One query of each row against all that it may see.
+    """One query of each row against everything it may see.
 
     Args:
       q: [G, R, H, C]; k, v: [G, R, K, C], of the rows' last tokens.
       prompt, own: a layer's caches as `Grid` holds them; prefix: as `Prefix` does, or None.
-      window: positions that a row looks back; None is unlimited.
+      window: how many positions a row looks back; None is unlimited.
 
     Returns:
       [G, R, H, C] in q's dtype (garbage for rows of age 0), and `own` with k and v in the rows' slot.
@@ -67,7 +70,7 @@ class RowAttention(Protocol):
 
 
 def plain(q, k, v, prompt, own, prefix, rows, window, scale) -> tuple[jax.Array, Pair]:
-    """Pieces under one softmax, see `attend_pieces`."""
+    """Attends to all pieces under one softmax, see `attend_pieces`."""
     piece: type[Piece | Slots]
     if is_by_slots(own[0]):
         flat = (1, *k.shape[:2], -1)
@@ -94,7 +97,7 @@ def plain(q, k, v, prompt, own, prefix, rows, window, scale) -> tuple[jax.Array,
 
 
 def _write(cache: Stored, new: jax.Array, slot: jax.Array, axis: int, channels: int) -> Any:
-    """The cache with one more position, as it stores them."""
+    """The cache with one more position, in the form it stores."""
     stored = quantize(new, channels) if isinstance(cache, Int8) else new.astype(cache.dtype)
     update = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=slot, axis=axis)
     return jax.tree.map(update, cache, stored)

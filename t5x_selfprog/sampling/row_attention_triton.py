@@ -1,11 +1,11 @@
-"""`row_attention` on NVIDIA GPUs as two Pallas-Triton kernels a layer, where the plain way takes a dozen.
+"""`row_attention` on NVIDIA GPUs as two Pallas-Triton kernels per layer, where the plain way takes a dozen.
 
   shared   tiles of a group's queries against prefix and prompt, on tensor cores, split along the keys
-  own      one row and key/value head each: what `shared` found, the row's own ring as far as it is filled, and the new
-           key and value, which are written on the way
+  own      for one row and key/value head: combines the results of `shared`, the filled part of the row's own ring, and
+           the new key and value, which it also writes
 
-Scores never leave the chip, nothing beyond a prompt's length or a row's age is read, and queries, keys and results lie
-as the projections before and after them have them. Softmax about running maxima (Milakov & Gimelshein 2018; Dao et al.
+Scores never leave the chip, nothing beyond a prompt's length or a row's age is read, and queries, keys and results keep
+the layout of the projections before and after them. Softmax with running maxima (Milakov & Gimelshein 2018; Dao et al.
 2022), split along the keys as in Flash-Decoding (Dao et al. 2023).
 """
 
@@ -20,9 +20,9 @@ from t5x_selfprog.model.attention import MASKED
 from t5x_selfprog.sampling.row_attention import Pair, Rows
 from verifier.errors import UserError
 
-TILE, BLOCK = 64, 64  # the most queries of a program, and keys of a pass
-PROGRAMS = 264  # two for each multiprocessor of an H100 or H200: keys are split until there are so many
-LEAST = 16  # rows of a tensor core's product
+TILE, BLOCK = 64, 64  # at most this many queries per program, and keys per pass
+PROGRAMS = 264  # two per multiprocessor of an H100 or H200: keys are split until there are this many
+LEAST = 16  # the fewest rows of a tensor core's product
 
 
 def triton_attention(
@@ -30,7 +30,7 @@ def triton_attention(
 ) -> tuple[jax.Array, Pair]:
     """See `row_attention.RowAttention`. interpret: run the kernels as plain JAX (slow), on any machine.
 
-    Raises UserError for caches of another dtype than the activations (int8, say) and head sizes that are no power of 2.
+    Raises UserError if the caches' dtype is not the activations' (int8, say) or a head's size is not a power of 2.
     """
     _check(q, own)
     q = q * jnp.asarray(scale, q.dtype)
@@ -54,8 +54,7 @@ def _check(q: jax.Array, own: Pair) -> None:
 
 
 def _softmax_over(scores, seen, top, total):
-    """One more block of scores [M, S] under a running softmax: (weights, the new maximum, the new sum, what the old
-    counts)."""
+    """Adds a block of scores [M, S] to a running softmax: (weights, new maximum, new sum, the old sum's factor)."""
     scores = jnp.where(seen, scores, MASKED)
     new = jnp.maximum(top, jnp.max(scores, axis=1))
     weights = jnp.where(seen, jnp.exp(scores - new[:, None]), 0.0)
@@ -64,7 +63,7 @@ def _softmax_over(scores, seen, top, total):
 
 
 def _whole(x) -> pl.BlockSpec:
-    """All of an array, for every program."""
+    """The whole array, for every program."""
     return pl.BlockSpec(x.shape, lambda *_: (0,) * len(x.shape))
 
 
@@ -83,13 +82,13 @@ def _dot(a, b):
 
 
 def _attend_shared(q, prompt: Pair, prefix: Pair | None, rows: Rows, window, interpret: bool):
-    """The softmax over prefix and prompt in J parts, not normalised.
+    """The unnormalised softmax over prefix and prompt, in J parts.
 
     Returns:
       Sums of values [J, G, R, H, C], sums of weights and the maxima they are relative to [J, G, R, H], all float32.
     """
     (groups, count, heads, size), kv = q.shape, prompt[0].shape[1]
-    queries = count * heads // kv  # of a group and key/value head
+    queries = count * heads // kv  # per group and key/value head
     tile = min(TILE, max(LEAST, pl.next_power_of_2(queries)))
     tiles = pl.cdiv(queries, tile)
     parts = 1
@@ -99,7 +98,7 @@ def _attend_shared(q, prompt: Pair, prefix: Pair | None, rows: Rows, window, int
     place = jnp.broadcast_to(rows.place, (groups, count))
 
     def by_head(x: jax.Array) -> pl.BlockSpec:
-        """A group's keys or values of one head; what all groups share lies once."""
+        """A group's keys or values of one head; those that all groups share are stored once."""
         once = x.shape[0] == 1
         return pl.BlockSpec((None, None, *x.shape[2:]), lambda a, *_: (0 if once else a // kv, a % kv, 0, 0))
 
@@ -131,7 +130,7 @@ def _shared_kernel(length_ref, place_ref, q_ref, *refs, kv: int, tile: int, part
     place = place_ref[group, row]  # [tile]
 
     def over(k_ref, v_ref, filled, first, carry):
-        """Keys [C, S] and values [S, C], of which `filled` are real; the first lies at `first` after the prefix."""
+        """Keys [C, S] and values [S, C], `filled` of them real, from position `first` after the prefix."""
         slots = k_ref.shape[-1]
         block = min(BLOCK, max(LEAST, pl.next_power_of_2(slots)))
         blocks = pl.cdiv(filled, block)
@@ -161,7 +160,7 @@ def _shared_kernel(length_ref, place_ref, q_ref, *refs, kv: int, tile: int, part
         slots = pieces[0].shape[-1]
         carry = over(pieces[0], pieces[1], jnp.int32(slots), -slots, carry)
     out, total, top = over(pieces[-2], pieces[-1], length_ref[group], 0, carry)
-    row = number // together  # no two lanes of a masked store may meet
+    row = number // together  # the lanes of a masked store must not collide
     cells = (part, group, row[:, None], column[:, None], channels)
     triton.store(out_ref.at[cells], out, mask=jnp.broadcast_to(real[:, None], out.shape))
     triton.store(total_ref.at[part, group, row, column], total, mask=real)
@@ -208,7 +207,7 @@ def _own_kernel(
     new_keys_ref[:, slot] = k
     new_values_ref[slot, :] = v
 
-    # What the parts over prefix and prompt found, and the new token itself, unless the row has none.
+    # The results over prefix and prompt, and the new token itself, unless the row has none.
     top = jnp.where(reach > 0, _scores(q, k[:, None])[:, 0], MASKED)
     for part in range(sums_ref.shape[0]):
         top = jnp.maximum(top, tops_ref[part, group, row, column])
@@ -221,7 +220,7 @@ def _own_kernel(
 
     block = min(BLOCK, max(LEAST, pl.next_power_of_2(length)))
     blocks = pl.cdiv(length, block)
-    # From the block that is being written backwards around the ring; the last block may be short.
+    # Go backwards around the ring, starting with the block being written; the last block may be short.
     needed = pl.cdiv(jnp.maximum(reach - 1 - slot % block, 0), block) + (1 if length % block == 0 else 2)
 
     def one(i, carry):
@@ -238,7 +237,7 @@ def _own_kernel(
 
     out, total, _ = jax.lax.fori_loop(0, jnp.minimum(needed, blocks), one, (out, total, top))
     out = out / jnp.where(total > 0, total, 1.0)[:, None]  # a row of age 0 may see nothing
-    # No two lanes of a masked store may meet.
+    # The lanes of a masked store must not collide.
     cells = (group, row, (head * together + number)[:, None], _channels(*out.shape))
     triton.store(
         out_ref.at[cells], out.astype(out_ref.dtype), mask=jnp.broadcast_to(real[:, None], out.shape)
@@ -246,7 +245,7 @@ def _own_kernel(
 
 
 def _scores(q, keys):
-    """[M, C] x [C, S] float32. A single query is no work for a tensor core."""
+    """[M, C] x [C, S] float32. A single query does not use the tensor cores."""
     if q.shape[0] > 1 and keys.shape[1] >= LEAST:
         return _dot(q, keys)
     product = q.astype(jnp.float32)[:, :, None] * keys.astype(jnp.float32)[None]

@@ -1,7 +1,7 @@
 """Text in, text out: many attempts at each of many prompts.
 
-The device works through a grid of prompts and rows in chunks of a few steps (`engine.py`); between chunks the
-host (`scheduler.py`) collects what ended and loads the next prompts into groups that are through.
+The device works through a grid of prompts and rows in chunks of a few steps (`engine.py`); between chunks the host
+(`scheduler.py`) collects finished attempts and loads the next prompts into idle groups.
 """
 
 import collections
@@ -35,11 +35,11 @@ ENCODED = 4096  # prompts whose tokens are kept
 
 
 class Sampler:
-    """A model made ready to sample.
+    """A model ready to sample.
 
     Attributes:
       checkpoint: the identity of the weights, for records.
-      longest_prompt: the most tokens a prompt may have, the start of the document included.
+      longest_prompt: the most tokens a prompt may have, including the start of the document.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Sampler:
         Args:
           checkpoint: the identity of the checkpoint that `params` were restored from.
           prefix: text before every prompt; should end where a token ends, as in a blank line.
-          partitioner: lays out weights and caches; None keeps all on the default device. Rules that split
-            weights along `embed` make every step gather them: give sampling rules without.
+          partitioner: lays out weights and caches; None keeps all on the default device. Its rules should not split
+            weights along `embed`: every step would have to gather them.
 
         Raises:
           UserError: no checkpoint identity, or no room for prompts in the model's context.
@@ -81,11 +81,11 @@ class Sampler:
         self._stats = dict.fromkeys(("tokens", "completions", "prompts", "prompt_tokens", "row_steps"), 0)
         self._seconds = dict.fromkeys(("prefill_s", "decode_s", "host_s"), 0.0)
         self._chunks = 0
-        # Stages ask whether a prompt fits before they ask for attempts at it.
+        # Cached because stages ask whether a prompt fits before they ask for attempts at it.
         self._encode = functools.lru_cache(maxsize=ENCODED)(self._encode_anew)
 
     def prompt_tokens(self, prompt: str) -> int:
-        """Length of a prompt in tokens, the start of the document included, the prefix not."""
+        """Length of a prompt in tokens, with the start of the document but without the prefix."""
         return len(self._encode(prompt))
 
     def document(self, prompt: str) -> list[int]:
@@ -93,7 +93,7 @@ class Sampler:
         return [*self._room.prefix, *self._encode(prompt)]
 
     def fits(self, prompt: str) -> bool:
-        """Whether `sample` takes this prompt."""
+        """Whether `sample` accepts this prompt."""
         return bool(prompt) and self.prompt_tokens(prompt) <= self.longest_prompt
 
     def sample(
@@ -101,20 +101,18 @@ class Sampler:
     ) -> Generator[list[Completion], None, None]:
         """Samples all attempts of all requests, which are drawn as groups become free.
 
-        An attempt depends on the key, its item's id, its sample index, its prompt and the weights, not on
-        what else is sampled with it. Bit for bit the outcome follows from the list of requests (elsewhere in
-        the grid sums round differently). So whoever resumes should give the same list again, with the lengths
-        of the attempts that there are: those are not sampled again, and the others end in the bits that they
-        would have had (on the same kind of device).
+        An attempt depends on the key, its item's id, its sample index, its prompt and the weights, not on what else
+        is sampled with it. Its exact bits also depend on the list of requests, because sums round differently
+        elsewhere in the grid. To resume, give the same list again, with the lengths of the attempts that exist: these
+        are not sampled again, and the others get the same bits as in an unbroken run (on the same kind of device).
 
         Args:
-          requests: None in between says that the next one depends on what has not been yielded yet: it is asked
+          requests: None among them says that the next one depends on what has not been yielded yet: it is asked
             for again after some decoding.
-          key: of the stage, threefry.
+          key: the stage's key, threefry.
 
         Yields:
-          The completions of one request, by sample index (none where it came with lengths); requests in their
-          order.
+          The completions of one request, by sample index (none if it came with lengths); requests in their order.
 
         Raises:
           UserError: a prompt is empty or too long, or memory does not suffice.
@@ -128,7 +126,7 @@ class Sampler:
                 following += 1
 
     def warm_up(self) -> None:
-        """Compiles every program that `sample` can need."""
+        """Compiles every program that `sample` may need."""
         engine, scheduler = self._engine, self._scheduler()
         stage_key = np.zeros(2, np.uint32)
         grid = engine.empty()
@@ -167,8 +165,8 @@ class Sampler:
     def _jobs_done(self, requests: Iterable[Request | None], stage_key: np.ndarray) -> Iterator[Job]:
         """Jobs with all their attempts, in the order in which they end.
 
-        A chunk is on its way to the device before what the one before it brought is handed out, so that whoever takes
-        it works while the device does.
+        The next chunk starts before the previous one's jobs are yielded, so that the caller and the device work at the
+        same time.
         """
         scheduler, c = self._scheduler(), self._config
         device: Remembered | Device = Remembered(c.prompts_in_flight, c.rows_per_prompt, c.chunk_steps)
@@ -177,7 +175,7 @@ class Sampler:
             idle = len(scheduler.idle_groups())
             ready = idle >= c.groups_per_load() or not scheduler.busy()
             drawn = queue.take(idle if ready else 0)
-            done += (job for job in drawn if not job.missing)  # nothing asked, nothing to wait for
+            done += (job for job in drawn if not job.missing)  # no attempts asked for
             jobs = [job for job in drawn if job.missing]
             ending = ready and len(drawn) < idle and queue.is_over()
             if isinstance(device, Remembered) and ending and all(job.lengths is not None for job in jobs):
@@ -225,10 +223,10 @@ class Sampler:
     def _caught_up(
         self, known: Remembered, scheduler: Scheduler, stage_key: np.ndarray
     ) -> tuple[Device, Scheduler, list[Job]]:
-        """A device that is where `known` is, with the scheduler that knows it, and jobs to be given up as they are.
+        """A device in the state of `known`, its scheduler, and the known jobs whose replay is abandoned.
 
-        Where the device ends attempts otherwise than they did (it is of another kind), it starts anew: then what
-        follows equals the unbroken run to rounding alone.
+        If the device ends attempts differently than recorded (it is of another kind), it starts with an empty grid;
+        what follows then equals the unbroken run only up to rounding.
         """
         first, loads = known.since()
         device = Device(self._engine, stage_key, first * self._config.chunk_steps)
@@ -243,7 +241,7 @@ class Sampler:
         return Device(self._engine, stage_key), self._scheduler(), list(under_way.values())
 
     def _end(self, device: Device, scheduler: Scheduler) -> Scheduler:
-        """No more requests: groups that would stay idle share what waits, and the last rows move together."""
+        """No more requests: idle groups take over waiting attempts, and the last rows move to a smaller grid."""
         device.share(scheduler.shares())
         narrowing = scheduler.narrowed(self._plan.tails, self._plan.parts)
         if narrowing is None:
@@ -312,7 +310,7 @@ class Sampler:
             self._seconds["prefill_s"] += time.perf_counter() - start - compiling
 
     def _record(self, scheduler: Scheduler, events: Events, device_s: float) -> None:
-        """Takes a chunk in and counts it. Raises Preempted where it is time to go."""
+        """Records and counts a chunk. Raises Preempted when the run must stop."""
         preemption.check()
         start = time.perf_counter()
         if not np.isfinite(events.logprob[events.sample != IDLE]).all():
@@ -332,7 +330,7 @@ class Sampler:
     def _completions(self, job: Job) -> list[Completion]:
         start = time.perf_counter()
         text_of, found = self._texts.__getitem__, []
-        # samples differ, the rest is not compared
+        # Sample indices are distinct, so sorting compares nothing else.
         for sample, tokens, logprob, reason, logprobs in sorted(job.finished):
             text = b"".join(map(text_of, tokens))
             if reason == stop.UNINDENTED:
@@ -347,7 +345,7 @@ class Sampler:
 
 
 class _Queue:
-    """Requests made ready ahead of their turn, so that the device does not wait for tokens of prompts."""
+    """Requests prepared ahead of their turn, so that the device does not wait for tokenization."""
 
     def __init__(self, ready: Callable[[int, Request], Job], requests: Iterable[Request | None], ahead: int):
         self._ready, self._requests, self._ahead = ready, iter(requests), ahead
@@ -359,11 +357,11 @@ class _Queue:
         return len(self._jobs)
 
     def is_over(self) -> bool:
-        """Nothing is left, and nothing will come."""
+        """Whether nothing is left and nothing will come."""
         return self._exhausted and not self._jobs
 
     def fill(self) -> None:
-        """Asks for requests until there are enough, or the next one must wait."""
+        """Draws requests until there are enough, or the next one must wait."""
         while len(self._jobs) < self._ahead and not self._exhausted:
             try:
                 request = next(self._requests)

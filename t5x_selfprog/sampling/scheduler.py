@@ -23,8 +23,8 @@ class Job:
     Attributes:
       number: its place in the order of requests.
       missing: attempts not finished yet.
-      lengths: tokens of each attempt, where an earlier life of the run has made them (`Request.lengths`).
-      finished: the attempts that are, in the order in which they ended.
+      lengths: tokens of each attempt, if the run sampled them before it was interrupted (`Request.lengths`).
+      finished: the finished attempts, in the order in which they ended.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Job:
 
 
 class Attempt(NamedTuple):
-    """One finished completion. reason: index in stop.REASONS."""
+    """One finished completion. reason: an index into stop.REASONS."""
 
     sample: int
     tokens: list[int]
@@ -59,7 +59,7 @@ class Share:
 
 @dataclasses.dataclass(frozen=True)
 class Narrowing:
-    """The rows at work gathered in fewer groups: how, and their scheduler."""
+    """How the busy rows are gathered in fewer groups, and their new scheduler."""
 
     moves: Moves
     scheduler: "Scheduler"
@@ -69,7 +69,7 @@ class Scheduler:
     def __init__(self, groups: int, rows: int, max_new_tokens: int):
         self.rows = rows
         self.jobs: list[Job | None] = [None] * groups
-        self._open = np.zeros(groups, np.int64)  # attempts given to the group and not finished
+        self._open = np.zeros(groups, np.int64)  # attempts assigned to the group and not finished
         self._next = np.zeros(groups, np.int64)  # the group's next attempt to start, as on the device
         self._end = np.zeros(groups, np.int64)
         self._longest = max_new_tokens
@@ -86,8 +86,8 @@ class Scheduler:
     def places(self, waiting: int, parts: int, batches: Sequence[int]) -> tuple[list[int], int]:
         """Idle groups for jobs, spread over the parts of the grid, and how many each part takes at most.
 
-        That is the most of `batches` (in rising order) that as many wait for in every part, else the least: what of it
-        nobody waits for is computed in vain.
+        That is the largest of `batches` (in rising order) that waiting jobs fill in every part, or else the smallest:
+        unfilled places of a batch are computed in vain.
         """
         size = len(self.jobs) // parts
         idle: list[list[int]] = [[] for _ in range(parts)]
@@ -99,14 +99,14 @@ class Scheduler:
         return [group for part in idle for group in part[:each]][:waiting], each
 
     def place(self, job: Job, group: int) -> None:
-        """All of a new job's attempts go to an idle group."""
+        """Assigns all of a new job's attempts to an idle group."""
         self._assign(job, group, job.first_sample, job.end_sample)
 
     def shares(self) -> list[Share]:
         """Lets groups that would stay idle take over attempts that no row has started.
 
-        Each takes half of what the busiest group could not start at once; prompts need not arrive in numbers
-        that fill the grid, and the last ones end sooner.
+        Each takes half of what the busiest group could not start at once. So prompts need not fill the grid, and the
+        last ones end sooner.
         """
         shares = []
         for target in self.idle_groups():
@@ -124,7 +124,7 @@ class Scheduler:
         return shares
 
     def record(self, events: Events) -> None:
-        """Takes in a chunk's events, [steps, G, R] each: from now on it is known which groups are idle."""
+        """Takes in a chunk's events, [steps, G, R] each, and frees the groups that are done."""
         assert self._ended is None, "what the chunk before ended was not collected"
         sample, token, logprob, reason = map(np.asarray, events)
         if self._past is None:
@@ -148,9 +148,9 @@ class Scheduler:
             self.jobs[group] = None
 
     def collect(self) -> list[Job]:
-        """Gives jobs the attempts that ended in the last chunk; returns those whose attempts are all done.
+        """Gives jobs the attempts that ended in the last chunk; returns the jobs whose attempts are all done.
 
-        This is the longer part of taking a chunk in, and can be done while the device is at the next one.
+        This is the longer part of taking in a chunk, and can be done while the device works on the next one.
         """
         ended, self._ended, done = self._ended, None, list[Job]()
         if ended is None or self._past is None:
@@ -167,13 +167,13 @@ class Scheduler:
         return done
 
     def narrowed(self, sizes: Sequence[int], parts: int = 1) -> Narrowing | None:
-        """All rows at work in as few groups as one of `sizes` has, prompts kept together; None while they do not fit.
+        """Gathers the busy rows in the smallest of `sizes` that fits, prompts kept together; None if none fits.
 
-        They do not either while an attempt has not started: its prompt would need a row to start in.
+        None fits while any attempt has not started: its prompt would need a row to start in.
 
         Args:
-          parts: into how many the groups are split, here and there; rows stay where they are, since a part is another
-            device's, and caches are large.
+          parts: how many parts the groups are split into, in both grids; rows stay in theirs, because another part is
+            another device and caches are large.
         """
         assert self._ended is None, "what the last chunk ended was not collected"
         smaller = [groups for groups in sizes if 0 < groups < len(self.jobs) and groups % parts == 0]
@@ -222,7 +222,7 @@ class Scheduler:
 
 
 class _Ended(NamedTuple):
-    """Attempts that ended in a chunk, [F] each, and whose they are."""
+    """Attempts that ended in a chunk, [F] each, and the jobs they belong to."""
 
     jobs: list[Job]
     steps: np.ndarray
@@ -234,10 +234,10 @@ class _Ended(NamedTuple):
 
 
 class _Past:
-    """The tokens and log-probabilities of the last steps, of which finished attempts are cut."""
+    """The tokens and log-probabilities of the last steps, from which finished attempts are cut."""
 
     def __init__(self, longest: int, steps: int, groups: int, rows: int):
-        """`longest`: tokens of an attempt; `steps`: of each chunk."""
+        """longest: the most tokens of an attempt; steps: those of each chunk."""
         self._longest = longest
         kept = (-(-longest // steps) + 1) * steps
         self._tokens = np.zeros((kept, groups, rows), np.int32)
@@ -255,11 +255,11 @@ class _Past:
     def last(
         self, ends: np.ndarray, groups: np.ndarray, rows: np.ndarray, lengths: np.ndarray
     ) -> tuple[list[list[int]], np.ndarray, list[list[float]]]:
-        """Attempts of these lengths that ended with these steps in these rows, [F] each: tokens, and sums of logs."""
+        """Tokens, summed and single log-probabilities of attempts of these lengths, steps and rows, [F] each."""
         kept, each, wide = self._tokens.shape
         steps = ((ends - lengths + 1)[:, None] + np.arange(lengths.max())) % kept
         where = steps * (each * wide) + (groups * wide + rows)[:, None]
-        # One after the other, in double precision: the sum is then the same however the steps fell into chunks.
+        # Sequential sums in double precision do not depend on how the steps fell into chunks.
         sums = np.cumsum(self._logprobs.ravel()[where], axis=1, dtype=np.float64)
         real = np.arange(where.shape[1]) < lengths[:, None]
         own = where[real]
@@ -269,7 +269,7 @@ class _Past:
         return by_attempt[0], sums[np.arange(len(ends)), lengths - 1], by_attempt[1]
 
     def moved(self, row_group: np.ndarray, row: np.ndarray) -> "_Past":
-        """The same steps for rows that moved; row_group, row: [G', R], where each was."""
+        """The same steps for rows that moved; row_group, row: [G', R], where each row was."""
         other = _Past.__new__(_Past)
         other._longest, other._step = self._longest, self._step
         other._tokens, other._logprobs = self._tokens[:, row_group, row], self._logprobs[:, row_group, row]

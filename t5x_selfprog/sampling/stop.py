@@ -1,8 +1,7 @@
 """Where a completion ends: at the first line that is not indented, decided on the device token by token.
 
-A function body sampled after `def f(` or `def g(...):` ends where the next line starts in column 0. Three
-facts about
-each token settle it, so the state of a row is one bit: whether it stands at the start of a line.
+A function body sampled after `def f(` or `def g(...):` ends where a line starts in column 0. A few facts about each
+token decide this, so the state of a row is one bit: whether it stands at the start of a line.
 """
 
 import dataclasses
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 WHITESPACE = b" \t\n\r\x0b\x0c"
-# Reasons by the code the device reports; code 0 is a row that goes on.
+# Reasons by the code that the device reports; code 0 means that the row goes on.
 REASONS = ("", "unindented", "eos", "length")
 UNINDENTED, EOS, LENGTH = 1, 2, 3
 
@@ -26,7 +25,7 @@ class Vocabulary(Protocol):
 
     @property
     def holes(self) -> tuple[int, ...]:
-        """Ids below `vocab_size` that are no tokens."""
+        """Ids below `vocab_size` that are not tokens."""
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -34,7 +33,7 @@ class Vocabulary(Protocol):
 
     @property
     def start_id(self) -> int | None:
-        """Begins every document; None for none."""
+        """The token that begins every document; None if there is none."""
 
     def encode(self, text: str) -> list[int]: ...
 
@@ -47,7 +46,7 @@ class StopTables(NamedTuple):
     """Facts about each of V tokens, [V] bool."""
 
     starts_text: jax.Array  # its first byte is not whitespace
-    breaks_out: jax.Array  # inside it, a newline is followed directly by something that is not whitespace
+    breaks_out: jax.Array  # inside it, a non-whitespace byte directly follows a newline
     ends_line: jax.Array  # its last byte is a newline
     empty: jax.Array  # it has no bytes: special tokens, and rows of the embedding table without a token
 
@@ -63,7 +62,7 @@ class StopRule:
     kind: Literal["unindented", "none"] = "unindented"
 
     def tables(self, texts: list[bytes], size: int) -> StopTables:
-        """The tables for tokens of these texts, and rows without a token up to `size`."""
+        """The tables for tokens of these texts, padded to `size` with empty tokens."""
         texts = texts + [b""] * (size - len(texts))
         applies = self.kind == "unindented"
         return StopTables(
@@ -83,14 +82,13 @@ _STARTS_INDENTED = {b"", *(WHITESPACE[i : i + 1] for i in range(len(WHITESPACE))
 
 
 def advance(tables: StopTables, token: jax.Array, at_line_start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One token further.
+    """Advances the state of rows by one token.
 
     Args:
       token: [...] int32; at_line_start: [...] bool, before the token.
 
     Returns:
-      Whether the token holds the beginning of an unindented line, and whether a line starts after it; [...]
-      bool.
+      Whether the token begins an unindented line, and whether a line starts after it; [...] bool.
     """
     unindented = tables.breaks_out[token] | (at_line_start & tables.starts_text[token])
     return unindented, jnp.where(tables.empty[token], at_line_start, tables.ends_line[token])
@@ -102,7 +100,7 @@ def is_any_of(token: jax.Array, ids: tuple[int, ...]) -> jax.Array:
 
 
 def first_unindented(text: bytes, at_line_start: bool) -> int | None:
-    """The offset of the first byte in column 0 that is not whitespace; None where there is none."""
+    """The offset of the first non-whitespace byte in column 0; None if there is none."""
     if at_line_start and text[:1] not in _STARTS_INDENTED:
         return 0
     start = text.find(b"\n")
@@ -114,7 +112,7 @@ def first_unindented(text: bytes, at_line_start: bool) -> int | None:
 
 
 def token_texts(tokenizer: Vocabulary) -> list[bytes]:
-    """The bytes each token adds to a text: none for special tokens."""
+    """The bytes that each token adds to a text; special tokens add none."""
     return [
         tokenizer.token_bytes(token) if tokenizer.decode([token]) else b""
         for token in range(tokenizer.vocab_size)

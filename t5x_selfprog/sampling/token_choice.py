@@ -1,7 +1,7 @@
-"""From logits to one token a row: temperature, top-k, top-p, by inverting the cumulative distribution.
+"""From logits to one token per row: temperature, top-k, top-p, by inverting the cumulative distribution.
 
-One uniform number a row and step, instead of one Gumbel number for every word of the vocabulary: cheap on a
-CPU, and the choice depends on nothing but that number and the row's own logits.
+This needs one uniform number per row and step, not a Gumbel number per token of the vocabulary: cheap on a CPU, and the
+choice depends only on that number and the row's own logits.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ class TokenChoice:
 
     Attributes:
       temperature: divides the logits; 0 takes the likeliest token.
-      top_k: keep the k likeliest tokens (and any that tie with the last of them); 0 keeps all.
-      top_p: keep the likeliest tokens until their mass reaches this (ties included; Holtzman et al. 2020).
+      top_k: keeps the k likeliest tokens (and any that tie with the last of them); 0 keeps all.
+      top_p: keeps the likeliest tokens until their mass reaches this (ties included; Holtzman et al. 2020).
         Applied to what top_k kept.
     """
 
@@ -51,7 +51,7 @@ class TokenChoice:
         return invert_cumulative(weights, uniform)
 
     def _likeliest(self, weights: jax.Array) -> jax.Array:
-        """Zeroes all but the top_k weights, and of these all but top_p's share."""
+        """Zeroes all but the top_k weights, and among these all but top_p's share."""
         best, _ = jax.lax.top_k(weights, self.top_k)
         threshold = best[..., -1:]
         if self.top_p < 1.0:
@@ -64,9 +64,9 @@ class TokenChoice:
 def heaviest_threshold(weights: jax.Array, needed: jax.Array) -> jax.Array:
     """The largest weight w such that all weights of at least w sum to at least `needed`.
 
-    Searches the bit patterns of float32, which order as the numbers do, some bits a pass over the vocabulary: exact,
-    where sorting a [128, 4096] array takes a CPU 100 ms. A CPU pays for additions and finds one bit a pass (30 passes);
-    a GPU or TPU pays for reading and finds four, against 15 thresholds at once (8 passes).
+    Searches the bit patterns of float32, which sort as the numbers do, a few bits per pass over the vocabulary. It is
+    exact; sorting a [128, 4096] array would take a CPU 100 ms. A CPU is bound by additions and finds one bit per pass
+    (30 passes); a GPU or TPU is bound by reads and finds four, with 15 thresholds at once (8 passes).
 
     Args:
       weights: [..., V] float32 in [0, 1]; needed: [..., 1], at most the sum.
@@ -89,7 +89,7 @@ def _search_threshold(
         shift = jnp.uint32(bits_a_pass) * (passes - 1 - jnp.asarray(i)).astype(jnp.uint32)
         thresholds = [known + (jnp.uint32(digit) << shift) for digit in range(1, 1 << bits_a_pass)]
         kept = tuple(jnp.where(bits >= threshold, weights, 0.0) for threshold in thresholds)
-        low = known  # what it keeps is enough
+        low = known  # known to keep enough mass
         for threshold, mass in zip(thresholds, _sums(kept), strict=True):
             low = jnp.where(mass >= needed, threshold, low)
         return low
@@ -99,7 +99,7 @@ def _search_threshold(
 
 
 def _sums(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """Of each along its last axis, which stays: one reduction, so that a GPU reads once what they are made of."""
+    """Sums each array along its last axis, which is kept; one reduction, so that a GPU reads their source once."""
 
     def add(some: tuple[jax.Array, ...], more: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         return tuple(x + y for x, y in zip(some, more, strict=True))
@@ -111,8 +111,8 @@ def _sums(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
 def invert_cumulative(weights: jax.Array, uniform: jax.Array) -> jax.Array:
     """The first index at which the running sum of weights exceeds `uniform` times their total.
 
-    Two levels of about sqrt(V) each, because a running sum over the whole vocabulary is ten times the cost of
-    the softmax on a CPU. A token of weight zero is never chosen, whatever the rounding.
+    Works on two levels of about sqrt(V) each, because a running sum over the whole vocabulary costs a CPU ten times as
+    much as the softmax. A token of weight zero is never chosen, whatever the rounding.
 
     Args:
       weights: [..., V] float32, not negative, with a positive sum; uniform: [...] float32 in [0, 1).
@@ -130,14 +130,14 @@ def invert_cumulative(weights: jax.Array, uniform: jax.Array) -> jax.Array:
 
 
 def log_sum_exp(logits: jax.Array) -> jax.Array:
-    """Over the last axis, by the blocks of `invert_cumulative`: a GPU reads the logits once for both."""
+    """Over the last axis, in the blocks of `invert_cumulative`: a GPU then reads the logits once for both."""
     top = jnp.max(logits, axis=-1, keepdims=True)
     sums = jnp.sum(_in_blocks(jnp.exp(logits - top)), axis=-1)
     return top[..., 0] + jnp.log(jnp.sum(sums, axis=-1))
 
 
 def _in_blocks(weights: jax.Array) -> jax.Array:
-    """[..., V] -> [..., about sqrt(V), about sqrt(V)], filled up with zeros."""
+    """[..., V] -> [..., about sqrt(V), about sqrt(V)], padded with zeros."""
     size = weights.shape[-1]
     width = 2 ** math.ceil(math.log2(max(size, 2)) / 2)
     count = -(-size // width)
@@ -148,7 +148,7 @@ def _in_blocks(weights: jax.Array) -> jax.Array:
 def _first_above(sums: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The first index whose running sum exceeds the target, and the sum before it; sums: [..., n].
 
-    A target pushed to the total or past it by rounding falls back on the last index that adds anything.
+    If rounding pushes the target to the total or past it, this is the last index that adds anything.
     """
     below = jnp.nextafter(sums[..., -1], jnp.zeros_like(sums[..., -1]))
     index = jnp.sum(sums <= jnp.minimum(target, below)[..., None], axis=-1).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Weights as decoding reads them: cut by layer, cast, joined and transposed once, not in every step."""
+"""Weights in the form that decoding reads: split by layer, cast, joined and transposed once, not in every step."""
 
 import dataclasses
 import functools
@@ -20,17 +20,17 @@ from t5x_selfprog.partitioning import Partitioner
 class SamplingWeights(NamedTuple):
     """Matrices that a decoding step reads whole may be Int8."""
 
-    layers: tuple[Params, ...]  # one tree a layer: what `network.bind_block` takes
+    layers: tuple[Params, ...]  # one tree per layer: what `network.bind_block` takes
     outer: Params  # embedding, final norm, head: what `network.bind` takes
 
     @property
     def narrow(self) -> bool:
-        """Whether any is Int8."""
+        """Whether any matrix is Int8."""
         return isinstance(self.outer["head"], Int8)
 
 
 def sampling_config(config: ModelConfig, weights_dtype: str) -> ModelConfig:
-    """The same model computing in the weights' dtype, with a head of its own (a tied one is transposed)."""
+    """The same model, computing in the weights' dtype, with a separate head (a tied one is transposed)."""
     dtype = "bfloat16" if weights_dtype == "int8" else weights_dtype
     return dataclasses.replace(config, head="separate", dtype=dtype)
 
@@ -40,15 +40,15 @@ def prepare(
 ) -> SamplingWeights:
     """Matrices in `weights_dtype`, laid out by the partitioner; vectors (norms, biases) stay float32.
 
-    Projections of the same input are one (`network.join`), unless the mesh splits queries otherwise than keys. In
-    int8 every output of a projection, and every token of the head, has a scale of its own; embeddings, of which a
-    step reads only a row for each token, are bfloat16.
+    Projections of the same input are joined (`network.join`), unless the mesh splits queries and keys differently. In
+    int8 every output of a projection, and every token of the head, has its own scale; embeddings, of which a step
+    reads only one row per token, are bfloat16.
     """
     return jax.block_until_ready(preparation(config, weights_dtype, partitioner)(params))
 
 
 def preparation(config: ModelConfig, weights_dtype: str, partitioner: Partitioner | None) -> Any:
-    """What `prepare` does, jitted."""
+    """The jitted function that `prepare` calls."""
     joint = _may_join(config, partitioner)
     if partitioner is None:
         return _cut(config, weights_dtype, joint, None)
@@ -59,7 +59,7 @@ def preparation(config: ModelConfig, weights_dtype: str, partitioner: Partitione
 def abstract_weights(
     config: ModelConfig, weights_dtype: str, partitioner: Partitioner | None
 ) -> SamplingWeights:
-    """Shapes and shardings (None: none) of what `prepare` makes; nothing is allocated."""
+    """Shapes and shardings (without a partitioner: none) of what `prepare` makes; nothing is allocated."""
     joint = _may_join(config, partitioner)
     shapes = jax.eval_shape(_cut(config, weights_dtype, joint, None), network.abstract_params(config))
     if partitioner is None:
@@ -69,7 +69,7 @@ def abstract_weights(
 
 
 def _may_join(config: ModelConfig, partitioner: Partitioner | None) -> bool:
-    """Whether every device's queries are those of its keys, so that they may lie with them."""
+    """Whether each device's queries belong to its own keys, so that they can be stored together."""
     if partitioner is None:
         return True
     ways = [
@@ -83,7 +83,7 @@ def _may_join(config: ModelConfig, partitioner: Partitioner | None) -> bool:
 def _cut(
     config: ModelConfig, weights_dtype: str, joint: bool, layout: tuple[tuple, Any] | None
 ) -> Callable[[Params], SamplingWeights]:
-    """The jitted preparation; layout: shardings of the result, flattened, and their tree."""
+    """The jitted preparation; layout: the result's flattened shardings and their tree."""
 
     dtype = sampling_config(config, weights_dtype).dtype
     inputs = _layer_inputs(config, joint)
@@ -112,7 +112,7 @@ def _cut(
 
 
 def _layer_inputs(config: ModelConfig, joint: bool) -> Params:
-    """Which dimensions of a layer's weight a projection sums over; none for all that is no projection's kernel."""
+    """The dimensions of a layer's weights that a projection sums over; () for whatever is not a kernel."""
 
     def inputs(path: tuple, axes: tuple[str, ...]) -> tuple[int, ...]:
         if path[-1].key != "kernel":
