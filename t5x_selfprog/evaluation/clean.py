@@ -1,8 +1,8 @@
-"""Pass@k where nothing that a run trained on resembles the question.
+"""Pass@k on held-out problems that resemble nothing the run trained on.
 
-The firewall of stage 2 keeps look-alikes out of what the model writes; the train problems that stand in its prompts
-and in the `human` arm went through no firewall, nor do pairs from elsewhere. A held-out problem is clean if no
-puzzle that any arm of the run trained on comes within `contamination`'s levels of it, 13 tokens in a row included.
+Stage 2's firewall keeps look-alikes out of what the model writes. The train problems in its prompts and in the `human`
+arm pass no such firewall, nor do pairs from elsewhere. A held-out problem is clean if no training puzzle of any arm
+matches it at any of `contamination`'s levels, a shared run of 13 tokens included.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Trained:
 
 
 def soiled(problems: Sequence[Problem], trained_on: Iterable[str]) -> dict[str, str]:
-    """The held-out problems (by name) that a source of `trained_on` comes near, each with the level of likeness."""
+    """The held-out problems (by name) that some source in `trained_on` resembles, each with its strictest level."""
     index = Protected(_Trained((source,)) for source in sorted(trained_on) if _is_python(source))  # type: ignore[misc]
     found: dict[str, str] = {}
     for problem in problems:
@@ -67,7 +67,7 @@ def puzzles_trained_on(run_root: str) -> set[str]:
 
 
 def restrict(evaluation: Evaluation, names: set[str]) -> dict[str, Any]:
-    """An evaluation on some of its problems (by name), for `compare` and `table`."""
+    """An evaluation restricted to some of its problems (by name), for `compare` and `table`."""
     return {
         **evaluation,
         "problems": [problem for problem in evaluation["problems"] if problem["name"] in names],
@@ -94,7 +94,7 @@ def note(content: dict[str, Any], evaluations: Sequence[Evaluation]) -> str:
 
 
 def write(run_root: str, problems: Sequence[Problem]) -> dict[str, Any]:
-    """Writes RUN/clean.json: how many of the evaluated problems are clean, and which are not."""
+    """Writes RUN/clean.json: how many evaluated problems are clean, and which are not."""
     dirty = soiled(problems, puzzles_trained_on(run_root))
     content = {
         "problems": len(problems),

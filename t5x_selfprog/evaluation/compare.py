@@ -1,8 +1,8 @@
-"""Reads evaluations back: the value of each problem, an arm against another, several seeds as one.
+"""Reads evaluations back: the value of each problem, one arm against another, several seeds as one.
 
-An evaluation is the dictionary that `evaluation.json` holds. Its problems carry counts, from which everything
-else follows; a problem of an ordered list of guesses carries "rank" too (1 for the first guess, None for
-unsolved), and its Pass@k is plainly whether the first k guesses hold a right one.
+An evaluation is the dictionary in `evaluation.json`. Its problems carry counts, from which everything else follows. A
+problem answered with an ordered list of guesses also carries "rank" (1 for the first guess, None for unsolved); its
+Pass@k is 1 if a right guess is among the first k, else 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BASE, ENUMERATOR = "base", "enumerator"
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against a base at one k: differences are of Pass@k as a share, 0.01 is one percentage point."""
+    """An arm against a base at one k. Differences are of Pass@k as a share: 0.01 is one percentage point."""
 
     difference: Interval
     ratio: Interval
@@ -45,7 +45,7 @@ class Comparison:
 
 
 def problem_values(problems: Sequence[Mapping[str, Any]], k: int, group: str = ALL) -> dict[str, float]:
-    """Pass@k by puzzle id, of the problems that have the k attempts it takes."""
+    """Pass@k by puzzle id, of the problems with at least k attempts."""
     chosen = [problem for problem in problems if group in (ALL, problem["group"])]
     ordered = [problem for problem in chosen if "rank" in problem]
     sampled = [problem for problem in chosen if "rank" not in problem and problem["n"] >= k]
@@ -59,7 +59,7 @@ def problem_values(problems: Sequence[Mapping[str, Any]], k: int, group: str = A
 def value_table(evaluations: Sequence[Evaluation], k: int, group: str = ALL) -> dict[str, list[float]]:
     """Pass@k of several seeds of one arm, [seeds] by puzzle id, on the problems that all of them have.
 
-    Seeds stand in their order, whatever that of the files: two arms of the same seeds are paired.
+    Sorted by seed, whatever the order of the files, so that two arms of the same seeds are paired.
     """
     ordered = sorted(evaluations, key=lambda evaluation: evaluation.get("seed") or 0)
     per_seed = [problem_values(evaluation["problems"], k, group) for evaluation in ordered]
@@ -75,7 +75,7 @@ def estimate(
 ) -> Interval | None:
     """Pass@k of one arm with its interval; None where no problem has k attempts.
 
-    `spread` is that of the table the arm stands in; without it its own seeds say how far they differ.
+    `spread` is that of the arm's table; without it, the arm's own seeds estimate it.
     """
     values = value_table(evaluations, k, group)
     if not values:
@@ -92,10 +92,10 @@ def compare(
 ) -> Comparison | None:  # fmt: skip
     """`arm` against `base`, each one evaluation or several seeds; None where no problem has k attempts.
 
-    `spread` is that of the table both stand in; without it the seeds of these two say how far they differ.
+    `spread` is that of the table of both; without it, the seeds of these two estimate it.
 
     Raises:
-        ValueError: they were evaluated on different problems.
+        ValueError: the two were evaluated on different problems.
     """
     require_same_problems(arm, base)
     arm_values, base_values = value_table(arm, k, group), value_table(base, k, group)
@@ -120,14 +120,14 @@ def compare_values(
 
 
 def models_of(evaluations: Sequence[Evaluation]) -> int:
-    """How many models were trained behind an arm; 0 for one that was not: a base, measured however often."""
+    """How many models were trained for an arm; 0 for one that was not trained: a base, however often measured."""
     checkpoints = {evaluation.get("checkpoint") or i for i, evaluation in enumerate(evaluations)}
     one = len(checkpoints) == 1 or evaluations[0].get("arm") == ENUMERATOR
     return 0 if one and evaluations[0].get("arm") in (BASE, ENUMERATOR) else len(checkpoints)
 
 
 def seeds_spread(arms: Iterable[Sequence[Evaluation]], k: int, group: str = ALL) -> Spread:
-    """How far training varies, by all arms of a table that were trained with several seeds (one iteration of each)."""
+    """How much training varies, from all arms of a table trained with several seeds (one iteration of each)."""
     values = [value_table(arm, k, group) for arm in arms if models_of(arm) == len(arm) > 1]
     return spread_of([_seeds_first(of_arm, list(of_arm)) for of_arm in values if of_arm])
 

@@ -1,8 +1,8 @@
-"""Which arms are set against which, in families that are corrected together; in words.
+"""Which arms are compared, in families that are corrected together, and the words for the results.
 
-Three questions, each with its own correction (Holm, for each k): does an arm differ from the base it came from;
-does the last verified model differ from the other arms, trained as long from the same base, and from the
-enumerator's guesses; do the base's own answers differ from those guesses.
+Three questions, each with its own correction (Holm, for each k): Does an arm differ from the base it came from? Does
+the last verified model differ from the other arms, trained as long from the same base, and from the enumerator's
+guesses? Do the base's own answers differ from those guesses?
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AGAINST_BASE = "against the base"
 AGAINST_OTHERS = "verified against the others"
 BASE_AGAINST_GUESSES = "the base against the guesses that need no model"
 
-# A base is improved upon; of two arms that started alike, one is higher.
+# Only a base can be improved upon; of two arms that started alike, one is higher.
 OF_TWO_ARMS = {
     "more than doubles": "more than twice",
     "improves": "higher",
@@ -41,7 +41,7 @@ OF_TWO_ARMS = {
 
 @dataclass(frozen=True)
 class Contrast:
-    """One arm against another at every k; `adjusted` and `claims` hold after the correction of its family."""
+    """One arm against another at every k; `adjusted` and `claims` are after its family's correction."""
 
     family: str
     left: str
@@ -55,7 +55,7 @@ class Contrast:
         return f"{self.left} - {self.right}"
 
     def cells(self, k: int) -> list[str]:
-        """Difference in points, ratio, p-value, corrected p-value and word; empty where there is nothing at k."""
+        """Difference in points, ratio, p-value, corrected p-value and word; dashes where there is nothing at k."""
         if k not in self.at:
             return ["-"] * 5
         found, adjusted = self.at[k], self.adjusted.get(k)
@@ -96,7 +96,7 @@ TWO_SEEDS = (
 
 
 def about_seeds(models: Sequence[int]) -> list[str]:
-    """What a table says beside its words, by how many models were trained for each of its arms (`models_of`)."""
+    """The note on seeds below a table, from how many models were trained for each of its arms (`models_of`)."""
     trained = [count for count in models if count]
     if not trained:
         return []
@@ -110,9 +110,9 @@ def between(
     family: str, left: tuple[str, Sequence[Evaluation]], right: tuple[str, Sequence[Evaluation]],
     spreads: Mapping[int, Spread], group: str = ALL, seed: int = 0,
 ) -> Contrast:  # fmt: skip
-    """Two arms (label, evaluations), not corrected yet; nothing in it where they were measured on other problems.
+    """Two arms (label, evaluations), not yet corrected; without entries where they were measured on different problems.
 
-    `spreads` is by k what the table's arms say of training again.
+    `spreads` holds, by k, how much training varies across the table's arms.
     """
     at: dict[int, Comparison] = {}
     try:
@@ -128,7 +128,7 @@ def between(
 
 
 def correct(contrasts: Sequence[Contrast]) -> None:
-    """Holm within each family, for each k; a word that does not survive is taken back."""
+    """Corrects within each family by Holm's method, for each k; a word that does not survive is replaced."""
     for family in dict.fromkeys(contrast.family for contrast in contrasts):
         members = [contrast for contrast in contrasts if contrast.family == family]
         for k in {k for contrast in members for k in contrast.at}:
@@ -142,7 +142,7 @@ def correct(contrasts: Sequence[Contrast]) -> None:
 def of_arms(
     last: Mapping[str, tuple[str, Sequence[Evaluation]]], ks: Sequence[int], group: str = ALL, seed: int = 0
 ) -> list[Contrast]:
-    """The second and third family, not corrected yet, of the last iteration of each arm (label, evaluations)."""
+    """The second and third families, not yet corrected, from the last iteration of each arm (label, evaluations)."""
     found = []
     arms = [evaluations for _, evaluations in last.values()]
     spreads = {k: seeds_spread(arms, k, group) for k in ks}
@@ -166,14 +166,14 @@ def in_points(interval: Interval) -> str:
 
 
 def in_ratio(interval: Interval) -> str:
-    """ "1.75 [1.20, 2.61]"; an end that is infinite, or a ratio of nothing to nothing, as a dash."""
+    """ "1.75 [1.20, 2.61]"; an infinite end, or a ratio of zero to zero, is a dash."""
     values = interval.as_dict().values()
     estimate, low, high = ("-" if value is None else f"{value:.2f}" for value in values)
     return f"{estimate} [{low}, {high}]"
 
 
 def p_text(p_value: float) -> str:
-    """Two digits that count, and no more places than draws can tell: ".0008", ".11"."""
+    """Two significant digits, and no more places than the draws can resolve: ".0008", ".11"."""
     if p_value >= 0.995:
         return "1.0"
     return f"{p_value:.2f}"[1:] if p_value >= 0.095 else f"{max(p_value, 1e-4):.4f}"[1:].rstrip("0")

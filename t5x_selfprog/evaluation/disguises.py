@@ -1,7 +1,7 @@
-"""Puzzles in disguise: what a writer may do to a copy, for measuring what the firewall sees through.
+"""Puzzles in disguise: edits that a writer may make to a copy, to measure which of them the firewall sees through.
 
-Each disguise takes the tree of one function `f` and returns another that accepts the same answers (`constants` aside,
-which makes another puzzle of the same kind), or None where it has nothing to take hold of.
+Each disguise takes the tree of one function `f` and returns another that accepts the same answers (except `constants`,
+which makes another puzzle of the same kind), or None where it does not apply.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORDS = ("alpha", "beta", "gamma", "delta", "item", "size", "left", "right", "g
 
 
 def names(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """All variables called otherwise."""
+    """Renames all variables."""
     found = [
         one
         for one in occurrences(ast.Module([function], []))
@@ -38,7 +38,7 @@ def names(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def constants(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """Other numbers and texts, of the same types."""
+    """Replaces numbers and strings by others of the same types."""
     changed = False
     for node in ast.walk(function):
         match node:
@@ -70,7 +70,7 @@ class _Swapper(ast.NodeTransformer):
 
 
 def operands(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """Comparisons and products the other way round."""
+    """Swaps the operands of comparisons and products."""
     swapper = _Swapper()
     swapper.visit(function)
     return function if swapper.changed else None
@@ -98,22 +98,22 @@ def _call(name: str, value: ast.expr) -> ast.expr:
 
 
 def truth(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """`bool()` around what is returned."""
+    """Wraps what is returned in `bool()`."""
     return _on_returns(function, lambda value: _call("bool", value))
 
 
 def negation(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """Two negations around what is returned."""
+    """Wraps what is returned in two negations."""
     return _on_returns(function, lambda value: ast.UnaryOp(ast.Not(), ast.UnaryOp(ast.Not(), value)))
 
 
 def is_true(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """`== True` behind what is returned."""
+    """Appends `== True` to what is returned."""
     return _on_returns(function, lambda value: ast.Compare(value, [ast.Eq()], [ast.Constant(True)]))
 
 
 def local(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """What the last statement returns has a name before."""
+    """Assigns what the last statement returns to a variable first."""
     last = function.body[-1]
     if not isinstance(last, ast.Return) or last.value is None:
         return None
@@ -123,7 +123,7 @@ def local(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def early(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """A conjunction as one `if not ...: return False` after another."""
+    """Turns a conjunction into a series of `if not ...: return False`."""
     last = function.body[-1]
     if not isinstance(last, ast.Return) or not isinstance(last.value, ast.BoolOp):
         return None
@@ -138,7 +138,7 @@ def early(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def asserted(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """What the last statement returns is asserted, and True returned."""
+    """Asserts what the last statement returns, then returns True."""
     last = function.body[-1]
     if not isinstance(last, ast.Return) or last.value is None:
         return None
@@ -147,7 +147,7 @@ def asserted(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def branches(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """`if ...: return True` with an `else`."""
+    """Returns True or False from the branches of an `if`."""
     last = function.body[-1]
     if not isinstance(last, ast.Return) or last.value is None:
         return None
@@ -157,13 +157,13 @@ def branches(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def dead(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """A variable that nobody reads."""
+    """Adds an unused variable."""
     function.body.insert(0, ast.Assign([ast.Name("spare_", ast.Store())], ast.Constant(5), lineno=0))
     return function
 
 
 def loop(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """`return all(...)` as a loop."""
+    """Turns `return all(...)` into a loop."""
     match function.body[-1]:
         case ast.Return(
             value=ast.Call(
@@ -181,7 +181,7 @@ def loop(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def inlined(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """Constants in the body where parameters with these defaults stood."""
+    """Replaces parameters in the body by their default values."""
     arguments = function.args
     if not arguments.defaults:
         return None
@@ -204,14 +204,14 @@ def inlined(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def helper(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """The whole body in a function of its own, inside."""
+    """Moves the whole body into an inner function."""
     inner = ast.FunctionDef("helper_", _plain([]), function.body, [], lineno=0)
     function.body = [inner, ast.Return(ast.Call(ast.Name("helper_", ast.Load()), [], []))]
     return function
 
 
 def passed(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """The whole body in a function of its own, inside, that is given the parameters."""
+    """Moves the whole body into an inner function that takes the parameters."""
     arguments = function.args
     inner = ast.FunctionDef(
         "helper_", _plain([one.arg for one in arguments.args]), function.body, [], lineno=0
@@ -222,7 +222,7 @@ def passed(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def anonymous(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """What is returned is asked of a lambda with a name."""
+    """Returns the result of a named lambda."""
     last, answer = function.body[-1], function.args.args[0].arg
     if not isinstance(last, ast.Return) or last.value is None:
         return None
@@ -233,14 +233,14 @@ def anonymous(function: ast.FunctionDef) -> ast.FunctionDef | None:
 
 
 def spare(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """A parameter that nobody reads."""
+    """Adds an unused parameter."""
     function.args.args.append(ast.arg("spare_"))
     function.args.defaults.append(ast.Constant(5))
     return function
 
 
 def demorgan(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """A conjunction as the negation of a disjunction of negations."""
+    """Turns a conjunction into the negation of a disjunction of negations."""
     match function.body[-1]:
         case ast.Return(value=ast.BoolOp(op=ast.And(), values=values)):
             negated: list[ast.expr] = [ast.UnaryOp(ast.Not(), value) for value in values]
@@ -254,7 +254,7 @@ def _plain(names_: list[str]) -> ast.arguments:
 
 
 def difference(function: ast.FunctionDef) -> ast.FunctionDef | None:
-    """A last equation of numbers as a difference that is nought."""
+    """Turns a final numeric equation into a difference that equals zero."""
     match function.body[-1]:
         case ast.Return(value=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right])) if not any(
             isinstance(part, ast.Constant | ast.List | ast.JoinedStr)
@@ -292,7 +292,7 @@ KINDS: dict[str, tuple[Disguise, ...]] = {
 
 
 def disguise(source: str, kind: str) -> str | None:
-    """`source` in a disguise of KINDS; None where it does not apply, or the result is the same text."""
+    """`source` in a disguise of KINDS; None where it does not apply."""
     (function,) = parse(source).body
     assert isinstance(function, ast.FunctionDef)
     found: ast.FunctionDef | None = function

@@ -1,4 +1,4 @@
-"""How varied a set of puzzles is, and how hard: what a run collapses on, seen before Pass@k shows it."""
+"""How varied a set of puzzles is, and how hard: reveals collapse before Pass@k does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOLVE_RATE_EDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 1.0)
 """Bins of the solve rate: never solved is a bin of its own, then (0, 1%], (1%, 3%] ... (90%, 100%]."""
 
 
-VENDI_SAMPLE = 800  # puzzles, chosen by their ids: the score costs the cube of their number
+VENDI_SAMPLE = 800  # puzzles, chosen by id: the cost is cubic in their number
 _WORDS: dict[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
     ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>", ast.Invert: "~",
@@ -39,14 +39,14 @@ class Diversity:
     """Counts over one set of puzzles.
 
     Attributes:
-      shapes, largest_shape: distinct syntax trees with names and constants abstracted, over distinct puzzles; how
-        many of those share the commonest one.
-      behaviours, told: distinct behaviours (puzzles/behaviour.py), and how many puzzles have one that tells.
-      concepts: builtins, methods, operators and statements that puzzles use, by the number of puzzles.
-      vendi: the effective number of different puzzles by what they use (Friedman and Dieng 2023, "The Vendi
-        Score", arXiv:2210.02410): 1 where all are alike, their number where none share anything. On a sample.
-      new_shapes: how many of the shapes are in no earlier puzzle and no seed; None without those.
-      distance: 1 less the mean likeness (cosine over concepts) to the nearest of those; None without.
+      shapes, largest_shape: distinct syntax trees with names and constants abstracted, over distinct puzzles; how many
+        of those puzzles share the commonest one.
+      behaviours, told: distinct behaviours (puzzles/behaviour.py), and how many puzzles have one that is informative.
+      concepts: builtins, methods, operators and statements, each with the number of puzzles that use it.
+      vendi: the effective number of different puzzles by what they use (Friedman and Dieng 2023, "The Vendi Score",
+        arXiv:2210.02410): 1 where all are alike, their number where no two share anything. On a sample.
+      new_shapes: how many of the shapes occur in no earlier puzzle and no seed; None without those.
+      distance: 1 minus the mean similarity (cosine over concepts) to the nearest of those; None without.
     """
 
     puzzles: int
@@ -73,10 +73,10 @@ def diversity(
     behaviours: Mapping[str, str] = MappingProxyType({}),
     before: Sequence[str] = (),
 ) -> Diversity:
-    """Of puzzle records (puzzle_id, source, answer_type).
+    """Measures puzzle records (puzzle_id, source, answer_type).
 
     Args:
-      behaviours: by puzzle id, those that tell.
+      behaviours: by puzzle id, the informative ones.
       before: sources of the seeds and of earlier iterations' puzzles, for novelty.
     """
     total = 0
@@ -118,7 +118,7 @@ def concepts(source: str) -> frozenset[str]:
     body = [
         node for function in tree.body for part in getattr(function, "body", []) for node in ast.walk(part)
     ]
-    for node in body:  # the signature says only what the answer's type is
+    for node in body:  # the signature only gives the answer's type
         if isinstance(node, ast.Name) and node.id in _BUILTINS:
             found.add(node.id)
         elif isinstance(node, ast.Attribute):
@@ -129,11 +129,11 @@ def concepts(source: str) -> frozenset[str]:
 
 
 def vendi_score(used: Sequence[frozenset[str]]) -> float:
-    """The exponential of the entropy of the likeness matrix's eigenvalues; 0 of nothing."""
+    """The exponential of the entropy of the similarity matrix's eigenvalues; 0 without puzzles."""
     if not used:
         return 0.0
     features = _unit_rows(used, used)
-    # The eigenvalues of K / n are those of the features' singular values: the smaller side is decomposed.
+    # The eigenvalues of K / n are the squared singular values of the features: cheaper on the smaller side.
     values = np.linalg.svd(features / np.sqrt(len(used)), compute_uv=False) ** 2
     values = values[values > 1e-12]
     return float(np.exp(-np.sum(values * np.log(values))))
@@ -146,7 +146,7 @@ def _distance(used: Sequence[frozenset[str]], before: Sequence[frozenset[str]]) 
 
 
 def _unit_rows(used: Sequence[frozenset[str]], universe: Sequence[frozenset[str]]) -> NDArray[np.float64]:
-    """[puzzles, concepts], each row of length 1; one that uses nothing has a column of its own."""
+    """[puzzles, concepts], each row of unit length; a puzzle that uses nothing gets the last column."""
     names = {name: i for i, name in enumerate(sorted(set().union(*universe)))}
     rows = np.zeros((len(used), len(names) + 1))
     for row, found in zip(rows, used, strict=True):
@@ -157,7 +157,7 @@ def _unit_rows(used: Sequence[frozenset[str]], universe: Sequence[frozenset[str]
 
 
 def shape(puzzle_id: str, source: str) -> str:
-    """The identity of a puzzle's shape; text that is no Python has a shape of its own."""
+    """The identity of a puzzle's shape; text that is not Python has a shape of its own."""
     try:
         return shape_id(source)
     except SourceError:
@@ -165,12 +165,11 @@ def shape(puzzle_id: str, source: str) -> str:
 
 
 def solve_rate_histogram(accepted_of_tried: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Shares of puzzles by solve rate, from (accepted, tried) of each puzzle; puzzles never tried are left
-    out.
+    """Shares of puzzles by solve rate, from (accepted, tried) of each puzzle; puzzles never tried are left out.
 
     Returns:
-        One entry a bin, the first for puzzles never solved: {"above", "up_to", "count", "share"}, a rate r
-        being counted where above < r <= up_to.
+        One entry per bin, the first for puzzles never solved: {"above", "up_to", "count", "share"}. A rate r counts
+        where above < r <= up_to.
     """
     rates = [accepted / tried for accepted, tried in accepted_of_tried if tried]
     bins: list[tuple[float | None, float]] = [(None, 0.0), *itertools.pairwise(SOLVE_RATE_EDGES)]

@@ -1,8 +1,8 @@
-"""The baseline that needs no model: a short list of typed guesses, the same for every puzzle of a type.
+"""The baseline without a model: a short list of typed guesses, the same for every puzzle of a type.
 
-It is the line to beat. A puzzle that such a list solves says little about a model, and a Pass@100 below the
-list's says that the model has not learned what a page of templates knows. Its 55 guesses solve 47 of P3's 155
-train puzzles, for which it was written, and 47 of the 228 test puzzles, which it had never seen.
+It is the line to beat. A puzzle that this list solves says little about a model, and a Pass@100 below the list's means
+that the model has not learned what a page of templates contains. Its 55 guesses solve 47 of P3's 155 train puzzles, for
+which it was written, and 47 of the 228 test puzzles, which its author had not seen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from verifier.language.answer_types import AnswerType, parse_type
 from verifier.language.puzzle import Puzzle, solution_header
 
 LIMIT = 55
-_FILLINGS_PER_TEMPLATE = 4  # of a template with many fitting arguments, so that none crowds out the rest
+_FILLINGS_PER_TEMPLATE = 4  # so that no template with many fitting arguments crowds out the rest
 _RARE = {
     "None": ("None",),
     "bytes": ("b''", "b'a'"),
@@ -33,7 +33,7 @@ Scope = Mapping[str, str]  # argument name -> type of its default, "List[int]"
 
 
 def guesses(puzzle: Puzzle, limit: int = LIMIT) -> list[str]:
-    """At most `limit` different solutions of `puzzle`, in the order in which to try them.
+    """At most `limit` different solutions of `puzzle`, in the order to try them.
 
     Deterministic; nothing is run. The first guesses of every template come before the second ones.
     """
@@ -44,7 +44,7 @@ def guesses(puzzle: Puzzle, limit: int = LIMIT) -> list[str]:
 
 
 def default_type(source: str) -> str:
-    """The type of a default value, "int" or "List[str]"; "" where it is none that a template knows.
+    """The type of a default value, "int" or "List[str]"; "" where no template knows it.
 
     An empty list counts as List[int], a list of ints and floats as List[float].
     """
@@ -66,7 +66,7 @@ def _type_of(value: object) -> str:
 
 
 def _type_of_arithmetic(source: str) -> str:
-    """`10 ** 6` is an int and `"ab" * 3` a str: by the constants in it, without computing anything."""
+    """`10 ** 6` is an int and `"ab" * 3` a str: inferred from the constants, without evaluation."""
     nodes = list(ast.walk(ast.parse(source, mode="eval")))
     if not any(isinstance(node, ast.BinOp) for node in nodes):
         return ""
@@ -79,7 +79,7 @@ def _type_of_arithmetic(source: str) -> str:
 
 
 def _expressions(answer: AnswerType, scope: Scope) -> Iterator[str]:
-    """Guesses for an answer type, recursive for nested ones, with repetitions."""
+    """Guesses for an answer type, recursive for nested types; may repeat."""
     parts = answer.arguments
     match answer.name:
         case "int" | "float" | "str" | "bool" | "List":
@@ -106,7 +106,7 @@ def _expressions(answer: AnswerType, scope: Scope) -> Iterator[str]:
 
 
 def _templates(answer: AnswerType) -> Iterator[tuple[str, AnswerType | None]]:
-    """Every template for a type with what its `T` stands for: the general and the special lists in turns."""
+    """Every template for a type with what its `T` stands for, alternating between general and special lists."""
     lists: list[Iterator[tuple[str, AnswerType | None]]] = []
     pattern, element = "T", answer
     while element.name == "List":
@@ -117,7 +117,7 @@ def _templates(answer: AnswerType) -> Iterator[tuple[str, AnswerType | None]]:
 
 
 def _fill(template: str, element: AnswerType | None, scope: Scope) -> Iterator[str]:
-    """The template with its holes filled, in every way up to a bound; nothing where no argument fits."""
+    """The template with its holes filled in every way, up to a bound; nothing where no argument fits."""
     holes = [hole.replace("T", str(element)) for hole in _HOLE.findall(template)]
     fitting = [[name for name, found in scope.items() if _fits(found, hole)] for hole in holes]
     fillings = (names for names in itertools.product(*fitting) if len(set(names)) == len(names))
@@ -140,7 +140,7 @@ def _fits(found: str, hole: str) -> bool:
 
 
 def _combinations(parts: tuple[AnswerType, ...], scope: Scope) -> list[tuple[str, ...]]:
-    """Guesses for several parts at once, those made of early guesses first."""
+    """Combined guesses for several parts, those made of early guesses first."""
     few = [list(enumerate(itertools.islice(_distinct(_expressions(part, scope)), 8))) for part in parts[:4]]
     ranked = sorted(itertools.product(*few), key=lambda items: sum(rank for rank, _ in items))
     return [tuple(text for _, text in items) for items in ranked]

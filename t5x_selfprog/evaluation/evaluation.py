@@ -17,7 +17,7 @@ __all__ = ["GuessedProblem", "ProblemCount", "markdown_table", "summarise", "tab
 class ProblemCount:
     """One held-out problem: `n` attempts judged, `c` of them accepted.
 
-    Attempts that the infrastructure failed to judge are in neither: they are not wrong answers.
+    Attempts that the infrastructure failed to judge count in neither: they are not wrong answers.
     """
 
     puzzle_id: str
@@ -47,16 +47,16 @@ def summarise(
     ks: Sequence[int] = (1, 10, 100),
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The computed part of `evaluation.json`; the caller adds arm, iteration, checkpoint, split and the like.
+    """The computed part of `evaluation.json`; the caller adds arm, iteration, checkpoint, split and so on.
 
-    A k is left out where fewer than half of the problems have that many attempts. Problems short of k for
-    want of a judgement are left out of that k alone, and the entry's "problems" says how many remain.
+    A k is left out where fewer than half of the problems have that many attempts. Problems with fewer than k judged
+    attempts are left out of that k alone, and the entry's "problems" says how many remain.
 
     Args:
         problems: one entry for each held-out problem.
-        outcomes: how many attempts ended how, over all problems.
+        outcomes: number of attempts by outcome, over all problems.
         base: the evaluation of the base model on the same problems, for the paired difference.
-        ks: sizes of the attempt budget.
+        ks: attempt budgets.
         seed: of the bootstrap.
 
     Returns:

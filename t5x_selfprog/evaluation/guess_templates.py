@@ -1,9 +1,9 @@
-"""What the enumerator tries, by answer type, the likeliest first: one expression a line.
+"""What the enumerator tries, by answer type, the likeliest first: one expression per line.
 
-A hole `$int` is filled with each argument of the puzzle whose default is an int, and so on for every type
-(`$List` takes any list); two holes take two arguments, and `$1` repeats what the first hole took. In the
-templates of lists `T` stands for the type of the elements, `#T` for a guess at one. Written from the
-puzzles of P3's train split and from what Python programmers reach for; the test split was never consulted.
+A hole `$int` is filled with each argument of the puzzle whose default is an int, and so on for every type (`$List`
+takes any list). Two holes take two different arguments, and `$1` repeats what the first hole took. In the templates of
+lists, `T` is the type of the elements and `#T` a guess at one. Written from the puzzles of P3's train split and from
+what Python programmers commonly write; the test split was never consulted.
 """
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -306,7 +306,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Tried when the templates are used up, to fill the list.
+# Tried after the templates, to fill the list.
 CONSTANTS: dict[str, tuple[str, ...]] = {
     "int": (
         "4",

@@ -1,9 +1,9 @@
-"""How often the held-out problems were looked at, by which configuration: kept in the run directory, shown in its
-table and report.
+"""How often the held-out problems were looked at, and by which configuration.
 
-Every evaluation leaves a file in RUN/held_out before its first attempt is sampled, so that a look which was
-killed half way counts too. The name is a hash of what was asked: the same evaluation, resumed or repeated, is one
-look. The enumerator is not recorded: it has no model and no settings that could be chosen by looking.
+Every evaluation writes a file to RUN/held_out before its first attempt is sampled, so that a look that was killed half
+way counts too; the run's table and report show the count. The name is a hash of what was asked, so the same evaluation,
+resumed or repeated, is one look. The enumerator is not recorded: it has no model and no settings that could be chosen
+by looking.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from verifier.storage import files
 from verifier.storage.shards import atomic_write
 
 FOLDER = "held_out"
-CHOICES = "dev"  # the split that is there to be looked at
+CHOICES = "dev"  # the split meant for looking
 
 
 def record(run_root: str, entry: Mapping[str, Any]) -> None:
-    """Notes one evaluation: "split", "arm", "iteration", "output", "config" and what else tells it from others."""
+    """Notes one evaluation: "split", "arm", "iteration", "output", "config" and whatever else identifies it."""
     path, text = _file(run_root, entry)
     if not files.exists(path):
         files.makedirs(files.join(run_root, FOLDER))
@@ -29,7 +29,7 @@ def record(run_root: str, entry: Mapping[str, Any]) -> None:
 
 
 def replace(run_root: str, entry: Mapping[str, Any], by: Mapping[str, Any]) -> None:
-    """Says more of a look that was noted: a later look that resembles it is another one."""
+    """Replaces a noted look by a fuller entry, so that a later look like the first counts again."""
     record(run_root, by)
     path, _ = _file(run_root, entry)
     if files.exists(path):
@@ -44,7 +44,7 @@ def _file(run_root: str, entry: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def read(run_root: str) -> list[dict[str, Any]]:
-    """The looks so far, in an order that does not depend on when they were made."""
+    """The looks so far, in an order independent of when they were made."""
     folder = files.join(run_root, FOLDER)
     names = [name for name in files.listdir(folder) if name.endswith(".json")]
     entries = [files.read_json(files.join(folder, name)) for name in names]
@@ -52,7 +52,7 @@ def read(run_root: str) -> list[dict[str, Any]]:
 
 
 def notes(run_root: str) -> list[str]:
-    """One sentence a split, for the table: how many evaluations, of what, by how many configurations."""
+    """One sentence per split, for the table: how many evaluations, of what, by how many configurations."""
     return [_sentence(split, looks) for split, looks in sorted(by_split(run_root).items())]
 
 

@@ -1,9 +1,9 @@
-"""Has a base model seen the test puzzles? What it thinks of them, beside twins that nobody can have seen.
+"""Has a base model seen the test puzzles? Compares their likelihood with that of twins that nobody can have seen.
 
-A twin is the same puzzle with its arguments and variables called otherwise. A model that merely reads Python finds
-the original a little likelier, since its author chose fitting names; one that remembers it finds it a lot likelier.
-How much "a little" is, puzzles say that the model cannot have seen (our own seeds): the test puzzles' preference is
-compared with theirs. The comparison of likelihoods follows Carlini et al. 2021, arXiv:2012.07805.
+A twin is the same puzzle with its arguments and variables renamed. A model that merely reads Python finds the original
+a little likelier, since its author chose fitting names; one that remembers it finds it a lot likelier. Puzzles that the
+model cannot have seen (our own seeds) show how much "a little" is: the preference for the test puzzles is compared with
+theirs. The comparison of likelihoods follows Carlini et al. 2021, arXiv:2012.07805.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _RESAMPLES = 10_000
 def twins(source: str, count: int) -> list[str]:
     """Up to `count` different rewritings of a puzzle; the same source gives the same twins.
 
-    The function stays `f`; layout is Python's own (`ast.unparse`), so compare with `canonical(source)`.
-    Empty for what cannot be rewritten.
+    The function stays `f`; the layout is that of `ast.unparse`, so compare with `canonical(source)`. Empty where the
+    puzzle cannot be rewritten.
     """
     draw = random.Random(source)
     found: dict[str, None] = {}
@@ -79,9 +79,9 @@ def _renamed(source: str, draw: random.Random) -> str:
 
 @dataclass(frozen=True)
 class Memory:
-    """Preferences in nats a puzzle: log-likelihood of the original less the twins' mean.
+    """Preferences in nats per puzzle: log-likelihood of the original minus the twins' mean.
 
-    `excess` is the test puzzles' mean preference less the controls'.
+    `excess` is the test puzzles' mean preference minus the controls'.
     """
 
     tested: int

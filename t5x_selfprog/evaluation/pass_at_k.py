@@ -1,9 +1,8 @@
-"""Unbiased Pass@k: the chance that at least one of k attempts is right, from n attempts of which c were
-right.
+"""Unbiased Pass@k: the chance that at least one of k attempts is right, from n attempts of which c were right.
 
-The k attempts are a random subset of the n, so the estimate is 1 - C(n - c, k) / C(n, k): Chen et al. 2021,
-"Evaluating Large Language Models Trained on Code", arXiv:2107.03374, equation 1. Averaging "first success
-among the first k" instead is unbiased too but noisier, and 1 - (1 - c/n)^k is biased low.
+The k attempts are a random subset of the n, so the estimate is 1 - C(n - c, k) / C(n, k): Chen et al. 2021, "Evaluating
+Large Language Models Trained on Code", arXiv:2107.03374, equation 1. Averaging "first success among the first k"
+instead is unbiased too but noisier, and 1 - (1 - c/n)^k is biased low.
 """
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> NDArray[np.float64]:
     """Pass@k of each problem.
 
-    The product of the chances of missing, prod over j < k of 1 - c / (n - j), is summed as logarithms and
-    turned round with expm1, so that neither the binomials overflow nor a tiny Pass@k drowns in 1 - 1.
+    The chance of missing, the product over j < k of 1 - c / (n - j), is summed in logarithms and inverted with expm1:
+    binomials do not overflow, and a tiny Pass@k is not lost to cancellation.
 
     Args:
         n: attempts per problem, [problems] or anything that broadcasts with c.
@@ -37,7 +36,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> NDArray[np.float64]:
     if np.any(bad := (c < 0) | (c > n)):
         raise ValueError(f"accepted attempts must lie in 0..n, got c = {c[bad][0]} of n = {n[bad][0]}")
     log_miss = np.zeros(n.shape)
-    with np.errstate(divide="ignore"):  # log1p(-1) = -inf where no subset can miss: then Pass@k is 1
+    with np.errstate(divide="ignore"):  # log1p(-1) = -inf where no subset can miss: Pass@k is 1
         for j in range(int(k)):
             log_miss += np.log1p(-np.minimum(c / (n - j), 1.0))
     return -np.expm1(log_miss)

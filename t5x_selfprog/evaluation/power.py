@@ -1,14 +1,14 @@
-"""How many problems, attempts and seeds it takes to see a gain: the experiment simulated, judged as ours are.
+"""How many problems, attempts and seeds it takes to see a gain: simulates the experiment and judges it as ours are.
 
-A trial draws problems with their base difficulty, an arm that differs from the base by a shift in log odds (the
-shift that gives the wanted gain in Pass@k on average), attempts of both, and then asks `statistics` for the word, as
-tables and studies do. Power is the share of trials in which the word is "improves" (or better) and the p-value
-holds after Holm's correction for `arms` comparisons.
+A trial draws problems with their base difficulty, an arm whose log odds are shifted from the base's (by what gives the
+wanted mean gain in Pass@k) and attempts of both, and asks `statistics` for the claim, as tables and studies do. Power
+is the share of trials in which the claim is "improves" (or better) and the p-value survives Holm's correction for
+`arms` comparisons.
 
-Two nuisances decide more than the gain does, and both are assumptions unless a pilot says otherwise:
-`per_problem` is how much an arm's log odds vary from problem to problem beyond the common shift (training helps
-here and hurts there), `per_seed` how much they vary between training seeds on all problems alike. The default of
-`per_problem` gives the interval widths that results/quickstart has at Pass@1 and Pass@10.
+Two nuisance parameters matter more than the gain, and both are assumptions unless a pilot says otherwise: `per_problem`
+is how much an arm's log odds vary from problem to problem beyond the common shift (training helps here and hurts
+there), `per_seed` how much they vary between training seeds on all problems alike. The default of `per_problem` gives
+the interval widths that results/quickstart has at Pass@1 and Pass@10.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Design:
     Attributes:
       gain: of Pass@k, as a share: 0.03 is three percentage points.
       k: of the Pass@k that is compared.
-      problems, attempts, seeds: its size. Base and arm are measured once a seed.
+      problems, attempts, seeds: its size. Base and arm are measured once per seed.
       base: Pass@k of the base, used without a pilot.
       spread: first parameter of the Beta distribution of difficulties without a pilot; small means that most
         problems are nearly impossible and a few easy. 0.1 resembles small models on P3.
       per_problem, per_seed: standard deviations of log odds, see above.
       arms: how many arms are compared with the base, for the correction.
-      alike: of how many of them the seeds tell together how far training varies (None: of all): the arms of one table.
-      others: what those others gain (None: as much).
+      alike: how many of them, the arms of one table, share one estimate of how much training varies (None: all).
+      others: gain of the other arms (None: the same).
     """
 
     gain: float
@@ -78,7 +78,7 @@ class Design:
 def power(
     design: Design, *, pilot: Sequence[Mapping[str, Any]] = (), trials: int = 200, seed: int = 0
 ) -> float:
-    """The chance that `design` ends in the claim that its gain deserves.
+    """The chance that `design` ends with the claim that its gain deserves.
 
     Args:
       pilot: problems of a base evaluation ("n" attempts, "c" accepted), from which difficulties are drawn.
@@ -93,7 +93,7 @@ def power(
 
 @dataclass(frozen=True)
 class Experiments:
-    """Made-up experiments of one design: log odds of many problems, and the shift that gives an arm its gain."""
+    """Simulated experiments of one design: log odds of many problems, and the shift that gives an arm its gain."""
 
     design: Design
     population: NDArray[np.float64]
@@ -111,9 +111,9 @@ class Experiments:
         return cls(design, population, shift, others, seed)
 
     def draw(self, trial: int, arms: int = 1) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-        """Pass@k of the base, of an arm that gains, and of the other arms, each [seeds, problems].
+        """Pass@k of the base, and of the gaining arm and the other arms, each [seeds, problems].
 
-        The base is one model, measured with every seed anew, as a study does.
+        The base is one model, measured again with every seed, as in a study.
         """
         design, rng = self.design, np.random.default_rng([self.seed, 1, trial])
         shape = (design.seeds, design.problems)
@@ -138,10 +138,10 @@ def _values(attempts: int, k: int) -> NDArray[np.float64]:
 
 
 def shows_gain(base: NDArray[np.float64], arms: Sequence[NDArray[np.float64]], compared: int) -> bool:
-    """Whether tables and studies would say "improves" (or better) of the first arm, by Holm's first step: as if it
-    stood alone among `compared`. The seeds of all arms tell how far training varies; the base is one model."""
+    """Whether tables and studies would say "improves" (or better) of the first arm, by Holm's first step, as if it were
+    one of `compared`. The seeds of all arms estimate how much training varies; the base is one model."""
     trained = Trained(spread_of(arms), len(arms[0]))
-    # One seed of the bootstrap for all trials: its draws are cached.
+    # All trials use one bootstrap seed, whose draws are cached.
     return claims_gain(*difference_and_test(arms[0], base, seed=0, trained=trained), compared)
 
 
@@ -158,8 +158,8 @@ def smallest(
     pilot: Sequence[Mapping[str, Any]] = (),
     trials: int = 200,
 ) -> tuple[int | None, dict[int, float]]:
-    """The smallest of `sizes` of one field ("problems", "attempts" or "seeds") with the wanted power, or None;
-    and the power of each size up to it."""
+    """The smallest of `sizes` of one field ("problems", "attempts" or "seeds") with the wanted power, or None, and the
+    power of each size up to it."""
     found: dict[int, float] = {}
     for size in sorted(sizes):
         found[size] = power(replace(design, **{field: size}), pilot=pilot, trials=trials)
@@ -181,9 +181,8 @@ def _difficulties(
     """Chances that one attempt of the base solves a problem."""
     if pilot:
         n, c = (np.array([problem[key] for problem in pilot], np.float64) for key in ("n", "c"))
-        a, b = _beta_of(
-            n, c
-        )  # none of 100 is not impossible: each problem's posterior under the pilot's own prior
+        # 0 of 100 is not impossible: each problem's posterior under the pilot's own prior.
+        a, b = _beta_of(n, c)
         drawn = rng.integers(len(n), size=count)
         return rng.beta(c[drawn] + a, n[drawn] - c[drawn] + b)
     uniform = rng.random(count)
@@ -204,7 +203,7 @@ def _difficulties(
 
 
 def _beta_of(n: NDArray[np.float64], c: NDArray[np.float64]) -> tuple[float, float]:
-    """The Beta distribution of the observed mean that makes the counts likeliest (beta-binomial)."""
+    """The Beta distribution with the observed mean that makes the counts likeliest (beta-binomial)."""
     from scipy.special import betaln
 
     mean = min(max(c.sum() / n.sum(), 1e-4), 1 - 1e-4)

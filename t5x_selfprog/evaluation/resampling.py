@@ -1,6 +1,6 @@
-"""What a mean, a difference or a ratio might have been: problems drawn again, seeds by their own variance.
+"""What a mean, a difference or a ratio might have been: problems resampled, seeds by their own variance.
 
-Draws are [resamples] and depend on a seed alone, so that a table of many comparisons shares them (they are cached).
+Draws are [resamples], depend on a seed alone, and are cached, so that a table of many comparisons shares them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scipy.special import ndtri, stdtrit
 from t5x_selfprog.evaluation.crossed import Table, Trained, share_of_seeds
 
 Draws = NDArray[np.float64]  # [resamples]
-_RATIOS = 1e6  # ratios beyond it, and below one over it, are infinite and zero
+_RATIOS = 1e6  # ratios above it count as infinite, below its inverse as zero
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Draws of one quantity around `centre`, and the degrees of freedom to which their spread is known."""
+    """Draws of one quantity around `centre`, and the degrees of freedom of their spread."""
 
     centre: float
     draws: Draws
@@ -33,8 +33,8 @@ class Sampled:
     def end(self, tail: float) -> float:
         """The value with a share `tail` of the distribution below it.
 
-        An order statistic without interpolation, its distance from the centre stretched as Student's t is wider
-        than the normal distribution. Rounded, so that a sum that ought to be 0 claims nothing by its 17th digit.
+        An order statistic without interpolation, its distance from the centre stretched by the ratio of Student's t to
+        the normal distribution. Rounded, so that a sum that should be 0 claims nothing by its 17th digit.
         """
         place = min(len(self.draws), max(1, math.ceil(tail * len(self.draws)))) - 1
         drawn = float(self.draws[place] if self.ordered else np.partition(self.draws, place)[place])
@@ -42,8 +42,10 @@ class Sampled:
         return round(self.centre + (drawn - self.centre) * stretch, 12)
 
     def p_value(self) -> float:
-        """Twice the smallest tail whose end lies beyond zero: an interval that holds zero never goes with a small
-        p-value. At least what so many draws can tell."""
+        """Twice the smallest tail whose end lies beyond zero, and at least what so many draws can resolve.
+
+        So an interval that holds zero never goes with a small p-value.
+        """
         sorted_ = replace(self, draws=np.sort(self.draws), ordered=True)
         if self.centre < 0:
             beyond = lambda tail: sorted_.end(1 - tail) < 0  # noqa: E731
@@ -55,7 +57,7 @@ class Sampled:
 def sampled_mean(
     table: Table, trained: Trained, imagined: Sequence[float], seed: int, resamples: int
 ) -> Sampled:
-    """Of the mean of a table [seeds, problems], with `imagined` problems on its right."""
+    """Of the mean of a table [seeds, problems], with `imagined` problems appended."""
     (draws,), (centre,) = _problem_draws([(table, imagined)], seed, resamples)
     return _with_seeds(draws, float(draws.var()), centre, trained.part(0.0), seed)
 
@@ -70,8 +72,10 @@ def sampled_difference(
 def ratio_ends(
     arm: Table, base: Table, trained: Trained, largest: float, tail: float, seed: int, resamples: int
 ) -> tuple[float, float]:
-    """The ratios r at which mean(arm) - r * mean(base) is told from zero, from below and from above (Fieller 1954,
-    "Some problems in interval estimation", by these draws). Zero, or infinite, where no r up to a million is."""
+    """The ends of the ratios r for which mean(arm) - r * mean(base) is not told from zero; zero or infinite beyond 1e6.
+
+    By these draws, after Fieller 1954, "Some problems in interval estimation".
+    """
     at = _contrast(arm, base, trained, largest, seed, resamples)
     low = 1 / _first(lambda inverse: at(1 / inverse).end(tail) > 0, 1 / _RATIOS, _RATIOS)
     high = _first(lambda ratio: at(ratio).end(1 - tail) < 0, 1 / _RATIOS, _RATIOS)
@@ -79,10 +83,10 @@ def ratio_ends(
 
 
 def resampled_means(tables: Sequence[Table], seed: int, resamples: int) -> list[Draws]:
-    """The mean of each table in each resampling; with several seeds it may leave [0, 1].
+    """The mean of each table in each resample; with several seeds it may leave [0, 1].
 
-    Tables share the drawn problems (they are paired), and those with equally many seeds share what is drawn for
-    them: a Student variate of S - 1 degrees times the share of their spread that is the seeds' own.
+    Tables share the drawn problems (they are paired), and those with equally many seeds share the seeds' variates:
+    Student's t with S - 1 degrees of freedom, scaled by the share of their spread that is due to seeds.
     """
     weights = _weights(seed, tables[0].shape[1], resamples)
     counts = list(dict.fromkeys(len(table) for table in tables))
@@ -98,7 +102,7 @@ def resampled_means(tables: Sequence[Table], seed: int, resamples: int) -> list[
 
 
 def flipped_sums(differences: NDArray[np.float64], seed: int, flips: int) -> Draws:
-    """[flips]: the sum of [problems] differences under random signs."""
+    """[flips]: sums of the [problems] differences under random signs."""
     return _products(_signs, seed, flips, [_to_a_power_of_two(differences)])[0]
 
 
@@ -108,10 +112,10 @@ def prepare(
     seed: int,
     resamples: int,
 ) -> None:
-    """Draws for many comparisons in one product, several times as fast as one by one: for simulations.
+    """Computes the draws of many comparisons in one product, several times as fast as one by one: for simulations.
 
     Args:
-      pairs: arm, base and the largest value imagined, of the comparisons that will be asked for.
+      pairs: arm, base and the largest imagined value, of the comparisons that will be asked for.
       differences: what `flipped_sums` will be asked for, with twice `resamples` flips.
     """
     _PREPARED.clear()
@@ -131,7 +135,7 @@ _PREPARED: dict[tuple[Any, int, int, bytes], Draws] = {}
 def _products(
     matrix: Callable[..., NDArray[np.float64]], seed: int, rows: int, columns: Sequence[NDArray[np.float64]]
 ) -> list[Draws]:
-    """`matrix`(seed, width, rows) times each column: [rows], as prepared or now."""
+    """`matrix`(seed, width, rows) times each column: [rows], prepared or computed now."""
     found = [_PREPARED.get((matrix, seed, rows, column.tobytes())) for column in columns]
     if any(one is None for one in found):
         drawn = matrix(seed, len(columns[0]), rows) @ np.stack(columns, axis=1)
@@ -140,7 +144,7 @@ def _products(
 
 
 def _to_a_power_of_two(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Padded with zeros: few widths, so that a table of many comparisons shares its signs."""
+    """Pads with zeros to one of few widths, so that a table of many comparisons shares its signs."""
     return np.pad(differences, (0, (1 << (len(differences) - 1).bit_length()) - len(differences)))
 
 
@@ -171,20 +175,20 @@ def _imagined(arm: Table, base: Table, largest: float) -> list[tuple[Table, Sequ
 
 
 def _extended(tables: Sequence[tuple[Table, Sequence[float]]]) -> list[NDArray[np.float64]]:
-    """Means over seeds, and problems on their right that nobody saw."""
+    """Means over seeds, with the imagined problems appended."""
     return [np.concatenate([table.mean(0), np.asarray(imagined)]) for table, imagined in tables]
 
 
 def _problem_draws(
     tables: Sequence[tuple[Table, Sequence[float]]], seed: int, resamples: int
 ) -> tuple[list[Draws], list[float]]:
-    """Means over seeds and drawn problems of each table with its imagined problems, and those means' centres."""
+    """Each table's draws, with its imagined problems and averaged over seeds, and the centres of these draws."""
     extended = _extended(tables)
     return _products(_weights, seed, resamples, extended), [float(values.mean()) for values in extended]
 
 
 def _with_seeds(draws: Draws, variance: float, centre: float, part: tuple[float, int], seed: int) -> Sampled:
-    """`variance` is that of the draws; `part` what seeds add to it, and to how many degrees of freedom it is known."""
+    """`variance` is that of the draws; `part` is what seeds add to it, and the degrees of freedom of that."""
     added, known = part
     if not added:
         return Sampled(centre, draws, math.inf)
@@ -193,7 +197,7 @@ def _with_seeds(draws: Draws, variance: float, centre: float, part: tuple[float,
 
 
 def _first(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """The smallest value found at which a condition holds that holds from somewhere in (low, high) on; else `high`."""
+    """The smallest value in [low, high] from which a monotone condition holds, by bisection; else `high`."""
     if not holds(high):
         return high
     if holds(low):
@@ -211,7 +215,7 @@ def _normals(seed: int, resamples: int) -> Draws:
 
 @functools.lru_cache(maxsize=4)
 def _seed_variates(seed: int, seeds: int, resamples: int) -> NDArray[np.float64]:
-    """[resamples, seeds]; times the seeds' deviations and summed: Student's t times the mean's standard error."""
+    """[resamples, seeds]; times the seeds' deviations and summed, Student's t times the mean's standard error."""
     rng = np.random.default_rng([seed, 2])
     freedom = max(1, seeds - 1)
     stretch = np.sqrt(freedom / rng.chisquare(freedom, resamples) / (seeds * freedom))
@@ -220,6 +224,6 @@ def _seed_variates(seed: int, seeds: int, resamples: int) -> NDArray[np.float64]
 
 @functools.lru_cache(maxsize=4)
 def _weights(seed: int, problems: int, resamples: int) -> NDArray[np.float64]:
-    """[resamples, problems], rows that sum to 1. Cached: a results table asks for them many times."""
+    """[resamples, problems], rows that sum to 1. Cached: a results table needs them many times."""
     rng = np.random.default_rng([seed, 0])
     return rng.multinomial(problems, np.full(problems, 1 / problems), size=resamples) / problems

@@ -1,15 +1,15 @@
-"""Pass@k against size, data or compute: a saturating power law that says how far it can be believed.
+"""Pass@k against size, data or compute: a saturating power law with limits on how far it may be extrapolated.
 
     misses(x) = floor + scale * x^(-exponent),  Pass@k = 1 - misses,  floor and scale >= 0
 
-For a given exponent the other two are linear (non-negative least squares, in closed form for two columns), so
-only one dimension is searched and no start value matters. Intervals come from a bootstrap over problems, drawn
-jointly for all points since the same problems stand behind each, and over seeds by `statistics`' variates. The
-form is that of Hestness et al. 2017, arXiv:1712.00409.
+For a given exponent the other two parameters are linear (non-negative least squares, in closed form for two columns),
+so only one dimension is searched and no start value matters. Intervals come from a bootstrap over problems, drawn
+jointly for all points since they share the same problems, and over seeds by `resampling`'s variates. The form is that
+of Hestness et al. 2017, arXiv:1712.00409.
 
-A fit refuses more than it gives: with fewer than four sizes, less than a factor of four between the ends, or no
-rise that the interval shows, there is no law; and a prediction is given between the ends of the data and up to
-`REACH` times beyond the last, where its interval is narrower than what the data itself spans.
+There is no law with fewer than four sizes, less than a factor of four between the ends, or no rise that the interval
+shows. Predictions are given within the data and up to a factor of `REACH` beyond either end, there only where the
+interval is narrower than the range of the data.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Floats = NDArray[np.float64]
 
 
 class NotSupported(ValueError):
-    """The data does not carry what was asked; the message says what is missing."""
+    """The data does not support what was asked; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """One curve. `largest` is the largest x, in units of which x is measured, so that `scale` is a share."""
+    """One curve. x is measured in units of `largest`, the largest x, so that `scale` is a share."""
 
     floor: float
     scale: float
@@ -100,13 +100,13 @@ def fit(xs: Sequence[float], tables: Sequence[ArrayLike], *, seed: int, resample
     """A law through the means of `tables`.
 
     Args:
-      xs: sizes, positive; several points may have one size.
+      xs: sizes, positive; several points may have the same size.
       tables: Pass@k of each point, [problems] or [seeds, problems], all on the same problems.
 
     Raises:
       NotSupported: too few sizes, too close together, or no rise from the smallest to the largest that the
         interval shows.
-      ValueError: what is no data: unequal lengths, sizes that are not positive.
+      ValueError: unequal lengths, or sizes that are not positive.
     """
     x = np.asarray(xs, np.float64)
     values = [np.atleast_2d(np.asarray(table, np.float64)) for table in tables]
@@ -138,7 +138,7 @@ def fit(xs: Sequence[float], tables: Sequence[ArrayLike], *, seed: int, resample
     exponents = np.array([found.exponent for found in laws])
     limits = np.array([1 - found.floor for found in laws])
     limit = _interval(1 - law.floor, limits)
-    # A limit anywhere up to 1 is no limit: the data shows a rise and not its end.
+    # A limit that may be 1 is none: the data shows a rise but not where it ends.
     at_edge = np.mean((exponents <= EXPONENTS[0]) | (limits >= 1)) > (1 - _LEVEL) / 2
     return Fit(
         law,
@@ -152,7 +152,7 @@ def fit(xs: Sequence[float], tables: Sequence[ArrayLike], *, seed: int, resample
 
 
 def _least_squares(x: Floats, y: Floats) -> PowerLaw:
-    """The best law: each exponent's floor and scale in closed form, the best exponent by search and refinement."""
+    """The best law: floor and scale of each exponent in closed form, the best exponent by search and refinement."""
     largest = float(x.max())
     errors = _errors(x / largest, y, EXPONENTS)[0]
     best = int(np.argmin(errors))

@@ -1,24 +1,22 @@
 """Intervals and tests for shares averaged over problems, and the only words a result may be given.
 
-The unit is the problem: attempts at one problem resemble each other, so problems are what gets resampled. A
-table of values is [problems], or [seeds, problems] for one recipe trained with several seeds on the same
-problems. Problems and seeds are crossed random effects: `crossed` tells their parts of the variance apart, and
-`resampling` draws problems, moves the draws by what seeds add, and stretches them by how few seeds said so. `trained`
-says how many models stand behind each side and how far all arms of the table show that training varies; without it
-the values at hand speak for themselves, each row a model of its own. Where no arm has several seeds an interval speaks
-of the models as they are, and not of training them again.
+The unit is the problem: attempts at one problem resemble each other, so problems are what gets resampled. A table of
+values is [problems], or [seeds, problems] for one recipe trained with several seeds on the same problems. Problems and
+seeds are crossed random effects: `crossed` separates their variances, and `resampling` draws problems, adds the
+variance of seeds to the draws, and widens them for how few seeds estimate it. `trained` says how many models stand
+behind each side and how much training varies across all arms of the table; without it the values at hand are used, each
+row a model of its own. Where no arm has several seeds, an interval says nothing of training again.
 
-Which bootstrap? Percentile, over the problems and two imagined ones. Held-out scores of small models are
-mostly zeros, and a bootstrap can not draw what it has not seen: four problems won and none lost would
-"prove" a gain (the exact sign test says p = 0.125). So each resampling adds two problems of the most
-extreme sort seen: a zero and the largest value for a mean; the largest difference once either way for a
-comparison. For plain yes and no this is the bootstrap's form of adding pseudo-counts (Agresti and Coull
-1998; Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions
-based on paired data"). In simulations of 40 to 228 problems at Pass@1 and Pass@100, nominal 95% of two arms
-without difference held in 96-100% of trials, against 90-99% for the plain percentile and 74-96% for BCa,
-whose skewness correction misleads on a handful of non-zero differences; for single means 89-97%, against
-82-96% and 88-96%. All fall short on 40 problems with a mean of 1% (75%, 67%, 74%): there no interval knows
-about the problems it did not draw. tests/evaluation repeats part of it.
+Which bootstrap? Percentile, over the problems and two imagined ones. Held-out scores of small models are mostly zeros,
+and a bootstrap cannot draw what it has not seen: four problems won and none lost would "prove" a gain (the exact sign
+test says p = 0.125). So each resample adds two problems of the most extreme kind seen: a zero and the largest value for
+a mean; the largest difference, once in either direction, for a comparison. For plain yes and no this is the bootstrap's
+form of adding pseudo-counts (Agresti and Coull 1998; Bonett and Price 2012, "Adjusted Wald confidence interval for a
+difference of binomial proportions based on paired data"). In simulations of 40 to 228 problems at Pass@1 and Pass@100,
+nominal 95% intervals for two arms without a difference covered it in 96-100% of trials, against 90-99% for the plain
+percentile and 74-96% for BCa, whose skewness correction misleads on a handful of non-zero differences; for single means
+89-97%, against 82-96% and 88-96%. All fall short on 40 problems with a mean of 1% (75%, 67%, 74%): no interval there
+knows about the problems it did not draw. tests/evaluation repeats part of it.
 """
 
 from __future__ import annotations
@@ -57,8 +55,8 @@ def mean_interval(
 ) -> Interval:
     """The mean of values in [0, 1] over problems.
 
-    Where every value is 0 (or 1) the bootstrap has nothing to say; the bound is then exact: a mean of m
-    leaves P problems all at zero with chance at most (1 - m)^P.
+    Where every value is 0 (or 1) the bootstrap says nothing and the bound is exact: with a mean of m, all P problems
+    are zero with probability at most (1 - m)^P.
     """
     table = _table("values", values)
     largest, smallest = table.max(), table.min()
@@ -84,7 +82,7 @@ def difference_interval(
 
 
 def _by_themselves(arm: Table, base: Table) -> Trained:
-    """A model a row; a side of one row is taken as it is."""
+    """One model per row; a side with one row is taken as it is."""
     models = [len(table) if len(table) > 1 else 0 for table in (arm, base)]
     return Trained(spread_of([arm, base]), *models)
 
@@ -109,7 +107,7 @@ def ratio_interval(
     """Mean of `arm` over mean of `base`, paired by problem; infinite over zero, NaN where both are zero.
 
     It holds the ratios r for which `arm` and r times `base` are not told apart, so that an interval above 1 and a
-    difference above 0 say the same but for the imagined problems.
+    difference above 0 agree except for the imagined problems.
     """
     arm_table, base_table = _pair(arm, base)
     largest = max(arm_table.max(), base_table.max())
@@ -125,17 +123,16 @@ def ratio_interval(
 def sign_flip_test(arm: ArrayLike, base: ArrayLike, *, seed: int, flips: int = 20_000) -> float:
     """Two-sided p-value for "arm and base could be exchanged within each problem" (seeds averaged).
 
-    Exact by enumeration for up to 14 problems that differ, else from `flips` random sign patterns, the
-    observed one counted among them (Phipson and Smyth 2010): never zero.
+    Exact by enumeration for up to 14 problems that differ, else from `flips` random sign patterns, the observed one
+    among them (Phipson and Smyth 2010): never zero.
     """
     arm_table, base_table = _pair(arm, base)
     differences = arm_table.mean(0) - base_table.mean(0)
     differences = differences[differences != 0]
     if not len(differences):
         return 1.0
-    observed = abs(differences.sum()) * (
-        1 - 1e-12
-    )  # patterns that tie with the observed one count as extreme
+    # Patterns that tie with the observed one count as extreme.
+    observed = abs(differences.sum()) * (1 - 1e-12)
     if len(differences) <= _EXACT_FLIPS:
         patterns = np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ differences) >= observed))
@@ -146,9 +143,9 @@ def sign_flip_test(arm: ArrayLike, base: ArrayLike, *, seed: int, flips: int = 2
 def paired_test(arm: ArrayLike, base: ArrayLike, *, seed: int, resamples: int = 10_000) -> float:
     """Two-sided p-value for "no difference", over problems and, where there are several, over seeds.
 
-    With one seed each it is `sign_flip_test`. That test takes the trained models as given; with several seeds
-    the draws of `difference_interval` speak for training them again, and the larger of the two counts: an interval
-    that includes zero never goes with a small p-value.
+    With one seed each it is `sign_flip_test`, which takes the trained models as given. With several seeds the draws of
+    `difference_interval` account for training again, and the larger of the two p-values counts: an interval that
+    includes zero never goes with a small p-value.
     """
     return difference_and_test(arm, base, seed=seed, resamples=resamples)[1]
 
@@ -188,12 +185,12 @@ def claim(difference: Interval, ratio: Interval) -> str:
 
 
 def corrected(word: str, adjusted: float) -> str:
-    """What is left of a claim when its p-value was corrected for the comparisons it stands among.
+    """What remains of a claim after its p-value was corrected for the other comparisons of its family.
 
-    'More than doubles' asks two things: a corrected p-value of the difference below 0.05, and a plain 95% interval of
-    the ratio above 2. Nothing else corrects the ratio. A ratio above 2 implies a difference, so that where no arm
-    differs from the base the correction covers the word too; among several arms that do improve, each has its own
-    chance of at most 2.5% to be said to double when it does not.
+    'More than doubles' needs two things: a corrected p-value of the difference below 0.05, and a plain 95% interval of
+    the ratio above 2. The ratio itself is not corrected. A ratio above 2 implies a difference, so where no arm differs
+    from the base the correction covers the claim too; among several arms that do improve, each has its own chance of at
+    most 2.5% of being said to double when it does not.
     """
     if word == NO_DIFFERENCE or adjusted < 0.05:
         return word
@@ -212,8 +209,8 @@ def _table(name: str, values: ArrayLike) -> Table:
 
 
 def prepare(pairs: Sequence[tuple[Table, Table]], *, seed: int, resamples: int = 10_000) -> None:
-    """The draws of many comparisons at once, before `difference_and_test` and `ratio_interval` are asked for each with
-    the same seed: the same answers, sooner."""
+    """Computes the draws of many comparisons at once, before `difference_and_test` and `ratio_interval` are called for
+    each with the same seed: the same results, faster."""
     differences = [arm.mean(0) - base.mean(0) for arm, base in pairs]
     resampling.prepare(
         [
@@ -241,7 +238,7 @@ def _ends(sampled: Sampled, level: float) -> tuple[float, float]:
 
 
 def _around(estimate: float, low: float, high: float) -> Interval:
-    """The interval, stretched to hold the estimate where the imagined problems pulled it off."""
+    """The interval, stretched to hold the estimate where the imagined problems shifted it away."""
     return Interval(estimate, float(min(low, estimate)), float(max(high, estimate)))
 
 

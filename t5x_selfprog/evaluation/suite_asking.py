@@ -1,8 +1,8 @@
-"""How a suite's tasks are put to one model: as a text that it continues, or in conversation (its own chat template).
+"""How a suite's tasks are put to a model: as text to continue, or in conversation (its own chat template).
 
-In conversation the task is a code block of the question, and the program a code block of the answer: the one that is
-begun for it ("begun", as evalplus has it), or of those it writes itself ("free") the last that defines the function.
-What the answer does not repeat of the prompt (imports, helpers) is not there, as for evalplus.
+In conversation the task is a code block in the question and the program a code block in the answer: the one begun for
+the model ("begun", as in evalplus), or the last of its own blocks that defines the function ("free"). Whatever the
+answer does not repeat of the prompt (imports, helpers) is missing, as in evalplus.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FENCE = re.compile(r"^```", re.MULTILINE)
 
 @dataclass(frozen=True)
 class SuiteAsking:
-    """template: None for texts that are continued."""
+    """template: None where the model continues text."""
 
     tokenizer: Tokenizer
     chat: Chat = ""
@@ -41,14 +41,14 @@ class SuiteAsking:
         return cls(tokenizer, chat, ChatTemplate.of(tokenizer, model) if chat else None)
 
     def asked(self, task: SuiteTask) -> str:
-        """The prompt."""
+        """The prompt of a task."""
         if self.template is None:
             return task.asked(self.tokenizer.encode)
         question = f"{LEAD}{FENCE}{task.text.strip()}{END}"
         return self.template.render([(USER, question)], FENCE if self.chat == "begun" else "")
 
     def program(self, task: SuiteTask, asked: str, completion: str) -> str:
-        """The whole program of a completion of `asked`."""
+        """The whole program, from a completion of `asked`."""
         if self.template is None:
             return task.program(asked, completion)
         if self.chat == "begun":

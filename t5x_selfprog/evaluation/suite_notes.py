@@ -1,4 +1,4 @@
-"""What is said beside the figures of a suite: its base tests, and what it shares with a run's own problems."""
+"""Notes beside the figures of a suite: its base tests, and what it shares with a run's own problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from t5x_selfprog.interval import Interval
 
 
 def base_tests_notes(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Pass@k by the tests that evalplus did not add, for which the table has no column."""
+    """Pass@k by the tests without evalplus' additions, for which the table has no column."""
     said = []
     for evaluation in evaluations:
         found = evaluation.get("base_tests", {}).get("pass_at_k", {}).get(ALL, {})

@@ -1,4 +1,4 @@
-"""Where a suite's file is: named by path, kept by evalplus on this machine, or fetched from where that fetches it."""
+"""Where a suite's file is: a given path, evalplus' cache on this machine, or the release that evalplus fetches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from verifier.storage import files
 
 TIMEOUT_S = 60.0
 _MAX_BYTES = 256 << 20
-FOLDER = "SELFPROG_SUITES"  # environment: where files of suites are kept instead
+FOLDER = "SELFPROG_SUITES"  # environment variable: another folder for the files of suites
 
 
 @dataclass(frozen=True)
 class Published:
-    """A suite by its name.
+    """A published suite.
 
     Attributes:
-      file: as evalplus keeps it.
-      md5: of that file, which evalplus writes as `hash` into its results.
+      file: its name in evalplus' cache.
+      md5: of that file; evalplus writes it as `hash` into its results.
     """
 
     url: str
@@ -50,9 +50,9 @@ PUBLISHED = {
 
 
 def find_suite(suite: str, timeout_s: float = TIMEOUT_S) -> tuple[str, str]:
-    """The path of a suite's file and its short name. A published one that is not here is fetched, whole or not at all.
+    """The path of a suite's file and its short name. A published suite that is missing is fetched, atomically.
 
-    Raises UserError: no such file or name, no connection, an answer that is not the file.
+    Raises UserError: no such file or name, no connection, or a download that is not the file.
     """
     published = PUBLISHED.get(suite)
     if published is None:

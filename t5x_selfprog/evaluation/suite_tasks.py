@@ -1,10 +1,10 @@
-"""Suites that others measure by (HumanEval+, MBPP+, a file of the same form): what a model is asked, and what of its
-answer is the program.
+"""Suites that others measure by (HumanEval+, MBPP+, a file of the same form): the prompt of each task, and which part
+of an answer is the program.
 
 A prompt that ends inside a function is continued, and the program ends where the function does. Any other prompt
-becomes a text at the head of a program, as MBPP's is, below which the model writes; the program ends where it begins
-to talk about itself (another text, assertions, a call of `print`), as evalplus has it for models that only continue.
-The verifier judges both (verifier/unit_tests/suite_files.py). Conversations are suite_asking.py's.
+becomes a string at the head of a program, as in MBPP, below which the model writes; the program ends where the model
+begins to comment on it (another string, assertions, a call of `print`), as in evalplus for models that only continue.
+The verifier judges both (verifier/unit_tests/suite_files.py). For conversations see suite_asking.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from verifier.storage.rows import BadRow
 from verifier.unit_tests.suite_files import make_suite, read_objects, suites_of
 from verifier.unit_tests.suites import Suite
 
-# Where a program that was asked for by a text ends; the last three only for functions, programs need them.
+# Where a program asked for in prose ends. The second group is for functions only: whole programs need those lines.
 _ENDS = ('\n"""', "\n'''", "\n```")
 _ENDS_OF_FUNCTIONS = ("\nassert ", "\nprint(", "\nif __name__")
 _DROPPED_LINES = 64  # at most, from the end of a program that does not parse
@@ -36,10 +36,10 @@ class SuiteTask:
     """One task.
 
     Attributes:
-      text: what the model continues; Python as far as it goes.
-      inside: it ends inside a function.
-      tests: all of its tests.
-      base_tests: without those that evalplus added; None where it added none.
+      text: what the model continues; the beginning of a Python program.
+      inside: whether `text` ends inside a function.
+      tests: all tests of the task.
+      base_tests: the tests without evalplus' additions; None where there are none.
     """
 
     task_id: str
@@ -50,13 +50,13 @@ class SuiteTask:
     base_tests: Suite | None = None
 
     def asked(self, encode: Encode) -> str:
-        """The prompt, ending where a token of what should follow begins."""
+        """The prompt, ending at a token boundary of the expected continuation."""
         text = self.text.rstrip()
         follows = "\n    return" if self.inside else "\ndef "
         return text if ends_at_token_boundary(text, follows, encode) else f"{text}\n"
 
     def program(self, asked: str, completion: str) -> str:
-        """The whole program of a completion of `asked`."""
+        """The whole program, from a completion of `asked`."""
         if self.inside:
             kept = StopRule("unindented").cut(completion.encode(), asked.endswith("\n")).decode()
             return (asked + kept).rstrip() + "\n"
@@ -84,12 +84,12 @@ class SuiteFile:
 
     @property
     def inside(self) -> bool:
-        """Every prompt ends inside a function, so that sampling can end where that does."""
+        """Whether every prompt ends inside a function, so that sampling can stop where the function ends."""
         return all(task.inside for task in self.tasks)
 
 
 def read_suite(path: str, name: str) -> SuiteFile:
-    """Raises BadRow, naming file, task and what is wrong: a missing field, no tests, nothing that could be asked."""
+    """Raises BadRow with file, task and fault: a missing field, no tests, or no prompt."""
     rows = list(read_objects(path))
     texts = [
         _text(row, f"{path}, task {row.get('task_id', number)!r}") for number, row in enumerate(rows, start=1)
@@ -118,7 +118,7 @@ def _text(row: Mapping[str, Any], place: str) -> tuple[str, bool]:
 
 
 def _ends_inside(prompt: str) -> bool:
-    """Whether it is the beginning of a function: its head, with or without a docstring, behind whatever it needs."""
+    """Whether it ends with the beginning of a function: its head, with or without a docstring."""
     tree = _tree(prompt.rstrip() + "\n    pass")
     return (
         tree is not None
@@ -128,7 +128,7 @@ def _ends_inside(prompt: str) -> bool:
 
 
 def _is_prose(prompt: str) -> bool:
-    """Whether it is a single expression other than a text ("Add." is no program), or nothing but comments."""
+    """Whether it parses by accident ("Add" is an expression): only expressions other than strings, no comment first."""
     tree = _tree(prompt)
     assert tree is not None
     return all(
@@ -139,8 +139,8 @@ def _is_prose(prompt: str) -> bool:
 
 
 def whole_lines(asked: str, completion: str, entry_point: str) -> str:
-    """The program, without the last lines where it is none with them (a limit of tokens cut it) but is one, with the
-    function in it, without."""
+    """The program; where it does not parse (a token limit cut it), without the fewest last lines that make it parse
+    with the function in it."""
     lines = completion.split("\n")
     for count in range(len(lines), max(0, len(lines) - _DROPPED_LINES), -1):
         kept = "\n".join(lines[:count])

@@ -24,15 +24,13 @@ from t5x_selfprog.interval import Interval
 
 ARM_ORDER = ("base", "verified", "unverified", "human", "seeds_only")
 WIDTH = 118  # columns of the notes
-P3_PARTS = (
-    "human_eval",
-    "rest",
-)  # 150 of P3's 228 test problems come from HumanEval, none of its 155 train problems
+# 150 of P3's 228 test problems come from HumanEval, none of its 155 train problems.
+P3_PARTS = ("human_eval", "rest")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One arm at one iteration: all its evaluations (one, or one a training seed) and what they say."""
+    """One arm at one iteration: its evaluations (one per training seed) and what they show."""
 
     label: str
     evaluations: Sequence[Evaluation]
@@ -58,8 +56,8 @@ class Row:
 def rows(evaluations: Sequence[Evaluation], group: str = ALL, seed: int = 0) -> list[Row]:
     """The rows in their order: base, arms by iteration, enumerator.
 
-    Claims are corrected for the number of arms compared with the base (Holm, for each k by itself): an arm
-    whose corrected p-value is 0.05 or more gets 'not shown after correction' whatever its own interval says.
+    Claims are corrected for the number of arms compared with the base (Holm, for each k separately): an arm whose
+    corrected p-value is 0.05 or more gets 'not shown after correction' whatever its own interval says.
     """
     seeds_of: dict[tuple[str, int | None], list[Evaluation]] = {}
     for evaluation in sorted(evaluations, key=_order):
@@ -84,7 +82,7 @@ def rows(evaluations: Sequence[Evaluation], group: str = ALL, seed: int = 0) -> 
 
 
 def spread(found: Sequence[Row], k: int, group: str = ALL) -> Spread:
-    """What the arms of a table say of training again: the last iteration of each."""
+    """How much training varies, from the last iteration of each arm of a table."""
     return seeds_spread({row.arm: row.evaluations for row in found}.values(), k, group)
 
 
@@ -96,7 +94,7 @@ def label(evaluations: Sequence[Evaluation]) -> str:
 
 
 def groups_shown(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
-    """All problems together, and P3's two parts where they are P3's."""
+    """All problems together, and P3's two parts where the problems are P3's."""
     measured = evaluations[0]["pass_at_k"]
     return (ALL, *P3_PARTS) if set(P3_PARTS) <= set(measured) else (ALL,)
 
@@ -144,7 +142,7 @@ def markdown_grid(grid: Sequence[Sequence[str]]) -> str:
 
 
 def comparisons(found: Sequence[Row], group: str = ALL, seed: int = 0) -> list[Contrast]:
-    """Every arm against the base (as `rows` corrected them), then the families of `contrasts`, corrected here."""
+    """Every arm against the base (corrected by `rows`), then the families of `contrasts`, corrected here."""
     against_base = [
         Contrast(AGAINST_BASE, row.label, "base", row.versus_base, row.claims, row.adjusted)
         for row in found
@@ -173,7 +171,7 @@ def _ks(evaluations: Sequence[Evaluation], group: str) -> list[int]:
 
 
 def headline_k(found: Sequence[Row]) -> int:
-    """The largest k that models were measured at: the enumerator's list may be longer than their attempts."""
+    """The largest k at which models were measured: the enumerator's list may be longer than their attempts."""
     models = [row for row in found if row.arm != ENUMERATOR] or found
     return max((k for row in models for k in row.estimates), default=1)
 
@@ -186,7 +184,7 @@ def _correct(compared: Sequence[Row], k: int) -> None:
 
 
 def _grid(found: Sequence[Row], ks: Sequence[int], group: str) -> list[list[str]]:
-    """Head and body as cells. The words are of the headline's k, against the base."""
+    """Head and body as cells. Claims are for the headline k, against the base."""
     headline = headline_k(found)
     compared = any(row.versus_base for row in found)
     lines = [["arm", *(f"Pass@{k}" for k in ks), "solved", *(["claim"] if compared else [])]]
