@@ -2,7 +2,7 @@
 
 Reads:    the plan, and RUN's goodput.json and metrics.jsonl (telemetry/), whose clocks are those of the run's host 0.
 Writes:   nothing.
-Left out: whether both mean the same configuration; the devices are compared, the rest is the reader's.
+Left out: whether both have the same configuration; only the devices are compared.
 """
 
 import statistics
@@ -15,13 +15,13 @@ from t5x_selfprog.telemetry.sinks import read_lines
 from verifier.errors import UserError
 from verifier.storage import files
 
-# By stage of the plan: the parts of a run's wall time that are that stage's, by the ends of their names.
+# By stage of the plan: the parts of a run's wall time that belong to it, by the ends of their names.
 STAGES = {
     "1 sample puzzles": (": puzzles",),
     "3 sample solutions": (": solutions and verdicts",),
     "6 fine-tune and 7 evaluate": (": training", ": evaluation", ": training and evaluation"),
 }
-# By rate of the plan: kind and stage of the run's lines, and the scalar.
+# By rate of the plan: kind and stage of the run's metrics lines, and the scalar.
 RATES = {
     "train": ("train", stage_folder("checkpoints"), "tokens_per_s_per_chip"),
     "puzzle decode": ("sample", stage_folder("puzzles"), "new_tokens_per_s_per_chip"),
@@ -30,7 +30,7 @@ RATES = {
 
 
 def compare(saved: str, run_dir: str) -> dict[str, Any]:
-    """Each figure planned, measured, and their ratio; rates are medians over the run's lines.
+    """Each figure as planned and as measured, and their ratio; rates are medians over the run's metrics lines.
 
     Raises UserError for a file that holds no plan of one slice, or a run without metrics.
     """
@@ -45,7 +45,7 @@ def compare(saved: str, run_dir: str) -> dict[str, Any]:
     for name, (kind, stage, scalar) in RATES.items():
         found = [line[scalar] for line in lines if line["kind"] == kind and line["stage"] == stage]
         measured = statistics.median(found) if found else None
-        row(name, "tokens/s/chip", plan["rates"][name][0], measured)  # planned: with nothing hidden
+        row(name, "tokens/s/chip", plan["rates"][name][0], measured)  # planned: no overlap
     hours = dict(plan["run"]["slice_hours"])
     hours["6 fine-tune and 7 evaluate"] = hours.pop("6 fine-tune") + hours.pop("7 evaluate")
     for name, ends in STAGES.items():
@@ -77,7 +77,7 @@ def describe(found: dict[str, Any]) -> str:
 
 
 def read_plan(path: str) -> dict[str, Any]:
-    """The plan that --save wrote, of one slice that fits. Raises UserError for any other file."""
+    """The plan that --save wrote, for one slice that fits. Raises UserError for any other file."""
     try:
         plans = files.read_json(path)["plans"]
         (plan,) = [plan for plan in plans if "run" in plan]

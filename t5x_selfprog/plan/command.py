@@ -1,8 +1,8 @@
-"""`selfprog plan`: what a run needs on a slice of chips, before anybody pays for it.
+"""`selfprog plan`: what a run needs on a slice of chips, before anyone pays for it.
 
 Reads:    the run's gin files, and for each slice gin/slices/NAME.gin; the shape of the model.
 Writes:   nothing, or --save=F: everything printed, as JSON.
-Restart:  the program: what was compiled before is read (plan/compiled.py). Two to ten minutes a slice on two cores.
+Restart:  the program; compiled ones are cached (plan/compiled.py). Two to ten minutes a slice on two cores.
 Left out: input pipelines, checkpoint writing, compile time on the slice, preemptions (see --simulate).
 """
 
@@ -38,15 +38,15 @@ from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
 from verifier.storage.shards import atomic_write
 
-FORM = 2  # of what --save writes: links as the slice has them, memory beside the programs
+FORM = 2  # of what --save writes: with the slice's links, and the memory held beside the programs
 TEST_PROBLEMS = 228  # of P3
 VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
-ADAPTERS_SHARE = 2 / 3  # of training's arithmetic: no gradients of the base's weights
-BYTES_A_TOKEN = 3.0  # of Python, in the vocabularies of code models
+ADAPTERS_SHARE = 2 / 3  # of training's arithmetic: the base's weights need no gradients
+BYTES_A_TOKEN = 3.0  # of Python, with the vocabularies of code models
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
-    """Plans for --slice, a comparison, or a saved plan simulated anew. Raises UserError for flags that ask for none."""
+    """Plans for --slice, compares a saved plan, or simulates it anew. Raises UserError for flags that ask for none."""
     if args.saved and args.simulate and not (args.against or args.slice):
         plan = against.read_plan(args.saved)
         _simulate(plan, slices.named(plan["slice"]), args)
@@ -60,9 +60,8 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
         return compared
     if not args.slice:
         raise UserError("plan: give --slice=v5e_64, say, or --slice=all; or --saved=PLAN.json.")
-    jax.config.update(
-        "jax_platforms", "cpu"
-    )  # the compiler is there, the chips are not: nobody should look for them
+    # The compiler is here, the chips are not: JAX must not look for them.
+    jax.config.update("jax_platforms", "cpu")
     names = list(slices.SLICES) if args.slice == "all" else args.slice.split(",")
     wanted = [slices.named(name) for name in names]
     yields = workload.measured(args.pilot) if args.pilot else Yields()
@@ -93,7 +92,7 @@ def _simulate(plan: dict[str, Any], wanted: Slice, args: argparse.Namespace) -> 
 
 
 def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
-    """Compiles a run's programs for one slice, with what gin holds now. Raises UserError for a bad mesh or model."""
+    """Compiles a run's programs for one slice, as gin is configured now. Raises UserError for a bad mesh or model."""
     config, loop, batch_size, length = _training(args)
     mesh = configured(MeshConfig)
     train_partitioner = lowering.partitioner_for(wanted, mesh)
@@ -120,7 +119,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     compiled = beside_one_another(wanted.name, jobs)
     compiled |= {f"{stage}narrow": sampler.narrowing() for stage, sampler in samplers.items()}
     for name, program in compiled.items():
-        # While it is sampled from, a model's float32 weights stay as they were loaded; training lets them go.
+        # During sampling a model's float32 weights stay loaded; training frees them.
         if name.endswith(("decode", "prefill", "narrow")) and not program.error:
             program.bytes["loaded"] = base
     sampling = samplers[""].sampling
@@ -174,7 +173,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
 
 
 def _training(args: argparse.Namespace) -> tuple[ModelConfig, LoopConfig, int, int]:
-    """The model, how it is trained, rows of a batch and their length, by what gin holds now."""
+    """The model, how it is trained, the rows of a batch and their length, as gin is configured now."""
     config = model_shape(args.model)
     loop = configured(LoopConfig)
     batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
@@ -183,7 +182,7 @@ def _training(args: argparse.Namespace) -> tuple[ModelConfig, LoopConfig, int, i
 
 
 def _lora() -> Lora | None:
-    """The adapters that fine-tuning trains, by what gin holds now; None where it trains all weights."""
+    """The adapters that fine-tuning trains, as gin is configured now; None where it trains all weights."""
     return None if workload.bound("finetune.run.lora", None) is None else configured(Lora)
 
 
@@ -192,7 +191,7 @@ def _count(shapes: Any) -> int:
 
 
 def meshes_for(wanted: Slice, args: argparse.Namespace) -> dict[str, Any]:
-    """Compiles the train step on several meshes of a slice. Raises UserError for a mesh that is none."""
+    """Compiles the train step on several meshes of a slice. Raises UserError for a malformed mesh."""
     config, loop, batch_size, length = _training(args)
     tried = meshes.chosen(args.meshes, wanted, config, loop, batch_size)
     laid = meshes.compare(wanted, tried, config, loop, batch_size, length, beside_one_another)
@@ -200,7 +199,7 @@ def meshes_for(wanted: Slice, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def beside_one_another(slice_name: str, jobs: Mapping[str, Callable[[], Program]]) -> dict[str, Program]:
-    """The programs, compiled on as many threads as there are cores; each is named on standard error as it comes."""
+    """The programs, compiled on one thread per core; each is reported on standard error when done."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         names = {pool.submit(job): name for name, job in jobs.items()}
         for number, done in enumerate(concurrent.futures.as_completed(names), start=1):
@@ -213,7 +212,7 @@ def beside_one_another(slice_name: str, jobs: Mapping[str, Callable[[], Program]
 
 
 def model_shape(name: str | None) -> ModelConfig:
-    """The model's shape: a folder, a file of gin/models, or what Experiment.base is called. Raises UserError."""
+    """The model's shape: a folder, a file of gin/models, or Experiment.base. Raises UserError."""
     base = name or workload.bound("Experiment.base", "base")
     try:
         return store.read_config(store.resolve(base))
@@ -231,13 +230,13 @@ def model_shape(name: str | None) -> ModelConfig:
 
 
 def configured(kind: type, scope: str | None = None) -> Any:
-    """One of our dataclasses with what gin binds, as a stage would be handed it."""
+    """One of our dataclasses as gin binds it, the way a stage receives it."""
     with gin.config_scope(scope):
         return gin.get_configurable(kind)()
 
 
 def _sampler(partitioner: Partitioner, config: ModelConfig, scope: str, prefix: int) -> SamplingPrograms:
-    """The programs of the stage that gin calls `scope`. Raises UserError where its prompts have no room."""
+    """The programs of the stage that gin calls `scope`. Raises UserError where its prompts do not fit the context."""
     sampling = configured(SamplingConfig, scope).fitted(workload.bound(f"sample_{scope}.run.attempts", 64))
     room = config.context_length - prefix - sampling.max_new_tokens
     if room < 1:
@@ -253,12 +252,12 @@ def _prefix_tokens() -> int:
     try:
         text = "\n\n".join(tutorial_blocks(tutorial, typed=workload.bound("SolvePrompt.typed", False)))
     except UserError:
-        return 512  # P3's, where its folder is not here
+        return 512  # of P3's tutorial, where its folder is missing
     return round(len(text) / BYTES_A_TOKEN)
 
 
 def _rows_computed(partitioner: Partitioner, loop: LoopConfig, batch_size: int) -> int:
-    """Of a batch with the empty rows that fill it up for all devices, as the trainer does."""
+    """Rows of a batch, padded with empty rows for all devices as the trainer does."""
     multiple = partitioner.batch_ways * loop.accumulate
     return -(-batch_size // multiple) * multiple
 
@@ -283,7 +282,7 @@ def _fits(program: Program, wanted: Slice) -> bool:
 
 
 def adapters_way(partitioner: Partitioner, config: ModelConfig, loop: LoopConfig) -> str:
-    """What adapters would take in place of the whole model, activations aside."""
+    """What training adapters would take in place of the whole model, without activations."""
 
     def of(lora: Lora | None) -> float:
         optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, axes_of(config, lora))
@@ -334,7 +333,7 @@ def rates(
     tokens: int,
     length: int,
 ) -> dict[str, Any]:
-    """Tokens a second a chip, least and most, and MFU of training; prompts a second of the slice."""
+    """Tokens per second per chip and MFU of training, least and most; prompts per second of the slice."""
     train = (times["train"].most_s, times["train"].least_s)
     found: dict[str, Any] = {
         "train": [tokens / seconds / wanted.chips for seconds in train],
@@ -343,7 +342,7 @@ def rates(
     for stage, sampler in samplers.items():
         decode, prefill = times[f"{stage}decode"], times[f"{stage}prefill"]
         s, waiting = sampler.sampling, sampler.sampling.groups_per_load()
-        # While groups wait for a load, half of them on average, their rows stand idle.
+        # While groups wait for a load, half of them on average, their rows are idle.
         busy = 1 - waiting / 2 / s.prompts_in_flight if waiting > 1 else 1.0
         rows = busy * s.prompts_in_flight * s.rows_per_prompt / wanted.chips
         found[f"{stage}decode"] = [rows / seconds for seconds in (decode.most_s, decode.least_s)]
@@ -366,7 +365,7 @@ def largest_batch(
     size: int,
     lora: Lora | None = None,
 ) -> int:
-    """Rows a step that still fit, by a second compilation at twice the rows and a line through both."""
+    """The most rows per step that fit: a line through this compilation and one with twice the rows."""
     twice = lowering.train_step(partitioner, config, loop, 2 * size, length, lora)
     if twice.error:
         return size
@@ -378,7 +377,7 @@ def largest_batch(
 
 
 def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields) -> dict[str, Any]:
-    """Hours of the slice by stage at the slower estimate, chip-hours, dollars, verifier core-hours, bytes."""
+    """Hours of the slice by stage by the slower estimate, chip-hours, dollars, verifier core-hours, bytes."""
     decode = plan["rates"]["decode"][0] * wanted.chips
     train = plan["rates"]["train"][0] * wanted.chips
     write = plan["rates"]["puzzle decode"][0] * wanted.chips
@@ -471,7 +470,7 @@ def describe(plan: dict[str, Any]) -> str:
 
 
 def table(plans: list[dict[str, Any]]) -> str:
-    """One line a slice."""
+    """One line per slice."""
     rows = [f"\n{'slice':<10}{'chips':>6}{'fits':>6}{'train tok/s/chip':>18}{'MFU':>7}{'decode':>10}"
             f"{'hours':>9}{'chip-hours':>12}{'USD':>10}"]  # fmt: skip
     for plan in plans:

@@ -1,8 +1,8 @@
-"""Compiling for a slice, with what came of it kept on disk: the same program is compiled once, however often one plans.
+"""Compiling for a slice, with the results cached on disk: the same program is compiled once, however often one plans.
 
-A program is known by its text before compilation, its devices, the compiler's options and the versions of both. What
-is kept is its memory and its compiled text, not what the plan makes of them, so that a better reading of the text needs
-no compiler.
+A program is identified by its text before compilation, its devices, the compiler's options and the versions of JAX and
+its compilers. Cached are its memory and its compiled text, not what the plan makes of them, so that a better reading of
+the text needs no compilation.
 """
 
 import gzip
@@ -19,13 +19,13 @@ import jax
 from verifier.storage import files
 
 FOLDER = os.path.join("~", ".cache", "selfprog", "plans")
-VARIABLE = "SELFPROG_PLAN_CACHE"  # another folder, or nothing: no cache
+VARIABLE = "SELFPROG_PLAN_CACHE"  # another folder; empty for no cache
 
 
 class Compiled(NamedTuple):
-    """text: of the optimised program; empty where it does not fit, and `error` says what the compiler said.
+    """text: of the optimised program; empty where it does not fit, and `error` holds the compiler's message.
 
-    compile_s: how long it took, also where that was another time; held: bytes by what they hold.
+    compile_s: how long compilation took, even if cached; held: bytes by what they hold.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Compiled(NamedTuple):
 
 
 def compiled(lowered: Any, options: Mapping[str, Any] | None, devices: Iterable[Any]) -> Compiled:
-    """What the compiler makes of a lowered program for these devices, now or before."""
+    """The compilation of a lowered program for these devices, from the cache where it is there."""
     path = _path(lowered.as_text(), options, devices)
     if path and files.exists(path):
         return Compiled(**json.loads(gzip.decompress(files.read_bytes(path))))

@@ -1,8 +1,8 @@
-"""Programs for an NVIDIA GPU compiled without one, and what can be counted in them.
+"""Programs for an NVIDIA GPU compiled without one, and counts of their kernels and bytes.
 
 Needs CUDA's compiler plugin and nothing else of CUDA: `pip install jax-cuda12-plugin jax-cuda12-pjrt` of JAX's own
-version, or those two unpacked into a folder that $SELFPROG_CUDA_COMPILER names. What is left to a GPU is the choice
-between libraries' and the compiler's own matrix products (autotuning), so counts may differ by a few there.
+version, or those two unpacked into a folder that $SELFPROG_CUDA_COMPILER names. The choice between a library's and the
+compiler's own matrix products (autotuning) needs a GPU, so counts may differ by a few there.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ device_description_str: "NVIDIA H200 141GB HBM3e"
 
 @functools.cache
 def device() -> jax.Device:
-    """An H200 to compile for.
+    """An abstract H200 to compile for.
 
     Raises UserError where the compiler is missing.
     """
@@ -69,7 +69,7 @@ def device() -> jax.Device:
 
 
 def decoding_program(model: ModelConfig, sampling: SamplingConfig, prefix_tokens: int = 0) -> str:
-    """The optimised text of a chunk of decoding steps on one GPU, prompts in the largest bucket.
+    """The optimised text of a chunk of decode steps on one GPU, prompts in the largest bucket.
 
     Raises UserError where the compiler is missing.
     """
@@ -114,9 +114,10 @@ class Counts:
     """Of a program around one loop.
 
     Attributes:
-      kernels: that a step of the loop starts.
-      bytes: that these read and write, each operand counted whole; a cache that is written in place by what is written.
-      outside_bytes: that kernels before and after the loop write: copies of caches, were there any.
+      kernels: kernels that a step of the loop starts.
+      bytes: bytes that these read and write, each operand counted whole; a cache updated in place counts only the
+        update.
+      outside_bytes: bytes that kernels before and after the loop write, such as copies of caches.
     """
 
     kernels: int
@@ -133,7 +134,7 @@ _NO_KERNEL = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant", 
 
 
 def count(text: str) -> Counts:
-    """Of the program with this optimised text; the loop is the one with the longest body."""
+    """Counts for a program by its optimised text; the loop is the one with the longest body."""
     computations: dict[str, list[str]] = {}
     entry = current = ""
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
@@ -165,7 +166,7 @@ def _kernels(lines: list[str]) -> list[tuple[int, int]]:
         if operation in _NO_KERNEL:
             continue
         operands = [sizes.get(of, 0) for of in re.findall(r"%([\w.-]+)", rest.split(")")[0])]
-        if "dynamic_update_slice" in name or "dynamic-update-slice" in name:  # in place: the update alone
+        if "dynamic_update_slice" in name or "dynamic-update-slice" in name:  # in place: only the update
             operands = [size for size in operands if size < written]
             written = sum(operands)
         found.append((written, sum(operands)))

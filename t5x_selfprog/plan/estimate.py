@@ -1,8 +1,8 @@
 """From compiled programs to seconds: the compiler's own count and the data sheet's roofline, side by side.
 
 Neither is a measurement. The compiler's cycles leave out collectives and Pallas kernels, which are added here (bytes
-over the links, arithmetic at KERNEL_SHARE of the peak); how far communication hides behind computation is unknown, so a
-step lies between the larger of the two and their sum. The roofline knows nothing of either, and is a bound.
+over the links, arithmetic at KERNEL_SHARE of the peak). How much communication overlaps computation is unknown, so a
+step lies between the larger of the two and their sum. The roofline includes neither, and is a lower bound on time.
 """
 
 import dataclasses
@@ -15,9 +15,8 @@ from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.flops import train_flops_per_token
 from t5x_selfprog.training.train_loop import LoopConfig
 
-KERNEL_SHARE = (
-    0.4  # of a chip's peak in attention kernels: what splash attention reaches at 512 to 2048 tokens, roughly
-)
+# Of a chip's peak in attention kernels: roughly what splash attention reaches at 512 to 2048 tokens.
+KERNEL_SHARE = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +24,11 @@ class StepTime:
     """Seconds of one step on one chip.
 
     Attributes:
-      compute_s: the core, kernels included; links_s: what comes in over the links, and over the network between
-        slices (an all-reduce as a ring of slices).
+      compute_s: of the core, kernels included.
+      links_s: of receiving data over the links, and over the network between slices (an all-reduce in a ring of
+        slices).
       roofline_s: the least the data sheet allows, by arithmetic or by memory.
-      limited_by: which of these the roofline is: "arithmetic" or "memory".
+      limited_by: which of the two sets the roofline: "arithmetic" or "memory".
     """
 
     compute_s: float
@@ -38,12 +38,12 @@ class StepTime:
 
     @property
     def least_s(self) -> float:
-        """Communication wholly hidden."""
+        """All communication overlapped."""
         return max(self.compute_s, self.links_s, self.roofline_s)
 
     @property
     def most_s(self) -> float:
-        """Nothing hidden."""
+        """No communication overlapped."""
         return max(self.compute_s + self.links_s, self.roofline_s)
 
 
@@ -56,16 +56,15 @@ def train_time(
     length: int,
     work_share: float = 1.0,
 ) -> StepTime:
-    """Of an optimizer step over `tokens` tokens, all chips together, in rows of `length`.
+    """Of an optimizer step over `tokens` tokens on all chips together, in rows of `length`.
 
-    work_share: of a whole model's training, as arithmetic.
+    work_share: arithmetic as a share of training the whole model.
     """
     chip = wanted.chip
     kernels = 0.0
     if loop.attention == "splash":
-        passes = {"none": 1.0, "dots": 4 / 3, "full": 4 / 3}[
-            loop.remat
-        ]  # the forward pass again on the way back
+        # Rematerialisation repeats the forward pass in the backward pass.
+        passes = {"none": 1.0, "dots": 4 / 3, "full": 4 / 3}[loop.remat]
         attention = 6 * config.num_layers * config.num_heads * config.head_dim * length
         kernels = passes * attention * tokens / wanted.chips / (KERNEL_SHARE * chip.peak.flops_per_s)
     compute = program.cost.cycles / chip.clock_hz + kernels
@@ -80,19 +79,18 @@ def train_mfu(wanted: Slice, config: ModelConfig, tokens: int, length: int, seco
 
 
 def decode_time(wanted: Slice, program: Program, config: ModelConfig, sampling: SamplingConfig) -> StepTime:
-    """Of one decoding step of the whole grid."""
+    """Of one decode step of the whole grid."""
     rows = sampling.prompts_in_flight * sampling.rows_per_prompt
     compute = program.cost.cycles / wanted.chip.clock_hz / sampling.chunk_steps
     flops = 2 * network.num_params(config) * rows / wanted.chips / wanted.chip.peak.flops_per_s
-    moved = (
-        program.bytes.get("arguments", 0.0) / wanted.chip.peak.bytes_per_s
-    )  # weights and caches, read once
+    # Weights and caches are read once.
+    moved = program.bytes.get("arguments", 0.0) / wanted.chip.peak.bytes_per_s
     time = _time(wanted, program, compute, flops, moved)
     return dataclasses.replace(time, links_s=time.links_s / sampling.chunk_steps)
 
 
 def prefill_time(wanted: Slice, program: Program, config: ModelConfig, tokens: int) -> StepTime:
-    """Of one load of prompts, `tokens` in all, spread over the chips."""
+    """Of one prefill of `tokens` prompt tokens in all, spread over the chips."""
     compute = program.cost.cycles / wanted.chip.clock_hz
     flops = 2 * network.num_params(config) * tokens / wanted.chips / wanted.chip.peak.flops_per_s
     return _time(wanted, program, compute, flops, 0.0)

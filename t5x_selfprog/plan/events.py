@@ -1,11 +1,11 @@
 """A run on a slice as a sequence of events: sampling, judging beside it, preemptions, stragglers.
 
-What a plan's averages cannot say: how long chips wait for verdicts, what a preemption costs, where more chips stop
-paying. The unit is a shard. Sampling makes shards one after another, all chips together, at the pace of the slowest
-host; whichever machine is free first, a host or a member of the fleet, takes the next shard and judges it on its own
-cores; a stage ends when its last shard is judged. A preemption (of any host: the slice goes as a whole) loses the shard
-being sampled and those that its hosts are judging, or the training steps since the last checkpoint; then `restart_s`
-pass. The fleet goes on. The same seed gives the same run.
+It shows what a plan's averages cannot: how long chips wait for verdicts, what a preemption costs, where more chips stop
+paying. The unit is a shard. Sampling makes shards one after another, on all chips together, at the pace of the slowest
+host. The machine that would finish first, a host or a member of the fleet, judges the next shard on its own cores. A
+stage ends when its last shard is judged. A preemption of any host takes the whole slice: the shard being sampled and
+those that its hosts are judging are lost, or the training steps since the last checkpoint; then `restart_s` passes. The
+fleet keeps judging. The same seed gives the same run.
 """
 
 import dataclasses
@@ -13,17 +13,17 @@ import math
 import random
 from collections.abc import Callable
 
-LEAST_BUSY = 0.95  # of the time that chips sample: what "keep up" means
+LEAST_BUSY = 0.95  # share of the time in which chips sample: what "keep up" means
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
     """Attributes:
-    hosts, cores_per_host: cores that judge, on each host.
+    hosts, cores_per_host: hosts, and the cores of each that judge.
     members, cores_per_member: of a fleet beside them, machines without accelerators.
     preemptions_per_hour: of the whole slice.
     restart_s: from a preemption to the first step after it: queue, start, compile, restore.
-    straggling: standard deviation of the logarithm of a host's pace; the slowest of them sets everybody's.
+    straggling: standard deviation of the logarithm of a host's pace; the slowest host sets the pace of all.
     """
 
     hosts: int
@@ -45,9 +45,9 @@ class Stage:
     """One stage of one iteration.
 
     Attributes:
-      device_s: seconds of the undisturbed slice for all of it.
-      judging_core_s: CPU seconds of judging what it makes, beside it; 0 for stages that make nothing to judge.
-      parts: shards, or checkpoints: what is kept when the slice goes.
+      device_s: seconds that all of it takes on the undisturbed slice.
+      judging_core_s: CPU seconds to judge what it makes, meanwhile; 0 for stages that make nothing to judge.
+      parts: shards or checkpoints: the units that survive a preemption.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Stage:
 
 @dataclasses.dataclass
 class Outcome:
-    """Seconds by what the chips did in them, and how often the slice went away."""
+    """Seconds by what the chips did, and the number of preemptions."""
 
     busy_s: float = 0.0
     waiting_s: float = 0.0  # for verdicts
@@ -72,7 +72,7 @@ class Outcome:
 
     @property
     def goodput(self) -> float:
-        """Share of the time in work that counted."""
+        """Share of the time spent on work that counted."""
         return self.busy_s / self.total_s if self.total_s else 1.0
 
 
@@ -96,7 +96,7 @@ def simulate(stages: list[Stage], cluster: Cluster, seed: int = 0) -> Outcome:
         part = 0
         while part < stage.parts:
             took = part_s * _slowest(rng, cluster)
-            if clock + took > following:  # the slice goes while this part is made
+            if clock + took > following:  # the slice is preempted while this part is made
                 outcome.lost_s += max(0.0, following - clock)
                 at, clock = following, go_away(max(clock, following))
                 judging.interrupt(at, clock)
@@ -116,16 +116,16 @@ def simulate(stages: list[Stage], cluster: Cluster, seed: int = 0) -> Outcome:
 
 
 class _Judging:
-    """The shards of one stage, each on the machine that would be done with it first."""
+    """The shards of one stage, each on the machine that would finish it first."""
 
     def __init__(self, cluster: Cluster, core_s: float, clock: float):
         self._seconds = [core_s / cores for cores in cluster.judges]
         self._hosts = cluster.hosts
-        self._free = [clock] * len(self._seconds)  # when each machine is
+        self._free = [clock] * len(self._seconds)  # when each machine becomes free
         self._pending: list[tuple[float, float, int]] = []  # (begins, ends, machine)
 
     def add(self, sampled: float) -> None:
-        """A shard that was sampled at that time."""
+        """Adds a shard sampled at that time."""
         machine = min(range(len(self._free)), key=lambda m: max(self._free[m], sampled) + self._seconds[m])
         begins = max(self._free[machine], sampled)
         self._free[machine] = begins + self._seconds[machine]
@@ -136,7 +136,8 @@ class _Judging:
         return max((end for _, end, _ in self._pending), default=0.0)
 
     def interrupt(self, at: float, back: float) -> None:
-        """The hosts are away from `at` to `back`: what they had not done goes to whoever would be done first."""
+        """The hosts are away from `at` to `back`: their unfinished shards go to the machines that would finish
+        first."""
         undone = sorted(entry for entry in self._pending if entry[1] > at and entry[2] < self._hosts)
         self._pending = [entry for entry in self._pending if entry[1] <= at or entry[2] >= self._hosts]
         self._free[: self._hosts] = [back] * self._hosts
@@ -151,18 +152,18 @@ def _next_preemption(rng: random.Random, cluster: Cluster, after: float) -> floa
 
 
 def _slowest(rng: random.Random, cluster: Cluster) -> float:
-    """The pace of the slowest of all hosts, 1 being usual; the largest of n by its own distribution."""
+    """The time factor of the slowest of n hosts (1 is nominal), drawn from the distribution of the maximum."""
     if not cluster.straggling:
         return 1.0
     from statistics import NormalDist
 
-    # The largest of n uniforms is u ** (1 / n): one draw, whatever the number of hosts.
+    # The largest of n uniforms is u ** (1 / n): one draw for any number of hosts.
     quantile = min(max(rng.random(), 1e-12) ** (1 / cluster.hosts), 1 - 1e-12)
     return max(1.0, math.exp(cluster.straggling * NormalDist().inv_cdf(quantile)))
 
 
 def cores_needed(stages: list[Stage], cluster: Cluster, most: int = 1 << 14) -> int:
-    """The fewest cores a host with which chips wait for verdicts less than a twentieth of their sampling time."""
+    """The fewest cores per host with which chips wait for verdicts less than a twentieth of the time."""
 
     def keeps_up(cores: int) -> bool:
         tried = dataclasses.replace(cluster, cores_per_host=cores, preemptions_per_hour=0.0)

@@ -1,9 +1,9 @@
 """What a compiled TPU program costs, read from its text: cycles of its fusions, bytes of its collectives.
 
-`cost_analysis()` counts the body of a loop once and its time is of no use. The optimised program, though, carries an
-estimate of the compiler's for every fusion ("estimated_cycles") and the trip count of every loop, so that a sum over
-the call graph tells what the core does. It leaves out custom calls (Pallas kernels), which the caller must add, and
-collectives, which are counted here in bytes.
+`cost_analysis()` counts the body of a loop once, and its time is useless. The optimised program, however, carries the
+compiler's estimate for every fusion ("estimated_cycles") and the trip count of every loop, so a sum over the call graph
+gives the core's cycles. It leaves out custom calls (Pallas kernels), which the caller must add, and collectives, which
+are counted here in bytes.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _OPERATION = re.compile(r"=\s*(\([^=]*?\)|\S+)\s+([a-z][\w-]*)\(")
 _SHAPE = re.compile(r"(pred|s4|u4|s8|u8|f8\w*|s16|u16|bf16|f16|s32|u32|f32|s64|u64|f64)\[([\d,]*)\]")
 _WIDTH = {"pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
 _WIDTH |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
-# What a chip receives of a collective among n chips (n = 0: unknown, and taken for many), in sizes of its result.
+# What a chip receives in a collective among n chips (n = 0: unknown, taken as many), in units of its result's size.
 COLLECTIVES: dict[str, Callable[[int], float]] = {
     "all-gather": lambda n: _others(n),
     "all-reduce": lambda n: 2 * _others(n),  # as a reduce-scatter and an all-gather
@@ -42,10 +42,10 @@ class Cost:
     """Of one run of a program on one chip.
 
     Attributes:
-      cycles: of the core, as the compiler estimates, custom calls and collectives apart.
-      collective_bytes: by kind, what a chip receives.
-      bytes_by_links: the same, by the number of links over which it comes in.
-      dcn_bytes: of collectives between slices, what a chip hands to its host and the data-centre network.
+      cycles: of the core, by the compiler's estimate, without custom calls and collectives.
+      collective_bytes: what a chip receives, by kind.
+      bytes_by_links: the same, by the number of links over which it arrives.
+      dcn_bytes: what a chip sends to its host and the data-centre network, in collectives between slices.
       custom_calls: how often each target is called.
       unknown_loops: loops without a known trip count, counted once.
     """
@@ -70,10 +70,10 @@ class Cost:
 
 
 def cost_of(text: str, links_of: LinksOf = lambda group: 1) -> Cost:
-    """The cost of a compiled program by its text (`compiled.as_text()`).
+    """The cost of a compiled program, from its text (`compiled.as_text()`).
 
     Args:
-      links_of: over how many links data comes in at the worst placed chip of a group (links.Wires.links).
+      links_of: the number of links at the worst placed chip of a group (links.Wires.links).
     """
     lines_of: dict[str, list[str]] = {}
     entry, current = "", ""
@@ -92,9 +92,8 @@ def cost_of(text: str, links_of: LinksOf = lambda group: 1) -> Cost:
         if name in known:
             return known[name]
         total = known[name] = Cost()
-        channels: set[str] = (
-            set()
-        )  # a collective may stand here twice: where it starts and where it is waited for
+        # A collective may appear twice: where it starts and where it is waited for.
+        channels: set[str] = set()
         for line in lines_of.get(name, ()):
             operation = _OPERATION.search(line)
             if not operation:
@@ -134,13 +133,13 @@ def _add_line(total: Cost, line: str, shape: str, kind: str, visit, lines_of) ->
 def _add_fused(
     total: Cost, line: str, lines_of: dict[str, list[str]], channels: set[str], links_of: LinksOf
 ) -> None:
-    """The collectives inside a fusion: the compiler wraps those that it runs beside other work."""
+    """The collectives inside a fusion: the compiler wraps those that it overlaps with other work."""
     called = _CALLED.search(line)
     name = called[1].replace("%", "").split(",")[0].strip() if called else ""
     for inner in lines_of.get(name, ()):
         operation = _OPERATION.search(inner)
         if operation and operation[2] in COLLECTIVES:
-            # A fused all-reduce of which each chip keeps its part is the first half of one.
+            # A fused all-reduce of which each chip keeps only its part is half of one: the reduce-scatter.
             half = operation[2] == "all-reduce" and "all-reduce-scatter" in name
             _add_collective(
                 total, inner, operation[1], operation[2], channels, links_of, 0.5 if half else 1.0
@@ -172,7 +171,7 @@ def _others(count: int) -> float:
 
 
 def _trips(line: str, lines_of: dict[str, list[str]]) -> int | None:
-    """How often a loop runs: as the compiler notes, or the one bound that its condition compares with.
+    """A loop's trip count: the compiler's note, or the only bound that its condition compares with.
 
     JAX's loops of a fixed length count from 0 by 1.
     """
@@ -186,7 +185,7 @@ def _trips(line: str, lines_of: dict[str, list[str]]) -> int | None:
 
 
 def _bytes(shape: str, started: bool) -> float:
-    """Of a result; one that is started is a tuple of operand and result, of which the larger counts."""
+    """Bytes of a result; that of a `-start` is a tuple of operand and result, of which the larger counts."""
     sizes = [_size(*found) for found in _SHAPE.findall(shape)]
     if not sizes:
         return 0.0
@@ -194,7 +193,7 @@ def _bytes(shape: str, started: bool) -> float:
 
 
 def _operand_bytes(line: str) -> float:
-    """Of the largest array named on the line: a reduce-scatter's operand."""
+    """Bytes of the largest array named on the line: a reduce-scatter's operand."""
     return max((_size(*found) for found in _SHAPE.findall(line)), default=0.0)
 
 

@@ -1,8 +1,8 @@
-"""Who takes part in a collective, by the program's text, and over how many links the data reaches the last of them.
+"""Which devices take part in a collective, from the program's text, and over how many links each receives its data.
 
-A slice that is a whole pod along a dimension has it closed to a ring; smaller ones are lines, and a chip at the end of
-a line has one link along it, a chip in the middle two. A collective is over when the last chip has its part, so the
-chip with the fewest links counts: v5e-64 is 8 x 8 without a ring, and its corners have two links of four.
+A dimension along which a slice spans a whole pod is closed into a ring; in smaller slices it is a line, and a chip at
+the end of a line has one link along it, a chip in the middle two. A collective ends when the last chip has its part, so
+the chip with the fewest links counts: v5e-64 is 8 x 8 without a ring, and its corners have two links of four.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ class Wires:
     """The links of a slice.
 
     Attributes:
-      places: of each device, in the program's order, its coordinates.
+      places: coordinates of each device, in the program's order.
       sizes: chips along each dimension.
-      rings: whether a dimension is closed.
+      rings: whether each dimension is closed.
     """
 
     places: Sequence[tuple[int, ...]]
@@ -36,7 +36,7 @@ class Wires:
 
     @staticmethod
     def of(devices: Sequence[Any]) -> "Wires":
-        """Of a program's devices in its order; of a slice, or of several of one shape."""
+        """From a program's devices in its order: one slice, or several of one shape."""
         places, (kind, *_) = (
             [tuple(device.coords) for device in devices],
             [device.device_kind for device in devices],
@@ -45,7 +45,7 @@ class Wires:
         return Wires(places, sizes, rings(kind, sizes))
 
     def links(self, group: Sequence[int]) -> int:
-        """Over how many links data of this group comes in at the chip that has the fewest."""
+        """The number of links over which this group's data reaches the chip with the fewest."""
         places = [self.places[device] for device in group if device < len(self.places)]
         found = 0
         for axis, (size, ring) in enumerate(zip(self.sizes, self.rings, strict=True)):
@@ -56,7 +56,7 @@ class Wires:
 
 
 def rings(kind: str, sizes: tuple[int, ...]) -> tuple[bool, ...]:
-    """Which dimensions of a slice are closed, by JAX's name of the chip.
+    """Which dimensions of a slice are closed, by JAX's name for the chip.
 
     v5e and v6e (2-D): those of a whole pod, 16 chips long. v4 and v5p (3-D): all of them, in slices made of whole cubes
     of 4 x 4 x 4 ("TPU v4", Jouppi et al. 2023; "How to scale your model", Austin et al. 2025, chapter 2).
@@ -80,7 +80,7 @@ def first_group(line: str) -> list[int] | None:
 
 
 def _of_mesh(sizes: dict[str, int], order: str, parts: str) -> list[int]:
-    """The devices that differ along some axes of a named mesh, or parts of them ('x':(2)4), and in nothing else."""
+    """The devices that differ only along these axes of a named mesh, or parts of axes ('x':(2)4)."""
     split: list[int] = []
     varies: list[bool] = []
     wanted = {name: (int(before or 1), int(size or 0)) for name, before, size in _PART.findall(parts)}

@@ -1,7 +1,7 @@
 """A run's three device programs, compiled for a slice that is not here: train step, prefill, decode.
 
-Nothing is allocated: weights, optimizer, caches and batches are shapes with shardings. What is compiled is what the
-trainer and the sampler run.
+Nothing is allocated: weights, optimizer state, caches and batches are shapes with shardings. The programs are those
+that the trainer and the sampler run.
 """
 
 import dataclasses
@@ -42,8 +42,8 @@ class Program:
     """One program on one chip.
 
     Attributes:
-      bytes: that it needs, by what they hold: arguments, temporaries, results that do not reuse an argument, code.
-      error: what the compiler said if it does not fit; then there is no cost.
+      bytes: what it needs, by what they hold: arguments, temporaries, results that do not reuse an argument, code.
+      error: the compiler's message if it does not fit; then there is no cost.
     """
 
     name: str
@@ -69,7 +69,7 @@ def train_step(
     length: int,
     lora: Lora | None = None,
 ) -> Program:
-    """With `lora`, of adapters beside a base that stays."""
+    """The train step; with `lora`, of adapters beside a frozen base."""
     config = loop.computing(config)
     learning: Learning = WHOLE
     frozen: Any = ()
@@ -100,14 +100,14 @@ def train_step(
 
 
 def narrowing_of_base(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:
-    """The base in float32 and as it is held while its adapters are trained, at once."""
+    """Holds the base both in float32 and in the type it has while its adapters are trained."""
     return _compile(
         "narrow the base", partitioner, lora.holding(config, partitioner), _weights(partitioner, config)
     )
 
 
 def merging(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:
-    """The base, its adapters and both merged, at once."""
+    """Holds the base, its adapters and the merged weights together."""
     shapes = lora.abstract(config)
     adapters = abstract_like(shapes, partitioner.param_shardings(lora.axes(config), shapes))
     params = _weights(partitioner, config)
@@ -126,7 +126,7 @@ def _weights(partitioner: Partitioner, config: ModelConfig) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingPrograms:
-    """How a sampler's programs are shaped; `prefix_tokens` and the largest prompt bucket as the run will have them."""
+    """The shapes of a sampler's programs, with the run's `prefix_tokens` and largest prompt bucket."""
 
     partitioner: Partitioner
     config: ModelConfig
@@ -145,7 +145,7 @@ class SamplingPrograms:
         return _compile("decode", self.partitioner, jitted, self._weights, self._prefix, tables, grid)
 
     def prefill(self) -> Program:
-        """A full load of prompts of the largest bucket: `sampling.prompts_per_load` in each part of the grid."""
+        """A full load of prompts in the largest bucket: `sampling.prompts_per_load` in each part of the grid."""
         grid, count = self._grid(), self.prompts_per_load()
         layout = jax.tree.map(lambda x: x.sharding, grid)
 
@@ -170,14 +170,14 @@ class SamplingPrograms:
         )
 
     def cut(self, loaded: Partitioner) -> Program:
-        """The weights as decoding reads them, made of float32 ones laid out by `loaded`."""
+        """Makes the weights as decoding reads them from float32 ones laid out by `loaded`."""
         jitted = preparation(self.config, self.sampling.weights_dtype, self.partitioner)
         return _compile("weights", self.partitioner, jitted, _weights(loaded, self.config))
 
     def narrowing(self) -> Program:
-        """At the end of a shard, when the grid and the smaller one that takes its place are there at once.
+        """The end of a shard, when the grid and the smaller one that replaces it exist together.
 
-        What moves is copied as it is: this is counted, not compiled.
+        What moves is copied as it is, so this is counted, not compiled.
         """
         grid = device_room.on_a_device(self._grid())
         ways = parts(jax.tree.map(lambda x: x.sharding, self._grid()))
@@ -196,7 +196,7 @@ class SamplingPrograms:
         return device_room.on_a_device(self._weights)
 
     def prompts_per_load(self) -> int:
-        """The most that are computed at one time, all parts of the grid together."""
+        """The most prompts prefilled at one time, in all parts of the grid together."""
         split = parts(jax.tree.map(lambda x: x.sharding, self._grid()))
         return split * min(self.sampling.prompts_per_load, self.sampling.prompts_in_flight // split)
 

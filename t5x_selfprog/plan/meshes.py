@@ -1,8 +1,9 @@
-"""`selfprog plan --meshes`: ways to lay a training step on a slice, each compiled, and the one that is fastest.
+"""`selfprog plan --meshes`: compiles a train step on several meshes of a slice and finds the fastest.
 
 Weights split thinly leave memory for rows, but every chip gathers all of them in every step, and where a chip's part of
 a weight is thinner than its registers the compiler sums whole gradients. Split less, they are gathered among fewer
-chips and summed over more. Which is best depends on the slice's links and the model's width: by the compiler's figures.
+chips and summed over more. Which is best depends on the slice's links and the model's width; the compiler's figures
+decide.
 """
 
 import dataclasses
@@ -22,13 +23,14 @@ from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
 
 TENSOR = (1, 2, 4)
-SPLITS = 4  # tried for each of these: all chips, and half as many each time
-FULL = 0.8  # of the memory: what weights, gradients and moments may take, that rows find room
+SPLITS = 4  # tried for each of these: all chips, then half as many each time
+FULL = 0.8  # share of memory that weights, gradients and moments may take, leaving room for rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Laid:
-    """One candidate, compiled. Seconds are of a step: nothing hidden, and all communication hidden."""
+    """One compiled candidate. Seconds of a step: `most_s` without overlap, `least_s` with all communication
+    overlapped."""
 
     mesh: MeshConfig
     rows_computed: int
@@ -63,7 +65,7 @@ def chosen(
 
 
 def candidates(wanted: Slice, config: ModelConfig, loop: LoopConfig, batch_size: int) -> list[MeshConfig]:
-    """Meshes whose parts hold the state, divide the heads, and leave no chip without a row; thinnest splits first."""
+    """Meshes that hold the state, divide the heads and give every chip a row; thinnest splits first."""
     parts = device_room.trained(
         config, None, make_optimizer(loop.optimizer, lambda step: 0.0, network.logical_axes(config))
     )
@@ -92,9 +94,9 @@ def compare(
     length: int,
     compiled: Callable[[str, dict[str, Callable[[], Program]]], dict[str, Program]],
 ) -> list[Laid]:
-    """All of them, fastest first, what does not fit last.
+    """All of them, fastest first, those that do not fit last.
 
-    compiled: makes the programs of these jobs, by name (command.beside_one_another).
+    compiled: makes the programs of named jobs (command.beside_one_another).
     """
     rows: dict[str, int] = {}
     jobs: dict[str, Callable[[], Program]] = {}
@@ -134,7 +136,7 @@ def result(wanted: Slice, laid: list[Laid], shipped: MeshConfig, tokens: int) ->
 
 
 def describe(found: dict[str, Any]) -> str:
-    """A line for each mesh, and what to write into the slice's file."""
+    """A line for each mesh, and what to write in the slice's file."""
     head = f"{'data x fsdp x tensor':<22}{'GiB a chip':>11}{'compiler ms':>13}{'links ms':>10}{'tokens/s/chip':>20}"
     lines = [
         f"\n{found['slice']}: meshes for training (the configuration has {found['configured']})",

@@ -1,4 +1,4 @@
-"""A plan's own stages on its slice, simulated: how long in all, how many cores it takes, how far growth pays."""
+"""Simulates a plan's stages on its slice: total time, cores needed, and how far growth pays."""
 
 import dataclasses
 import re
@@ -9,14 +9,14 @@ from t5x_selfprog.plan.slices import Slice
 from verifier.errors import UserError
 
 RUNS = 20
-PAPER_SHARDS = 64  # of runs/paper_*.gin; plans saved before they said it are of those
-WORTH = 1.5  # times as fast on twice the chips: below that, growth no longer pays
+PAPER_SHARDS = 64  # of runs/paper_*.gin, from which older saved plans without this entry were made
+WORTH = 1.5  # speed-up on twice the chips below which growth no longer pays
 
 
 def cluster(wanted: Slice, preemptions_per_hour: float, fleet: str, host_cores: int | None) -> Cluster:
     """The slice, and beside it a fleet such as "8x30": machines x cores. Raises UserError.
 
-    host_cores: of a host's cores, those that judge; None is all.
+    host_cores: how many of a host's cores judge; None for all.
     """
     members, cores = 0, 0
     if fleet:
@@ -31,7 +31,7 @@ def cluster(wanted: Slice, preemptions_per_hour: float, fleet: str, host_cores: 
 
 
 def simulated(plan: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
-    """The mean of RUNS simulated runs, the cores with which chips need not wait for verdicts, what growth brings."""
+    """The mean of RUNS simulated runs, the cores with which verdicts keep up, and what growth brings."""
     stages = stages_of(plan)
     mean = _mean(stages, cluster)
     return mean | {
@@ -47,8 +47,8 @@ def simulated(plan: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
 def growth(stages: list[Stage], cluster: Cluster, most: int = 64) -> list[dict[str, float]]:
     """The run on 1, 2, 4, ... times the chips, hosts and preemptions, until twice the chips are not WORTH it.
 
-    Devices are taken to scale without loss; what does not scale is the end of every stage, when chips wait for the
-    last shard's verdicts, restarts, and the slowest of more hosts. The fleet stays as it is.
+    Devices are assumed to scale without loss. What does not scale is the end of every stage, when chips wait for the
+    last shard's verdicts, restarts, and the slowest of more hosts. The fleet does not grow.
     """
     found: list[dict[str, float]] = []
     times = 1
@@ -68,7 +68,7 @@ def growth(stages: list[Stage], cluster: Cluster, most: int = 64) -> list[dict[s
 
 
 def growth_words(simulated: dict[str, Any]) -> str:
-    """Times in words, and where growth stops paying."""
+    """The times as text, and where growth stops paying."""
     _, *more = simulated["growth"]
     said = ", ".join(f"x{g['times']:.0f} in {g['total_s'] / 3600:,.2f} h" for g in more)
     last, before = more[-1], simulated["growth"][-2]
@@ -79,7 +79,7 @@ def growth_words(simulated: dict[str, Any]) -> str:
 
 
 def fleet_words(simulated: dict[str, Any]) -> str:
-    """What stands beside the hosts; nothing where nothing does."""
+    """The fleet beside the hosts as text; empty without one."""
     members, cores = simulated["fleet"]
     return f", beside a fleet of {members} x {cores}" if members else ""
 

@@ -15,12 +15,12 @@ class Chip:
 
     Attributes:
       kind: the beginning of JAX's device_kind, a key of machine.PEAKS.
-      hbm_bytes: what programs can use of the memory, as the compiler says when it is exceeded.
+      hbm_bytes: memory that programs can use, as the compiler reports it when exceeded.
       clock_hz: of the core whose cycles the compiler counts.
-      link_bytes_per_s: one way of a link to a neighbour ("How to scale your model", Austin et al. 2025, chapter 2).
-      dcn_bytes_per_s: over the data-centre network between slices, a chip's share: a pod's bandwidth by Google's
+      link_bytes_per_s: one way over a link to a neighbour ("How to scale your model", Austin et al. 2025, chapter 2).
+      dcn_bytes_per_s: a chip's share of the data-centre network between slices: a pod's bandwidth by Google's
         documentation (v5e 6.4, v6e 25.6 Tbit/s) over its 256 chips; v4 and v5p as in the same chapter.
-      usd_per_hour: Google's list price on demand in a US region in 2025; what you pay is --price.
+      usd_per_hour: Google's on-demand list price in a US region in 2025; --price overrides it.
     """
 
     kind: str
@@ -46,13 +46,13 @@ CHIPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Chips wired together, or several slices of them joined by the data-centre network.
+    """Chips linked directly, or several slices joined by the data-centre network.
 
     Attributes:
       name: as in gin/slices/NAME.gin, which holds its mesh.
-      topology: chips along each axis, as the compiler spells it.
-      count: slices, when there are several; then `topology` is of one.
-      chips_per_host: of one virtual machine, whose CPU cores judge (`cores_per_host`).
+      topology: chips along each axis of one slice, as the compiler spells it.
+      count: number of slices.
+      chips_per_host: chips of one virtual machine, whose `cores_per_host` CPU cores judge.
     """
 
     name: str
@@ -105,7 +105,7 @@ SLICES = {
 
 
 def named(name: str) -> Slice:
-    """Raises UserError with the names there are."""
+    """The slice of that name. Raises UserError with the known names."""
     key = name.replace("-", "_")
     if key not in SLICES:
         raise UserError(f"--slice={name}: no such slice; choose {', '.join(SLICES)}, or all.")
@@ -113,7 +113,7 @@ def named(name: str) -> Slice:
 
 
 def devices(wanted: Slice) -> list:
-    """The slice's devices as the compiler sees them; none of them is here.
+    """The slice's devices as the compiler sees them; none of them exists here.
 
     Raises UserError where the TPU compiler is not installed.
     """

@@ -9,11 +9,11 @@ from t5x_selfprog.plan.slices import GIB, SLICES, Slice
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import LoopConfig
 
-ROOM = 0.7  # of a chip's memory: what stays there in every step may take so much, or there is none for rows
+ROOM = 0.7  # share of a chip's memory that the state kept between steps may take, leaving room for rows
 
 
 def of_training(wanted: Slice, partitioner: Partitioner, config: Any, loop: LoopConfig) -> list[str]:
-    """Where weights, gradients and moments alone fill a chip, fewer rows at a time are of no use."""
+    """At most three ways. Where weights, gradients and moments alone fill a chip, fewer rows at a time do not help."""
     optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, network.logical_axes(config))
     parts = device_room.trained(config, partitioner, optimizer)
     state = sum(part.num_bytes for part in parts)
@@ -42,7 +42,7 @@ def of_training(wanted: Slice, partitioner: Partitioner, config: Any, loop: Loop
 
 
 def of_sampling(wanted: Slice, scope: str, sampler: SamplingPrograms) -> list[str]:
-    """Where a copy of the weights fills a chip, several share one."""
+    """At most two ways. Where a copy of the weights fills a chip, several chips should share one."""
     options = []
     if sampler.sampling.weights_dtype == "float32":
         options.append(f"{scope}/SamplingConfig.weights_dtype and cache_dtype = 'bfloat16'")
@@ -63,7 +63,7 @@ def of_sampling(wanted: Slice, scope: str, sampler: SamplingPrograms) -> list[st
 
 
 def _larger(wanted: Slice, num_bytes: float) -> str:
-    """The smallest slice of the same chips that holds so much in all; nothing where there is none."""
+    """The smallest larger slice of the same chips that holds `num_bytes` in all; empty where there is none."""
     of_the_kind = sorted(
         (other for other in SLICES.values() if other.generation == wanted.generation and other.count == 1),
         key=lambda other: other.chips,

@@ -1,7 +1,7 @@
-"""How much a run has to do, by its configuration: attempts, tokens, steps, verdicts, bytes.
+"""How much a run has to do, from its configuration: attempts, tokens, steps, verdicts, bytes.
 
-What a configuration cannot say (how many puzzles survive, how long programs are) are `Yields`: assumptions, which the
-plan names, or those of an earlier run.
+What a configuration cannot say (how many puzzles survive, how long programs are) is in `Yields`: assumptions, which the
+plan names, or the yields of an earlier run.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from verifier.storage.shards import Ledger
 
 @dataclasses.dataclass(frozen=True)
 class Yields:
-    """What generation brings.
+    """What generation yields.
 
     Attributes:
       puzzle_tokens, solution_tokens, pair_tokens: mean tokens of an attempt, and of a training pair.
-      kept: share of the puzzles written that survive the filter.
-      pairs_per_kept: training pairs for each puzzle kept.
-      distinct: share of the attempts that are not a repetition of another: what is judged.
-      endless: share of what is judged that runs into the CPU limit.
+      kept: share of the written puzzles that survive the filter.
+      pairs_per_kept: training pairs for each kept puzzle.
+      distinct: share of the attempts that repeat no other: only these are judged.
+      endless: share of the judged attempts that run into the CPU limit.
       source: where the figures come from.
     """
 
@@ -39,7 +39,7 @@ class Yields:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One iteration, and the evaluation of one model. Counts are of a whole slice."""
+    """One iteration, and the evaluation of one model. Counts are for the whole slice."""
 
     puzzle_attempts: float
     puzzle_prompts: float
@@ -53,14 +53,14 @@ class Workload:
     evaluations: int
 
     def pairs_trained(self) -> float:
-        """Over all iterations: each trains on all pairs so far, and every control as long as the last."""
+        """Pairs over all iterations: each trains on all pairs so far, and every control as long as the last."""
         rounds = sum(range(1, self.iterations + 1))
         controls = max(0, self.evaluations - 1 - self.iterations)
         return self.epochs * self.pairs * (rounds + controls * self.iterations)
 
 
 def bound(name: str, default: Any) -> Any:
-    """What gin binds to a parameter, or `default`."""
+    """The value that gin binds to a parameter, or `default`."""
     try:
         return gin.query_parameter(name)
     except ValueError:
@@ -68,7 +68,7 @@ def bound(name: str, default: Any) -> Any:
 
 
 def read(yields: Yields, test_problems: int) -> Workload:
-    """The workload of what gin holds now."""
+    """The workload as gin is configured now."""
     prompts, attempts = bound("sample_puzzles.run.prompts", 64), bound("sample_puzzles.run.attempts", 64)
     kept = yields.kept * prompts * attempts
     most = bound("Selection.max_pairs", 950_511)
@@ -114,7 +114,7 @@ def measured(run_dir: str) -> Yields:
     return Yields(
         puzzle_tokens=puzzles.counters()["tokens"] / max(1, written),
         solution_tokens=solutions.counters()["tokens"] / max(1, attempts),
-        pair_tokens=pair_bytes / 3.0,  # bytes a token of Python
+        pair_tokens=pair_bytes / 3.0,  # bytes per token of Python
         kept=kept / max(1, written),
         pairs_per_kept=rows[dataset.path] / max(1, kept),
         distinct=verdicts.counters().get("distinct", attempts) / max(1, attempts),
