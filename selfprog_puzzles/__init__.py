@@ -1,8 +1,8 @@
-"""Puzzles as an environment of the package `verifiers`, for whatever trains on those.
+"""Puzzles as an environment of the package `verifiers`, for trainers that use such environments.
 
     vf-eval selfprog-puzzles --env.taskset.puzzles=RUN_OR_SET      `python -m selfprog_puzzles` shows it with a stub
 
-`verifiers` finds an environment by the name of a module at the top of the path, hence a package of its own. It may
+`verifiers` finds an environment by the name of a top-level module, hence a package of its own. It may
 import what is light of t5x_selfprog (puzzles, run_dir) and `verifier`; neither JAX nor NumPy is loaded.
 """
 

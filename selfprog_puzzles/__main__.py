@@ -1,4 +1,4 @@
-"""`python -m selfprog_puzzles [PUZZLES]`: the environment with a stub that knows some solutions, and what it earns."""
+"""`python -m selfprog_puzzles [PUZZLES]`: runs the environment with a stub model and prints its rewards."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from verifier.errors import UserError
 
 
 async def earned(puzzles: str, count: int, base_url: str) -> list[vf.Episode]:
-    """The first `count` puzzles of a set or a run, one answer to each by the model at `base_url`."""
+    """Episodes of the first `count` puzzles of a set or a run, each answered once by the model at `base_url`."""
     config = vf.SingleAgentEnvConfig.model_validate(
         {
             "taskset": {"id": "selfprog-puzzles", "puzzles": puzzles, "task": {"workers": 2}},
@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
 
     def answer(asked: str) -> str:
-        """Right where a solution is known and its length is even; the stub is no good at the others."""
+        """Right where a solution is known and its length is even, else wrong."""
         solution = next((known[source] for source in known if source in asked), "")
         said = solution if solution and len(solution) % 2 == 0 else "def g():\n    return None"
         return f"Here it is.\n```python\n{said}\n```"

@@ -1,4 +1,4 @@
-"""The agent: one question, one answer, asked from this process. Nothing is installed and no program is started."""
+"""The agent: asks one question from this process and gets one answer; installs nothing and starts no program."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""One pool of sandboxes for the rollouts of a process, which ask one attempt at a time.
+"""One pool of sandboxes for all rollouts of a process, each of which asks for one attempt at a time.
 
-A pool judges one stream at a time, so attempts that arrive while it judges wait and are then judged together.
+A pool judges one stream at a time, so attempts that arrive meanwhile wait and are then judged together.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _Asked = tuple[dict[str, str], Future[Verdict]]
 
 
 class Judge:
-    """workers: processes that judge; None for as many as there are cores."""
+    """workers: processes that judge; None for one per core."""
 
     def __init__(self, limits: Limits, workers: int | None = None):
         self._limits, self._workers = limits, workers
@@ -26,7 +26,7 @@ class Judge:
         self._lock = threading.Lock()
 
     async def verdict(self, puzzle: str, solution: str) -> Verdict:
-        """Raises PoolError where workers cannot be had."""
+        """Raises PoolError where workers cannot be started."""
         answer: Future[Verdict] = Future()
         with self._lock:
             if self._thread is None:
@@ -37,7 +37,7 @@ class Judge:
         return await asyncio.wrap_future(answer)
 
     def close(self) -> None:
-        """Ends the pool's processes after what was asked. They end with this process in any case."""
+        """Ends the pool's processes once pending attempts are judged. They end with this process in any case."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
@@ -64,7 +64,7 @@ class Judge:
         try:
             for verdict, (_, answer) in zip(pool.judge([item for item, _ in batch]), waiting, strict=True):
                 answer.set_result(verdict)
-        except Exception as error:  # each rollout of the batch gets it, and this thread goes on
+        except Exception as error:  # each unanswered rollout of the batch gets it; the thread goes on
             for _, answer in batch:
                 if not answer.done():
                     answer.set_exception(error)

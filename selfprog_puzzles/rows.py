@@ -15,7 +15,7 @@ SOLVED = ("any", "some", "mixed")
 
 @dataclass(frozen=True)
 class Row:
-    """One puzzle. `name` is its problem's, or where a run wrote it; `solution` one that is known to be right, or ""."""
+    """One puzzle. `name` is its problem's, or says where a run wrote it; `solution` is known to be right, or ""."""
 
     puzzle_id: str
     source: str
@@ -29,8 +29,8 @@ def read_rows(puzzles: str, split: str = "train", solved: str = "any") -> list[R
     Args:
       puzzles: "seeds", a folder in P3's format, or a run's directory.
       split: of a set: train, dev or test.
-      solved: of a run: "any" puzzle, those of which "some" attempt was accepted, or "mixed": some was and some was not,
-        from which a comparison within a group learns.
+      solved: of a run: "any" puzzle, those with "some" accepted attempt, or "mixed": those with accepted and rejected
+        attempts, from which a comparison within a group learns.
 
     Raises UserError naming what is wrong.
     """

@@ -1,4 +1,4 @@
-"""A model that is none: a server that answers like one, for trying an environment without weights."""
+"""A server that answers like a model, to try an environment without weights."""
 
 import contextlib
 import json
@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-Answer = Callable[[str], str]  # the last message, and what is said to it
+Answer = Callable[[str], str]  # the last message -> the reply
 
 
 @contextlib.contextmanager
 def stub_model(answer: Answer) -> Iterator[str]:
-    """The base URL of an OpenAI-compatible endpoint on this machine that says `answer(question)`."""
+    """The base URL of an OpenAI-compatible endpoint on this machine that replies `answer(question)`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -31,7 +31,7 @@ def stub_model(answer: Answer) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -15,7 +15,7 @@ from verifier.verdict import Verdict
 
 
 class PuzzleData(vf.TaskData):
-    """puzzle: the source of `f`. solution: one that is known to be right, or "": no model is shown it."""
+    """puzzle: the source of `f`. solution: one known to be right, or ""; never shown to a model."""
 
     puzzle: str
     solution: str = ""
@@ -38,7 +38,7 @@ class PuzzleTask(vf.Task[PuzzleData, vf.State, PuzzleTaskConfig]):
     async def _judged(self, solution: str) -> Verdict:
         judge = shared_judge(Limits(cpu_s=self.config.cpu_s), self.config.workers)
         verdict = await judge.verdict(self.data.puzzle, solution)
-        if verdict.outcome == INFRASTRUCTURE:  # the rollout fails and is made again: no number would be right
+        if verdict.outcome == INFRASTRUCTURE:  # no reward would be right: the rollout fails and is repeated
             raise RuntimeError(
                 f"the attempt could not be judged: {verdict.detail}; see `python -m verifier doctor`"
             )

@@ -1,7 +1,7 @@
 """The subcommands of `selfprog`: a file for each, with its help, its options and its body, and the table of them.
 
-A body is a few lines from arguments to the functions that do the work, and imports these inside itself, so that
-`--help` answers at once. Imported by `main` and `flag_help` alone.
+A body is a few lines that turn arguments into calls of the functions that do the work. It imports these inside itself,
+so that `--help` answers at once. Imported only by `main` and `flag_help`.
 May import `data`, `evaluation`, `model`, `moving`, `plan`, `pretraining`, `puzzles`, `report`, `sampling`, `stages`,
 `study`, `telemetry` and `training`, inside functions only.
 """

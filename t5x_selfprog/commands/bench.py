@@ -1,4 +1,4 @@
-"""`selfprog bench`: the sampler, the trainer or the loop, timed."""
+"""`selfprog bench`: times the sampler, the trainer or the loop."""
 
 import argparse
 from collections.abc import Callable

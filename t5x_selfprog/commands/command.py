@@ -30,11 +30,11 @@ class Command:
         help: one line, for the list of subcommands.
         about: what it reads and writes, for its own --help.
         examples: command lines without the leading `selfprog`.
-        body: called with the parsed arguments once gin is parsed; what it needs is imported inside it.
-        run_dir: "writes" checks and saves the configuration there, "reads" only needs the directory.
-        local: the run directory must be a folder of this machine, not in a bucket.
-        configured_by: the module that declares its configurables; empty for commands without gin.
-        check: `module:function`, called with the parsed arguments once gin is parsed and before anything is made.
+        body: called with the parsed arguments once gin is parsed; imports what it needs inside itself.
+        run_dir: "writes" checks and saves the configuration there; "reads" only needs the directory.
+        local: the run directory must be a folder on this machine, not in a bucket.
+        configured_by: the module that declares its gin configurables; empty for commands without gin.
+        check: `module:function`, called with the parsed arguments once gin is parsed, before anything is written.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""`selfprog evaluate`: stage 7, or a suite that others measure by."""
+"""`selfprog evaluate`: stage 7, or a published suite."""
 
 import argparse
 from typing import Any

@@ -11,7 +11,7 @@ from verifier.storage import files
 
 @contextlib.contextmanager
 def opened(args: argparse.Namespace, stage: str, marker: str = "manifest.json") -> Iterator[tuple[Any, int]]:
-    """The context of a run, and the iteration asked for: by default the first without this stage's marker."""
+    """The context of a run and the iteration asked for; by default the first without this stage's marker."""
     import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
     from t5x_selfprog import named_data
     from t5x_selfprog.run_content import require_same_content

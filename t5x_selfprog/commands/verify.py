@@ -14,7 +14,7 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     from verifier.verdict import histogram
 
     with opened(args, "verdicts") as (context, iteration):
-        with recorder.current().track(MAIN, waits=True):  # its verdicts are the judge's signs of life
+        with recorder.current().track(MAIN, waits=True):  # the watchdog follows the judge's verdicts instead
             judge_solutions.run(context, iteration)
         judge_solutions.finish(context, iteration)
     outcomes = histogram(record["outcome"] for record in context.run.read(iteration, "verdicts"))
