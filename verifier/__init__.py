@@ -48,7 +48,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # imported when asked for: the worker imports this package too, and must stay small
+    # imported on first use: workers import this package too and must stay small
     if name in _HOMES:
         return getattr(import_module(f"verifier.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'verifier' has no attribute {name!r}")

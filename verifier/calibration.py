@@ -1,7 +1,7 @@
-"""How fast this host is, in CPU seconds for a fixed piece of work: stored beside results, whose limits are CPU seconds.
+"""How fast this host is: CPU seconds for a fixed piece of work, stored beside results because limits are CPU seconds.
 
-A limit of one second means more on a quick host than on a slow one. Two results compare if their limits divided
-by their hosts' figures do.
+A limit of one second means more on a quick host than on a slow one. Two results are comparable if their limits,
+divided by their hosts' figures, agree.
 """
 
 import time
@@ -10,7 +10,7 @@ ROUNDS = 5
 
 
 def calibrate() -> float:
-    """CPU seconds of the fixed work, the best of a few rounds: what else runs here hardly changes it."""
+    """CPU seconds of the fixed work: the best of a few rounds, which other load on the host hardly changes."""
     return min(_timed() for _ in range(ROUNDS))
 
 
@@ -21,7 +21,7 @@ def _timed() -> float:
 
 
 def _work() -> int:
-    """What programs do: integers, lists, dictionaries, text and calls; some 20 ms in 2026."""
+    """Work typical of programs: integers, lists, dictionaries, text and calls; about 20 ms in 2026."""
     counts: dict[str, int] = {}
     total = 0
     for i in range(20_000):

@@ -1,7 +1,7 @@
-"""The determinism certificate: what was accepted is run again, elsewhere and with another order of sets.
+"""The determinism certificate: accepted pairs run again, elsewhere and with another order of sets.
 
-The second run is in fresh processes under another hash seed. A pair that does not pass it again depends on
-accidents; it is put aside as `unstable`, and counted like any other outcome.
+The second run is in fresh processes under another hash seed. A pair that fails it depends on accidents: its outcome
+becomes `unstable`, which is counted like any other.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,13 +14,13 @@ from verifier.windows import take_window
 if TYPE_CHECKING:
     from verifier.verdict import Judges, Verdict
 
-WINDOW = 4096  # attempts judged before those accepted are run again
+WINDOW = 4096  # attempts judged before the accepted ones run again
 
 
 def judge_and_certify(
     items: Iterable[Mapping[str, Any]], pool: "Judges", other: "Judges"
 ) -> Iterator["Verdict"]:
-    """Verdicts of `pool` in order, where `accepted` means that `other`, of another hash seed, says so too.
+    """Verdicts of `pool` in order; `accepted` means that `other`, with another hash seed, accepted the pair too.
 
     An infrastructure failure of the second run says nothing about the pair: it is not certified, hence unstable.
     """

@@ -89,7 +89,7 @@ broken (an undefined name), timeout, killed, too_large, infrastructure.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exit status: 0, or 2 for what the user can put right, which is said in one line on stderr."""
+    """Exits with status 0, or 2 and one line on stderr for what the user can put right."""
     parser = _make_parser()
     options = parser.parse_args(arguments)
     if not hasattr(options, "command"):
@@ -157,7 +157,7 @@ def _make_parser() -> argparse.ArgumentParser:
         _add_limits(command)
         _add_options(command)
     _add_options(follow)
-    for command in (serve, follow):  # they judge what others put there, unattended
+    for command in (serve, follow):  # they judge other people's programs, unattended
         command.set_defaults(require=None)
     tests = commands.add_parser(
         "tests", help="judge samples by unit tests", description=_TESTS, formatter_class=raw
@@ -249,7 +249,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _required(options: argparse.Namespace) -> str:
-    """The level asked for; where none is, as unattended services do, one that stops what a program may try."""
+    """The level asked for; without one, as for unattended services, a level that contains hostile programs."""
     if options.require is not None:
         return str(options.require)
     return "rlimits" if options.isolation == "rlimits" else "seccomp"
@@ -279,7 +279,7 @@ def _judge(options: argparse.Namespace) -> None:
 
 
 def _with_generality(rows: Iterable[dict[str, Any]], pool: Any, trials: int) -> Iterator[dict[str, Any]]:
-    """The rows again, the accepted ones with their share of variants; a window at a time."""
+    """The rows, a window at a time; accepted ones gain the share of variants they pass."""
     from verifier.generality import measure_generality
     from verifier.windows import take_window
 
@@ -337,10 +337,10 @@ def _follow(options: argparse.Namespace) -> None:
             hash_seed=hash_seed,
         )
 
-    # Spot machines are told by SIGTERM: claims are given up, so that others need not wait until they run out.
+    # Spot machines get SIGTERM: exiting gives claims up, so that others need not wait until they expire.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        trial = make_pool(Limits(), 0)  # what cannot be had is said before there is work
+        trial = make_pool(Limits(), 0)  # an isolation that is not to be had fails before there is work
     except ValueError as e:
         raise UserError(str(e)) from e
     with trial as pool:
@@ -399,7 +399,7 @@ def _tests(options: argparse.Namespace) -> None:
 
     tasks = read_tasks(options.tasks)
     samples = list(read_samples(options.samples, tasks))
-    short: list[dict[str, Any]] = []  # what the figures need of each row
+    short: list[dict[str, Any]] = []  # the fields of each row that the figures need
     with _judging(options) as (pool, judge), Tally(options, len(samples), "samples") as tally:
 
         def judged() -> Iterator[dict[str, Any]]:
@@ -440,7 +440,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _judging(options: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
-    """The pool, and what judges: its own `judge`, or that and a second pool of another hash seed."""
+    """The pool and a judging function: the pool's own or, to certify, one with a second pool of another hash seed."""
     from functools import partial
 
     from verifier.certify import judge_and_certify
@@ -478,7 +478,7 @@ def _pool(options: argparse.Namespace, hash_seed: int | None = None) -> Any:
         raise UserError(_by_flag(str(e))) from e
 
 
-# Limits are named by their fields; who typed a flag is told of it.
+# Errors name the fields of Limits; users typed flags.
 _FLAGS = {
     "cpu_s": "--timeout_s",
     "wall_s": "--wall_s",
@@ -496,7 +496,7 @@ def _by_flag(message: str) -> str:
 
 
 def _require_folder(path: str, what: str) -> None:
-    """A folder that is not there yet may still come; a file never becomes one."""
+    """Raises UserError for a file. A folder that does not exist yet may still appear."""
     from verifier.storage import files
 
     if not files.is_remote(path) and os.path.exists(path) and not os.path.isdir(path):
@@ -510,7 +510,7 @@ def _port(word: str) -> int:
 
 
 def _alongside(rows: Iterable[dict[str, Any]], work: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Each row with what `work` made of it; rows are kept only while they are on their way."""
+    """Each row with its result from `work`; rows are held only until their results arrive."""
     from collections import deque
 
     held: deque[dict[str, Any]] = deque()

@@ -13,7 +13,7 @@ from verifier.verdict import Limits
 
 _ATTEMPT = {"puzzle": "def f(x: int):\n    return x == 7", "solution": "def g():\n    return 3 + 4"}
 
-# Of the weakest level alone; what of this is open here, every verdict says in its `isolation`.
+# Of the weakest level alone; `isolation` of every verdict says what of this is open here.
 RLIMITS_LEAVE_OPEN = (
     "rlimits alone stop no call that needs no descriptor: programs may rename, delete and change the modes of files "
     "that their user may (root's are shut in an empty folder), signal his processes, leave System V objects"
@@ -26,7 +26,7 @@ _SETTINGS = {
     "security modules": "/sys/kernel/security/lsm",
 }
 
-# What a setting must not be, and what to do then, by layer.
+# By layer: a setting, the value that blocks the layer, and the remedy.
 _OBSTACLES = {
     "namespaces": [
         ("user.max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
@@ -76,7 +76,7 @@ _PLACES = {
 
 
 def examine() -> dict[str, Any]:
-    """What was found out, as plain values. Starts a worker with all layers that work, where limits allow one."""
+    """The findings, as plain values. Starts a worker with all layers that work, if the host's limits allow one."""
     limits = Limits()
     obstacles = too_low(limits)
     isolation, on, notes, works = "", list[str](), dict[str, str](), False
@@ -121,11 +121,11 @@ def _read(path: str) -> str:
 
 
 def where() -> str:
-    """A key of _PLACES. A TPU VM counts as such in a container too: TPU workloads nearly always run in one."""
+    """A key of _PLACES. A container on a TPU VM counts as a TPU VM: TPU workloads nearly always run in one."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return "kubernetes"
     if _read("/proc/version").startswith("Linux version 4.4.0 #1 SMP Sun Jan 10"):
-        return "gvisor"  # it says so to everybody
+        return "gvisor"  # it always reports this version
     if os.path.exists("/dev/accel0") or os.path.exists("/dev/vfio/0") or "TPU_WORKER_ID" in os.environ:
         return "tpu-vm"
     if "microsoft" in platform.release().lower():
@@ -135,7 +135,7 @@ def where() -> str:
 
 
 def remedies(layer: str, place: str, settings: dict[str, str]) -> list[str]:
-    """How to turn a layer on: the settings that are in the way here first, then what this place needs."""
+    """How to turn a layer on: first the settings that block it here, then what this place needs."""
     found = [
         f"{name} is {value}: {remedy}"
         for name, value, remedy in _OBSTACLES.get(layer, [])

@@ -1,10 +1,10 @@
-"""The names that modules had before they lay in wings: `import verifier.records` gives `verifier.storage.records`.
+"""The names that modules had before they moved into wings: `import verifier.records` gives `verifier.storage.records`.
 
-It is the same module, under both names. They are kept for those who import them, and for judged programs, some of which
-reach for our modules by name: what such a program finds, and so its outcome, did not change when files moved.
+Both names give the same module. The former ones are kept for importers and for judged programs, some of which reach
+for our modules by name: what such a program finds, and so its outcome, did not change when files moved.
 
 `verifier.fleet`, `verifier.sandbox` and `verifier.worker` are wings now: what they held is in `fleet.follow`,
-`sandbox.confine` and `worker.handle`. A worker imports this: it needs nothing but the import system itself.
+`sandbox.confine` and `worker.handle`. Workers import this, so it needs nothing but the import system itself.
 """
 
 import sys
@@ -38,11 +38,11 @@ class _Finder:
         package, _, former = name.rpartition(".")
         if package != "verifier" or former not in FORMER:
             return None
-        return ModuleSpec(name, _Alias())  # type: ignore[arg-type]  # no base class: that is one import more
+        return ModuleSpec(name, _Alias())  # type: ignore[arg-type]  # a base class would cost another import
 
 
 class _Alias:
-    """Loads nothing: hands over the module under its present name, which it keeps."""
+    """Loads nothing: hands over the module of the present name, whose spec it keeps."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = import_module(f"verifier.{FORMER[spec.name.rpartition('.')[2]]}")
@@ -50,7 +50,7 @@ class _Alias:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # the import system has put the former name's there
+        module.__spec__ = self._spec  # the import system had put the former name's there
 
 
 def install() -> None:
@@ -60,7 +60,7 @@ def install() -> None:
 
 
 def name_loaded() -> None:
-    """Gives every module that is loaded its former name too, in `sys.modules` and in the package."""
+    """Gives every loaded module its former name too, in `sys.modules` and in the package."""
     for former, present in FORMER.items():
         module = sys.modules.get(f"verifier.{present}")
         if module is not None:

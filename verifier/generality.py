@@ -1,8 +1,8 @@
 """Generality: does a solution solve its puzzle, or just this instance of it?
 
 A model's solution may pass by luck (`return 7`). Run on the same puzzle with other defaults, a general solution
-goes on passing, a lucky one stops. Some of the new instances have no answer at all, so the share that passes
-compares solutions of one puzzle; it is no probability.
+still passes, a lucky one does not. Some of the new instances have no answer at all, so the share that passes
+compares solutions of one puzzle; it is not a probability.
 """
 
 import ast
@@ -18,9 +18,7 @@ from verifier.language.leniency import lenient_python
 if TYPE_CHECKING:
     from verifier.verdict import Judges
 
-MAX_CHARACTERS = (
-    20_000  # of either text; to read and write integers takes time that grows as the square of it
-)
+MAX_CHARACTERS = 20_000  # of either text; reading and writing integers takes quadratic time
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as Python counts lines
 
 
@@ -29,7 +27,7 @@ def measure_generality(
 ) -> list[float | None]:
     """For each accepted pair, the share of up to `trials` variants that it passes too; None if there are none.
 
-    A pair that comes again is tried once.
+    A repeated pair is tried once.
     """
     pairs = [(item["puzzle"], item["solution"]) for item in accepted]
     tried = {pair: variants(*pair, trials) for pair in pairs}
@@ -90,13 +88,13 @@ def _function(source: str, name: str) -> ast.FunctionDef | None:
 
 
 def _literal_defaults(function: ast.FunctionDef) -> dict[str, tuple[object, ast.expr]]:
-    """The value of every argument whose default is a literal, and where it stands."""
+    """Of every argument whose default is a literal: the value, and the node where it stands."""
     names = [argument.arg for argument in function.args.args]
     values = {}
     for name, node in zip(reversed(names), reversed(function.args.defaults), strict=False):
         try:
             value = ast.literal_eval(node)
-            ast.literal_eval(repr(value))  # `inf`, which 1e400 becomes, cannot be written as it is shown
+            ast.literal_eval(repr(value))  # fails for 1e400, whose repr `inf` is no literal
             values[name] = value, node
         except (ValueError, TypeError, SyntaxError):
             continue
@@ -104,7 +102,7 @@ def _literal_defaults(function: ast.FunctionDef) -> dict[str, tuple[object, ast.
 
 
 def _with_defaults(source: str, function: ast.FunctionDef, values: dict[str, object]) -> str:
-    """The source with other values written where the defaults of these names stand."""
+    """The source with the defaults of these names replaced."""
     lines = [line.encode() for line in _LINE.findall(source)]
     starts = list(itertools.accumulate(map(len, lines), initial=0))
     text = b"".join(lines)

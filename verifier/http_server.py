@@ -1,13 +1,12 @@
-"""Judging over HTTP, with the standard library's server: for trainers that are not Python, or not on this host.
+"""Judging over HTTP, with the standard library's server: for trainers not written in Python, or not on this host.
 
   POST /judge     {"attempts": [...]} answers {"verdicts": [...]}, in order
   GET  /health    200 while attempts can be judged, 503 once the pool is broken
   GET  /metrics   Prometheus text
 
-Requests wait in one queue of attempts, bounded: what does not fit is refused with 429 before anything is done. One
-thread takes what waits, all requests together, and has it judged as one batch, so that many small requests cost no more
-than a few large ones. There is no authentication and no encryption; listen where only friends are, or behind what has
-both.
+Requests wait in one bounded queue of attempts: what does not fit is refused with 429 before any work is done. One
+thread takes all waiting requests and has them judged as one batch, so that many small requests cost no more than a few
+large ones. There is no authentication and no encryption: listen on a trusted network, or behind a proxy that has both.
 """
 
 import json
@@ -29,13 +28,13 @@ from verifier.unit_tests.suite_files import make_suite
 from verifier.verdict import Verdict
 
 MOST_BYTES = 64 << 20  # of a request
-MOST_IN_TASK = 1 << 20  # characters of a task, which is taken apart here and in no sandbox
+MOST_IN_TASK = 1 << 20  # characters of a task, which is parsed here, outside any sandbox
 MOST_CONNECTIONS = 256
-SOCKET_S = 60.0  # a client that says nothing for so long is left
+SOCKET_S = 60.0  # a connection idle for this long is closed
 
 
 class _Refused(Exception):
-    """A request that gets this status and these words."""
+    """The request is answered with this status and message."""
 
     def __init__(self, status: int, words: str):
         super().__init__(words)
@@ -43,7 +42,7 @@ class _Refused(Exception):
 
 
 class _Asked:
-    """A request's attempts, on their way."""
+    """One request's attempts, and their verdicts as they come."""
 
     def __init__(self, attempts: list[dict[str, str]]):
         self.attempts = attempts
@@ -52,7 +51,7 @@ class _Asked:
 
 
 class Front:
-    """The queue between connections and the pool. `judge` blocks its thread until its attempts are judged."""
+    """The queue between connections and the pool. `judge` blocks the calling thread until its attempts are judged."""
 
     def __init__(self, pool: Pool, capacity: int):
         if capacity < 1:
@@ -65,7 +64,7 @@ class Front:
         self._pool = pool
         self._isolation = pool.isolation
         self._queue: deque[_Asked] = deque()
-        self._waiting = 0  # attempts in the queue or at work
+        self._waiting = 0  # attempts in the queue or being judged
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -73,7 +72,7 @@ class Front:
         self._thread.start()
 
     def judge(self, attempts: list[dict[str, str]]) -> list[Verdict]:
-        """Raises _Refused: 429 where they do not fit in the queue now, 413 where they never will, 503 at the end."""
+        """Raises _Refused: 429 if they do not fit the queue now, 413 if they never will, 503 once it is closing."""
         asked = _Asked(attempts)
         with self._changed:
             if len(attempts) > self.capacity:
@@ -106,10 +105,10 @@ class Front:
                         asked.verdicts.append(verdict)
                         self.outcomes[verdict.outcome] += 1
                         self.cpu_s += verdict.cpu_s
-                    asked.done.set()  # before the others are
-                for _ in verdicts:  # it ends only when it is asked for more than there is
+                    asked.done.set()  # without waiting for the other requests
+                for _ in verdicts:  # a generator ends only when asked for one item more
                     pass
-            except Exception as e:  # whatever it is, nobody must wait for ever for this thread
+            except Exception as e:  # whatever it is, no request may wait forever for this thread
                 self.broken = f"{type(e).__name__}: {e}"
                 traceback.print_exc()
             finally:
@@ -121,7 +120,7 @@ class Front:
                 self.close()
 
     def close(self) -> None:
-        """Nothing more is taken; what waits is refused."""
+        """Refuse new and waiting requests."""
         with self._changed:
             self._closing = True
             left = list(self._queue)
@@ -184,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             raise _Refused(411, "say Content-Length")
         if len(length) > 20 or int(length) > MOST_BYTES:
-            self.close_connection = True  # what comes is not read
+            self.close_connection = True  # the body is not read
             raise _Refused(413, f"{length[:20]} bytes; send at most {MOST_BYTES}")
         body = self.rfile.read(int(length))
         try:
@@ -205,13 +204,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if status == 429:
             self.send_header("Retry-After", "1")
-        if self.close_connection:  # or the client sends its next request to nobody
+        if self.close_connection:  # else the client would send its next request on this connection
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: /metrics counts requests."""
+        """Logs nothing: /metrics counts requests."""
 
 
 def _attempt(row: Any) -> dict[str, str]:
@@ -227,7 +226,7 @@ def _attempt(row: Any) -> dict[str, str]:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens once it is made; `address` says where. `serve_forever` until `shutdown`."""
+    """Listens at `address` as soon as it is made; `serve_forever` runs until `shutdown`."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -271,9 +270,9 @@ class Server(ThreadingHTTPServer):
 
 
 def serve_http(pool: Pool, host: str, port: int, capacity: int) -> None:
-    """Serve until SIGTERM or Ctrl-C. Says on standard error where it listens."""
+    """Serve until SIGTERM or Ctrl-C. Prints the address on standard error."""
     with Server(pool, host, port, capacity) as server:
-        # `shutdown` waits for the loop that this very thread runs, so it is another that calls it
+        # `shutdown` waits for the loop, which this thread runs, so another thread must call it
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
         print(f"verifier: {server.address}, isolation {pool.isolation}", file=sys.stderr, flush=True)
         server.serve_forever(poll_interval=0.1)

@@ -1,23 +1,23 @@
-"""How many items a worker takes at a time, by how long the last ones took.
+"""How many items a worker takes at a time, given how long the last ones took.
 
-A batch has a price of its own, so it should be large; but its items come one after another, and an endless one holds up
-those behind it for all of its second. So a batch is to last about a second. What a verdict says does not depend on
-whom it was judged with (judging.py), and so the clock may decide here.
+A batch has a cost of its own, so it should be large; but its items run one after another, and an endless one holds up
+those behind it for all of its second. So a batch should last about a second. A verdict does not depend on what else
+was in the batch (worker/judge.py), so the clock may decide here.
 """
 
 BATCH_S = 1.0
-LAST_S = 0.05  # the last ones, so that workers end together
-MEMORY = 0.9  # of a batch's weight after the next one
-UNKNOWN = 8  # of the largest batch, the part that is sent before anything is known
+LAST_S = 0.05  # for the last batches, so that workers end together
+MEMORY = 0.9  # the factor by which each new batch reduces the weight of earlier ones
+UNKNOWN = 8  # before anything is timed, a batch is the largest one divided by this
 
 
 class Pace:
-    """Of the items of one stream."""
+    """The sizes of the batches of one stream."""
 
     def __init__(self, most: int, least: int):
         self.most, self.least = most, least
         self._seconds = self._items = 0.0
-        self._even: int | None = None  # everybody's part of the last ones
+        self._even: int | None = None  # an equal share of the last items for each worker
 
     def took(self, seconds: float, items: int) -> None:
         """A batch came back."""
@@ -29,8 +29,10 @@ class Pace:
         return self._lasting(BATCH_S)
 
     def share(self, left: int, workers: int) -> int:
-        """Items of the next batch where no more than `left` will come: ever smaller parts, but not too small. A single
-        worker has nobody to end together with."""
+        """Items of the next batch when only `left` remain: ever smaller shares, but not too small.
+
+        A single worker takes all: it has no others to end together with.
+        """
         if workers == 1:
             return left
         if self._even is None:

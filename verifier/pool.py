@@ -1,9 +1,9 @@
 """A pool of workers that judges streams of attempts, in order, with bounded look-ahead.
 
-One generator drives everything by `poll`; there are no threads. A worker that dies, hangs or floods is
-replaced, what it had in hand is judged once more, item by item, and what fails twice is reported as
-`infrastructure`. Identical attempts are judged once: those of the same text here, whenever they come; those of
-the same syntax tree by the worker, within a batch.
+One generator drives everything by `poll`; there are no threads. A worker that dies, hangs or floods is replaced, and
+its batch is judged once more, item by item; what fails twice is reported as `infrastructure`. Identical attempts are
+judged once: those with the same text here, whenever they come; those with the same syntax tree by the worker, within a
+batch.
 """
 
 import os
@@ -29,33 +29,29 @@ from verifier.windows import text_size
 from verifier.worker.handle import Worker
 
 JOBS_AHEAD = 2  # per worker: one at work, one queued, so that it never waits for the pool
-MOST_IN_BATCH = 1024  # what a batch costs by itself, half a dozen forks, is then 2% of it
-LEAST_IN_BATCH = 16  # fewer only where there are no more
-MOST_ABROAD = 1 << 16  # attempts in one batch for each worker
-MOST_CHARACTERS = (
-    1 << 24
-)  # of text in a batch, its last item not counted: a message has to fit in memory several times
+MOST_IN_BATCH = 1024  # a batch's own cost, half a dozen forks, is then 2% of it
+LEAST_IN_BATCH = 16  # fewer only at the end of a stream
+MOST_ABROAD = 1 << 16  # attempts at one batch per worker
+MOST_CHARACTERS = 1 << 24  # of text in a batch, but for its last item: several copies must fit in memory
 MOST_HELD = 1 << 27  # characters of text in items not given back yet
-LONGEST_TEXT = (
-    1 << 22
-)  # characters of one program; nobody writes such, and to compile it takes more than there is
-KEPT = 1 << 16  # verdicts, for attempts that come again
+LONGEST_TEXT = 1 << 22  # characters of one program; nobody writes more, and compiling it exhausts memory
+KEPT = 1 << 16  # verdicts, for repeated attempts
 HELLO_S = 60.0
-SILENCE_S = 60.0  # a worker at work says something every second
+SILENCE_S = 60.0  # a busy worker sends something every second
 MAX_FAILED_STARTS = 3
 
 
 class PoolError(UserError, RuntimeError):
-    """The pool cannot work: its workers do not start, or the isolation required is not to be had."""
+    """The pool cannot work: its workers do not start, or the required isolation is not available."""
 
 
 @dataclass
 class Job:
-    """Items on their way. `attempt` counts how often workers were lost over them."""
+    """Items in flight. `attempt` counts the workers lost over them."""
 
     items: list[tuple[int, Any]]  # (place in the stream, item)
     attempt: int
-    deliver: Callable[[int, Any], None] | None  # None once nobody wants the results any more
+    deliver: Callable[[int, Any], None] | None  # None once the results are no longer wanted
     pace: Pace
 
 
@@ -67,14 +63,14 @@ class Pool:
     isolation: "auto" (all layers the host allows), "namespaces", "landlock" or "rlimits".
     require: refuse to work (PoolError) below this level.
     imports: "wide" or "paper", a key of policy.IMPORTS.
-    batch_size: attempts a worker takes at a time at most; None is 1024, less for hundreds of workers (the pool holds
-        about twice as many for each). Where attempts are slow, it takes what lasts a second (pace.py).
+    batch_size: the most attempts a worker takes at a time; None is 1024, less for hundreds of workers (the pool holds
+        about twice as many for each). Where attempts are slow, a batch is what lasts a second (pace.py).
     hash_seed: of the interpreters that run candidates; the order of sets of strings depends on it.
     recycle_after: verdicts after which a worker is replaced by a fresh one.
-    reuse: how many verdicts to keep for attempts that come again; 0 judges every attempt by itself.
+    reuse: how many verdicts to keep for repeated attempts; 0 judges every attempt by itself.
 
-    `counters` counts what happened so far: verdicts given, and of these `same_text` and `same_tree`, not judged
-    because an identical attempt was, and `alone`, which shared a process with nobody; workers started and lost.
+    `counters` holds counts so far: verdicts given; of these, `same_text` and `same_tree`, not judged because an
+    identical attempt was, and `alone`, run in a process of their own; workers started and lost.
     """
 
     def __init__(
@@ -131,7 +127,7 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """End all workers and whatever they are running. The pool is of no use afterwards."""
+        """End all workers and whatever they are running. The pool cannot be used afterwards."""
         self._finalizer()
 
     @property
@@ -161,7 +157,7 @@ class Pool:
     def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
         """One Verdict for each item, a mapping with at least "puzzle" and "solution" (str), in order, as they come.
 
-        Raises TypeError for an item that is none, PoolError if workers cannot be had.
+        Raises TypeError for an item that is no such mapping, PoolError if workers do not start.
         """
         if self.limits.tiers is None:
             return self._judge_within(items, self.limits.cpu_s)
@@ -173,7 +169,7 @@ class Pool:
         return self._stream(items, _check_attempt, _too_long, message, self._batch_size, allowance)
 
     def screen_puzzles(self, sources: Iterable[str]) -> Iterator[PuzzleReport]:
-        """One PuzzleReport for each puzzle's source: well formed, and not solved by a trivial answer?"""
+        """One PuzzleReport for each puzzle's source: whether it is well formed and no trivial answer solves it."""
         message = partial(_screen_message, self._allowance(self.limits.cpu_s))
         batch_size = max(1, self._batch_size // 16)
         return self._stream(sources, _check_source, _too_long_source, message, batch_size, None)
@@ -181,11 +177,11 @@ class Pool:
     def ask(
         self, puzzles: Iterable[tuple[str, Sequence[Any]]], *, each_s: float, total_s: float, ends: int
     ) -> Iterator[str]:
-        """What each puzzle, a source and the plain values to ask it, says to these: a letter each, in their order.
+        """What each puzzle, given with the plain values to ask it, says to them: a letter for each, in their order.
 
-        1 accepted, 0 refused, e raised, ! came to a limit or died, ? was not to be had (infrastructure). Fewer letters
-        where the puzzle was left alone: after `ends` times !, or `total_s` CPU seconds. No letters for what is no
-        puzzle. An answer may take `each_s` CPU seconds. Many questions may share one sequence of values.
+        1 accepted, 0 refused, e raised, ! reached a limit or died, ? could not be judged (infrastructure). There are
+        fewer letters if the puzzle was given up, after `ends` times ! or `total_s` CPU seconds, and none for what is
+        no puzzle. An answer may take `each_s` CPU seconds. Many questions may share one sequence of values.
         """
         message = partial(_ask_message, self._allowance(each_s), (float(total_s), ends))
         batch_size = max(1, self._batch_size // 16)
@@ -194,7 +190,7 @@ class Pool:
     def answers(self, solutions: Iterable[str], most_bytes: int = 1 << 16) -> Iterator[tuple[Any] | None]:
         """What each solution returns, whole, as a tuple of that one plain value.
 
-        None where it returns none in time, or one of more than `most_bytes` as the verifier encodes it.
+        None if it returns none in time, or one that takes more than `most_bytes` in the verifier's encoding.
         """
         message = partial(_answers_message, self._allowance(self.limits.cpu_s), most_bytes)
         batch_size = max(1, self._batch_size // 16)
@@ -215,24 +211,24 @@ class Pool:
         batch_size: int,
         reuse_under: tuple | None,
     ) -> Iterator[Any]:
-        """Send items out in batches and yield what comes back, in the items' order.
+        """Send items out in batches and yield their results in order.
 
-        What `refuse` says of an item, if anything, is its result.
-        Results of earlier items serve identical ones, if they came under the limits `reuse_under`.
+        What `refuse` returns for an item, if not None, is its result.
+        Results are reused for identical items under the same limits `reuse_under`; None reuses none.
         """
         if self._busy:
             raise RuntimeError("this pool is already judging another stream; use one pool for each")
         if not self._finalizer.alive:
             raise RuntimeError("this pool is closed")
         self._busy = True
-        waiting: deque[Job] = deque()  # those of lost workers, and the last of the stream
+        waiting: deque[Job] = deque()  # those of lost workers
         fresh: deque[tuple[int, Any]] = deque()
         ready: dict[int, Any] = {}
         kept = self._kept if reuse_under is not None and self._kept.capacity else None
         deliver = kept.begin(ready, reuse_under or ()) if kept else ready.__setitem__
         source, exhausted, pulled, given = iter(items), False, 0, 0
         pace = Pace(batch_size, min(LEAST_IN_BATCH, batch_size))
-        sizes: deque[int] = deque()  # characters of what is pulled and not given
+        sizes: deque[int] = deque()  # characters of each item pulled and not yet given
         held = 0
         look_ahead = batch_size * (JOBS_AHEAD * len(self._workers) + 2)
         for worker in self._workers:
@@ -284,9 +280,9 @@ class Pool:
         exhausted: bool,
         full: bool,
     ) -> None:
-        """Give work to the started workers that have room for it: batches of a second, smaller towards the end."""
+        """Give work to started workers with room for it: batches of a second, smaller towards the end."""
         while waiting or fresh:
-            # nobody gets a second job before all have started and got one
+            # no worker gets a second job before all have started and have one
             worker = min(self._workers, key=lambda worker: (len(worker.jobs), worker.isolation is None))
             if worker.isolation is None or len(worker.jobs) >= JOBS_AHEAD:
                 return
@@ -296,7 +292,7 @@ class Pool:
             elif exhausted:
                 job = _cut(fresh, min(size, pace.share(len(fresh), len(self._workers))), deliver, pace)
             elif len(fresh) < size and not full and any(worker.jobs for worker in self._workers):
-                return  # while others work, more will come
+                return  # while workers are busy, more items will come
             else:
                 job = _cut(fresh, size, deliver, pace)
             number = next(self._numbers)
@@ -357,7 +353,7 @@ class Pool:
                 job.deliver(place, result)
 
     def _replace(self, worker: Worker, what: str) -> None:
-        """Put another worker in the place of one that is no good, and see to what it had in hand."""
+        """Replace a worker that is lost, and requeue its jobs or report them as lost."""
         self.counters["workers_lost"] += 1
         if worker.isolation is None:
             self._failed_starts += 1
@@ -369,7 +365,7 @@ class Pool:
         for position, job in enumerate(worker.jobs.values()):
             if job.deliver is None:
                 continue
-            if position > 0:  # it had not come to this one
+            if position > 0:  # it had not begun this one
                 self._lost(job)
             elif job.attempt == 0:
                 for item in job.items:
@@ -434,7 +430,7 @@ def _check_source(place: int, item: Any) -> None:
 
 
 def _too_long(item: Mapping[str, Any]) -> Verdict | None:
-    """What to say of an attempt whose text nobody needs to try: as the judge says of one that will not compile."""
+    """The verdict on an attempt too long to try: the one that the judge gives if compiling exhausts memory."""
     if len(item["puzzle"]) > LONGEST_TEXT:
         return Verdict("error:PuzzleError", f"puzzle: too_large: {len(item['puzzle'])} characters")
     if len(item["solution"]) > LONGEST_TEXT:

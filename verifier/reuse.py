@@ -1,7 +1,7 @@
-"""Verdicts kept for attempts of the same text: a model writes the same solution many times over.
+"""Verdicts kept for attempts with the same text: a model writes the same solution many times over.
 
-An attempt that an earlier one is still being judged for waits for that one's verdict. What might have been the
-host's doing (an infrastructure failure, a wall limit) is given to those that waited, and not kept for later ones.
+An attempt identical to one still being judged waits for that one's verdict. A verdict that may be the host's doing
+(an infrastructure failure, a wall limit) is given to those that waited, but not kept for later ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,14 +13,14 @@ from verifier.verdict import Verdict
 
 
 class Reuse:
-    """The latest `capacity` verdicts, by what they depend on."""
+    """The latest `capacity` verdicts, keyed by what they depend on."""
 
     def __init__(self, capacity: int):
         self.capacity = capacity
-        self._kept: dict[bytes, Verdict] = {}  # the most recently used stand last
+        self._kept: dict[bytes, Verdict] = {}  # the most recently used last
 
     def begin(self, ready: dict[int, Verdict], limits: tuple) -> Callable[[int, Verdict], None]:
-        """Begin a stream, whose verdicts go to `ready` by their place. Returns what takes a fresh verdict there."""
+        """Begin a stream, whose verdicts go to `ready` by place. Returns the function that delivers a fresh verdict."""
         self._ready = ready
         self._limits = repr(limits).encode()
         self._waiting: dict[bytes, list[int]] = {}
@@ -28,7 +28,7 @@ class Reuse:
         return self._deliver
 
     def is_first(self, place: int, item: Mapping[str, Any]) -> bool:
-        """Whether the attempt at this place of the stream must be judged; else its verdict is, or will be, there."""
+        """Whether the attempt at this place must be judged; if not, its verdict is, or will be, in `ready`."""
         key = self._key(item)
         verdict = self._kept.pop(key, None)
         if verdict is not None:

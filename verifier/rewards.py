@@ -1,7 +1,7 @@
 """Verdicts as rewards for reinforcement learning, in the signature that TRL, Tunix and MaxText call.
 
-They call `reward(prompts=..., completions=..., **columns)` with equally long lists, the columns being those of the data
-set, and take a list of floats. What is judged is told by the columns: `puzzle`, or those of a task of
+They call `reward(prompts=..., completions=..., **columns)` with equally long lists, where the columns are those of the
+data set, and take a list of floats. The columns say what is judged: `puzzle`, or those of a task of
 suite_files.make_suite (`entry_point` and `test`; `test_list`; `inputs` and `outputs`; ...), or `task`, an object of
 these or its JSON text.
 """
@@ -30,10 +30,10 @@ _KEPT_SUITES = 4096
 
 
 class Reward:
-    """A reward function with a pool of its own, made when it is first called: 1.0 for what is accepted, else 0.0.
+    """A reward function with a pool of its own, made at the first call: 1.0 for accepted attempts, else 0.0.
 
-    workers, limits, and more of `Pool`: see there.
-    infrastructure: what an attempt gets that could not be judged; None raises PoolError, since no number is right.
+    workers, limits, and others: arguments of `Pool`.
+    infrastructure: the reward of an attempt that could not be judged; None raises PoolError, since no number is right.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Reward:
             task = {"prompt": prompt, **task}
         suite = self._suite(task)
         if suite.above and not re.search(rf"^def {re.escape(suite.entry_point)}\b", code, re.M):
-            return suite.attempt(suite.above + completion)  # it goes on where the prompt ends
+            return suite.attempt(suite.above + completion)  # it continues the prompt
         return suite.attempt(code)
 
     def _suite(self, task: Any) -> Suite:
@@ -117,9 +117,7 @@ class Reward:
                 f"nothing says what is to be judged: no column `puzzle`, `task`, {', '.join(FORMS)}; "
                 f"there are {', '.join(row) if isinstance(row, Mapping) and row else 'none'}"
             )
-        row = {
-            name: value for name, value in row.items() if value is not None
-        }  # columns that other rows have
+        row = {name: value for name, value in row.items() if value is not None}  # drop other rows' columns
         key = json.dumps(row, sort_keys=True, default=repr)
         if key not in self._suites:
             if len(self._suites) >= _KEPT_SUITES:
@@ -135,7 +133,7 @@ def _is_column(value: Any, count: int) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """An entry of a column as a plain value, be it NumPy's or bytes."""
+    """A column's entry as a plain value, also from NumPy or bytes."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, bytes):
@@ -144,7 +142,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(said: Text) -> str:
-    """The text of a completion or a prompt, or the last message of a conversation."""
+    """The text of a completion or a prompt, or of a conversation's last message."""
     if isinstance(said, str):
         return str(said)
     if said is None or isinstance(said, bytes):
@@ -152,12 +150,12 @@ def _text(said: Text) -> str:
     content = said[-1].get("content") if len(said) else ""
     if isinstance(content, str):
         return str(content)
-    parts = [content] if isinstance(content, Mapping) else content or ()  # of messages that hold images too
+    parts = [content] if isinstance(content, Mapping) else content or ()  # of a message that may hold images
     return "".join(str(part["text"]) for part in parts if isinstance(part.get("text"), str))
 
 
 def code_of(completion: str) -> str:
-    """The last fenced block that says it is Python, or that says nothing; all of it where none is fenced."""
+    """The last fenced block marked as Python, else the last unmarked one; without a fence, all of the text."""
     blocks = _FENCED.findall(completion)
     said = [block for language, block in blocks if language] or [block for _, block in blocks]
     return said[-1] if said else completion

@@ -1,4 +1,4 @@
-"""What the command line shows: progress while it goes, a histogram and a JSON object at the end."""
+"""What the command line shows: progress while it runs, a histogram and a JSON object at the end."""
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Tally:
-    """Counts outcomes; shows progress while it goes, the histogram and the JSON object at the end."""
+    """Counts outcomes; shows progress while it runs, the histogram and the JSON object at the end."""
 
     def __init__(self, options: argparse.Namespace, total: int | None, unit: str):
         self._options, self._unit, self._total = options, unit, total

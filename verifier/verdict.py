@@ -1,4 +1,4 @@
-"""What judging one attempt gave, and the limits it was judged under."""
+"""The verdict on one attempt, and the limits it was judged under."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class Limits:
     """What one attempt may use. CPU seconds decide; the wall limit ends what sleeps, however busy the host is.
 
     cpu_s: CPU seconds of the solution and of the puzzle's check together, compilation included.
-    wall_s: seconds on the clock for either in which it does not use the CPU; None is 30 times cpu_s, at least 10 s.
-        Four times as many, on the clock, end what is busy too.
+    wall_s: seconds either may spend without using the CPU; None is 30 times cpu_s, at least 10 s. Four times as many
+        seconds on the clock end what is busy too.
     memory_mb: address space of a process, interpreter included.
-    output_bytes: of the encoded answer; text printed may be as long.
+    output_bytes: of the encoded answer; printed text may be as long.
     tiers: a shorter limit for most attempts (tiers.py), for generating data; None judges every attempt exactly.
     """
 
@@ -64,7 +64,7 @@ class Verdict:
     cpu_s: CPU seconds of solution and check.
     peak_mb: high-water mark of the process it ran in; an upper bound for an attempt judged in a batch.
     answer: the start of the answer's repr (at most 200 characters; addresses as 0x...), None where there was none.
-    isolation: the layers that were on, as "namespaces+landlock+seccomp+rlimits".
+    isolation: the layers that were on, as "rlimits+seccomp+landlock+namespaces".
     """
 
     outcome: str
@@ -94,15 +94,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class PuzzleReport:
-    """What screening said of a puzzle.
+    """The result of screening a puzzle.
 
     ok: well formed and not trivial.
-    reason: "" if ok; else no_parse, bad_signature, bad_type, no_return, answer_unused, trivial (`detail`
-    is the
-        guess that solved it), broken (f cannot be made, or every guess ended in the same NameError), timeout,
-        memory_limit, killed, too_large or infrastructure.
+    reason: "" if ok; else no_parse, bad_signature, bad_type, no_return, answer_unused, trivial (`detail` is the guess
+        that solved it), broken (f cannot be made, or every guess ended in the same NameError), timeout, memory_limit,
+        killed, too_large or infrastructure.
     answer_type: in its one spelling, "" if there is none.
-    cpu_s: of all guesses together. tried, raised: how many were made, how many ended in an exception.
+    cpu_s: of all guesses together.
+    tried, raised: guesses made, and guesses that ended in an exception.
     plain: whether f is syntactically plain (screen.py).
     """
 
@@ -121,7 +121,7 @@ class PuzzleReport:
 
 
 class Judges(Protocol):
-    """What judges attempts: a Pool, or something around one."""
+    """Whatever judges attempts: a Pool, or a wrapper of one."""
 
     def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
         """One verdict for each item, in order."""
@@ -132,7 +132,7 @@ def infrastructure(detail: str, isolation: str = "") -> Verdict:
 
 
 def histogram(outcomes: Iterable[str]) -> dict[str, int]:
-    """Outcome -> how often, the most frequent first."""
+    """Outcome -> its count, the most frequent first."""
     counts: dict[str, int] = {}
     for outcome in outcomes:
         counts[outcome] = counts.get(outcome, 0) + 1

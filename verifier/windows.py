@@ -1,10 +1,10 @@
-"""Windows of a stream of attempts: at most so many, and at most so much text, so that a window fits in memory."""
+"""Windows of a stream of attempts, bounded in number and in text so that a window fits in memory."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 Row = TypeVar("Row", bound=Mapping[str, Any])
-MOST_CHARACTERS = 1 << 26  # of puzzles and solutions in one window, the last one not counted
+MOST_CHARACTERS = 1 << 26  # of puzzles and solutions in one window, not counting the last
 
 
 def text_size(item: Any) -> int:
@@ -15,7 +15,7 @@ def text_size(item: Any) -> int:
 
 
 def take_window(source: Iterator[Row], count: int) -> list[Row]:
-    """The next items, none at the end of the stream. It depends on the items alone."""
+    """The next items, none at the end of the stream. How many depends on the items alone."""
     window: list[Row] = []
     characters = 0
     while len(window) < count and characters < MOST_CHARACTERS:
