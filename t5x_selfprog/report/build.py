@@ -1,7 +1,7 @@
-"""RUN/report/index.html: one self-contained page about a run, whatever of it is there.
+"""RUN/report/index.html: one self-contained page about a run, finished or not.
 
-Nothing on the page comes from the network. Model text is escaped, and a content security policy lets the
-page's own script run (by its hash) and no other, so that even a mistake here could not run a puzzle's HTML.
+Nothing on the page comes from the network. Model text is escaped, and a content security policy admits only the page's
+own script (by its hash), so that even a mistake here could not run a puzzle's HTML.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _about(run: Run) -> Markup:
 
 
 def _made_by(provenance: dict[str, Any]) -> Markup | None:
-    """By what the run was made: its first and its last life."""
+    """What made the run: its first and its last process."""
     lives = provenance.get("lives") or []
     if not lives:
         return None
@@ -171,7 +171,7 @@ def _honesty(run: Run) -> list[str]:
 
 
 def _data(run: Run, found: Findings | None) -> Markup:
-    """What the plots show, for other programs; problems are left out where they would make the page too heavy."""
+    """What the plots show, for other programs; without problems where they would make the page too heavy."""
     data: dict[str, Any] = {
         "run": run.root,
         "headline": found.headline if found else None,
@@ -195,7 +195,7 @@ def _data(run: Run, found: Findings | None) -> Markup:
 
 
 def script_json(data: dict[str, Any]) -> str:
-    """JSON that no HTML parser can take for a tag."""
+    """JSON in which no HTML parser can see a tag."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -205,5 +205,5 @@ def template(name: str) -> str:
 
 
 def fill(template: str, values: dict[str, str]) -> str:
-    """Replaces every {{name}} once; what is put in is not looked at again."""
+    """Replaces every {{name}}; inserted text is not scanned again."""
     return re.sub(r"\{\{(\w+)\}\}", lambda hole: values[hole[1]], template)

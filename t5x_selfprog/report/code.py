@@ -1,4 +1,4 @@
-"""Python source as highlighted HTML, at build time and with the standard library's own tokenizer."""
+"""Python source as highlighted HTML, made at build time with the standard library's tokenizer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _STRINGS = {"STRING", "FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END"}
 
 
 def highlight(source: str) -> Markup:
-    """<pre class="code"> with <i class="..."> round keywords (k), builtins (b), names defined (d), strings (s),
-    numbers (n) and comments (c). Text that Python cannot tokenize comes out plain. Always escaped.
+    """<pre class="code"> with <i class="..."> around tokens; always escaped.
+
+    Classes: keywords (k), builtins (b), defined names (d), strings (s), numbers (n), comments (c). Text that Python
+    cannot tokenize stays plain.
     """
     source = source.expandtabs(4).rstrip()
     try:

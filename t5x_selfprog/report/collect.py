@@ -1,4 +1,4 @@
-"""Reads what a run directory holds so far, finished or not, into one plain structure; writes nothing."""
+"""Reads what a run directory holds, finished or not, into one plain structure; writes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from verifier.storage.records import RecordError
 from verifier.storage.shards import Ledger, MissingStage
 from verifier.storage.tfrecord import CorruptRecordError
 
-SOLUTIONS_SHOWN = 3  # a puzzle
+SOLUTIONS_SHOWN = 3  # per puzzle
 
 
 @dataclass
@@ -46,7 +46,7 @@ class SolvedPuzzle:
 
 @dataclass
 class Iteration:
-    """One round of self-play. None and empty stand for what is not there yet."""
+    """One round of self-play. None and empty values stand for what does not exist yet."""
 
     number: int
     funnel: dict[str, Any] | None = None
@@ -64,7 +64,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class SourceProblem:
-    """A train problem that stood in prompts."""
+    """A train problem shown in prompts."""
 
     puzzle_id: str
     name: str
@@ -100,7 +100,7 @@ class Run:
 
 
 def collect(root: str) -> Run:
-    """Reads RUN; what is absent, unfinished or damaged is said in `missing`."""
+    """Reads RUN; `missing` lists what is absent, unfinished or damaged."""
     run = RunDir(root)
     missing: list[str] = []
     iterations = [_iteration(run, number, missing) for number in run.iterations()]
@@ -154,7 +154,7 @@ def _train_problems(config: str, missing: list[str]) -> dict[str, SourceProblem]
 
 
 def _training(root: str) -> dict[str, list[dict[str, float]]]:
-    """Steps by stage; of a step logged twice, in two lives of the run, the later one counts."""
+    """Steps by stage; a step logged twice, by two processes of the run, counts as logged last."""
     path = files.join(root, "metrics.jsonl")
     if not files.exists(path):
         return {}
@@ -162,7 +162,7 @@ def _training(root: str) -> dict[str, list[dict[str, float]]]:
     for line in files.read_bytes(path).decode("utf-8", "replace").splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # a kill cut it off
+        except ValueError:  # cut off by a kill
             continue
         if isinstance(entry, dict) and entry.get("kind") == "train" and "loss" in entry and "step" in entry:
             where = entry.get("stage", "")
@@ -173,7 +173,7 @@ def _training(root: str) -> dict[str, list[dict[str, float]]]:
 
 
 def evaluations_of(run: RunDir, missing: list[str]) -> list[dict[str, Any]]:
-    """The evaluations that there are; what cannot be read is said in `missing`."""
+    """The evaluations that exist; `missing` gets those that cannot be read."""
     paths = _evaluation_paths(run, len(run.iterations()))
     found = [_read_json(path, missing) for path, _ in paths if files.exists(path)]
     return [evaluation for evaluation in found if evaluation is not None]
@@ -183,13 +183,13 @@ def _evaluation_paths(run: RunDir, iterations: int) -> Iterator[tuple[str, str]]
     yield files.join(run.base_eval, "evaluation.json"), "the base"
     for number in range(iterations):
         path = files.join(run.stage(number, "eval"), "evaluation.json")
-        # `loop.run.measured='last'` leaves the earlier ones out.
+        # `loop.run.measured='last'` skips the earlier ones.
         if number == iterations - 1 or files.exists(path):
             yield path, f"iteration {number}"
     arms = run.controls()
     for arm in arms:
         path = files.join(run.control(arm, "eval"), "evaluation.json")
-        # `human_best` trains `human` too, which nobody may have asked to evaluate.
+        # `human_best` trains `human` too, which need not be evaluated.
         if f"{arm}_best" not in arms or files.exists(path):
             yield path, f"the arm {arm!r}"
     yield files.join(run.enumerator_eval, "evaluation.json"), "the enumerator"
@@ -208,7 +208,7 @@ def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
         told = {row["puzzle_id"]: row["behaviour"] for row in Ledger.open(screened)}
         iteration.behaviours = {i: told[i] for i in puzzles if is_telling(told.get(i))}
     done = _read_json(files.join(run.stage(number, "checkpoints"), "done.json"), missing)
-    iteration.training = done if done and done["step"] else None  # no step where there was nothing to learn
+    iteration.training = done if done and done["step"] else None  # 0 steps where there was nothing to learn
     tally: dict[str, SolvedPuzzle] = {}
     for verdict in _records(run, number, "verdicts", missing):
         count = verdict.get("count") or 1
@@ -248,7 +248,7 @@ def _keep_short(solutions: list[tuple[str, str | None, float | None]], verdict: 
 
 
 def _records(run: RunDir, number: int, stage: str, missing: list[str]) -> Iterator[dict[str, Any]]:
-    """The records of the shards there are; a stage in progress is read as far as it got."""
+    """The records of the committed shards; a stage in progress is read as far as it got."""
     try:
         ledger = run.read(number, stage)
         pending = len(ledger.pending())

@@ -11,8 +11,7 @@ from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTI
 from t5x_selfprog.evaluation.table import Row, comparisons, rows
 from t5x_selfprog.report.markup import percent, plural, points
 
-# The width of an interval of a difference, beyond which that none is shown says nothing: whatever one might hope for
-# lies inside.
+# An interval of a difference that is wider than this contains any effect one might hope for: it shows nothing.
 TELLS_NOTHING = 0.3
 
 
@@ -46,7 +45,7 @@ def find(evaluations: Sequence[dict[str, Any]]) -> Findings | None:
 
 
 def _headline(base: Row | None, verified: Row | None, k: int) -> tuple[str, str]:
-    """Only the last iteration is spoken of: the best one, chosen afterwards, would flatter."""
+    """Reports only the last iteration: the best one, chosen afterwards, would flatter."""
     measured = base or verified
     if base is None or verified is None or k not in verified.versus_base:
         if measured is None or k not in measured.estimates:

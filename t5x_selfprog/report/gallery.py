@@ -1,4 +1,4 @@
-"""The puzzles a model wrote and solved, as searchable cards; as many as fit the page's size."""
+"""The puzzles a model wrote and solved, as searchable cards, as many as the page's size allows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_CARDS = 400
 MAX_BYTES = 2_500_000
 MAX_SOURCE_BYTES = 500_000
 _SOURCE_SHOWN = 2_000  # characters; a puzzle may hold a very long constant
-_ANSWER_SHOWN = 160  # fewer than a verdict keeps, so that whatever was cut off is seen to be
+_ANSWER_SHOWN = 160  # fewer than a verdict keeps, so that every cut shows an ellipsis
 
 
 def gallery(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] = {}) -> Markup:
@@ -82,7 +82,7 @@ def gallery(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] 
 
 
 def _sources(shown: Sequence[SolvedPuzzle], train: Mapping[str, SourceProblem]) -> Markup | None:
-    """The train problems that the shown puzzles' writer had read, folded away until a link opens them."""
+    """The train problems in the prompts of the shown puzzles, folded until a link opens them."""
     read = dict.fromkeys(i for puzzle in shown for i in puzzle.prompt_puzzle_ids if i in train)
     cards, size = [], 0
     for puzzle_id in sorted(read, key=lambda i: train[i].name):
@@ -110,7 +110,7 @@ def _sources(shown: Sequence[SolvedPuzzle], train: Mapping[str, SourceProblem]) 
 
 
 def choose(puzzles: Sequence[SolvedPuzzle], limit: int) -> list[SolvedPuzzle]:
-    """At most `limit`: the first of every shape, then the second, the last iterations before the first ones.
+    """At most `limit`: the first of every shape, then the second, and so on; later iterations first.
 
     Deterministic; a puzzle solved in several iterations appears once, with the latest numbers.
     """
@@ -164,7 +164,7 @@ def _facts_of_solution(answer: str | None, generality: float | None) -> Markup |
 
 
 def _lineage(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
-    """Where the puzzle came from: its id, its writer, the puzzles in its prompt as far as they are on the page."""
+    """Where the puzzle came from: its id, its writer, and those puzzles of its prompt that are on the page."""
     others = dict.fromkeys(puzzle.prompt_puzzle_ids)
     here = [puzzle_id for puzzle_id in others if puzzle_id in known and puzzle_id != puzzle.puzzle_id]
     links = [element("a", puzzle_id[:8], href=f"#p-{puzzle_id}") for puzzle_id in here[:12]]
@@ -185,7 +185,7 @@ def _lineage(puzzle: SolvedPuzzle, known: set[str]) -> Markup:
 
 
 def _checkpoint(identity: str) -> Markup:
-    """A link to the table of checkpoints, in which every identity that wrote something has a row."""
+    """A link to the table of checkpoints, where every identity that wrote something has a row."""
     return element("a", identity, href=f"#c-{identity}")
 
 
@@ -204,7 +204,7 @@ def _choice(name: str, everything: str, options: Sequence[tuple[str, str]]) -> M
 
 
 def _cut(text: str) -> str:
-    """An answer on one line, its end cut off where it is long."""
+    """An answer, truncated where it is long."""
     return text if len(text) <= _ANSWER_SHOWN else f"{text[:_ANSWER_SHOWN]}\N{HORIZONTAL ELLIPSIS}"
 
 

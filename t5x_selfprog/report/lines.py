@@ -1,4 +1,4 @@
-"""Quantities over steps, as lines; drawn as the other figures are (plots.py)."""
+"""Quantities over steps, as lines in the style of the other figures (plots.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TICKS = 4
 
 @dataclass(frozen=True)
 class Line:
-    """(step, value) in order of steps; an empty label is not written."""
+    """(step, value) points in order of steps; an empty label is not drawn."""
 
     label: str
     style: str
@@ -22,7 +22,7 @@ class Line:
 
 
 def line_panel(title: str, lines: Sequence[Line]) -> Markup:
-    """Lines on one axis that begins at zero or at the least value below it."""
+    """Lines on one axis that begins at zero, or below it where values are negative."""
     left, right, top, bottom = 54, WIDTH - 12, 10, 150
     drawn = [(line, [(x, y) for x, y in line.points if math.isfinite(y)]) for line in lines]
     xs = [x for _, points in drawn for x, _ in points] or [0.0]
@@ -66,7 +66,7 @@ def line_panel(title: str, lines: Sequence[Line]) -> Markup:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """From at most `low` to at least `high` in steps of 1, 2 or 5 times a power of ten."""
+    """From at most `low` to at least `high` in steps of 1, 2, 2.5 or 5 times a power of ten."""
     raw = (high - low if high > low else 1.0) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)

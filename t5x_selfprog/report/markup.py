@@ -1,4 +1,4 @@
-"""HTML and SVG elements as text, everything escaped, and numbers as people read them."""
+"""HTML and SVG elements as text, everything escaped, and numbers formatted for people."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterable
 
-# Shown as what they are: control characters, and those that reorder text on screen (a solution could look like
-# another one), and halves of surrogate pairs, which UTF-8 cannot hold.
+# Shown as escapes: control characters, characters that reorder text on screen (one solution could look like another),
+# and lone surrogates, which UTF-8 cannot encode.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
@@ -18,7 +18,7 @@ class Markup(str):
 
 
 def escape(text: object) -> Markup:
-    """Text fit for content and attributes; Markup passes as it is."""
+    """Text made safe for content and attributes; Markup passes unchanged."""
     return text if isinstance(text, Markup) else Markup(html.escape(visible(str(text))))
 
 
@@ -53,7 +53,7 @@ _VOID = frozenset({"input", "br", "meta", "hr"})
 
 
 def _plain(value: object) -> object:
-    """Coordinates need no more than two decimals."""
+    """Rounds coordinates to two decimals."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
@@ -64,7 +64,7 @@ EN_DASH = "\N{EN DASH}"
 
 
 def count(number: float) -> str:
-    """12345 as "12,345"; whole numbers only lose what they do not have."""
+    """12345 as "12,345"; fractions with one decimal."""
     return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.1f}"
 
 

@@ -1,4 +1,4 @@
-"""DIR/index.html: the runs in a folder beside one another, each by what it is, how far it came and what it shows."""
+"""DIR/index.html: the runs in a folder side by side: what each is, how far it got and what it shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from verifier.storage.shards import atomic_write
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of the folder; `found` is None where nothing was evaluated yet."""
+    """One run in the folder; `found` is None where nothing has been evaluated."""
 
     name: str
     run: RunDir
@@ -36,12 +36,12 @@ class Entry:
 
 
 def runs_in(folder: str) -> list[str]:
-    """Names of the runs right in a folder."""
+    """Names of the runs directly in a folder."""
     return [name for name in sorted(files.listdir(folder)) if run_dir.is_run(files.join(folder, name))]
 
 
 def build_overview(folder: str) -> str:
-    """Writes the page; returns its path. Raises UserError where there is no run in the folder."""
+    """Writes the page; returns its path. Raises UserError where the folder contains no run."""
     names = runs_in(folder)
     if not names:
         raise UserError(f"{folder}: there is no run in it")

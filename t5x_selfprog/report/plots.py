@@ -1,7 +1,7 @@
 """The figures, drawn as inline SVG. Colours, fonts and the dark scheme come from page.css by class.
 
-A panel is as wide as a phone; the page lays panels side by side where there is room, so that text keeps its
-size. Coordinates are CSS pixels, shares lie in [0, 1].
+A panel is as wide as a phone; where there is room the page lays panels side by side, so that text keeps its size.
+Coordinates are CSS pixels; shares lie in [0, 1].
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from t5x_selfprog.report.markup import Markup, count, element, join, percent
 
 WIDTH = 344
 _ROW = 26
-_LABEL = 106  # room for the names of the rows, if they need no more
-_LETTER = 7.0  # about the width of one of their letters
+_LABEL = 106  # width for the row names, at least
+_LETTER = 7.0  # approximate width of a letter of them
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class IntervalRow:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar; `note` stands at its end in a quieter voice; `style` only where it differs from the panel's."""
+    """One bar; `note` follows its text in a muted colour; `style` only where it differs from the panel's."""
 
     label: str
     value: float
@@ -64,7 +64,7 @@ def interval_panel(
 ) -> Markup:
     """Estimates with 95% intervals, one row each, on a shared axis from zero.
 
-    `references` are (style, share): vertical lines to compare the rows with.
+    `references` are (style, share): vertical lines for comparison.
     """
     top, bottom = 8, 30
     height = top + _ROW * len(rows) + bottom
@@ -98,7 +98,7 @@ def interval_panel(
 
 
 def bar_panel(title: str, bars: Sequence[Bar], style: str) -> Markup:
-    """Horizontal bars from zero, each with its value; wider where long names need the room."""
+    """Horizontal bars from zero, each with its value; wider where names are long."""
     height = _ROW * len(bars) + 4
     largest = max([bar.value for bar in bars] + [1e-9])
     left = max([_LABEL, *(round(_LETTER * len(bar.label)) + 12 for bar in bars)])
@@ -128,7 +128,7 @@ def bar_panel(title: str, bars: Sequence[Bar], style: str) -> Markup:
 
 
 def column_panel(title: str, bars: Sequence[Bar], style: str, axis: str) -> Markup:
-    """Vertical bars side by side, the value above each and the label below; `axis` names what is binned."""
+    """Vertical bars, the value above each and the label below; `axis` names the binned quantity."""
     top, plot, bottom = 20, 120, 40
     step, base = WIDTH / len(bars), top + plot
     largest = max([bar.value for bar in bars] + [1e-9])
@@ -154,7 +154,7 @@ def column_panel(title: str, bars: Sequence[Bar], style: str, axis: str) -> Mark
 
 
 def curve_plot(title: str, curves: Sequence[Curve]) -> Markup:
-    """Pass@k against k on a logarithmic axis; every curve is named at its end."""
+    """Pass@k against k on a logarithmic axis; every curve is labelled at its end."""
     width, height = 860, 360
     left, right, top, bottom = 46, width - 118, 12, height - 44
     largest_k = max([k for curve in curves for k in curve.ks] + [2])
@@ -239,13 +239,13 @@ def scatter_panel(
 
 
 def arm_style(arm: str) -> str:
-    """What an arm is drawn as: `human_best` as `human`, an arm of another name as what was refused."""
+    """The style of an arm: `human_best` is drawn as `human`, an unknown arm as "refused"."""
     known = ("base", "verified", "unverified", "human", "seeds_only", "enumerator")
     return arm if arm in known else next((name for name in known if arm.startswith(name)), "refused")
 
 
 def marker(style: str, x: float, y: float) -> Markup:
-    """A shape for each arm, so that colour is never all that tells them apart."""
+    """A shape for each arm, so that colour is never the only difference."""
     size = 5.0
     shapes = {
         "unverified": [(0, -1.25), (1.15, 0.85), (-1.15, 0.85)],
@@ -260,7 +260,7 @@ def marker(style: str, x: float, y: float) -> Markup:
 
 
 def nice_ticks(largest: float, about: int) -> list[float]:
-    """0 to at least `largest` in steps of 1, 2 or 5 times a power of ten, about `about` of them; at most 1."""
+    """About `about` ticks from 0 to at least `largest`, in steps of 1, 2, 2.5 or 5 times a power of ten; at most 1."""
     raw = largest / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
@@ -269,7 +269,7 @@ def nice_ticks(largest: float, about: int) -> list[float]:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Moves labels apart: in the same order, at least `gap` between neighbours, inside low..high if they fit."""
+    """Moves labels apart: same order, at least `gap` between neighbours, within low..high if they fit."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = [0.0] * len(places)
     previous = -math.inf

@@ -1,4 +1,4 @@
-"""The held-out problems, one after another: which arm solved which, how often, and with what; searchable."""
+"""The held-out problems as searchable cards: which arms solved each, how often, and with what."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOLUTION_SHOWN, _SAID_SHOWN, _SOURCE_SHOWN = 600, 160, 1500
 
 
 def problems(arms: Sequence[Arm], sources: Mapping[str, str]) -> Markup | None:
-    """A card a problem, those first that some arms solve and others do not; None where nothing was evaluated."""
+    """One card per problem, those on which arms differ most first; None where nothing was evaluated."""
     if not arms:
         return None
     labels = [_label(arm) for arm in arms]

@@ -40,7 +40,7 @@ _STEPS = {
 
 
 def section(anchor: str, title: str, lead: str, *parts: object, half: bool = False) -> Markup:
-    """`half`: a wide page has room for another section beside it."""
+    """`half`: on a wide page, another section fits beside it."""
     return element(
         "section",
         element("h2", title),
@@ -178,7 +178,7 @@ def _versus(contrast: Contrast) -> Markup:
 
 
 def _unbroken(label: str) -> str:
-    """ "verified 1" is one word to a narrow column."""
+    """ "verified 1" does not break in a narrow column."""
     return label.replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -310,7 +310,7 @@ def difficulty(iterations: Sequence[Iteration]) -> Markup:
 
 
 def variety(iterations: Sequence[Iteration], train: Mapping[str, SourceProblem] = {}) -> Markup:
-    """`train` are what novelty is measured against, with the puzzles of earlier iterations."""
+    """Novelty is measured against `train` and the puzzles of earlier iterations."""
     before = [problem.source for problem in train.values()]
     found: list[tuple[Iteration, Diversity]] = []
     for iteration in iterations:
@@ -358,14 +358,13 @@ def _variety_cells(measured: Diversity) -> list[str]:
 
 
 def checkpoints(iterations: Sequence[Iteration]) -> Markup:
-    """Every set of weights that wrote something on this page: its identity, what made it, what it learned from."""
+    """Every set of weights that wrote something on this page: its identity, what made it, what it started from."""
     rows: dict[str, list[object]] = {}
     for iteration in iterations:
         done = iteration.training
         if done is not None:
-            kind = (
-                "judged attempt" if "objective" in done else "pair"
-            )  # by the policy gradient, or by fine-tuning
+            # By the policy gradient, or by fine-tuning.
+            kind = "judged attempt" if "objective" in done else "pair"
             what = (
                 f"iteration {iteration.number}, {count(done['step'])} steps on {plural(done['pairs'], kind)}"
             )
@@ -431,14 +430,14 @@ def captioned(caption: str, content: Markup) -> Markup:
 
 
 def bars_or_nothing(caption: str, title: str, bars: Sequence[Bar], style: str) -> Markup:
-    """A panel of bars, or a line where none of them has any length."""
+    """A panel of bars, or a line of text where all are zero."""
     if not any(bar.value for bar in bars):
         return element("p", f"{caption}: nothing.", class_="note")
     return captioned(caption, bar_panel(title, bars, style))
 
 
 def pair(*panels: Markup | None) -> Markup:
-    """Panels that belong together: side by side where a page has room, one under the other where it has not."""
+    """Panels that belong together: side by side where the page has room, else stacked."""
     return element("div", *panels, class_="pair")
 
 

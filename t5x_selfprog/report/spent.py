@@ -1,4 +1,4 @@
-"""The section of the page that says where the time went: by stage, and by kind of work."""
+"""The section on where the time went: by stage, and by kind of work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PARTS = {
 
 
 def spent(times: Sequence[Mapping[str, Any]], goodput: Mapping[str, Any] | None = None) -> Markup:
-    """Seconds by stage, in the order in which they were first worked on, and what they were spent on."""
+    """Seconds by stage, in order of first work, and what they were spent on."""
     seconds: dict[str, float] = {}
     chip_hours = 0.0
     for entry in times:
@@ -51,7 +51,7 @@ def spent(times: Sequence[Mapping[str, Any]], goodput: Mapping[str, Any] | None 
 
 
 def _kinds(found: Mapping[str, Any]) -> Markup:
-    """The wall time in parts that sum to it."""
+    """The wall time by kind of work, in parts that sum to it."""
     wall = found["wall_s"] or 1.0
     bars = [
         Bar(_PARTS.get(part, part), s, _duration(s), percent(s / wall), "verified" if part in USEFUL else "")
@@ -62,7 +62,7 @@ def _kinds(found: Mapping[str, Any]) -> Markup:
 
 
 def _goodput(found: Mapping[str, Any]) -> list[Markup]:
-    """What the wall time says in words, and what the chips waited after each sampling."""
+    """Goodput as text, and how long the chips waited after each sampling stage."""
     waits = [
         [place, f"{wait['sampling_s']:.1f}", f"{wait['waited_s']:.1f}", percent(wait["idle_share"])]
         for place, wait in found["overlap"].items()

@@ -1,4 +1,4 @@
-"""How fine-tuning went: loss and learning rate over steps, a panel each."""
+"""How fine-tuning went: loss and learning rate over steps, one panel each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from t5x_selfprog.report.markup import Markup, count, element
 from t5x_selfprog.report.sections import captioned, fallback, pair, section, table
 from t5x_selfprog.run_layout import CONTROLS, iteration_number
 
-_LEAST = 2  # logged steps that make a line
-_ROWS = 12  # of a table, evenly spread
+_LEAST = 2  # logged steps needed for a line
+_ROWS = 12  # of the table, evenly spaced
 
 
 def training(steps: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup | None:

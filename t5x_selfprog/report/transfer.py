@@ -1,4 +1,4 @@
-"""The section about suites that others measure by, where the run was evaluated on some."""
+"""The section on published suites, where the run was evaluated on some."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json
 
 
 def transfer(root: str, evaluations: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """A table for each suite and settings; None where there are none. `evaluations` are of the run's own problems."""
+    """A table for each suite and setting; None where there are none. `evaluations` are of the run's own problems."""
     parts = [_suite(found, evaluations) for found in _measured(root)]
     if not parts:
         return None

@@ -1,4 +1,4 @@
-"""What arms tried on held-out problems: of every evaluation, by problem, how attempts ended, with a few of them."""
+"""What arms tried on held-out problems: outcomes and a few attempts, by evaluation and problem."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from verifier.storage.records import RecordError
 from verifier.storage.shards import Ledger, MissingStage
 from verifier.storage.tfrecord import CorruptRecordError
 
-ACCEPTED_SHOWN, OTHERS_SHOWN = (
-    2,
-    3,
-)  # attempts kept of a problem: the shortest accepted ones, one of each other outcome
+# Attempts shown per problem: the shortest accepted ones, and one of each of the commonest other outcomes.
+ACCEPTED_SHOWN, OTHERS_SHOWN = 2, 3
 
 
 @dataclass
@@ -23,9 +21,9 @@ class Tried:
     """What one arm tried on one problem.
 
     Attributes:
-      outcomes: how many attempts ended so, `error:NameError` apart from `error:TypeError`.
+      outcomes: number of attempts by outcome; `error:NameError` and `error:TypeError` count separately.
       accepted: (solution, answer), the shortest first.
-      others: (outcome, solution, what the verifier said of it), the commonest outcomes first.
+      others: (outcome, solution, the verifier's detail), the commonest outcomes first.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -35,14 +33,14 @@ class Tried:
 
 @dataclass
 class Arm:
-    """An evaluation with its attempts, as far as they are there."""
+    """An evaluation with its attempts, as far as they exist."""
 
     evaluation: dict[str, Any]
     tried: dict[str, Tried]
 
 
 def read(run: RunDir, folder: str, missing: list[str], sources: dict[str, str]) -> dict[str, Tried]:
-    """By puzzle id; {} where no attempts were kept. What the puzzles are goes into `sources`."""
+    """By puzzle id; {} where no attempts were kept. Adds the puzzles' sources to `sources`."""
     path = files.join(folder, "verdicts")
     if not files.exists(files.join(path, "ledger.json")):
         return {}
@@ -77,7 +75,7 @@ def _count(tried: Tried, verdict: dict[str, Any], examples: dict[str, dict[str, 
         return
     said = verdict.get("detail") or (f"answers {verdict['answer']}" if verdict.get("answer") else "")
     of_puzzle = examples.setdefault(verdict["puzzle_id"], {})
-    # The shortest of an outcome, so that the page does not depend on the order of shards.
+    # The shortest of each outcome, so that the page does not depend on the order of shards.
     if outcome not in of_puzzle or (len(solution), solution) < (
         len(of_puzzle[outcome][0]),
         of_puzzle[outcome][0],

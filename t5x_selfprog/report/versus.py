@@ -1,4 +1,4 @@
-"""RUN/report/versus-OTHER.html: two runs side by side, arm by arm, with the differences that intervals support."""
+"""RUN/report/versus-OTHER.html: two runs side by side, arm by arm, and the differences that intervals support."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _name(root: str) -> str:
 
 
 def _names(left: Run, right: Run) -> tuple[str, str]:
-    """The folders' names; where they are alike, with the folder above."""
+    """The folders' names, with the parent folder where they are equal."""
     names = [_name(run.root) for run in (left, right)]
     if names[0] == names[1]:
         names = ["/".join(PurePath(os.path.normpath(run.root)).parts[-2:]) for run in (left, right)]
@@ -98,7 +98,7 @@ def _compare(mine: Row, theirs: Row) -> dict[int, Comparison]:
 
 
 def _claims(compared: Sequence[tuple[Row, Row, dict[int, Comparison]]]) -> dict[tuple[str, int], str]:
-    """What may be said of the left run's arm beside the right's; corrected over the arms, for each k."""
+    """The claims about the left run's arms against the right's, corrected over the arms, for each k."""
     said: dict[tuple[str, int], str] = {}
     words = {"more than doubles": "more than twice", "improves": "higher", "worsens": "lower"}
     for k in {k for *_, at in compared for k in at}:
@@ -210,7 +210,7 @@ def _variety(left: Run, right: Run, names: tuple[str, str]) -> Markup | None:
 
 
 def _settings(left: Run, right: Run, names: tuple[str, str]) -> Markup:
-    """Lines of the two configurations that differ, and the data as a file."""
+    """The bindings in which the two configurations differ, and a button that saves the data."""
     sides = [_bindings(run.config) for run in (left, right)]
     differing = [
         name for name in sorted(sides[0].keys() | sides[1].keys()) if sides[0].get(name) != sides[1].get(name)
@@ -226,7 +226,7 @@ def _settings(left: Run, right: Run, names: tuple[str, str]) -> Markup:
 
 
 def _bindings(config: str) -> dict[str, str]:
-    """Lines `name = value` of a saved configuration; a value over several lines by its first."""
+    """Lines `name = value` of a saved configuration; of a value over several lines, the first."""
     found = {}
     for line in config.splitlines():
         name, equals, value = line.partition("=")

@@ -1,6 +1,6 @@
-"""Whether a study could see what it looks for: asked before its first run, in the words of `evaluation.power`.
+"""Whether a study could show what it looks for: estimated before its first run with `evaluation.power`.
 
-The question is a doubling of the base's Pass@k. The base is what a finished run of the study measured, else a guess.
+The question is a doubling of the base's Pass@k. The base's value is from a finished run of the study, else a guess.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KS = (100, 10, 1)
 def design_of(grid: Sequence[Cell], configured: Mapping[str, Configured], base: float) -> Design:
     """The study as an experiment: a doubling of `base` at the largest k that its attempts allow.
 
-    Every arm of every configuration is one comparison, as the study's words are corrected over all of them.
+    Every arm of every configuration is one comparison, as the study's claims are corrected over all of them.
     """
     first = configured[grid[0].name]
     attempts = int(first.value("evaluate.run.attempts", 100))
@@ -50,9 +50,9 @@ def design_of(grid: Sequence[Cell], configured: Mapping[str, Configured], base: 
 
 
 def foreseen(study_dir: str, grid: Sequence[Cell], configured: Mapping[str, Configured]) -> str:
-    """One sentence for people, louder where the study could hardly show a doubling.
+    """One sentence for people; a warning where the study could hardly show a doubling.
 
-    Problems that cannot be read are the runs' own to refuse: here they only leave the question open.
+    Problems that cannot be read are for the runs to refuse; here they only leave the question open.
     """
     try:
         return _foreseen(study_dir, grid, configured)

@@ -1,4 +1,4 @@
-"""The runs of a study: every combination of its axes' levels, named, and in order of what they tell.
+"""The runs of a study: every combination of its axes' levels, named, the most informative first.
 
 An axis is a name with labelled levels, each a list of gin bindings on top of the study's gin file. In gin they are
 pairs, because gin sorts the keys of a mapping when it writes one, and the order of levels matters:
@@ -6,8 +6,8 @@ pairs, because gin sorts the keys of a mapping when it writes one, and the order
     (("base", (("small", ()), ("large", ("Experiment.base='runs/base/model'",)))),
      ("data", (("all", ()), ("300", ("Selection.max_pairs=300",)))))
 
-Seeds are an axis of their own. One seed of everything comes before a second seed of anything, and within a seed
-the ends of the axes before their middles: a study that is stopped early is a smaller study, not half of one.
+Seeds are a separate axis. One seed of everything comes before a second seed of anything, and within a seed the ends of
+the axes before their middles: a study stopped early is a smaller study, not half of one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SEED = "seed"
 
 
 def axes_of(pairs: Axes | Iterable[tuple[str, Any]]) -> dict[str, dict[str, Sequence[str]]]:
-    """Axes from pairs, or from mappings. Raises UserError for what is neither."""
+    """Axes from pairs or from mappings. Raises UserError for anything else."""
     try:
         return {
             axis: {str(label): tuple(level) for label, level in dict(labelled).items()}
@@ -40,7 +40,7 @@ def axes_of(pairs: Axes | Iterable[tuple[str, Any]]) -> dict[str, dict[str, Sequ
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: `levels` are (axis, label) without the seed; `bindings` as after `--gin.`; `suffix` ends its name."""
+    """One run: `levels` are (axis, label) without the seed; `bindings` as given to `--gin.`; `suffix` ends its name."""
 
     levels: tuple[tuple[str, str], ...]
     seed: int
@@ -55,9 +55,9 @@ class Cell:
 
 
 def cells(axes: Axes, seeds: Sequence[int], common: Sequence[str] = ()) -> list[Cell]:
-    """Every combination, the most telling first.
+    """Every combination, the most informative first.
 
-    Raises UserError for a name that no folder can carry, an axis without levels, no seeds.
+    Raises UserError for a name that no folder can have, an axis without levels, or no seeds.
     """
     for axis, labelled in axes.items():
         if not labelled:
@@ -81,11 +81,11 @@ def cells(axes: Axes, seeds: Sequence[int], common: Sequence[str] = ()) -> list[
                 for axis, (label, _) in zip(axes, chosen, strict=True)
             )
             found.append((number, middles, Cell(levels, seed, tuple(bindings))))
-    # Stable: where these agree, the order of the file holds.
+    # The sort is stable: ties keep the order of the file.
     return [cell for *_, cell in sorted(found, key=lambda item: item[:2])]
 
 
 def in_file_order(grid: Sequence[Cell], axes: Axes) -> list[Cell]:
-    """As people read them: levels in the order of the file, seeds last."""
+    """In reading order: levels as in the file, seeds last."""
     places = {axis: {str(label): i for i, label in enumerate(labelled)} for axis, labelled in axes.items()}
     return sorted(grid, key=lambda cell: [places[axis][label] for axis, label in cell.levels])

@@ -1,10 +1,10 @@
-"""`selfprog study`: runs a grid of runs, one after another or one a machine, then tables, fits and a page.
+"""`selfprog study`: runs a grid of runs, one after another or one per machine, then writes tables, fits and a page.
 
 Reads:    a study's gin file (gin/studies/), finished parts of its own runs.
 Writes:   STUDY/runs/<cell> (run directories), STUDY/runs/<cell>.log, STUDY/{table.csv,table.md,transfer.md,fits.json,
           study.json} and STUDY/report/index.html.
-Restart:  the cell, and inside it the shard; the same command goes on. A study may grow: more seeds, more levels.
-Left out: any scheduler. `--list` prints what to run, `--cell=NAME` runs one cell, for a machine or slice each.
+Restart:  the cell, and inside it the shard; the same command resumes. A study may grow: more seeds, more levels.
+Left out: any scheduler. `--list` prints what to run; `--cell=NAME` runs one cell, one per machine or slice.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def run(
     only: str = "",
     list_only: bool = False,
 ) -> dict[str, Any]:
-    """Runs what is not finished, then writes the results of what is.
+    """Runs all unfinished cells, then writes the results of the finished ones.
 
     Args:
-      gin_file: the configuration all runs start from, by name as `selfprog run` takes it.
+      gin_file: the configuration all runs start from, named as for `selfprog run`.
       axes: see `study.grid`.
       bindings: on top of the gin file, for all runs.
-      transfer: an axis whose levels teach each other: every level's run is also trained on the pairs of each
-        other level's, at its own number of steps. Empty for none.
-      train_flops: fine-tune every base for so many FLOPs an iteration (6 per weight and token) instead of epochs.
-      only, list_only: see the module's head.
+      transfer: an axis whose levels teach each other: every level's run is also trained on the pairs of each other
+        level's run, for its own number of steps. Empty for none.
+      train_flops: fine-tune every base for this many FLOPs per iteration (6 per weight and token) instead of epochs.
+      only, list_only: see the module's docstring.
 
-    Raises UserError at the end if runs failed; the others' results are written all the same.
+    Raises UserError at the end if runs failed; the others' results are still written.
     """
     levels = axes_of(axes)
     if transfer and transfer not in levels:
@@ -81,7 +81,7 @@ def run(
     for cell in grid if transfer else ():
         taught = _with_teachers(cell, grid, transfer, root, configured)
         configured[taught.name] = Configured(gin_file, taught.bindings)
-        # Everybody's pairs must be there; on several machines, the last one to finish starts this part.
+        # All runs' pairs must exist; on several machines, the last one to finish starts this part.
         if only in ("", cell.name) and all(_is_finished(root, name) for name in plain):
             print(f"study: transfer: {taught.name}", file=sys.stderr)
             if not _run(taught, gin_file, root, configured):
@@ -103,7 +103,7 @@ def _flags() -> str:
 
 
 class Configured:
-    """A cell's bindings as gin resolves them, and the command line that gives them."""
+    """A cell's bindings as gin resolves them, and the flags that set them."""
 
     def __init__(self, gin_file: str, flags: Sequence[str]) -> None:
         self.flags = list(flags)
@@ -114,7 +114,7 @@ class Configured:
         self.text = gin_files.config_text()
 
     def value(self, name: str, default: Any = None) -> Any:
-        """A literal binding's value."""
+        """The value of a literal binding."""
         return ast.literal_eval(self.bindings[name]) if name in self.bindings else default
 
 
@@ -127,7 +127,7 @@ def _configure(cell: Cell, gin_file: str, train_flops: float | None) -> Configur
 
 
 def _run(cell: Cell, gin_file: str, root: str, configured: Mapping[str, Configured]) -> bool:
-    """One run to its end in a process of its own; whether it succeeded."""
+    """Runs one cell to its end in its own process; returns whether it succeeded."""
     mine, path = configured[cell.name], os.path.join(root, cell.name)
     run = open_run(path, mine.bindings, mine.text)
     if _is_finished(root, cell.name):
@@ -151,7 +151,7 @@ def _is_finished(root: str, name: str) -> bool:
 def _with_teachers(
     cell: Cell, grid: Sequence[Cell], axis: str, root: str, configured: Mapping[str, Configured]
 ) -> Cell:
-    """The cell with an arm `from_<label>` for every other level of the axis, all else and the seed equal."""
+    """The cell with an arm `from_<label>` for every other level of the axis, with the same seed and other levels."""
     mine = dict(cell.levels)
     teachers = {
         f"from_{dict(other.levels)[axis]}": os.path.join(root, other.name)
@@ -160,9 +160,8 @@ def _with_teachers(
         and {**dict(other.levels), axis: ""} == {**mine, axis: ""}
     }  # fmt: skip
     controls = tuple(configured[cell.name].value("loop.run.controls", ()))
-    elsewhere = dict(
-        configured[cell.name].value("control_dataset.run_control.sources", {})
-    )  # arms of its own
+    # Arms of its own.
+    elsewhere = dict(configured[cell.name].value("control_dataset.run_control.sources", {}))
     return Cell(
         cell.levels,
         cell.seed,

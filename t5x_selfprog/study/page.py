@@ -197,7 +197,7 @@ def _law(law: dict[str, Any]) -> str:
 
 
 def _curve(law: dict[str, Any] | None, observed: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-    """The law between the ends of the data, never beyond."""
+    """Points of the law within the data, never beyond."""
     if law is None:
         return []
     low, high = min(x for x, _ in observed), max(x for x, _ in observed)
@@ -207,7 +207,7 @@ def _curve(law: dict[str, Any] | None, observed: Sequence[Sequence[float]]) -> l
 
 
 def _runs(study_dir: str, study: Study) -> Markup:
-    """The runs by name, with links to those whose pages are there."""
+    """The runs by name, with links to existing pages."""
     names = sorted({run for line in study.lines for run in line.runs})
 
     def shown(name: str) -> object:

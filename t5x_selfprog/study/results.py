@@ -1,7 +1,7 @@
-"""What a study found so far: one long table, the transfer matrix, scaling fits; in files and on a page.
+"""What a study has found so far: one long table, the transfer matrix and scaling fits, in files and on a page.
 
-Seeds of a configuration are pooled, every arm is compared with its own base on the same problems, and the words
-are corrected (Holm, for each k) over all comparisons of the study. Unfinished runs are left out and named.
+Seeds of a configuration are pooled, every arm is compared with its own base on the same problems, and claims are
+corrected (Holm, for each k) over all comparisons of the study. Unfinished runs are left out and named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from verifier.storage.shards import atomic_write
 if TYPE_CHECKING:
     from t5x_selfprog.study.launch import Configured
 
-TAUGHT = "_taught"  # ends the name of a run that also learned from the others
+TAUGHT = "_taught"  # suffix of a run that also learned from the others
 SIZES = ("parameters", "pairs", "train_flops")
 
 
@@ -51,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that is finished. `fits` and `refusals` by (arm, size, fixed levels)."""
+    """Everything that is finished. Each of `fits` has a law, or says why there is none."""
 
     lines: list[Line]
     missing: list[str]
@@ -62,7 +62,7 @@ class Study:
 
     @property
     def k(self) -> int:
-        """The headline's."""
+        """The headline's k."""
         return headline_k([line.row for line in self.lines])
 
 
@@ -107,7 +107,7 @@ def collect(
     sizes: dict[str, dict[tuple[str, int | None], dict[str, float]]] = {}
     missing, looks = [], []
     for cell in grid:
-        # A run that was taught holds all that its plain self holds, and more.
+        # A taught run holds everything that its plain run holds, and more.
         names = [name for name in (cell.name, cell.name + TAUGHT) if name in configured]
         finished = [n for n in names if os.path.exists(os.path.join(study_dir, "runs", n, "summary.json"))]
         if not finished:
@@ -129,7 +129,7 @@ def assemble(
     transfer: str,
     looks: list[str],
 ) -> Study:
-    """A study of runs (name, evaluations) by their levels, and of their sizes by name, arm and iteration."""
+    """The study of runs (name, evaluations) by levels, with their sizes by name, arm and iteration."""
     lines = []
     for levels, runs in found.items():
         pooled = rows([evaluation for _, evaluations in runs for evaluation in evaluations])
@@ -145,7 +145,7 @@ def assemble(
 
 
 def read_evaluations(run_root: str) -> list[Evaluation]:
-    """All evaluations that a run's summary names, with their problems."""
+    """All evaluations of a run's models and enumerator, with their problems."""
     run = RunDir(run_root)
     base, *others = run.model_evals()
     paths = [os.path.join(folder, "evaluation.json") for folder in (base, run.enumerator_eval, *others)]
@@ -167,9 +167,9 @@ def parameters_of(base: str) -> int:
 
 
 def flops_of_step(configured: Configured, rows: int | None = None) -> float:
-    """6 per weight and position of one update, Kaplan et al. 2020, arXiv:2001.08361; padding included.
+    """6 FLOPs per weight and position of one update (Kaplan et al. 2020, arXiv:2001.08361), padding included.
 
-    `rows` of a batch, where the run says how many they were.
+    `rows`: of the batch, where the run recorded them.
     """
     batch = (rows or configured.value("finetune.run.batch_size", 16)) * configured.value(
         "finetune.run.length", 1024
@@ -200,7 +200,7 @@ def _sizes(path: str, configured: Configured) -> dict[tuple[str, int | None], di
 
 
 def _correct(lines: Sequence[Line]) -> None:
-    """Holm over every comparison of the study, for each k; a word that does not survive is taken back."""
+    """Corrects over every comparison of the study by Holm's method, for each k; replaces claims that do not survive."""
     compared = [line for line in lines if line.row.arm != ENUMERATOR]
     for k in {k for line in compared for k in line.row.versus_base}:
         asked = {
@@ -215,8 +215,8 @@ def _correct(lines: Sequence[Line]) -> None:
 
 
 def _contrasts(lines: Sequence[Line]) -> list[tuple[dict[str, str], Contrast]]:
-    """Every arm against its base, as `_correct` left it; then the last verified model against the other arms, and the
-    base against the guesses, corrected over all configurations of the study."""
+    """Every arm against its base, as corrected by `_correct`; then the last verified model against the other arms, and
+    the base against the guesses, corrected over all configurations of the study."""
     found = [
         (
             x.levels,
@@ -251,12 +251,11 @@ def _looks(entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _fits(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """A law for every axis along which a size varies, all other axes fixed; or why there is none."""
+    """For every axis along which a size varies, with the other axes fixed: a law, or why there is none."""
     found = []
     axes = list(lines[0].levels) if lines else []
-    last = {
-        (tuple(line.levels.items()), line.row.arm): line for line in lines if line.sizes
-    }  # the last iteration
+    # The last iteration of each arm stays.
+    last = {(tuple(line.levels.items()), line.row.arm): line for line in lines if line.sizes}
     for axis in axes:
         groups: dict[tuple[Any, ...], list[Line]] = {}
         for (levels, arm), line in last.items():
@@ -329,7 +328,7 @@ def _csv(body: Sequence[Sequence[Any]]) -> str:
 
 
 def table_markdown(study: Study) -> str:
-    """Every line at every k; differences and words at the largest."""
+    """Every line at every k; differences and claims at the largest."""
     if not study.lines:
         return "No run of this study is finished yet.\n"
     axes, k = list(study.lines[0].levels), study.k
@@ -377,7 +376,7 @@ def _percents(interval: Mapping[str, float]) -> str:
 
 
 def transfer_matrix(study: Study) -> list[list[str]]:
-    """Head and rows: generator by student, Pass@k at the headline's k. Where other axes vary, the first level's."""
+    """Head and rows: generator by student, at the headline's k. Other axes stay at the first line's levels."""
     axis = study.transfer
     labels = list(dict.fromkeys(line.levels[axis] for line in study.lines))
     first = (

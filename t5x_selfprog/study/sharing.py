@@ -1,14 +1,14 @@
 """What two runs have in common is computed once: finished stages are taken over from another run.
 
-`selfprog study` shares among its runs, `selfprog run --from=RUN` takes from one.
+`selfprog study` shares among its runs; `selfprog run --from=RUN` takes from one.
 
-A part of a run (`PARTS`) depends on some of the configuration only. Two runs that agree on everything but what
-is listed as having no bearing on the part would write it byte for byte alike, so its files are linked (or copied,
-across file systems), and only the fingerprint in the ledgers' heads is the new run's own. The list names what a
-part does NOT depend on: a parameter that nobody thought of counts, and costs a computation, not a result.
+A part of a run (`PARTS`) depends on only some of the configuration. Two runs that agree on everything except what is
+listed as irrelevant to the part would write it byte for byte alike, so its files are linked (or copied, across file
+systems), and only the fingerprint in the ledgers' heads is the new run's own. The list names what a part does NOT
+depend on: a forgotten parameter costs a computation, not a result.
 
-Links are safe because no file of a finished stage is ever written to, only replaced. Written down in
-RUN/taken_over.json. Works on local folders.
+Links are safe because files of a finished stage are only ever replaced, never written to. RUN/taken_over.json records
+what was taken. Works on local folders.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _PLAY = (
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a run's files. `marks` exist when it is finished; `blind_to` are beginnings of binding names."""
+    """Some of a run's files. `marks` exist once it is finished; `blind_to` are prefixes of irrelevant binding names."""
 
     name: str
     paths: tuple[str, ...]
@@ -60,7 +60,7 @@ class Part:
     blind_to: tuple[str, ...]
 
     def key(self, bindings: Mapping[str, str]) -> str:
-        """Equal for configurations that write this part alike."""
+        """Equal for configurations that write this part identically."""
         counted = sorted(
             (name, value)
             for name, value in bindings.items()
@@ -69,7 +69,7 @@ class Part:
         return hashlib.sha256(json.dumps([self.name, counted]).encode()).hexdigest()[:16]
 
 
-# More of a run, and arms beside it, leave its iterations as they are.
+# More iterations, and arms beside them, do not change a run's iterations.
 _MORE = ("loop.run.iterations", "loop.run.controls", "control_dataset.run_control.sources", "best_control.")
 _INSIDE = RunDir("")  # paths relative to a run
 _PUZZLES = tuple(_INSIDE.stage(0, name) for name in ("puzzles", "screened", "kept", "rejected"))
@@ -81,7 +81,7 @@ _ROUND = (
 _ARMS = ("loop.run.controls",)
 _STAGING = ".taking_over"
 
-# The widest first: what it brings need not be looked for again.
+# The widest first: what it covers need not be looked for again.
 PARTS = (
     Part(
         "everything",
@@ -113,11 +113,11 @@ PARTS = (
 def take_over(
     run: RunDir, bindings: Mapping[str, str], others: Sequence[tuple[RunDir, Mapping[str, str]]]
 ) -> list[str]:
-    """Links finished parts of `others` (run, its bindings) that `run` would compute alike; returns what, from whom.
+    """Links finished parts of `others` (run, bindings) that `run` would compute identically; returns what, from whom.
 
-    Parts of which `run` has anything itself stay its own.
+    Parts that `run` has already begun are not taken over.
     """
-    shutil.rmtree(os.path.join(run.root, _STAGING), ignore_errors=True)  # of one that was killed
+    shutil.rmtree(os.path.join(run.root, _STAGING), ignore_errors=True)  # left by a killed process
     givers = [
         (other, its_bindings)
         for other, its_bindings in others
@@ -152,9 +152,9 @@ def _take_rounds(
     giver: tuple[RunDir, Mapping[str, str]],
     take: Callable[[Part, tuple[RunDir, Mapping[str, str]]], bool],
 ) -> bool:
-    """Whole iterations of one run, in order, and then the arms that were trained beside them.
+    """Takes whole iterations of one run, in order, then the arms trained beside them.
 
-    What was measured of a model is taken only with the model: another machine's would differ in its last bits.
+    An evaluation is taken only with its model: one trained on another machine would differ in its last bits.
     """
     wanted = int(ast.literal_eval(bindings.get("loop.run.iterations", "2")))
     for number in range(wanted):
@@ -164,7 +164,7 @@ def _take_rounds(
         take(_measured(f"iteration {number}'s evaluation", place, _MORE), giver)
     for arm in ast.literal_eval(bindings.get("loop.run.controls", "()")):
         place = f"{CONTROLS}/{arm}"
-        if arm.endswith("_best"):  # it chose its steps by evaluations, and names the first run's checkpoints
+        if arm.endswith("_best"):  # it chose its steps by evaluations and names the other run's checkpoints
             continue
         trained = (stage_folder("dataset"), stage_folder("checkpoints"))
         if take(_trained(f"arm {arm}", place, trained, _ARMS), giver):
@@ -191,7 +191,7 @@ def _data_of(bindings: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _matching(root: str, paths: Sequence[str]) -> Iterator[str]:
-    """Paths that are there; a star stands for any end of a name at the root."""
+    """Existing paths; a trailing star matches any names at the root."""
     for path in paths:
         if path.endswith("*"):
             names = os.listdir(root) if os.path.isdir(root) else []
@@ -201,7 +201,7 @@ def _matching(root: str, paths: Sequence[str]) -> Iterator[str]:
 
 
 def _link(source: str, target: str, paths: Sequence[str], fingerprint: str) -> None:
-    """Files and folders of one run in another; a kill half way leaves a folder that nobody reads."""
+    """Links files and folders of one run into another; a kill half way leaves a folder that nobody reads."""
     staging = os.path.join(target, _STAGING)
     for path in paths:
         there, staged = os.path.join(source, path), os.path.join(staging, path)
@@ -222,7 +222,7 @@ def _link(source: str, target: str, paths: Sequence[str], fingerprint: str) -> N
 def _link_file(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without links
+    except OSError:  # across file systems, or without hard links
         shutil.copy2(source, target)
 
 
@@ -230,5 +230,5 @@ def _refingerprint(path: str, fingerprint: str) -> None:
     with open(path) as file:
         head = json.load(file)
     if "fingerprint" in head:
-        # A new file: the old one is linked, and not ours to change.
+        # A new file: the old one is a link to the other run's.
         atomic_write(path, json.dumps(head | {"fingerprint": fingerprint}, sort_keys=True, indent=1) + "\n")
