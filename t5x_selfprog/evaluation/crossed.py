@@ -27,8 +27,8 @@ estimates of variance components"), V^2 / (X^2 / d). Where seeds differ far more
 interval of d degrees; where they do not, it is the bootstrap over problems. results/statistics compares its level and
 power with those of other methods.
 
-Assumed: all arms of a table vary equally from seed to seed, in points, and independently of each other. Where all arms
-move together, or one varies and the others do not, levels are worse; results/statistics says by how much.
+Assumptions: all arms of a table vary equally from seed to seed, in points, and independently of each other. Where all
+arms move together, or one varies and the others do not, levels are worse; results/statistics says by how much.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Trained:
 
 
 def spread_of(arms: Sequence[Table]) -> Spread:
-    """Of arms trained with several seeds; arms with one seed are allowed but add nothing.
+    """The spread of arms trained with several seeds; arms with one seed are allowed but add nothing.
 
     Arms with equally many seeds are assumed to have the same ones, in the same order.
     """

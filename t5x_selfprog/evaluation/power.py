@@ -138,8 +138,11 @@ def _values(attempts: int, k: int) -> NDArray[np.float64]:
 
 
 def shows_gain(base: NDArray[np.float64], arms: Sequence[NDArray[np.float64]], compared: int) -> bool:
-    """Whether tables and studies would say "improves" (or better) of the first arm, by Holm's first step, as if it were
-    one of `compared`. The seeds of all arms estimate how much training varies; the base is one model."""
+    """Whether tables and studies would say "improves" (or better) of the first arm, by Holm's first step.
+
+    That is as if it were one of `compared` arms. All arms' seeds estimate how much training varies; the base is one
+    model.
+    """
     trained = Trained(spread_of(arms), len(arms[0]))
     # All trials use one bootstrap seed, whose draws are cached.
     return claims_gain(*difference_and_test(arms[0], base, seed=0, trained=trained), compared)
@@ -158,8 +161,10 @@ def smallest(
     pilot: Sequence[Mapping[str, Any]] = (),
     trials: int = 200,
 ) -> tuple[int | None, dict[int, float]]:
-    """The smallest of `sizes` of one field ("problems", "attempts" or "seeds") with the wanted power, or None, and the
-    power of each size up to it."""
+    """The smallest of `sizes` of one field that has the wanted power, or None, and the power of each size up to it.
+
+    The field is "problems", "attempts" or "seeds".
+    """
     found: dict[int, float] = {}
     for size in sorted(sizes):
         found[size] = power(replace(design, **{field: size}), pilot=pilot, trials=trials)

@@ -57,7 +57,7 @@ class Sampled:
 def sampled_mean(
     table: Table, trained: Trained, imagined: Sequence[float], seed: int, resamples: int
 ) -> Sampled:
-    """Of the mean of a table [seeds, problems], with `imagined` problems appended."""
+    """Draws of the mean of a table [seeds, problems], with `imagined` problems appended."""
     (draws,), (centre,) = _problem_draws([(table, imagined)], seed, resamples)
     return _with_seeds(draws, float(draws.var()), centre, trained.part(0.0), seed)
 
@@ -65,7 +65,7 @@ def sampled_mean(
 def sampled_difference(
     arm: Table, base: Table, trained: Trained, largest: float, seed: int, resamples: int
 ) -> Sampled:
-    """Of mean(arm) - mean(base), paired by problem, with one imagined problem of `largest` difference either way."""
+    """Draws of mean(arm) - mean(base), paired by problem, with one imagined `largest` difference either way."""
     return _contrast(arm, base, trained, largest, seed, resamples)(1.0)
 
 

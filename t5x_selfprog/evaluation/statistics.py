@@ -13,7 +13,7 @@ test says p = 0.125). So each resample adds two problems of the most extreme kin
 a mean; the largest difference, once in either direction, for a comparison. For plain yes and no this is the bootstrap's
 form of adding pseudo-counts (Agresti and Coull 1998; Bonett and Price 2012, "Adjusted Wald confidence interval for a
 difference of binomial proportions based on paired data"). In simulations of 40 to 228 problems at Pass@1 and Pass@100,
-nominal 95% intervals for two arms without a difference covered it in 96-100% of trials, against 90-99% for the plain
+nominal 95% intervals of two arms without a difference contained zero in 96-100% of trials, against 90-99% for the plain
 percentile and 74-96% for BCa, whose skewness correction misleads on a handful of non-zero differences; for single means
 89-97%, against 82-96% and 88-96%. All fall short on 40 problems with a mean of 1% (75%, 67%, 74%): no interval there
 knows about the problems it did not draw. tests/evaluation repeats part of it.

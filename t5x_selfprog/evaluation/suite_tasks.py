@@ -1,5 +1,4 @@
-"""Suites that others measure by (HumanEval+, MBPP+, a file of the same form): the prompt of each task, and which part
-of an answer is the program.
+"""Published suites (HumanEval+, MBPP+, files of their form): each task's prompt, and the program in an answer.
 
 A prompt that ends inside a function is continued, and the program ends where the function does. Any other prompt
 becomes a string at the head of a program, as in MBPP, below which the model writes; the program ends where the model
@@ -139,8 +138,7 @@ def _is_prose(prompt: str) -> bool:
 
 
 def whole_lines(asked: str, completion: str, entry_point: str) -> str:
-    """The program; where it does not parse (a token limit cut it), without the fewest last lines that make it parse
-    with the function in it."""
+    """The program, without last lines that keep it from parsing (a token limit cut it), if its function remains."""
     lines = completion.split("\n")
     for count in range(len(lines), max(0, len(lines) - _DROPPED_LINES), -1):
         kept = "\n".join(lines[:count])

@@ -111,13 +111,12 @@ def decoding_program(model: ModelConfig, sampling: SamplingConfig, prefix_tokens
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Of a program around one loop.
+    """Counts of a program around one loop.
 
     Attributes:
       kernels: kernels that a step of the loop starts.
-      bytes: bytes that these read and write, each operand counted whole; a cache updated in place counts only the
-        update.
-      outside_bytes: bytes that kernels before and after the loop write, such as copies of caches.
+      bytes: what these read and write, each operand counted whole; of a cache updated in place, only the update.
+      outside_bytes: what kernels before and after the loop write, such as copies of caches.
     """
 
     kernels: int

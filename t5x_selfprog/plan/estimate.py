@@ -25,8 +25,7 @@ class StepTime:
 
     Attributes:
       compute_s: of the core, kernels included.
-      links_s: of receiving data over the links, and over the network between slices (an all-reduce in a ring of
-        slices).
+      links_s: of receiving data over links, and over the network between slices (an all-reduce in a ring of slices).
       roofline_s: the least the data sheet allows, by arithmetic or by memory.
       limited_by: which of the two sets the roofline: "arithmetic" or "memory".
     """
@@ -56,7 +55,7 @@ def train_time(
     length: int,
     work_share: float = 1.0,
 ) -> StepTime:
-    """Of an optimizer step over `tokens` tokens on all chips together, in rows of `length`.
+    """The time of an optimizer step over `tokens` tokens on all chips together, in rows of `length`.
 
     work_share: arithmetic as a share of training the whole model.
     """
@@ -79,7 +78,7 @@ def train_mfu(wanted: Slice, config: ModelConfig, tokens: int, length: int, seco
 
 
 def decode_time(wanted: Slice, program: Program, config: ModelConfig, sampling: SamplingConfig) -> StepTime:
-    """Of one decode step of the whole grid."""
+    """The time of one decode step of the whole grid."""
     rows = sampling.prompts_in_flight * sampling.rows_per_prompt
     compute = program.cost.cycles / wanted.chip.clock_hz / sampling.chunk_steps
     flops = 2 * network.num_params(config) * rows / wanted.chips / wanted.chip.peak.flops_per_s
@@ -90,7 +89,7 @@ def decode_time(wanted: Slice, program: Program, config: ModelConfig, sampling: 
 
 
 def prefill_time(wanted: Slice, program: Program, config: ModelConfig, tokens: int) -> StepTime:
-    """Of one prefill of `tokens` prompt tokens in all, spread over the chips."""
+    """The time of one prefill of `tokens` prompt tokens in all, spread over the chips."""
     compute = program.cost.cycles / wanted.chip.clock_hz
     flops = 2 * network.num_params(config) * tokens / wanted.chips / wanted.chip.peak.flops_per_s
     return _time(wanted, program, compute, flops, 0.0)

@@ -136,8 +136,7 @@ class _Judging:
         return max((end for _, end, _ in self._pending), default=0.0)
 
     def interrupt(self, at: float, back: float) -> None:
-        """The hosts are away from `at` to `back`: their unfinished shards go to the machines that would finish
-        first."""
+        """The hosts are away from `at` to `back`: their unfinished shards go to whichever machines finish first."""
         undone = sorted(entry for entry in self._pending if entry[1] > at and entry[2] < self._hosts)
         self._pending = [entry for entry in self._pending if entry[1] <= at or entry[2] >= self._hosts]
         self._free[: self._hosts] = [back] * self._hosts

@@ -39,7 +39,7 @@ LinksOf = Callable[[Sequence[int]], int]
 
 @dataclasses.dataclass
 class Cost:
-    """Of one run of a program on one chip.
+    """The cost of one run of a program on one chip.
 
     Attributes:
       cycles: of the core, by the compiler's estimate, without custom calls and collectives.

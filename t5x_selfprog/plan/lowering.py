@@ -100,14 +100,14 @@ def train_step(
 
 
 def narrowing_of_base(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:
-    """Holds the base both in float32 and in the type it has while its adapters are trained."""
+    """Narrows the base: holds it both in float32 and in the type it has while its adapters are trained."""
     return _compile(
         "narrow the base", partitioner, lora.holding(config, partitioner), _weights(partitioner, config)
     )
 
 
 def merging(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:
-    """Holds the base, its adapters and the merged weights together."""
+    """Merges adapters into the base: holds the base, its adapters and the merged weights together."""
     shapes = lora.abstract(config)
     adapters = abstract_like(shapes, partitioner.param_shardings(lora.axes(config), shapes))
     params = _weights(partitioner, config)
@@ -192,7 +192,7 @@ class SamplingPrograms:
         return Program("narrow", 0.0, held, Cost())
 
     def weights_bytes(self) -> int:
-        """Of the weights as decoding reads them, on one chip."""
+        """Bytes of the weights as decoding reads them, on one chip."""
         return device_room.on_a_device(self._weights)
 
     def prompts_per_load(self) -> int:

@@ -2,8 +2,7 @@
 
 Weights split thinly leave memory for rows, but every chip gathers all of them in every step, and where a chip's part of
 a weight is thinner than its registers the compiler sums whole gradients. Split less, they are gathered among fewer
-chips and summed over more. Which is best depends on the slice's links and the model's width; the compiler's figures
-decide.
+chips and summed over more. The compiler's figures decide: it depends on the slice's links and the model's width.
 """
 
 import dataclasses
@@ -29,8 +28,7 @@ FULL = 0.8  # share of memory that weights, gradients and moments may take, leav
 
 @dataclasses.dataclass(frozen=True)
 class Laid:
-    """One compiled candidate. Seconds of a step: `most_s` without overlap, `least_s` with all communication
-    overlapped."""
+    """One compiled candidate. Seconds are of a step: `most_s` without overlap, `least_s` with full overlap."""
 
     mesh: MeshConfig
     rows_computed: int

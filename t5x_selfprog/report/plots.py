@@ -16,7 +16,7 @@ from t5x_selfprog.report.markup import Markup, count, element, join, percent
 WIDTH = 344
 _ROW = 26
 _LABEL = 106  # width for the row names, at least
-_LETTER = 7.0  # approximate width of a letter of them
+_LETTER = 7.0  # approximate width of one letter
 
 
 @dataclass(frozen=True)

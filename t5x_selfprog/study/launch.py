@@ -160,7 +160,7 @@ def _with_teachers(
         and {**dict(other.levels), axis: ""} == {**mine, axis: ""}
     }  # fmt: skip
     controls = tuple(configured[cell.name].value("loop.run.controls", ()))
-    # Arms of its own.
+    # Sources of the cell's own arms.
     elsewhere = dict(configured[cell.name].value("control_dataset.run_control.sources", {}))
     return Cell(
         cell.levels,
