@@ -1,8 +1,8 @@
-"""Stage 6 with adapters: they alone are trained and kept on the way, and what is left in the end is a whole model.
+"""Stage 6 with adapters: only they are trained and checkpointed, but the result is a whole model.
 
 OUTPUT/adapters/<step>       adapters and optimizer state, until training is over
-OUTPUT/adapter/              what was learnt, in PEFT's format
-OUTPUT/<step>                base and adapters merged: sampled, evaluated and exported as any other model
+OUTPUT/adapter/              the trained adapters, in PEFT's format
+OUTPUT/<step>                base and adapters merged: sampled, evaluated and exported like any other model
 """
 
 import jax
@@ -55,7 +55,7 @@ def learn(
 
 
 def write(model: store.LoadedModel, lora: Lora, trained: low_rank.Adapters, output: str) -> None:
-    """OUTPUT/adapter: what was learnt beside `model`, in PEFT's format. Collective."""
+    """Writes OUTPUT/adapter: the adapters trained on `model`, in PEFT's format. Collective."""
     whole = jax.tree.map(hosts.whole, trained)
     if hosts.is_first():
         peft.write(

@@ -1,6 +1,6 @@
-"""What later stages compile, begun in other threads as soon as the first one samples: devices need not wait for it.
+"""Compiles later stages' programs in other threads once the first stage samples, so that devices need not wait.
 
-Left out: the training step, whose batch depends on the pairs that there will be.
+Left out: the training step, whose batch depends on pairs that do not exist yet.
 """
 
 import dataclasses
@@ -14,15 +14,15 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.blueprint import compile_ahead
 from t5x_selfprog.sampling.interface import SamplingConfig
 
-ATTEMPTS = {"sample_puzzles": 64, "sample_solutions": 100}  # what these stages make unless gin says otherwise
+ATTEMPTS = {"sample_puzzles": 64, "sample_solutions": 100}  # the stages' defaults where gin binds none
 
 
 def begin(model: LoadedModel, partitioner: Partitioner) -> None:
-    """The programs of stages 1 and 3 for models of this shape, as gin configures them."""
+    """Compiles the programs of stages 1 and 3 for models of this shape, as gin configures them."""
     for stage, attempts in ATTEMPTS.items():
         sampling = _bound(f"{stage}.run.sampling", None)
         if not isinstance(sampling, SamplingConfig):
-            continue  # the stage itself says what is missing
+            continue  # the stage itself reports what is missing
         prefix = ""
         if stage == "sample_solutions":
             way = asking(_bound(f"{stage}.run.prompt", SolvePrompt()), model.tokenizer, model.path)
@@ -34,7 +34,7 @@ def begin(model: LoadedModel, partitioner: Partitioner) -> None:
 
 
 def _bound(name: str, default: Any) -> Any:
-    """What gin would hand to this parameter."""
+    """The value that gin would pass for this parameter."""
     try:
         value = gin.query_parameter(name)
     except ValueError:

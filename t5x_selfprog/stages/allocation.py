@@ -1,7 +1,7 @@
-"""Attempts in rounds: who has enough accepted solutions gets no more of them, and others go on meanwhile.
+"""Attempts in rounds: a puzzle with enough accepted solutions gets no further round.
 
-Rounds of different shards lie side by side in the stream: while a shard's verdicts are waited for, the next shards are
-sampled. Their order is fixed, and so what is sampled never depends on who judged how quickly.
+Rounds of different shards alternate in the stream: while a shard waits for verdicts, the next shards are sampled. Their
+order is fixed, so what is sampled never depends on how quickly anything is judged.
 """
 
 import collections
@@ -32,14 +32,14 @@ TRACK = "rounds"
 class Allocation:
     """Attempts in rounds, so that a puzzle with enough accepted solutions gets no more of them.
 
-    The attempts made are the first of those that all puzzles would have got, so n and c of a puzzle follow from its
-    records. c / n leans upwards where it ended a puzzle; over the first round, which nothing ends, it does not.
-    Deciding takes verdicts, so solutions are judged here and again, for the record, in stage 4.
+    The attempts made are the first of those that every puzzle would have got, so a puzzle's n and c follow from its
+    records. c / n is biased upwards for a puzzle that stopped early; over the first round alone it is not. Deciding
+    takes verdicts, so solutions are judged here and, for the record, again in stage 4.
 
     Attributes:
-      needed: distinct accepted solutions after which a puzzle has enough (what `Selection.max_solutions` keeps).
-      rounds: nearly equal parts that the attempts come in.
-      limits: what a solution may use while this decides; stage 4 has its own.
+      needed: distinct accepted solutions that are enough for a puzzle (as many as `Selection.max_solutions` keeps).
+      rounds: nearly equal parts that the attempts are split into.
+      limits: what a solution may use when judged here; stage 4 has its own.
     """
 
     needed: int = 8
@@ -70,13 +70,13 @@ class _Shard:
     """What is known of a shard's puzzles, by their place in it."""
 
     asked: list[Asked]
-    lengths: list[tuple[int, ...]] | None  # of all attempts, where it is committed
+    lengths: list[tuple[int, ...]] | None  # of all attempts, if the shard is committed
     records: list[list[Record]]
     accepted: list[int]
     sampled: int = 0  # rounds
 
     def short(self, first: int, needed: int) -> list[int]:
-        """Puzzles that get the round that begins with sample `first`."""
+        """Puzzles that take part in the round that begins with sample `first`."""
         if self.lengths is not None:
             return [i for i, lengths in enumerate(self.lengths) if len(lengths) > first]
         return [i for i, accepted in enumerate(self.accepted) if accepted < needed]
@@ -97,8 +97,9 @@ def sample_in_rounds(
     """Pending shards with the records of all their puzzles, in order.
 
     Args:
-      ask: the puzzles of a shard. answers: the records of what came for one of them.
-      ahead: so many shards begin a round before the first of them begins the next.
+      ask: the puzzles of a shard.
+      answers: the records of the completions for one puzzle.
+      ahead: how many shards begin a round before the first of them begins the next.
     """
     spans = allocation.spans(attempts)
     shards: dict[int, _Shard] = {}
@@ -116,7 +117,7 @@ def sample_in_rounds(
         return _Shard(asked, lengths, [[] for _ in asked], [0] * len(asked))
 
     def settle() -> None:
-        """Takes note of rounds of which nothing is missing."""
+        """Notes the rounds that are complete."""
         while expected and expected[0][1] is None:
             number, _ = expected.popleft()
             shards[number].sampled += 1
@@ -165,12 +166,12 @@ def sample_in_rounds(
                 judge.put(number, i, new)
             yield from finished()
             if not left:
-                found.close()  # committed shards behind the last need not end
+                found.close()  # committed shards after the last pending one need not end
         yield from finished()
 
 
 def _order(shards: int, rounds: int, ahead: int) -> Iterator[tuple[int, int]]:
-    """(shard, round): a round of a shard comes after the one before it of `ahead` shards further on, if there are."""
+    """(shard, round): round r of a shard follows round r - 1 of the shard `ahead` places later, if there is one."""
     ahead = max(1, min(ahead, shards))
     for place in range(shards + (rounds - 1) * ahead):
         for round_number in range(rounds):
@@ -185,7 +186,7 @@ class _End:
 
 
 class _Judge:
-    """Counts each puzzle's distinct accepted solutions beside the sampler, on host 0. Use it as a context."""
+    """Counts each puzzle's distinct accepted solutions in a thread beside the sampler, on host 0. A context manager."""
 
     def __init__(self, pool: Pool, path: str):
         self._pool, self._path = pool, path
@@ -199,7 +200,7 @@ class _Judge:
         self._thread = threading.Thread(target=self._work, name="rounds")
 
     def __enter__(self) -> "_Judge":
-        if hosts.is_first():  # sampling is everybody's, judging is not
+        if hosts.is_first():  # all hosts sample, but only one judges
             self._thread.start()
         return self
 
@@ -213,13 +214,13 @@ class _Judge:
             self._queue.put((shard, puzzle, records))
 
     def end(self, shard: int) -> None:
-        """A round of this shard is complete. Rounds come one after the other."""
+        """Tells that a round of this shard is complete; its rounds end one after the other."""
         if hosts.is_first():
             self._given[shard] += 1
             self._queue.put(_End(shard))
 
     def accepted(self, shard: int, puzzles: int) -> list[int]:
-        """How many solutions of each puzzle were accepted in the rounds that ended; waits for it. Collective."""
+        """How many solutions of each puzzle were accepted in the rounds that ended; waits for verdicts. Collective."""
         found = [0] * puzzles
         if hosts.is_first():
             with recorder.current().part("verdicts"), self._turn:
@@ -236,14 +237,14 @@ class _Judge:
             with recorder.current().track(TRACK, self._path):
                 while self._judge_round():
                     pass
-        except BaseException as error:  # handed to whoever asks next
+        except BaseException as error:  # the next call of `accepted` raises it
             self._raised = error
         finally:
             with self._turn:
                 self._turn.notify_all()
 
     def _judge_round(self) -> bool:
-        """Judges what comes up to the end of a round; False once nothing more will."""
+        """Judges records until a round ends; False once no more will come."""
         whose: list[tuple[int, int]] = []
         last: list[_End | None] = []
 

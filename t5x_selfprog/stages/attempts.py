@@ -1,4 +1,4 @@
-"""Sampling solutions, as one stream over the shards of a ledger: what stage 3 and the evaluation have in common."""
+"""Sampling solutions as one stream over the shards of a ledger, for stage 3 and the evaluation."""
 
 import collections
 import sys
@@ -22,7 +22,7 @@ from verifier.storage.shards import Ledger
 __all__ = ["Allocation", "sample_attempts"]
 
 NAMED = 5  # puzzles that a message lists
-GRIDS_AHEAD = 2  # full grids of prompts that are sampled between the rounds of a puzzle, while it is judged
+GRIDS_AHEAD = 2  # full grids of prompts sampled between two rounds of a puzzle, while it is judged
 
 
 def sample_attempts(
@@ -39,12 +39,12 @@ def sample_attempts(
     allocation: Allocation | None = None,
     earlier: EarlierAttempts | None = None,
 ) -> None:
-    """Samples `attempts` solutions of every (puzzle_id, source) into the ledger at `path`; fewer by `allocation`.
+    """Samples `attempts` solutions of every (puzzle_id, source) into the ledger at `path`; fewer with an `allocation`.
 
-    `earlier` ones are the first of them; an allocation decides from the first attempt on, and samples all.
+    `earlier` attempts count as the first of them; an allocation ignores these and samples from the first attempt on.
 
-    A puzzle whose prompt does not fit the model's context is left without attempts, counted as `too_long`, and
-    named on standard error.
+    A puzzle whose prompt does not fit the model's context gets no attempts, is counted as `too_long`, and named on
+    standard error.
     """
     ledger = context.ledger(path, "solutions", ATTEMPT)
     pending = context.pending(ledger)
@@ -116,7 +116,7 @@ def _straight(
     earlier: EarlierAttempts | None,
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Pending shards with their records: all attempts at every puzzle."""
-    # Of pending shards: what was asked, and the attempts that there are already.
+    # For pending shards: the puzzles asked, and the attempts that exist already.
     waiting: collections.deque[tuple[Asked, list[dict[str, Any]]]] = collections.deque()
     records: list[dict[str, Any]] = []
 

@@ -1,8 +1,8 @@
-"""`selfprog bench loop`: the whole loop as a user runs it, for one iteration, and what came out of each second.
+"""`selfprog bench loop`: one iteration of the whole loop, as a user runs it, and what each second yielded.
 
-Base evaluation, puzzles, screening, solutions, verdicts, training, evaluation, in a process of its own and a folder
-that is removed.  `pairs_per_minute` counts the wall time of everything, compilation too: run it
-twice for the rate with the compilation cache warm.
+Runs base evaluation, puzzles, screening, solutions, verdicts, training and evaluation in a separate process and a
+folder that is removed. `pairs_per_minute` counts all wall time, including compilation: run it twice for the rate with a
+warm compilation cache.
 """
 
 import argparse
@@ -23,7 +23,7 @@ ERROR_LINES = 5
 
 
 def configuration(args: argparse.Namespace) -> str:
-    """The gin file of the run that is measured."""
+    """The gin file of the measured run."""
     is_path = args.config.endswith(".gin")
     included = str(Path(args.config).resolve()) if is_path else f"runs/{args.config}.gin"
     lines = [
@@ -41,10 +41,10 @@ def configuration(args: argparse.Namespace) -> str:
 
 
 def measured(run_dir: str) -> dict[str, Any]:
-    """The figures of a run with one iteration that has ended.
+    """The figures of a finished run of one iteration.
 
-    row_occupancy and new_tokens_per_s are of sampling alone, by stage and of all; rates a second without a stage are of
-    the whole wall time.
+    row_occupancy and new_tokens_per_s cover sampling alone, by stage and in all; rates outside "sampling" are per
+    second, or minute, of the whole wall time.
     """
     spent = files.read_json(files.join(run_dir, goodput.NAME))
     stages: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -80,7 +80,7 @@ def measured(run_dir: str) -> dict[str, Any]:
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
-    """Raises UserError with the run's last words where it fails."""
+    """Runs and measures the loop. Raises UserError with the end of the run's stderr if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         config, run_dir = Path(folder) / "loop.gin", str(Path(folder) / "run")
         config.write_text(configuration(args))

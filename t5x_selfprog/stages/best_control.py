@@ -1,12 +1,12 @@
 """The strongest form of a control arm: how long it trains is chosen on the dev split, never on the held-out one.
 
-Training as long as the verified arm on the few human pairs memorises them, and any other arm looks good beside
-that. So the same arm is also trained for fractions of those steps, each is measured on dev problems, and the
-best is the one that counts.
+Trained as long as the verified arm, a model memorises the few human pairs, and any other arm looks good in comparison.
+So the arm is also trained for fractions of those steps, each candidate is measured on dev problems, and the best one
+counts.
 
 Reads:    RUN/controls/ARM/5_dataset, the base model, dev problems.
 Writes:   RUN/controls/ARM_best/: candidates with their dev evaluations, choice.json, 7_eval.
-Restart:  whatever its stages restart from.
+Restart:  as its stages do.
 Left out: every other choice (learning rate, batch size): they are the verified arm's.
 """
 
@@ -21,7 +21,7 @@ from t5x_selfprog.stages.context import Context
 from verifier.errors import UserError
 from verifier.storage import files
 
-BEST = "_best"  # ends the name of such an arm
+BEST = "_best"  # the suffix of such an arm's name
 
 
 @gin.configurable(module="best_control")
@@ -36,9 +36,9 @@ def run(
 ) -> evaluate.Measurement:
     """Trains `arm` for each fraction of the steps of `trained`, keeps the best by dev Pass@k, and evaluates that one.
 
-    The dev problems are the run's own dev split, or our seeds' where its problems have none (P3).
+    The dev problems are the run's own dev split, or our seeds' if its problems have none (P3).
 
-    Raises UserError where `attempts` are too few for Pass@k.
+    Raises UserError if `attempts` are too few for Pass@k.
     """
     if attempts < k:
         raise UserError(

@@ -2,16 +2,16 @@
 
 Reads:    4_verdicts (and 2_kept, 4_hindsight) of this iteration, or the train problems, by arm.
 Writes:   RUN/iter_NNN/5_dataset, or RUN/controls/ARM/5_dataset: pairs of puzzle and solution as text.
-Restart:  the whole stage: it is a pass over verdicts that takes seconds.
+Restart:  the whole stage, a pass over verdicts that takes seconds.
 Left out: tokens; the trainer makes them.
 
-Arms choose what goes in, nothing else:
-  verified    solutions the interpreter accepted, and what hindsight made of others
+Arms choose the content, nothing else:
+  verified      solutions that the interpreter accepted, and pairs that hindsight made of others
   no_hindsight  the same without hindsight
-  unverified  as many attempts on the same puzzles, chosen blindly
-  human       the train problems with their reference solutions
-  seeds_only  the train problems without solutions, and the tutorial pairs
-  any other   pairs from elsewhere, by the name they have in `sources`: the paper's released files, another run
+  unverified    equally many attempts at the same puzzles, chosen blindly
+  human         the train problems with their reference solutions
+  seeds_only    the train problems without solutions, and the tutorial pairs
+  any other     pairs from elsewhere, by their name in `sources`: the paper's released files, another run
 """
 
 import dataclasses
@@ -50,23 +50,23 @@ Pair = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Which solutions of a puzzle become pairs, and what they weigh.
+    """Which solutions of a puzzle become pairs, and their weights.
 
     Attributes:
-      max_solutions: distinct solutions a puzzle (the paper: 8).
+      max_solutions: distinct solutions per puzzle (the paper: 8).
       prefer: which come first: "short" (the paper); "general": those that hold on most resampled arguments, short
-        ones first among equals; "diverse": the shortest, then in turn the one that uses most that none before did.
-      max_pairs: of all puzzles together (the paper: 950,511).
-      easy_rate: share of attempts accepted above which a puzzle begins to count less ...
-      easy_weight: ... down to this weight where every attempt was accepted. 1 leaves all puzzles equal.
-      learnability: exponent of the expected 4 p (1 - p) of a puzzle (puzzles/difficulty.py), by which its pairs
-        are weighted as well; 0 leaves it out.
+        ones first among equals; "diverse": the shortest, then always the one with most concepts not yet used.
+      max_pairs: over all puzzles (the paper: 950,511).
+      easy_rate: share of accepted attempts above which a puzzle begins to count less ...
+      easy_weight: ... down to this weight if every attempt was accepted. 1 leaves all puzzles equal.
+      learnability: exponent of a puzzle's expected 4 p (1 - p) (puzzles/difficulty.py), by which its pairs are
+        weighted as well; 0 leaves it out.
       tutorial: whose five tutorial pairs the `seeds_only` arm adds.
       lists: documents that list puzzles as the prompts of stage 1 do, as a share of the number of pairs. A small
-        model that learns pairs alone forgets how to write puzzles: of ours, well-formed fell from 40% to 16%.
+        model that learns pairs alone forgets how to write puzzles: ours fell from 40% to 16% well-formed.
       list_puzzles: how many puzzles such a document holds.
-      hindsight: weight of a pair that hindsight made of a wrong answer, where that stage runs; 0 leaves them out.
-      wrong: share of the verified arm's pairs that are wrong ones let through on purpose (stages/gate.py).
+      hindsight: weight of a pair that hindsight made of a wrong answer, if that stage runs; 0 leaves them out.
+      wrong: share of the verified arm's pairs that are wrong on purpose (stages/gate.py).
       fixes: documents of a wrong solution and its correction (puzzles/fixes.py), as a share of the number of pairs.
     """
 
@@ -91,7 +91,7 @@ class Selection:
                 raise UserError(f"Selection.{name}={getattr(self, name)}: must be 0 or more.")
 
     def weight(self, accepted: int, judged: int) -> float:
-        """1 up to `easy_rate`, then falling on a line to `easy_weight`; times what is learnable, if that counts."""
+        """1 up to `easy_rate`, then falling linearly to `easy_weight`; times the learnability, if that counts."""
         rate = accepted / max(1, judged)
         learnable = learnability(accepted, judged) ** self.learnability
         if rate <= self.easy_rate or self.easy_rate >= 1:
@@ -107,7 +107,7 @@ def run(
     selection: Selection = Selection(),
     prompt: SolvePrompt = SolvePrompt(),
 ) -> None:
-    """The verified pairs of one iteration, with headers as `prompt` asks for them; none where none was accepted."""
+    """Writes the verified pairs of one iteration, with headers as `prompt` asks for them; none if none was accepted."""
     pairs = list(_verified(context, iteration, selection))
     if selection.wrong:
         pairs = let_through(pairs, _wrong(context, iteration, selection), selection.wrong)
@@ -126,10 +126,10 @@ def run_control(
     prompt: SolvePrompt = SolvePrompt(),
     behaviour: BehaviourCheck | None = BehaviourCheck(),
 ) -> None:
-    """The pairs of a control arm, matched to `iterations` iterations of the verified arm.
+    """Writes the pairs of a control arm, matched to `iterations` iterations of the verified arm.
 
     `sources` names further arms: pairs of another run, or a file such as the paper's 125M_PAPER_1M_iter_2.txt.gz
-    (data/sources.py). Those too like a held-out problem, on the page or (unless `behaviour` is None) in what they do,
+    (data/sources.py). Pairs too similar to a held-out problem, in text or (unless `behaviour` is None) in behaviour,
     are left out and counted in the dataset's manifest.
     """
     path = context.run.control(arm, "dataset")
@@ -148,7 +148,7 @@ def run_control(
 
 
 def _external(context: Context, source: str, behaviour: BehaviourCheck | None) -> tuple[list[Pair], int]:
-    """The pairs of a source without those like a held-out problem, and how many those were."""
+    """The pairs of a source without those similar to a held-out problem, and the number of those."""
     from t5x_selfprog.data.sources import read_pairs, split_pair
 
     held_out = Protected(problem for problem in context.problems if problem.split != "train")
@@ -186,7 +186,7 @@ def _write(
 
 
 def _lists(pairs: list[Pair], selection: Selection) -> Iterator[Pair]:
-    """Documents of several of the pairs' puzzles, numbered as in a puzzle prompt; every puzzle in turn."""
+    """Documents that each list several of the pairs' puzzles, numbered as in a puzzle prompt; every puzzle in turn."""
     puzzles = list(dict.fromkeys(source for pair in pairs if (source := puzzle_of_pair(pair["text"]))))
     for number in range(round(selection.lists * len(pairs)) if puzzles else 0):
         first = number * selection.list_puzzles
@@ -197,7 +197,7 @@ def _lists(pairs: list[Pair], selection: Selection) -> Iterator[Pair]:
 
 
 def _document(text: str, iteration: int) -> Pair:
-    """What is no pair, among the pairs."""
+    """A document among the pairs that is not itself a pair."""
     return {"puzzle_id": short_hash(text), "text": text, "weight": 1.0, "iteration": iteration}
 
 
@@ -215,7 +215,7 @@ def _pair(puzzle: str, solution: str, weight: float, iteration: int) -> Pair:
 
 
 def _by_puzzle(context: Context, iteration: int) -> Iterator[list[dict[str, Any]]]:
-    """The verdicts of one iteration, a list for each puzzle, in order."""
+    """The verdicts of one iteration: one list per puzzle, in order."""
     return _grouped(context.run.read(iteration, "verdicts"))
 
 
@@ -227,7 +227,7 @@ def _grouped(verdicts: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]
 
 
 def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One verdict for each solution that differs by more than layout, the shortest writing of each; short first."""
+    """One verdict for each solution that differs by more than layout, in its shortest form; short ones first."""
     best: dict[str, dict[str, Any]] = {}
     for verdict in sorted(verdicts, key=lambda v: (len(v["solution"]), v["solution"])):
         key = solution_key(verdict["solution"])
@@ -237,7 +237,7 @@ def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def by_novelty(ranked: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]]:
-    """At most `wanted`: the first, then always the one with most concepts that none before has; ties by order."""
+    """At most `wanted`: the first, then always the one with most concepts not yet used; ties by order."""
     left, seen = list(ranked), set[str]()
     chosen: list[dict[str, Any]] = []
     while left and len(chosen) < wanted:
@@ -268,7 +268,7 @@ def _verified(context: Context, iteration: int, selection: Selection) -> Iterato
 
 
 def _wrong(context: Context, iteration: int, selection: Selection) -> Iterator[Pair]:
-    """Pairs of attempts that the verifier refused, as many a puzzle as of those that it accepts."""
+    """Pairs of attempts that the verifier refused, at most `max_solutions` per puzzle, as for accepted ones."""
     for verdicts in _by_puzzle(context, iteration):
         refused = [v for v in verdicts if v["outcome"] not in ("accepted", "infrastructure")]
         for verdict in sorted(distinct(refused), key=_blind)[: selection.max_solutions]:
@@ -281,7 +281,7 @@ def _no_hindsight(context: Context, iterations: int, selection: Selection) -> It
 
 
 def _unverified(context: Context, iterations: int, selection: Selection) -> Iterator[Pair]:
-    """As many pairs an iteration as the verified arm has, from all puzzles tried, in an order that is blind."""
+    """As many pairs per iteration as the verified arm has, from all puzzles tried, chosen blindly."""
     for iteration in range(iterations):
         wanted = len(list(_verified(context, iteration, selection)))
         pool = [
@@ -294,7 +294,7 @@ def _unverified(context: Context, iterations: int, selection: Selection) -> Iter
 
 
 def _blind(verdict: dict[str, Any]) -> str:
-    """An order that knows nothing of the outcome."""
+    """A sort key that does not depend on the outcome."""
     return short_hash(verdict["puzzle_id"] + verdict["solution"])
 
 

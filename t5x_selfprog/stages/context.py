@@ -48,16 +48,16 @@ class Experiment:
       problems: a folder in P3's format, or "seeds" for our own set; its train split feeds the prompts.
       docstrings: whether reference solutions "keep" the statement that P3 puts at their head, or "drop" it.
       eval_split: what evaluation measures on: "dev" for every choice one makes, "test" for final figures.
-      max_eval_problems: measure on so many problems of that split, chosen by a hash of their names; None is all.
+      max_eval_problems: how many problems of that split to measure on, chosen by a hash of their names; None is all.
       start: what fine-tuning starts from: "base" on all pairs so far (the paper's way), or the "previous"
         iteration's model on the newest pairs alone.
       writer: who writes puzzles: the "newest" model (the paper's way), or the "base" in every iteration.
       shards: how many shards every stage writes; fixed for a run, whatever the number of hosts.
-      workers: verifier processes on this host for each shard that is judged, of which there are two at a time; None is
-        one a core. (What a limit counts is CPU time, and the end of a shard leaves cores idle.)
-      judges: "hosts" judge what the run samples, and so do members of a fleet where there are some (`python -m verifier
-        follow RUN`, on any machine that sees the run's folder); "fleet" leaves it all to those.
-      watchdog: when to say that the run is stuck.
+      workers: verifier processes on this host for each shard being judged, two shards at a time; None is one per core.
+        (Limits count CPU time, and the end of a shard leaves cores idle.)
+      judges: "hosts" judge what the run samples, together with members of a fleet if there are any (`python -m verifier
+        follow RUN`, on any machine that sees the run's folder); "fleet" leaves all judging to those.
+      watchdog: when to report that the run is stuck.
       profile: which steps to trace.
       wandb: whether to send the numbers to Weights & Biases too.
     """
@@ -90,8 +90,8 @@ class Context:
     """A run directory with its experiment. A model is kept until another is asked for.
 
     Attributes:
-      compile_ahead: the first sampler brings with it that programs of later stages are compiled.
-      solved: by iteration, what its verdicts were read for: ids of puzzles with an accepted solution.
+      compile_ahead: whether the next sampler also begins to compile the programs of later stages.
+      solved: by iteration, ids of puzzles with an accepted solution, so that verdicts are read only once.
     """
 
     def __init__(self, run: RunDir, experiment: Experiment):
@@ -138,11 +138,11 @@ class Context:
         )
 
     def pending(self, ledger: Ledger) -> list[int]:
-        """Shards that are not committed, as host 0 sees it. Collective."""
+        """Shards that are not committed, as host 0 sees them. Collective."""
         return hosts.agree(ledger.pending())
 
     def commit(self, ledger: Ledger, shard: int, records: Any, **counters: int | float) -> None:
-        """Writes a shard, on the host whose it is. All hosts hold the records."""
+        """Writes a shard on its owning host. All hosts hold the records."""
         if hosts.is_mine(shard):
             ledger.commit(shard, records, **counters)
         preemption.check()
@@ -157,12 +157,12 @@ class Context:
             hosts.barrier(f"{ledger.path} finished")
 
     def shard_of(self, items: list[Any], shard: int) -> list[Any]:
-        """The `shard`-th of as many nearly equal runs of `items` as there are shards."""
+        """The `shard`-th run of `items`, split into nearly equal runs, one per shard."""
         count = self.experiment.shards
         return items[shard * len(items) // count : (shard + 1) * len(items) // count]
 
     def model(self, path: str) -> store.LoadedModel:
-        """Loads a model; the one before it is let go first."""
+        """Loads a model, after releasing the previous one."""
         path = store.resolve(path)
         if self._model is None or self._model.path != path:
             self._model = None
@@ -178,11 +178,11 @@ class Context:
         loop: LoopConfig | None = None,
         lora: Lora | None = None,
     ) -> None:
-        """Refuses a model that is to be loaded and does not fit what will be done with it; frees the one before it.
+        """Refuses a model that would not fit in memory for the given work; releases the previous one.
 
-        With `lora`, what `loop` trains is adapters.
+        With `lora`, `loop` trains adapters.
 
-        Raises UserError before any weight is read: what sampling or training takes, and what a device has.
+        Raises UserError, before any weight is read, saying what sampling or training takes and what a device has.
         """
         path = store.resolve(path)
         if self._model is not None and self._model.path == path:
@@ -206,45 +206,45 @@ class Context:
         device_room.require_room(path, config, parts, remedy, list(self.partitioner.mesh.devices.flat))
 
     def release(self) -> None:
-        """Frees the loaded model; it is loaded again when it is needed."""
+        """Releases the loaded model; it is loaded again when needed."""
         self._model = None
         gc.collect()
 
     def sampler(self, path: str, sampling: SamplingConfig, prefix: str = "") -> Sampler:
         model = self.model(path)
         with recorder.current().part("load"):
-            _collect()  # the sampler before this one holds weights, too
+            _collect()  # the previous sampler holds weights, too
             sampler = Sampler(
                 model.config, model.params, model.tokenizer, sampling,
                 checkpoint=model.identity, prefix=prefix, partitioner=self.sampling_partitioner,
             )  # fmt: skip
-        if self.compile_ahead:  # after what this one needs first
+        if self.compile_ahead:  # after the programs that this sampler needs first
             self.compile_ahead = False
             ahead.begin(model, self.sampling_partitioner)
-        # Looking through all that JAX and a model hold, over and over, would be half of the host's time for an attempt.
+        # Repeatedly scanning the objects of JAX and the model would take half of the host's time per attempt.
         gc.freeze()
         return sampler
 
     def key(self, iteration: int, stage: str) -> jax.Array:
-        """The randomness of one stage: a function of run seed, iteration and stage alone (law 2)."""
+        """The randomness of one stage: a function of run seed, iteration and stage alone."""
         key = jax.random.fold_in(jax.random.key(self.experiment.seed), iteration)
         return jax.random.fold_in(key, zlib.crc32(stage.encode()) & 0x7FFFFFFF)
 
     @contextlib.contextmanager
     def pool(self, limits: Limits, hash_seed: int = 0, track: str = MAIN) -> Iterator[Pool]:
-        """Workers that judge. `track`: of whom each verdict is a sign of life."""
+        """Workers that judge. track: the watchdog's track, of which each verdict is a sign of life."""
         with _Showing(track, workers=self.experiment.workers, limits=limits, hash_seed=hash_seed) as pool:
             yield pool
 
 
 def _collect() -> None:
-    """Lets go of what nobody holds any more, of what was frozen, too."""
+    """Collects garbage, including frozen objects."""
     gc.unfreeze()
     gc.collect()
 
 
 class _Showing(Pool):
-    """A pool whose verdicts show the watchdog that the run moves, whoever asked for them."""
+    """A pool whose verdicts show the watchdog that the run makes progress."""
 
     def __init__(self, track: str, **settings: Any):
         super().__init__(**settings)

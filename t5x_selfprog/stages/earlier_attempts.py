@@ -1,7 +1,7 @@
 """Attempts that a run made before it was asked for more of them: they are not sampled again.
 
-An attempt is a function of (seed, iteration, puzzle, sample index), so those that are there are the first of the more.
-`growth` sets their ledger aside; here it is found again.
+An attempt is a function of (seed, iteration, puzzle, sample index), so existing attempts are the first of the larger
+number. `growth` sets their ledger aside; this module finds it again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Records = list[dict[str, Any]]
 
 
 class EarlierAttempts:
-    """Those at the puzzles of one iteration, from the newest ledger that was finished; none if there is none.
+    """Attempts at the puzzles of one iteration, from the newest finished ledger; none if there is none.
 
     Args:
-      root: of the run.
+      root: the run's directory.
       path: where the run samples these attempts now, under `root`.
     """
 
@@ -34,9 +34,9 @@ class EarlierAttempts:
                 self._ledger = Ledger.open(place)
 
     def of_shard(self, shard: int, checkpoint: str, fewer_than: int) -> Mapping[str, Records]:
-        """By puzzle, in the order of their sample indices: those that the model `checkpoint` wrote.
+        """Attempts by the model `checkpoint`, by puzzle, in the order of their sample indices.
 
-        A puzzle with `fewer_than` attempts or more has none here: it is sampled whole.
+        A puzzle that has `fewer_than` attempts or more is omitted: all its attempts are sampled again.
         """
         found: dict[str, Records] = {}
         if self._ledger is None or shard >= self._ledger.shard_count:

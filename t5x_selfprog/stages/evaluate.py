@@ -3,7 +3,7 @@
 Reads:    a model, the problems of the evaluation split.
 Writes:   OUTPUT/attempts, OUTPUT/verdicts (ledgers) and OUTPUT/evaluation.json.
 Restart:  the shard.
-Left out: tiers, early stops, first-success counting: every attempt is judged at the full limit, and Pass@k is the
+Left out: tiers, early stopping, first-success counting: every attempt is judged at the full limit, and Pass@k is the
           unbiased estimate from (n, c).
 """
 
@@ -34,18 +34,18 @@ from verifier.language.leniency import lenient_python
 from verifier.storage import files
 from verifier.storage.shards import Ledger
 
-ENUMERATOR = "enumerator"  # its track
+ENUMERATOR = "enumerator"  # its track for the watchdog
 
 
 class Measurement:
-    """An evaluation whose attempts are all sampled, while their verdicts may still be on their way."""
+    """An evaluation whose attempts are all sampled, but perhaps not all judged."""
 
     def __init__(self, finish: Callable[[Mapping[str, Any] | None], dict[str, Any]]):
         self._finish = finish
         self._found: dict[str, Any] | None = None
 
     def result(self, base: "Measurement | None" = None) -> dict[str, Any]:
-        """What evaluation.json holds; waits for the verdicts. Collective.
+        """The content of evaluation.json; waits for the verdicts. Collective.
 
         `base` is the base model's evaluation on the same problems, for paired differences.
         """
@@ -70,7 +70,7 @@ def run(
 ) -> Measurement:
     """Evaluates one model on the experiment's evaluation split, or on other `problems` of a named `split`.
 
-    Returns once all attempts are sampled, so that what follows on the devices need not wait for verdicts.
+    Returns once all attempts are sampled, so that later device work need not wait for verdicts.
     """
     limits.require_exact("evaluate")
     done = hosts.agree(read(output))
@@ -97,7 +97,7 @@ def run(
     label = f"eval {arm}" + ("" if iteration is None else f" {iteration}")
 
     def sample() -> None:
-        # One key for every model: the same problems, the same draws, so that differences are paired.
+        # All models share one key: same problems, same draws, so that differences are paired.
         with recorder.current().stage(attempts_path):
             sample_attempts(
                 context, [(p.puzzle_id, p.source) for p in measured], attempts_path,
@@ -115,7 +115,7 @@ def run(
     about = {
         "arm": arm,
         "iteration": iteration,
-        "checkpoint": "",  # as the records have it
+        "checkpoint": "",  # filled in from the records
         "seed": context.experiment.seed,
         "seeds": context.experiment.problems,
         "split": split,
@@ -134,7 +134,7 @@ def run(
 def _count(
     verdicts_path: str, problems: Sequence[Problem], attempts: int
 ) -> tuple[list[ProblemCount], Counter[str], str]:
-    """What a ledger of verdicts says of each problem; all outcomes; and the checkpoint that was sampled."""
+    """The counts of each problem in a ledger of verdicts, all outcomes, and the checkpoint that was sampled."""
     judged, accepted, outcomes = Counter[str](), Counter[str](), Counter[str]()
     checkpoint = ""
     for verdict in Ledger.open(verdicts_path):
@@ -144,7 +144,7 @@ def _count(
             judged[verdict["puzzle_id"]] += 1
             accepted[verdict["puzzle_id"]] += verdict["outcome"] == "accepted"
     counts = [
-        # A prompt too long for the model leaves no attempts: the model fails that problem, it is not left out.
+        # A prompt too long for the model gets no attempts: the model fails that problem, which still counts.
         ProblemCount(p.puzzle_id, p.name, p.group, judged[p.puzzle_id] or attempts, accepted[p.puzzle_id])
         for p in problems
     ]
@@ -157,7 +157,7 @@ def run_enumerator(
     output: str,
     limits: Limits = Limits(cpu_s=1.0),
 ) -> Measurement:
-    """Evaluates the no-model baseline, an ordered list of typed guesses for every problem, beside what follows."""
+    """Evaluates the no-model baseline, an ordered list of typed guesses for every problem, in a background thread."""
     limits.require_exact("the enumerator")
     done = hosts.agree(read(output))
     if done is not None:
@@ -167,7 +167,7 @@ def run_enumerator(
     def work() -> None:
         try:
             found.set_result(_enumerate(context, limits))
-        except BaseException as error:  # handed to whoever waits below
+        except BaseException as error:  # raised in `finish`
             found.set_exception(error)
 
     if hosts.is_first():
@@ -221,7 +221,7 @@ def _path(output: str) -> str:
 
 
 def write(output: str, evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Finishes an evaluation: written by the first host, and there for all of them."""
+    """Finishes an evaluation: the first host writes it, and all wait until it is there."""
     if hosts.is_first():
         files.write_json(_path(output), evaluation)
     hosts.barrier(f"{output} written")

@@ -1,9 +1,9 @@
-"""Transfer: Pass@k on a suite of unit tests that others measure by (`selfprog evaluate --suite=...`).
+"""Transfer: Pass@k on a public suite of unit tests (`selfprog evaluate --suite=...`).
 
 Reads:    a model, a suite's file.
 Writes:   OUTPUT/settings.json, attempts, verdicts, base_verdicts (ledgers), samples.jsonl and evaluation.json.
 Restart:  the shard, of attempts and of verdicts.
-Left out: overlapping the two (a suite is some hundred tasks); a fleet (the verdicts' records do not hold the tests).
+Left out: overlapping the two (a suite is a few hundred tasks); a fleet (the verdicts' records do not hold the tests).
 """
 
 import dataclasses
@@ -62,17 +62,17 @@ def run(
     Args:
       base: the base model's evaluation on the same suite, for paired differences.
       attempts, temperature: at each task; temperature 0 takes the likeliest tokens, once.
-      grid: the shape of the device's work and its number types; what else it says does not count here.
-      chat: "" for texts that are continued; in the model's chat template, "begun" for answers that are begun for it
-        up to their code, "free" for those that it writes whole.
-      limits: CPU seconds are for all tests of a task together.
+      grid: the shape of the device's work and its number types; its other settings are ignored.
+      chat: "" to continue plain text; in the model's chat template, "begun" to begin each answer for the model up to
+        its code, "free" to let it write the whole answer.
+      limits: CPU seconds cover all tests of a task together.
 
     Returns:
-      What evaluation.json holds: that of an evaluation on puzzles (the task's id for a puzzle's), with "suite" and,
-      for files that tell them apart, "base_tests": Pass@k by the tests that evalplus did not add.
+      The content of evaluation.json: as for an evaluation on puzzles (task ids in place of puzzle ids), with "suite"
+      and, if the file distinguishes them, "base_tests": Pass@k by the tests that evalplus did not add.
 
-    Raises UserError where the output is of other settings, where several attempts were asked for without chance, and
-    where a model without a chat template was to be asked in conversation.
+    Raises UserError if the output belongs to other settings, if several attempts are to be made at temperature 0, or if
+    a model without a chat template is to answer in conversation.
     """
     limits.require_exact("evaluate_suite")
     require_chance(attempts, temperature)
@@ -137,7 +137,7 @@ def require_chance(attempts: int, temperature: float) -> None:
 
 
 class _Work:
-    """The ledgers of one evaluation and what goes through them."""
+    """The ledgers of one evaluation and the work on them."""
 
     def __init__(self, context: Context, suite: SuiteFile, output: str, fingerprint: str):
         self._context, self._suite, self._output = context, suite, output
@@ -151,7 +151,7 @@ class _Work:
         )  # fmt: skip
 
     def sample(self, model: str, sampling: SamplingConfig, attempts: int, chat: Chat, label: str) -> None:
-        """Attempts at every task whose prompt fits; the others are left without, and the model fails them."""
+        """Samples attempts at every task whose prompt fits; the model fails the others."""
         context = self._context
         ledger = self._ledger("attempts", ATTEMPT)
         pending = context.pending(ledger)
@@ -190,7 +190,7 @@ class _Work:
         context.finish(ledger)
 
     def judge(self, limits: Limits, label: str) -> None:
-        """Verdicts by all tests, and of what failed by the base tests alone, where a task has others."""
+        """Judges by all tests, then failed attempts by the base tests alone, for tasks that distinguish them."""
         context = self._context
         attempts = self._ledger("attempts", ATTEMPT)
         verdicts, base_verdicts = self._ledger("verdicts", VERDICT), self._ledger("base_verdicts", VERDICT)
@@ -215,7 +215,7 @@ class _Work:
     def conclude(
         self, about: dict[str, Any], attempts: int, base: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """Writes samples.jsonl and evaluation.json, and returns the latter's content."""
+        """Writes samples.jsonl and evaluation.json; returns the content of the latter."""
         rows = list(self._ledger("verdicts", VERDICT))
         counted = _counts(rows)
         evaluation = {
@@ -240,15 +240,14 @@ class _Work:
         found = []
         for task in self._suite.tasks:
             judged, accepted = counted.get(task.task_id, (0, 0))
-            # A prompt too long for the model leaves no attempts: the model fails that task, it is not left out.
+            # A prompt too long for the model gets no attempts: the model fails that task, which still counts.
             found.append(
                 ProblemCount(task.task_id, task.task_id, self._suite.name, judged or attempts, accepted)
             )
         return found
 
     def _samples(self, rows: Sequence[Mapping[str, Any]], attempts: int) -> Iterator[dict[str, str]]:
-        """In the file's order; evalplus refuses samples that leave a task out, so those without attempts have none
-        but an empty one."""
+        """In the order of the file. evalplus requires every task, so one without attempts gets empty samples."""
         by_task: dict[str, list[str]] = {task.task_id: [] for task in self._suite.tasks}
         for row in sorted(rows, key=lambda row: row["sample_index"]):
             by_task[row["puzzle_id"]].append(row["solution"])
@@ -275,7 +274,7 @@ def _record(
 def _judged(
     pool: Any, rows: Sequence[Mapping[str, Any]], suites: Sequence[Suite]
 ) -> Iterator[dict[str, Any]]:
-    """Verdict records: of the attempt as it was made, not of what the tests make of it."""
+    """Verdict records, which hold the attempt as it was made, not the program that the tests run."""
     items = (suite.attempt(row["solution"]) for row, suite in zip(rows, suites, strict=True))
     for row, verdict in zip(rows, pool.judge(items), strict=True):
         yield verdict.as_record(row)
@@ -292,21 +291,21 @@ def _counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
 
 
 def _within(sampling: SamplingConfig, context_length: int) -> SamplingConfig:
-    """At most half of a small model's context is for the answer."""
+    """Limits the answer to half of a small model's context."""
     return dataclasses.replace(
         sampling, max_new_tokens=min(sampling.max_new_tokens, max(1, context_length // 2))
     )
 
 
 def _identity(model: str) -> str:
-    """Of the weights, where telling it does not fetch them all."""
+    """The identity of the weights, or their path if computing it would fetch them all."""
     path = store.resolve(model)
     is_cheap = not files.is_remote(path) or files.exists(files.join(path, "done.json"))
     return store.stored_identity(path) if is_cheap else path
 
 
 def _require_same(output: str, settings: Mapping[str, Any]) -> None:
-    """Notes what an evaluation is of; raises UserError if its folder is of something else."""
+    """Records an evaluation's settings; raises UserError if its folder belongs to others."""
     path = files.join(output, "settings.json")
     if hosts.is_first() and not files.exists(path):
         files.makedirs(output)

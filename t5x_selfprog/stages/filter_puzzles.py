@@ -3,9 +3,9 @@
 Reads:    1_puzzles; train and held-out problems; the puzzles kept in earlier iterations.
 Writes:   2_screened (what running a puzzle showed), 2_kept (puzzles), 2_rejected (puzzles with a reason),
           funnel.json's first half, RUN/probes.json.
-Restart:  the shard of survivors; the rules that run nothing are applied again, in order, every time, and so is
-          the last look, which compares behaviours in order.
-Left out: nothing is ranked here; weights are the dataset's business.
+Restart:  the shard of survivors; the static rules and the final comparison of behaviours depend on the order of
+          puzzles and are applied again every time.
+Left out: ranking; weights are the dataset's business.
 """
 
 import contextlib
@@ -37,12 +37,12 @@ from verifier.storage import files
 from verifier.storage.records import PUZZLE, REJECTION, Kind, Schema
 from verifier.storage.shards import Ledger
 
-# Rejection reasons by the step of the funnel that they fall under.
+# Rejection reasons by the funnel step that they count under.
 UNPARSED = ("no_parse",)
 DUPLICATES = ("duplicate", "contaminated")
-BEHAVIOUR = ("same_behaviour", "contaminated")  # where running the puzzle found it
-TOGETHER = 8192  # puzzles screened before any of their shards is committed: seconds of many workers
-# Reasons for which a puzzle may be repaired, and how the origin of a repaired one ends.
+BEHAVIOUR = ("same_behaviour", "contaminated")  # if found by running the puzzle
+TOGETHER = 8192  # puzzles screened before any of their shards is committed: seconds for many workers
+# Reasons for which a puzzle may be repaired, and the suffix of a repaired one's origin.
 REPAIRABLE = ("bad_signature", "no_parse", "arguments_unused")
 REPAIRED = "+repaired"
 
@@ -68,15 +68,15 @@ def run(
     min_kept: Whole = 0,
     repair: bool = False,
 ) -> None:
-    """Raises UserError, after printing the funnel, if fewer than `min_kept` puzzles survive.
+    """Raises UserError, showing the funnel, if fewer than `min_kept` puzzles survive.
 
-    Without `behaviour`, puzzles are compared on the page alone. `trivial_rate` is the share of the puzzles that
-    trivial answers solve which are refused for it (the paper: 0.95); which ones, their identity decides.
+    Without `behaviour`, puzzles are compared by their text alone. Of the puzzles that trivial answers solve, the share
+    `trivial_rate` is refused (the paper: 0.95), chosen by their identity.
     With `repair`, a puzzle refused for its arguments gets defaults for them, as train problems have them, or loses
-    those it never uses (puzzles/repair.py); it is then judged like any other, and counted apart.
+    those it never uses (puzzles/repair.py); it is then judged like any other, and counted separately.
     """
     kept_ledger = context.ledger(context.run.stage(iteration, "kept"), "kept", PUZZLE)
-    # The last shard holds what the static rules refused, the others what running them did.
+    # The last shard holds what the static rules refused, the others what running the puzzles refused.
     rejected_ledger = context.ledger(
         context.run.stage(iteration, "rejected"), "rejected", REJECTION, context.experiment.shards + 1
     )
@@ -118,7 +118,7 @@ def _screen(
     behaviour: BehaviourCheck | None,
     trivial_rate: float,
 ) -> Ledger:
-    """Runs every survivor: against trivial answers, and what those cannot solve against the probes."""
+    """Runs every survivor against trivial answers, and those that pass against the probes."""
     ledger = context.ledger(screened_path(context, iteration), "screened", SCREENED)
     if ledger.pending():
         probes = _probes(context, behaviour) if behaviour else None
@@ -158,7 +158,7 @@ def _screen(
 
 
 def _together(context: Context, survivors: list[dict], pending: Iterable[int]) -> Iterator[list[int]]:
-    """Pending shards in runs of about TOGETHER puzzles: what many workers are not done with at once."""
+    """Pending shards in runs of about TOGETHER puzzles: enough to keep many workers busy."""
     shards: list[int] = []
     puzzles = 0
     for shard in pending:
@@ -172,12 +172,12 @@ def _together(context: Context, survivors: list[dict], pending: Iterable[int]) -
 
 
 def _is_among(puzzle_id: str, share: float) -> bool:
-    """Whether a puzzle is in a share of all, by its identity alone."""
+    """Whether a puzzle belongs to a share of all puzzles, by its identity alone."""
     return int(short_hash(f"trivial {puzzle_id}"), 16) < share * 16**16
 
 
 class SameBehaviour:
-    """Who behaved like a puzzle before: held-out problems, train problems, puzzles kept earlier, in that order."""
+    """Finds who behaves like a puzzle: held-out problems, train problems, puzzles kept earlier, in that order."""
 
     def __init__(self, context: Context, iteration: int, check: BehaviourCheck | None) -> None:
         self._against = check.against if check else ()
@@ -194,7 +194,7 @@ class SameBehaviour:
                     self._earlier.add(types[shown["puzzle_id"]], shown["behaviour"], shown["puzzle_id"])
 
     def fault(self, record: dict, shown: dict) -> tuple[str, str] | None:
-        """Reason and detail of a rejection; a puzzle without fault is remembered."""
+        """Reason and detail of a rejection; a puzzle without a fault is remembered."""
         answer_type, behaviour = record["answer_type"], shown["behaviour"]
         for known, whose in ((self._problems, "held-out"), (self._train, "train")):
             if whose in self._against and (name := known.match(answer_type, behaviour)):
@@ -206,7 +206,7 @@ class SameBehaviour:
 
 
 def like_held_out(context: Context, sources: Sequence[str], check: BehaviourCheck) -> set[str]:
-    """Which of some puzzles do what a held-out problem does. For puzzles that came by another way than stage 2."""
+    """Those of the puzzles that behave like a held-out problem; for puzzles that did not pass through stage 2."""
     probes = _probes(context, check)
     puzzles = []
     for source in dict.fromkeys(sources):
@@ -226,7 +226,7 @@ def like_held_out(context: Context, sources: Sequence[str], check: BehaviourChec
 
 
 def _probes(context: Context, check: BehaviourCheck) -> Probes:
-    """The run's probes, made once and kept with the behaviour of every known problem."""
+    """The run's probes, made once and stored with the behaviour of every known problem."""
     if not files.exists(_probes_path(context)):
         with context.pool(Limits(cpu_s=1.0)) as pool:
             probes = make_probes(context.problems, pool, check.probes)
@@ -245,7 +245,7 @@ def _probes(context: Context, check: BehaviourCheck) -> Probes:
 
 
 def read_probes(context: Context) -> Probes:
-    """The run's probes, which stage 2 made."""
+    """The run's probes, as stage 2 stored them."""
     return Probes({name: tuple(literals) for name, literals in _known_probes(context)["probes"].items()})
 
 
@@ -286,7 +286,7 @@ def write_funnel(
 ) -> dict:
     """How many puzzles passed each step so far; `later` adds the steps after filtering and solving.
 
-    Repaired puzzles are in every step they passed, and their own counts stand under "repaired" where there are any.
+    Repaired puzzles count in every step they passed, and again under "repaired" if there are any.
     """
     reasons = Counter(record["reason"] for record in context.run.read(iteration, "rejected"))
     sampled = context.run.read(iteration, "puzzles").manifest()["rows"]
@@ -323,7 +323,7 @@ def write_funnel(
 
 
 def _of_hindsight(context: Context, iteration: int) -> dict[str, int]:
-    """What became of wrong answers; nothing where nobody looked at them again."""
+    """What became of wrong answers; empty if stage hindsight did not run."""
     path = context.run.stage(iteration, "hindsight")
     if not files.exists(files.join(path, "manifest.json")):
         return {}
@@ -332,7 +332,7 @@ def _of_hindsight(context: Context, iteration: int) -> dict[str, int]:
 
 
 def _of_repaired(context: Context, iteration: int, solved: Collection[str] | None) -> dict[str, int]:
-    """How many puzzles were repaired, were kept then, and were solved; nothing where none was repaired."""
+    """How many puzzles were repaired, how many of them kept, and solved; empty if none was repaired."""
     kept = [r for r in context.run.read(iteration, "kept") if r["origin"].endswith(REPAIRED)]
     refused = sum(r["origin"].endswith(REPAIRED) for r in context.run.read(iteration, "rejected"))
     if not kept and not refused:
@@ -344,7 +344,7 @@ def _of_repaired(context: Context, iteration: int, solved: Collection[str] | Non
 
 
 def format_funnel(funnel: dict) -> str:
-    """The funnel as lines: puzzles by step with their share of the first, pairs apart, the commonest reasons."""
+    """The funnel as lines: puzzles by step with their share of the first step, pairs, the commonest reasons."""
     steps = {step["name"]: step["count"] for step in funnel["stages"]}
     pairs = steps.pop("kept", None)
     first = max(1, next(iter(steps.values())))

@@ -51,12 +51,12 @@ def run(
     Args:
       datasets: ledgers of pairs.
       start: a model directory or the name of a shipped model.
-      output: where checkpoints go; with done.json there, nothing is left to do.
-      epochs, batch_size: passes over the pairs, rows of a batch.
+      output: where checkpoints go; if done.json is there, nothing is left to do.
+      epochs, batch_size: passes over the pairs, and rows of a batch.
       steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
-      prompt: pairs are learnt as solutions are asked for: as plain text, or as conversations.
-      fit: steps, batch and warm-up follow from the number of tokens; `epochs` and `batch_size` are what plenty gets.
-      lora: adapters are trained instead of all weights, and merged in the end (adapters.py).
+      prompt: pairs are learnt in the form in which solutions are asked for: plain text, or conversations.
+      fit: derives steps, batch and warm-up from the number of tokens; many tokens get `epochs` and `batch_size`.
+      lora: trains adapters instead of all weights, and merges them in the end (adapters.py).
 
     Returns:
       done.json's content: step, batch_rows, identity, pairs, tokens, too_long (pairs left out because they exceed
@@ -94,7 +94,7 @@ def run(
     watch = recorder.current()
     with watch.stage(output):
         if lora is None:
-            # Trained is a copy, or a checkpoint; there may be no room for the original beside it.
+            # Training uses a copy or a checkpoint; there may be no room to keep the original as well.
             held = [] if _has_checkpoint(output) else [model.params]
             model = dataclasses.replace(model, params={})
             context.release()
@@ -105,7 +105,7 @@ def run(
             assert state is not None  # no time limit was given
             params = state.params
         else:
-            model = dataclasses.replace(model, params={})  # what is trained beside may be narrower
+            model = dataclasses.replace(model, params={})  # the adapters' base may be of a narrower dtype
             params = adapters.learn(context, start, lora, loop, source, num_steps, output, label)
         if hosts.is_first():
             store.describe(output, model.config, model.path)
@@ -134,7 +134,7 @@ def _has_checkpoint(output: str) -> bool:
 
 
 def _compare_with_packed(done: dict, output: str) -> None:
-    """Says so where weights that a pack left behind came out otherwise: machines of another kind round otherwise."""
+    """Reports weights that differ from those a pack left out: other kinds of machines round differently."""
     packed = _read(files.join(output, PACKED_DONE))
     if packed is not None and packed["identity"] != done["identity"]:
         print(

@@ -1,7 +1,7 @@
-"""A gate that is less strict than the verifier, on purpose: how many wrong pairs does self-training bear?
+"""A gate that is deliberately less strict than the verifier: how many wrong pairs does self-training tolerate?
 
-Between pairs that were all accepted and pairs that nobody looked at lies a share of wrong ones. The number of pairs
-stays what verification gives, so that a model learns as much in every case, and less of it is right.
+The share of wrong pairs varies between "all accepted" and "nobody checked". The number of pairs stays what verification
+yields, so that a model learns from equally many in every case, but fewer of them are right.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ Pair = dict[str, Any]
 
 
 def let_through(right: Iterable[Pair], wrong: Iterable[Pair], share: float) -> list[Pair]:
-    """As many pairs as are right, of which `share` are wrong: those stand in for right ones, both chosen blindly.
+    """As many pairs as `right` holds, but a `share` of them replaced by wrong ones; both are chosen blindly.
 
-    Fewer are wrong only where there are no more of them.
+    Fewer are replaced only if there are not enough wrong ones.
     """
     right, wrong = sorted(right, key=_blind), sorted(wrong, key=_blind)
     count = min(round(share * len(right)), len(wrong))
@@ -23,5 +23,5 @@ def let_through(right: Iterable[Pair], wrong: Iterable[Pair], share: float) -> l
 
 
 def _blind(pair: Pair) -> str:
-    """An order that knows nothing of what the pair is worth."""
+    """A sort key that does not depend on whether the pair is right."""
     return short_hash(f"gate {pair['text']}")

@@ -1,10 +1,10 @@
-"""Stage 6 by another name: the policy gradient of verdicts, on attempts that the newest weights have just made.
+"""An alternative stage 6: the policy gradient of verdicts, on attempts that the newest weights have just made.
 
 Reads:    2_kept and 4_verdicts of the iteration, the model that the iteration sampled from.
 Writes:   RUN/iter_NNN/6_checkpoints: rollouts/NNNN (ledgers of judged attempts), Orbax steps, metrics.jsonl, done.json.
-Restart:  the newest checkpoint, and of the attempts under way the shard; which puzzles, attempts and parts of a batch a
+Restart:  the newest checkpoint, and for attempts under way the shard; which puzzles, attempts and parts of a batch a
           step takes is a function of (run seed, iteration, step).
-Left out: a value model, learnt rewards, weights that are behind the sampler's (a step waits for its verdicts).
+Left out: a value model, learnt rewards, sampling with stale weights (a step waits for its verdicts).
 """
 
 import dataclasses
@@ -73,21 +73,21 @@ def run(
 
     Args:
       start: the model directory to begin from.
-      batches: each of `puzzles` puzzles, with `attempts` attempts at each by the newest weights.
-      updates: steps that a batch is learnt in, each of another part of its attempts. 1 is on-policy throughout.
+      batches: how many batches, each of `puzzles` puzzles with `attempts` attempts at each by the newest weights.
+      updates: steps per batch, each on a different part of its attempts. 1 is on-policy throughout.
       length: tokens of a row; prompt and attempt must fit.
-      lora: adapters are trained instead of all weights, and merged wherever the model samples.
-      each: attempts at a kept puzzle on average, stage 3's among them, in place of `batches`, so that an iteration
-        samples as much as one of expert iteration whose stage 3 makes as many.
+      lora: trains adapters instead of all weights, and merges them wherever the model samples.
+      each: mean attempts per kept puzzle, including stage 3's, in place of `batches`, so that an iteration samples as
+        much as one of expert iteration whose stage 3 makes as many.
 
-    Puzzles are those that some attempts of stage 4 solved and others did not, in an order of the run's seed, again and
-    again; where there are none, all that were kept.
+    Puzzles are those that only some attempts of stage 4 solved, in an order given by the run's seed, repeated as
+    needed; if there are none, all that were kept.
 
     Returns:
-      done.json's content: step, batch_rows, identity, and how many groups, how many of them alike, and attempts. None
-      where no puzzle was kept.
+      done.json's content: step, batch_rows, identity, and the numbers of groups, of groups without a contrast
+      ("alike"), and of attempts. None if no puzzle was kept.
 
-    Raises UserError where what is sampled is not the model's own distribution, which the gradient is of.
+    Raises UserError if sampling is not from the model's own distribution, whose gradient this is.
     """
     require_own_distribution(sampling, "grpo.run.sampling")
     require_float_base(lora, "grpo.run.lora")
@@ -115,7 +115,7 @@ def run(
         output,
         {
             "step": batches * updates,
-            "batch_rows": -(-puzzles * attempts // updates),  # at most, of attempts
+            "batch_rows": -(-puzzles * attempts // updates),  # attempts, at most
             "identity": identity,
             "start": model.identity,
             **_totals(output, batches),
@@ -127,7 +127,7 @@ def run(
 
 @dataclasses.dataclass
 class _Attempts:
-    """Attempts at puzzles in groups, made with the weights that a batch finds."""
+    """Attempts at puzzles in groups, made with the weights at the start of a batch."""
 
     context: Context
     iteration: int
@@ -179,7 +179,7 @@ class _Attempts:
 
 
 def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
-    """(puzzle_id, source) of the puzzles that some attempts of stage 4 solved and others did not; else of all kept."""
+    """(puzzle_id, source) of the puzzles that only some attempts of stage 4 solved, or else of all kept."""
     solved: dict[str, set[bool]] = {}
     for verdict in context.run.read(iteration, "verdicts"):
         solved.setdefault(verdict["puzzle_id"], set()).add(verdict["outcome"] == ACCEPTED)
@@ -190,7 +190,7 @@ def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
 
 
 def batches_for(context: Context, iteration: int, each: int, of_a_batch: int) -> int:
-    """How many batches make stage 3's attempts `each` a kept puzzle. Raises UserError where none is left to make."""
+    """How many batches bring stage 3's attempts up to `each` per kept puzzle. Raises UserError if none is left."""
     kept = context.run.read(iteration, "kept").manifest()["rows"]
     made = context.run.read(iteration, "solutions").manifest()["rows"]
     left = each * kept - made
@@ -206,11 +206,11 @@ def batches_for(context: Context, iteration: int, each: int, of_a_batch: int) ->
 def chosen_of(
     items: Sequence[tuple[str, str]], count: int, number: int, key: tuple[int, ...]
 ) -> list[tuple[str, str]]:
-    """The items of a batch: all in turn, each epoch in a new order; none twice in a batch. None of none."""
+    """The items of a batch: all in turn, each epoch in a new order, none twice in a batch."""
     count = min(count, len(items))
     if not count:
         return []
-    each = len(items) // count  # batches of an epoch; what is left over has its turn in another order
+    each = len(items) // count  # batches of an epoch; the rest has its turn in another epoch's order
     epoch, place = divmod(number, each)
     order = np.random.default_rng((*key, epoch)).permutation(len(items))
     return [items[i] for i in order[place * count : (place + 1) * count]]
@@ -221,7 +221,7 @@ def rollouts_ledger(context: Context, output: str, number: int) -> Ledger:
 
 
 def _totals(output: str, batches: int) -> dict[str, int]:
-    """Counted over all batches from what is on disk, whichever life of the run made them."""
+    """Totals over all batches, counted from disk, because an interrupted run may have made some."""
     groups = alike = attempts = accepted = 0
     for number in range(batches):
         records = Ledger.open(files.join(output, "rollouts", f"{number:04d}"))
@@ -231,5 +231,5 @@ def _totals(output: str, batches: int) -> dict[str, int]:
             alike += right in (0, len(judged))
             attempts += len(judged)
             accepted += right
-    # "pairs" is what other stages call the examples of a training.
+    # Other stages call training examples "pairs".
     return {"groups": groups, "alike": alike, "attempts": attempts, "accepted": accepted, "pairs": attempts}

@@ -1,12 +1,12 @@
-"""Between stages 4 and 5: wrong answers as right answers to other puzzles.
+"""Between stages 4 and 5: wrong answers become right answers to other puzzles.
 
 Reads:    4_verdicts of this iteration; 2_kept and 4_hindsight of all iterations so far; train and held-out problems.
-Writes:   RUN/iter_NNN/4_hindsight: verdicts of the new pairs, all of them accepted; what became of the rest is counted.
-Restart:  the whole stage: a pass over the wrong verdicts that takes seconds a thousand.
-Left out: weights (Selection.hindsight); and nothing is sampled.
+Writes:   RUN/iter_NNN/4_hindsight: verdicts of the new pairs, all of them accepted; the rest is only counted.
+Restart:  the whole stage, a pass that takes seconds per thousand wrong verdicts.
+Left out: weights (Selection.hindsight) and sampling.
 
-A new pair is judged by the verifier as any attempt is, and its puzzle by everything stage 2 asks of one: the rules,
-trivial answers, likeness to held-out and train problems on the page and in what it does, and to puzzles known before.
+The verifier judges a new pair like any attempt, and its puzzle must pass everything stage 2 checks: the rules, trivial
+answers, similarity in text and behaviour to held-out and train problems and to puzzles known before.
 """
 
 import ast
@@ -34,11 +34,11 @@ Record = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Hindsight:
-    """How much is made of wrong answers.
+    """How many wrong answers are used, and how.
 
     Attributes:
-      answers: wrong answers to one puzzle that are looked at, those of the shortest solutions.
-      max_chars: of a value that is put into a puzzle.
+      answers: wrong answers used per puzzle, those of the shortest solutions.
+      max_chars: the longest value that is put into a puzzle.
     """
 
     answers: int = 8
@@ -52,7 +52,7 @@ class Hindsight:
 
 @dataclasses.dataclass(frozen=True)
 class _Pair:
-    """A puzzle that aims at what a wrong solution gave, and that solution with the header it asks for."""
+    """A puzzle whose target is a wrong solution's answer, and that solution with the header it asks for."""
 
     puzzle: str
     solution: str
@@ -100,7 +100,7 @@ def run(
 
 
 def of_iteration(context: Context, iteration: int) -> Ledger | None:
-    """What this stage wrote; None where it did not run."""
+    """What this stage wrote; None if it did not run."""
     path = context.run.stage(iteration, "hindsight")
     return Ledger.open(path) if files.exists(files.join(path, "manifest.json")) else None
 
@@ -108,10 +108,10 @@ def of_iteration(context: Context, iteration: int) -> Ledger | None:
 def _wrong(
     context: Context, iteration: int, aims: Hindsight, count: Counter[str]
 ) -> list[tuple[Record, Retarget]]:
-    """Wrong attempts whose puzzle has something to aim elsewhere: one of each answer, the shortest first."""
+    """Wrong attempts at puzzles whose target can be changed: one per answer, the shortest first."""
     by_puzzle: dict[str, list[Record]] = {}
     for verdict in context.run.read(iteration, "verdicts"):
-        # What f raised on, it would raise on again wherever it aimed.
+        # If f raised on this answer, it would raise again with any other target.
         if verdict["outcome"] == "wrong" and not verdict["detail"].startswith("f raised"):
             count["wrong"] += 1
             if verdict["answer"] is not None and _value(verdict["answer"]) is not None:
@@ -166,7 +166,7 @@ def _as_stage_2(
     rules: PuzzleRules,
     behaviour: BehaviourCheck | None,
 ) -> dict[str, Kept]:
-    """Those of the puzzles that stage 2 would have kept, after all that it and this stage kept before."""
+    """The puzzles that stage 2 would keep, given all that it and this stage kept before."""
     reports = list(pool.screen_puzzles(puzzles))
     passed = [puzzle for puzzle, report in zip(puzzles, reports, strict=True) if report.ok]
     types = {puzzle: report.answer_type for puzzle, report in zip(puzzles, reports, strict=True)}

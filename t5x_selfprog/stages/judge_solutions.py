@@ -3,7 +3,7 @@
 Reads:    3_solutions, as its shards appear.
 Writes:   RUN/iter_NNN/4_verdicts: every attempt with its outcome, none left out.
 Restart:  the shard.
-Left out: choosing among what was accepted (stage 5).
+Left out: choosing among accepted solutions (stage 5).
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ def run(
     certify_seed: Seed | None = None,
     writer_alive: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Judges until the last shard of attempts is done; gives up when `writer_alive` says no more will come.
+    """Judges until the last shard of attempts is done; gives up when `writer_alive` says that no more will come.
 
-    With a `certify_seed`, what was accepted runs again in other processes under that hash seed; what does not pass
-    again is `unstable`: it depends on the order of a set, or worse.
+    With a `certify_seed`, accepted solutions run again in other processes under that hash seed; one that fails then is
+    `unstable`: it depends on the order of a set, or worse.
     """
     judge_attempts(
         context,

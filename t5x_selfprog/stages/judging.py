@@ -1,9 +1,9 @@
-"""Judging attempts while they are sampled: what stage 4 and the evaluation have in common.
+"""Judging attempts while they are sampled, for stage 4 and the evaluation.
 
-From the ledger of attempts to the ledger of verdicts, shard by shard, on the hosts' own cores but in processes of their
-own (verifier/fleet/beside.py), so that the accelerator never waits for a verdict, nor for an interpreter that makes
-one. A shard is judged by whoever claims it first: a process of the host that has sampled it, of another that has
-nothing to do, or a fleet beside the run (`python -m verifier follow RUN`). The claim of one that died runs out.
+From the ledger of attempts to the ledger of verdicts, shard by shard, on the hosts' own cores but in separate processes
+(verifier/fleet/beside.py), so that the accelerator never waits for a verdict, nor for the interpreter that makes it. A
+shard is judged by whoever claims it first: a process of its owning host, of an idle host, or a fleet beside the run
+(`python -m verifier follow RUN`). The claim of a process that died expires.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ from verifier.storage.records import ATTEMPT, VERDICT
 from verifier.storage.shards import LedgerIncomplete
 
 PATIENCE_S = 60.0
-AT_ONCE = 2  # shards: while the slow last attempts of one are waited for, the other's have the cores
-QUEUE_EVERY_S = 10.0  # a shard takes minutes: the queue is recorded as it shrinks, too
-LAST_WORDS_S = 1.0  # for the report of a shard that is committed already
-MOST_FAILURES = 3  # of a process that judges; one that dies for reasons of its own is started again
+AT_ONCE = 2  # shards: while one waits for its last, slow attempts, the other uses the cores
+QUEUE_EVERY_S = 10.0  # a shard takes minutes, so the queue is also recorded as it shrinks
+LAST_WORDS_S = 1.0  # to wait for the report of a shard that is committed already
+MOST_FAILURES = 3  # of one judge: its process is restarted after fewer
 
 
 def judge_attempts(
@@ -46,19 +46,19 @@ def judge_attempts(
 ) -> None:
     """Judges the attempts in one ledger into another, following it as it grows, until every shard has its verdicts.
 
-    The ledger is complete after `finish_verdicts`, which may not run in a thread beside device work.
+    The ledger is complete after `finish_verdicts`, which must not run in a thread beside device work.
 
     Raises:
-      LedgerIncomplete: `writer_alive` turned false while attempts are missing.
-      UserError: what a process that judges says that the user can put right.
-      RuntimeError: such processes die time and again.
+      LedgerIncomplete: `writer_alive` turned false while attempts were missing.
+      UserError: a judging process reported something that the user can fix.
+      RuntimeError: judging processes died repeatedly.
     """
     ledger = context.ledger(path, "verdicts", VERDICT)
     if ledger.is_complete():
         return
     source = context.ledger(attempts_path, "solutions", ATTEMPT)
     if hosts.is_first():
-        terms.save(path, attempts_path)  # from now on a fleet may begin
+        terms.save(path, attempts_path)  # from now on a fleet may judge
     here = context.experiment.judges == "hosts"
     told = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -66,11 +66,11 @@ def judge_attempts(
             stack.enter_context(_Judge(_assignment(context, ledger.path, source.path, terms, number)))
             for number in range(AT_ONCE * here)
         ]
-        # Where an earlier life of this host left something to judge, any of them may have claimed it.
+        # If this host was interrupted and left shards to judge, any of its judges may have claimed them.
         wanted = AT_ONCE if set(ledger.pending()) & set(source.committed()) else 0
         while pending := set(ledger.pending()):
             preemption.check()
-            alive = writer_alive()  # before looking: its last commit must not be missed
+            alive = writer_alive()  # asked before looking, so as not to miss the writer's last commit
             ready = pending & set(source.committed())
             if not alive and not ready:
                 raise LedgerIncomplete(
@@ -97,7 +97,7 @@ def _assignment(context: Context, verdicts: str, attempts: str, terms: Terms, nu
         attempts,
         verdicts,
         terms.as_dict(),
-        # The same host, started again, takes its own claims up where it left them.
+        # A restarted host resumes its own claims.
         owner=f"run-host-{hosts.index()}" + (f"-{number}" if number else ""),
         first=hosts.index(),
         hosts=hosts.count(),
@@ -106,14 +106,14 @@ def _assignment(context: Context, verdicts: str, attempts: str, terms: Terms, nu
     )
 
 
-_numbers = itertools.count()  # of those that this process started
+_numbers = itertools.count()  # number the judges that this process started
 
 
 class _Judge:
-    """One process that judges, from `start` to the end of the block, and the reports of what it does.
+    """One judging process, from `start` to the end of the block, and its reports.
 
     Attributes:
-      at_work: it has begun with a shard and not said that it is judged.
+      at_work: whether it has begun a shard and not yet reported it as judged.
     """
 
     def __init__(self, work: Assignment):
@@ -132,25 +132,25 @@ class _Judge:
         self._track.close()
         if self._process is not None:
             assert self._process.stdin is not None and self._process.stdout is not None
-            self._process.stdin.close()  # it ends
+            self._process.stdin.close()  # makes it exit
             self._process.wait()
             self._process.stdout.close()
 
     def start(self) -> None:
-        """Does nothing where it runs already."""
+        """Starts the process unless it is running."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._work.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
 
     def fileno(self) -> int | None:
-        """Where it is heard; None for one that does not run."""
+        """The descriptor of its reports; None if it is not running."""
         if self._process is None or self._process.stdout is None or self._process.stdout.closed:
             return None
         return self._process.stdout.fileno()
 
     def hear(self) -> None:
-        """Takes in what it says. Raises what `judge_attempts` does."""
+        """Reads its reports. Raises what `judge_attempts` does."""
         place = self.fileno()
         assert place is not None and self._process is not None
         data = os.read(place, 1 << 16)
@@ -173,7 +173,7 @@ class _Judge:
             raise RuntimeError(
                 f"the process that judges {self._work.attempts} ended with status {status}, {MOST_FAILURES} times"
             )
-        self._process, self._heard = None, b""  # the next one judges what this one had in hand
+        self._process, self._heard = None, b""  # the next process takes over its shard
 
     def _stand_still(self) -> None:
         self.at_work = False
@@ -203,7 +203,7 @@ class _Judge:
 
 
 def _listen(judges: Sequence[_Judge], wait_s: float) -> None:
-    """Hears what judges have to say for so long, or until one of them is at work no more."""
+    """Reads judges' reports for `wait_s` seconds, or until one of them finishes its shard."""
     until, at_work = time.monotonic() + wait_s, sum(judge.at_work for judge in judges)
     while (left_s := until - time.monotonic()) > 0:
         poller, by_place = select.poll(), dict[int, _Judge]()
@@ -220,22 +220,22 @@ def _listen(judges: Sequence[_Judge], wait_s: float) -> None:
 
 
 def finish_verdicts(context: Context, path: str) -> None:
-    """Completes a ledger of verdicts once all of its shards are judged. Collective."""
+    """Completes a ledger of verdicts once all its shards are judged. Collective."""
     context.finish(context.ledger(path, "verdicts", VERDICT))
 
 
 def overlapped(
     sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None], path: str
 ) -> Callable[[], None]:
-    """Runs `sample` here and `judge` in a thread beside it, which may go on while the caller does something else.
+    """Runs `sample` here and `judge` in a thread, which may continue while the caller does something else.
 
-    `path`: what is sampled goes there; how long the caller waited for the judging is recorded under that name.
+    path: where the samples go; the time spent waiting for verdicts is recorded under this name.
 
     Returns:
-      What waits until all is judged, and raises what `judge` raised.
+      A function that waits until all is judged, and raises what `judge` raised.
 
     Raises:
-      What `sample` or, by then, `judge` raised.
+      What `sample` raised.
     """
     watch, began = recorder.current(), time.monotonic()
     sampling = threading.Event()
@@ -245,10 +245,10 @@ def overlapped(
     def follow() -> None:
         try:
             judge(sampling.is_set)
-        except BaseException as error:  # handed to the caller below
+        except BaseException as error:  # raised in `wait`
             raised.append(error)
 
-    # It does not outlive the main thread: what that one does not wait for any more, nobody needs.
+    # A daemon, because nobody needs verdicts that the main thread no longer waits for.
     thread = threading.Thread(target=follow, name="judge", daemon=True)
     thread.start()
 

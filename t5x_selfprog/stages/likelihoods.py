@@ -1,9 +1,9 @@
-"""How likely a model makes given texts, for `selfprog memory`: does it remember the test puzzles?
+"""How likely given texts are under a model, for `selfprog memory`: does it remember the test puzzles?
 
 Reads:    a model.
 Writes:   nothing.
-Restart:  none: seconds to minutes.
-Left out: the training corpus. Where one has it, search it instead.
+Restart:  none: it takes seconds to minutes.
+Left out: the training corpus. If you have it, search it instead.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _BUCKETS = (64, 128, 256, 512, 1024, 2048)
 
 
 def log_likelihoods(model: store.LoadedModel, texts: Sequence[str]) -> list[float]:
-    """Log-likelihood of each text as a document's beginning, in nats; NaN where it exceeds the context."""
+    """Log-likelihood of each text as a document's beginning, in nats; NaN if it is empty or exceeds the context."""
     config = on_this_device(model.config, "there is no setting: log-likelihoods want the finer type")
 
     @jax.jit

@@ -1,8 +1,8 @@
-"""What the stages that learn from verdicts share: weights that sample, attempts that are judged, steps, a whole model.
+"""What the stages that learn from verdicts share: sampling with the newest weights, judging, training, the final model.
 
-A batch is sampled with the weights that it finds, judged, and learnt in one step or several. What it consists of, and
-what is rewarded in it, is the stage's own (grpo.py, selfplay.py). With adapters (`lora`), they alone are trained, and
-what samples is the base with them merged.
+A batch is sampled with the current weights, judged, and learnt in one or more steps. Each stage decides what it
+contains and what is rewarded (grpo.py, selfplay.py). With adapters (`lora`), only they are trained, and the base with
+the adapters merged does the sampling.
 """
 
 import contextlib
@@ -46,8 +46,8 @@ class Pace:
     """How much is learnt.
 
     Attributes:
-      batches: times that new attempts are made.
-      updates: steps that a batch is learnt in, each of another part of its attempts.
+      batches: how often new attempts are made.
+      updates: steps per batch, each on a different part of its attempts.
       length: tokens of a row.
       longest: the most tokens of an attempt.
     """
@@ -59,14 +59,14 @@ class Pace:
 
 
 class Work(Protocol):
-    """Where batches come from."""
+    """The source of batches."""
 
     def groups(self, number: int, weights: network.Params) -> Groups:
-        """Attempts of a batch with their advantages: those that are on disk, and new ones by these weights."""
+        """A batch's attempts with their advantages: those on disk, and new ones by these weights."""
 
 
 class Workers:
-    """Pools that judge, opened when they are first needed, and closed with the training."""
+    """Pools that judge, opened when first needed and closed when training ends."""
 
     def __init__(self, context: Context):
         self._context = context
@@ -106,7 +106,7 @@ def learn(
     whole = _Merging(context, model, lora)
 
     def batch(step: int, changed: Any) -> Rollouts:
-        """Of a step: a part of the attempts that were made with the weights of its batch's first."""
+        """A step's part of the attempts, which the weights before its batch's first step made."""
         nonlocal held
         number, part = divmod(step, pace.updates)
         if held is None or held[0] != number:
@@ -136,7 +136,7 @@ def learn(
 
 
 def require_float_base(lora: Lora | None, parameter: str) -> None:
-    """Raises UserError where adapters would be trained beside other weights than those that sample."""
+    """Raises UserError if adapters would be trained on a base other than the one that samples."""
     if lora is not None and lora.base_dtype != "float32":
         raise UserError(
             f"{parameter}: Lora.base_dtype={lora.base_dtype!r}: must be 'float32' here. Attempts are sampled by the "
@@ -145,7 +145,7 @@ def require_float_base(lora: Lora | None, parameter: str) -> None:
 
 
 class _Merging:
-    """What is trained, and the whole weights that follow from it."""
+    """What is trained, and the full weights that result from it."""
 
     def __init__(self, context: Context, model: store.LoadedModel, lora: Lora | None):
         self._base = model.params
@@ -166,7 +166,7 @@ class _Merging:
 
 
 def _base_log_probs(context: Context, config: Any, loop: LoopConfig) -> Callable[[Rollouts], np.ndarray]:
-    """How likely the base finds what was written."""
+    """The base model's log-probabilities of the sampled tokens."""
     base = context.model(context.experiment.base)
     options = loop.forward_options(config)
 
@@ -193,7 +193,7 @@ def made_sampler(
     number: int,
     prefix: str = "",
 ) -> Sampler:
-    """Of the weights that a batch finds."""
+    """A sampler with the weights at the start of a batch."""
     return Sampler(
         model.config, weights, model.tokenizer, sampling, checkpoint=f"{model.identity}+{number}", prefix=prefix,
         partitioner=context.sampling_partitioner,
@@ -212,7 +212,7 @@ def sample_and_judge(
 ) -> None:
     """Writes what a ledger lacks: attempts at each of `asked` (id, prompt). Collective.
 
-    judged: adds what a pool says; only the host whose shard it is asks it.
+    judged: adds a pool's verdicts; called only on a shard's owning host.
     """
     pending = context.pending(ledger)
     if pending:
@@ -239,7 +239,7 @@ def outcomes_of(records: Sequence[Record], pool: Any) -> Iterator[Record]:
 
 
 def chosen_tokens(completion: Completion) -> Record:
-    """Of a record: what the sampler chose, and how likely it found it."""
+    """The fields of a record that hold the sampled tokens and their log-probabilities."""
     return {
         "sample_index": completion.sample_index,
         "logprob": completion.logprob,
@@ -251,7 +251,7 @@ def chosen_tokens(completion: Completion) -> Record:
 
 
 def require_own_distribution(sampling: SamplingConfig, parameter: str) -> None:
-    """Raises UserError where what is sampled is not the model's own distribution, which the gradient is of."""
+    """Raises UserError if sampling is not from the model's own distribution, whose gradient is taken."""
     for name, own in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0)):
         if getattr(sampling, name) != own:
             raise UserError(
@@ -267,7 +267,7 @@ def finished(output: str) -> dict[str, Any] | None:
 
 
 def conclude(output: str, done: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes done.json, the last file of a training. Collective."""
+    """Writes done.json, the last file of training. Collective."""
     if hosts.is_first():
         files.write_json(files.join(output, "done.json"), dict(done))
     hosts.barrier(f"{output} finished")

@@ -2,7 +2,7 @@
 
 Reads:    train problems, the newest checkpoint before this iteration (or the base, by Experiment.writer); with an
           archive, the verdicts of earlier iterations.
-Writes:   RUN/iter_NNN/1_puzzles, one record a completion, whatever it is worth; stage 2 judges.
+Writes:   RUN/iter_NNN/1_puzzles, one record per completion, good or bad; stage 2 decides.
 Restart:  the shard; prompt i is a function of (seed, iteration, i), and so are its completions.
 Left out: any filter.
 """
@@ -52,11 +52,10 @@ def run(
 ) -> None:
     """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each.
 
-    How many prompts are drawn after the first iteration, the `schedule` says.
-    With a `signature`, a prompt goes on into the signature of the puzzle it asks for, as one of the train split begins.
-    With `chat`, prompts are conversations in the model's own template, its answer begun (asking.py).
-
-    With an `archive`, prompts show puzzles of the model's own beside train problems from the second iteration on.
+    The `schedule` says how many prompts are drawn after the first iteration.
+    With a `signature`, a prompt ends within the signature of the puzzle it asks for, taken from a train problem.
+    With `chat`, prompts are conversations in the model's own template, with its answer begun (asking.py).
+    With an `archive`, prompts show the model's own puzzles beside train problems from the second iteration on.
     """
     ledger = context.ledger(context.run.stage(iteration, "puzzles"), "puzzles", PUZZLE)
     pending = context.pending(ledger)
@@ -88,7 +87,7 @@ def run(
         )
         key, meter = context.key(iteration, "puzzles"), SamplingMeter(sampler, ledger.path)
         bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")
-        drawn: collections.deque[PuzzlePrompt] = collections.deque()  # asked for and not answered yet
+        drawn: collections.deque[PuzzlePrompt] = collections.deque()  # prompts not completed yet
         records: list[dict[str, Any]] = []
 
         def requests(shard: int) -> Iterator[Request]:

@@ -1,7 +1,7 @@
 """Stage 3: the model attempts every puzzle that was kept.
 
 Reads:    2_kept, the newest checkpoint before this iteration.
-Writes:   RUN/iter_NNN/3_solutions, one record an attempt.
+Writes:   RUN/iter_NNN/3_solutions, one record per attempt.
 Restart:  the shard; an attempt is a function of (seed, iteration, puzzle, sample index).
 Left out: judging, which runs beside it (stage 4).
 """
@@ -27,9 +27,9 @@ def run(
     allocation: Allocation | None = None,
     schedule: Schedule = Schedule(),
 ) -> None:
-    """Samples `attempts` solutions a puzzle, or fewer where an allocation says that one has enough.
+    """Samples `attempts` solutions per puzzle, or fewer if an allocation finds that a puzzle has enough.
 
-    How many they are after the first iteration, the `schedule` says.
+    The `schedule` says how many are sampled after the first iteration.
     """
     kept = [(record["puzzle_id"], record["source"]) for record in context.run.read(iteration, "kept")]
     path = context.run.stage(iteration, "solutions")

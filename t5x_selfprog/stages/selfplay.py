@@ -1,15 +1,15 @@
-"""Stage 6 by another name: self-play, whose proposer is rewarded too, and which also reasons about programs.
+"""An alternative stage 6: self-play, which also rewards the proposer and reasons about programs.
 
-A batch has up to four parts, all written by the weights that it finds: puzzles are proposed and screened; proposals
-that are valid and new are attempted, and so are puzzles of stage 2; outputs of programs are deduced; inputs are found
-for outputs (abduction). Proposals are rewarded by ProposerReward, everything else by its verdict.
+A batch has up to four parts, all written by the current weights: puzzles are proposed and screened; valid and new
+proposals are attempted, and so are puzzles of stage 2; outputs of programs are deduced; inputs are found for outputs
+(abduction). Proposals are rewarded by ProposerReward, everything else by its verdict.
 
 Reads:    2_kept and 4_verdicts of the iteration, kept puzzles of earlier ones, train and held-out problems.
 Writes:   RUN/iter_NNN/6_checkpoints: programs, rollouts/NNNN/{proposals,screened,attempts} (ledgers), Orbax steps,
           metrics.jsonl, done.json.
-Restart:  the newest checkpoint, and of the batch under way the shard; what a batch holds is a function of
+Restart:  the newest checkpoint, and for the batch under way the shard; what a batch holds is a function of
           (run seed, iteration, batch) and of the batches before it.
-Left out: proposals in the datasets of later iterations (stages 1 to 5 make those, with the weights that this leaves).
+Left out: proposals in the datasets of later iterations (stages 1 to 5 make those, with the resulting weights).
 """
 
 import dataclasses
@@ -84,12 +84,13 @@ KNOWN = "duplicate"  # the reason for which a valid puzzle is not new
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """What a batch consists of, each in groups of as many attempts.
+    """What a batch consists of; everything is attempted in groups of the same size.
 
     Attributes:
-      prompts: prompts for puzzles, each continued in as many ways as there are attempts.
-      puzzles: of stage 2, with something to learn by stage 4, attempted beside all proposals that are valid and new.
-      deductions, abductions: programs whose output on an input, and outputs for which an input, is asked for.
+      prompts: prompts for puzzles, each completed as often as a puzzle is attempted.
+      puzzles: stage 2's puzzles that stage 4 found learnable, attempted beside all valid and new proposals.
+      deductions: programs whose output on an input is asked for.
+      abductions: programs for whose output an input is asked for.
     """
 
     prompts: Whole = 4
@@ -131,17 +132,18 @@ def run(
     """Proposes, screens, attempts, judges and learns, `batches` times.
 
     Args:
-      sampling, proposing: of solutions, outputs and inputs; of puzzles.
-      rules, screening, behaviour: what stage 2 asks of puzzles; what behaves like a held-out problem is not attempted.
-      prompt_tokens: of prompts for puzzles, which show train problems.
+      sampling: of solutions, outputs and inputs.
+      proposing: of puzzles.
+      rules, screening, behaviour: as in stage 2; puzzles that behave like a held-out problem are not attempted.
+      prompt_tokens: the most tokens of prompts for puzzles, which show train problems.
       updates, length, lora: as in grpo.run.
 
     Returns:
       done.json's content: as grpo.run's, with "tasks" (groups, alike, attempts and accepted of each kind) and
-      "proposals" (how many, valid, new, the mean reward, and the share of it that each part made).
+      "proposals" (how many, valid, new, the mean reward, and each part's share of it).
 
-    Raises UserError where what is sampled is not the model's own distribution, where rows are too short for what is
-    proposed, and where deductions or abductions are asked for in conversation.
+    Raises UserError if sampling is not from the model's own distribution, if rows are too short for proposals, or if
+    deductions or abductions are asked for in conversation.
     """
     require_playable(sampling, proposing, mix, prompt, prompt_tokens, length, lora)
     done = finished(output)
@@ -181,7 +183,7 @@ def require_playable(
     length: int,
     lora: Lora | None,
 ) -> None:
-    """Raises UserError for settings that cannot work, before anything does."""
+    """Raises UserError for settings that cannot work, before any work begins."""
     require_own_distribution(sampling, "selfplay.run.sampling")
     require_own_distribution(proposing, "selfplay.run.proposing")
     require_float_base(lora, "selfplay.run.lora")
@@ -285,7 +287,7 @@ class _Play:
         )
 
     def _screened(self, number: int, proposals: Sequence[Record]) -> list[Record]:
-        """What became of each proposal before anybody attempts it; host 0 decides. Collective."""
+        """The result of screening each proposal; host 0 decides. Collective."""
         if not proposals:
             return []
         context = self.context
@@ -299,7 +301,7 @@ class _Play:
         return list(ledger)
 
     def _after(self, number: int) -> "_Screen":
-        """The screen as the batches before this one left it."""
+        """The screen in the state that earlier batches left."""
         screen = _Screen(self)
         for earlier in range(number):
             screen.remember(
@@ -353,7 +355,7 @@ class _Play:
         return list(ledger), {name: sampler.document(text) for name, text in fitting}
 
     def _reasonings(self, number: int) -> list[Reasoning]:
-        """The tasks about programs of a batch: all in turn, each epoch in a new order."""
+        """A batch's tasks about programs: all in turn, each epoch in a new order."""
         found: list[Reasoning] = []
         for kind, count in (("deduction", self.mix.deductions), ("abduction", self.mix.abductions)):
             tasks = {task.task_id: task for task in self._programs if task.kind == kind} if count else {}
@@ -365,7 +367,7 @@ class _Play:
 
     @functools.cached_property
     def _programs(self) -> list[Reasoning]:
-        """Tasks about accepted solutions of the iteration and the train problems' own, the shortest of each puzzle."""
+        """Tasks about accepted solutions of the iteration and of train problems, the shortest of each puzzle."""
         context = self.context
         ledger = context.ledger(files.join(self.output, "programs"), "programs", PROGRAM, shards=1)
         if context.pending(ledger):
@@ -405,7 +407,7 @@ class _Play:
 
 
 class _Screen:
-    """Decides about proposals one batch after the other; what came before says what is new."""
+    """Screens proposals batch by batch; a proposal is new if none like it came before."""
 
     def __init__(self, play: _Play):
         self._play, self.batches = play, 0
@@ -419,7 +421,7 @@ class _Screen:
         self._shapes = Counter(shape_id(source) for source in kept)
 
     def remember(self, proposals: Ledger, screened: Ledger) -> None:
-        """A batch that was decided before."""
+        """Takes in a batch that was screened before."""
         for proposal, _ in zip(proposals, screened, strict=True):
             self._offered(proposal["source"])
         self.batches += 1
@@ -447,7 +449,7 @@ class _Screen:
                 yield {"puzzle_id": kept.puzzle_id, "reason": reason, "novelty": 0.0 if reason else novelty}
 
     def _offered(self, source: str) -> tuple[Kept | None, str, float]:
-        """The puzzle that it is, or why it is none, and how new its shape is."""
+        """The puzzle, or the reason why it is none, and how new its shape is."""
         result = self._filter.offer(source)
         if not isinstance(result, Kept):
             return None, result.reason, 0.0
@@ -462,7 +464,7 @@ def _task_id(row: Mapping[str, Any]) -> str:
 def _outcomes(
     proposals: Sequence[Record], screened: Sequence[Record], attempted: Sequence[Record]
 ) -> Iterator[tuple[Record, Proposed]]:
-    """Proposals with what became of them; without those that are valid and new and could not be attempted."""
+    """Proposals with their outcomes, except valid and new ones that could not be attempted."""
     tried = judged_by_puzzle(attempted)
     for proposal, shown in zip(proposals, screened, strict=True):
         if shown["reason"]:
@@ -473,7 +475,7 @@ def _outcomes(
 
 
 def _totals(output: str, batches: int, reward: ProposerReward) -> dict[str, Any]:
-    """Counted over all batches from what is on disk, whichever life of the run made them."""
+    """Totals over all batches, counted from disk, because an interrupted run may have made some."""
     tasks = {name: Counter[str]() for name in TASKS[1:]}
     proposals: list[Proposed] = []
     asked = valid = new = 0
@@ -490,7 +492,7 @@ def _totals(output: str, batches: int, reward: ProposerReward) -> dict[str, Any]
             proposals += [proposed for _, proposed in _outcomes(made, screened, attempted)]
         for judged in judged_by_puzzle(attempted).values():
             right = sum(record["outcome"] == ACCEPTED for record in judged)
-            # A puzzle that was proposed is solved like any other.
+            # A proposed puzzle counts like any other.
             count = tasks[judged[0]["task"] if judged[0]["task"] in tasks else "puzzle"]
             count.update(groups=1, alike=int(right in (0, len(judged))), attempts=len(judged), accepted=right)
     names = ("groups", "alike", "attempts", "accepted")
@@ -499,7 +501,7 @@ def _totals(output: str, batches: int, reward: ProposerReward) -> dict[str, Any]
     mean = sum(map(reward.of, proposals)) / len(proposals) if proposals else 0.0
     return {
         **whole,
-        "pairs": whole["attempts"] + asked,  # what other stages call the examples of a training
+        "pairs": whole["attempts"] + asked,  # other stages call training examples pairs
         "tasks": counts,
         "proposals": {
             "asked": asked,

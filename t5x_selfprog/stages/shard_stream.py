@@ -1,7 +1,7 @@
-"""One stream of requests over all shards of a ledger: what the stages that sample have in common.
+"""One stream of requests over all shards of a ledger, for all stages that sample.
 
-Shards are committed one by one, as they end, but none is drained before the next begins. Committed shards stay in the
-stream with the lengths of their attempts, so that the others end in the bits of a run that was never killed
+Shards are committed one by one as they end, but the grid is not drained between them. Committed shards stay in the
+stream with the lengths of their attempts, so that the others get the same bits as in a run that was never killed
 (`Sampler.sample`).
 """
 
@@ -28,11 +28,11 @@ def sample_shards(
     """Samples the requests of all pending shards as one stream; yields each pending shard after its last request.
 
     Args:
-      requests: of a shard, drawn one by one shortly before their turn. In the ledger sample indices count from 0; a
-        request that begins later is for the rest of them.
-      take: gets the completions of each request of a pending shard, in order.
+      requests: those of a shard, drawn one by one shortly before their turn. Sample indices in the ledger count from 0;
+        a request whose first sample is later asks for the rest.
+      take: receives the completions of each request of a pending shard, in order.
     """
-    asked: collections.deque[Request | None] = collections.deque()  # None where a shard ends
+    asked: collections.deque[Request | None] = collections.deque()  # None marks the end of a shard
     shards = iter(range(ledger.shard_count))
     last = max(pending, default=-1)
 
@@ -60,13 +60,13 @@ def sample_shards(
             if shard in pending:
                 yield shard
             if shard == last:
-                found.close()  # committed shards behind it need not end
+                found.close()  # committed shards after it need not end
                 return
     yield from (shard for shard in ended() if shard in pending)
 
 
 def known_lengths(ledger: Ledger, shard: int) -> list[tuple[int, ...]]:
-    """n_tokens of the attempts at each request of a committed shard, in order, where they count from 0."""
+    """n_tokens of the attempts at each request of a committed shard, in order; sample indices must count from 0."""
     found: list[list[int]] = []
     for record in ledger.read(shard):
         if record["sample_index"] == 0:
@@ -76,7 +76,7 @@ def known_lengths(ledger: Ledger, shard: int) -> list[tuple[int, ...]]:
 
 
 def require_as_many(ledger: Ledger, shard: int, held: int, asked: int) -> None:
-    """Raises UserError where a committed shard holds attempts at another number of prompts than the run asks for."""
+    """Raises UserError if a committed shard holds attempts at a different number of prompts than the run asks for."""
     if held != asked:
         raise UserError(
             f"{ledger.shard_path(shard)} holds attempts at {held} prompts where this run asks for {asked}: another "

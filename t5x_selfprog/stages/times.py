@@ -1,7 +1,7 @@
-"""Where the time went: each stage leaves its seconds and its devices under RUN/times, for the report.
+"""Where the time went: each stage writes its seconds and its devices under RUN/times, for the report.
 
-Measured on this host's clock, compilation included. A run that was interrupted has several entries for a stage;
-they add up. Only what took a while is written: looking at a finished stage is not work.
+Measured on this host's clock, including compilation. An interrupted run has several entries for a stage; they add up.
+Short stretches are not written: looking at a finished stage is not work.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ _LEAST_S = 0.5
 
 @contextlib.contextmanager
 def timed(run: RunDir, stage: str) -> Iterator[None]:
-    """Times the block as one stretch of work on `stage`, a name such as "iteration 0: puzzles"."""
+    """Times the block as one stretch of work on `stage`, a name like "iteration 0: puzzles"."""
     started = time.monotonic()
     try:
         with recorder.current().clock.stage(stage):
             yield
-    finally:  # an interrupted stretch was spent too
+    finally:  # an interrupted stretch took time, too
         seconds = time.monotonic() - started
         if seconds >= _LEAST_S and jax.process_index() == 0:
             folder = files.join(run.root, FOLDER)

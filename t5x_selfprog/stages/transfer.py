@@ -1,4 +1,4 @@
-"""`selfprog evaluate --suite=...`: which models a suite measures, and what is said of the result."""
+"""`selfprog evaluate --suite=...`: which models are measured on a suite, and how the result is reported."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from t5x_selfprog.stages.context import Context
 from verifier.storage import files
 
 FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json
-SAMPLED_AT = 0.8  # with several attempts; the likeliest tokens with one
+SAMPLED_AT = 0.8  # temperature for several attempts; a single one takes the likeliest tokens
 
 
 def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
-    """The base and the newest model (or `--iteration`'s), or `--model` alone. Prints the table.
+    """Measures the base and the newest model (or `--iteration`'s), or `--model` alone. Prints the table.
 
-    Raises UserError: a suite that is not there, or of which something is missing.
+    Raises UserError if the suite is missing or incomplete.
     """
     attempts = 1 if args.attempts is None else args.attempts
     temperature = args.temperature if args.temperature is not None else 0.0 if attempts == 1 else SAMPLED_AT
