@@ -40,7 +40,7 @@ FIELDS: dict[str, str] = {
 def export(run_dir: str, output: str, formats: Sequence[str] = ("jsonl", "parquet")) -> dict[str, Any]:
     """Writes the folder; returns counts. The same run gives the same bytes of JSON lines and card.
 
-    Raises UserError where the run has no finished dataset, or pyarrow is missing for Parquet.
+    Raises UserError if the run has no finished dataset, or pyarrow is missing for Parquet.
     """
     found = list(rows(run_dir))
     if not found:

@@ -40,7 +40,7 @@ def register_run(
     """Writes the run's token ids under RUN/tokens/<tokenizer> and registers its tasks and their mixture.
 
     Args:
-      run_dir: from wherever it is named, its records are found from any folder later.
+      run_dir: the run; made absolute, so that its records are found from any folder later.
       tokenizer: the folder of the model to be trained, or the name of one that ships (`base`).
       rates: each iteration's rate in the mixture; by default, proportional to its number of pairs.
       name: the mixture's name, by default `selfprog_<run>`; tasks are called `<name>_iter_000` and so on.

@@ -1,10 +1,10 @@
 """Builds a pretraining corpus of Python source: clean, choose, tokenise, write.
 
-Reads:   files of the given sources (`source_files`), and puzzle files to exclude (`leak_index`).
-Writes:  OUT/clean/ (one file per source), OUT/documents/*.jsonl.gz, OUT/manifest.json, OUT/tokenizer.json,
-         OUT/{train,heldout}.bin (uint16 ids), OUT/tokens/{train,heldout}/ (ledgers of TOKENS records).
-Restart: per source while cleaning, per step after that; each step records the digest of its inputs.
-Leaves out: quality models, other languages, anything fetched while running.
+Reads:    files of the given sources (`source_files`), and puzzle files to exclude (`leak_index`).
+Writes:   OUT/clean/ (one file per source), OUT/documents/*.jsonl.gz, OUT/manifest.json, OUT/tokenizer/,
+          OUT/{train,heldout}.bin (uint16 ids), OUT/tokens/{train,heldout}/ (ledgers of TOKENS records).
+Restart:  the source while cleaning, then everything after it unless the manifest records the same inputs.
+Left out: quality models, other languages, anything fetched while running.
 
 Each document belongs to one view of the data: `files` (whole cleaned files), `functions` (short self-contained
 functions, a dozen per document) or `checks` (the same for test functions).
@@ -59,7 +59,7 @@ class CorpusConfig:
         ("files", 1),
         ("functions", 3),
         ("checks", 2),
-    )  # a pass over train
+    )  # of each view in a pass over train
     vocab_size: int = 4096
     record_tokens: int = 65_536
     shard_count: int = 16
@@ -370,7 +370,7 @@ def _code_digest(*modules: ModuleType) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    """Raises UserError where there is no such file."""
+    """The SHA-256 of a file. Raises UserError if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -13,9 +13,9 @@ expression, cut out with its free names turned into arguments, is a function:
 Predicates and expressions come from unrelated places, and nothing here runs or checks a pair: paired as puzzle and
 solution, the expression merely takes the puzzle's arguments and, as far as its form shows, returns the type asked for.
 Such pairs teach the form of puzzles and solutions but also, seen often, that answers have little to do with their
-questions. Therefore `documents` accepts a judge: of several expressions per puzzle, it shows one that solves it, and no
-pair where none does. Types are guessed from use, and defaults are drawn by a hash of the source, so the view is a
-function of the corpus.
+questions. Therefore `documents` accepts a judge: of several expressions per puzzle, it shows one that solves it, or no
+pair if none does. Types are guessed from use, and defaults are drawn by a hash of the source, so the view is a function
+of the corpus.
 """
 
 import ast
@@ -55,7 +55,7 @@ RESULTS = {
     **dict.fromkeys(("chr", "str"), "str"),
     **dict.fromkeys(("divmod", "enumerate", "map", "range", "reversed", "set", "tuple", "zip"), "other"),
     "float": "float",
-}  # of CALLS, where the name tells
+}  # of those CALLS whose name reveals it
 METHOD_RESULTS = {"split": "List[str]", "find": "int", "index": "int", "count": "int"}
 
 # Whether each solution solves its puzzle, for a list of (puzzle, solution).

@@ -6,7 +6,7 @@ tree: one style, no comments. There are four ways to obtain one, all from code t
   a function as it is             without annotations whose names the function itself does not define
   with imports                    `import math` and the like moved into the body
   with a helper                   the file's other short functions that it calls, before it
-  a method                        without `self`; where it only reads attributes, these become arguments
+  a method                        without `self`; attributes that it only reads become arguments
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from verifier.errors import UserError
 MIN_SOLUTION_NODES = 40  # `return n % 2 == 0` and the like are commonplace; smaller matches are no evidence
 MIN_PREDICATE_NODES = 20
 MIN_LINE_CHARS = 50  # a single line of a problem counts if it has this many characters without blanks
-WINDOW_LINES = 3  # or this many consecutive lines, if together they do
+WINDOW_LINES = 3  # so do this many consecutive lines, if together they have MIN_WINDOW_CHARS
 MIN_WINDOW_CHARS = 60
 
 

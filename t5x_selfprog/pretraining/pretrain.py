@@ -56,7 +56,7 @@ def run(
       tokens: the folder with train.bin and heldout.bin; "~" is expanded.
       tokenizer: a tokenizer folder, or the name of a shipped model.
       init_from: a model to start from (same shape) instead of fresh weights.
-      stop_after_s: saves and stops after this long; the same command goes on from there.
+      stop_after_s: saves and stops after this long; the same command continues from there.
     """
     keep_compiled()
     tokenizer_dir = check_inputs(tokens, tokenizer, init_from)
@@ -105,7 +105,7 @@ _TOKEN_FILES = ("train.bin", "heldout.bin")
 
 
 def check_inputs(tokens: str, tokenizer: str, init_from: str | None) -> str:
-    """Raises UserError for what is not there; returns the tokenizer's folder."""
+    """Raises UserError if an input is missing; returns the tokenizer's folder."""
     folder = os.path.expanduser(tokens)
     for name in _TOKEN_FILES:
         if not os.path.exists(os.path.join(folder, name)):

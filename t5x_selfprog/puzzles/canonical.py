@@ -1,11 +1,11 @@
-"""One form for puzzles that differ in how they are put: what the firewall compares, beside names and constants.
+"""One canonical form for puzzles that differ only in how they are written; the firewall compares it.
 
-A puzzle that was copied and dressed up keeps its computation. So the form forgets what a writer may choose freely:
+A puzzle that was copied and disguised keeps its computation. So the form forgets what a writer may choose freely:
 names and constants (as `shape.abstract_form` does), the order of operands and of parameters, the direction of
-comparisons, where a negation stands, `bool()` and `== True`, parentheses of comprehensions, a variable that is used
-once or never, whether `False` comes by `return`, `assert` or `and`, a function inside that holds all of it, and whether
-two things are equal or their difference nought. It is for comparing: it may forget more than Python allows (`+` of
-texts has an order), and nobody runs it.
+comparisons, the place of a negation, `bool()` and `== True`, brackets of comprehensions, variables used once or never,
+whether `False` results from `return`, `assert` or `and`, an inner function that holds the whole body, and `a - b == 0`
+for `a == b`. It serves comparison only: it forgets more than Python's semantics allow (`+` of strings has an order),
+and is never run.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.NotEq: ast.Eq, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.IsNot: ast.Is, ast.NotIn: ast.In,
 }  # fmt: skip
 _CONSUMERS = {"all", "any", "sum", "min", "max", "set", "list", "tuple", "sorted", "frozenset"}
-_ROUNDS = 8  # of inlining and folding, each of which may make room for the other
+_ROUNDS = 8  # of inlining and folding, each of which may enable the other
 
 
-@functools.lru_cache(maxsize=4096)  # Asked for again at every comparison of the same text.
+@functools.lru_cache(maxsize=4096)  # every comparison of the same text asks for it again
 def canonical_form(source: str, constant_defaults: bool = False) -> str:
-    """The form as text, for reading and comparing: `def f(v0: List[int], v1=<int>): ...`. Raises SourceError.
+    """The form as text, to read and compare: `def f(v0: List[int], v1=<int>): ...`. Raises SourceError.
 
-    With `constant_defaults` a parameter with a default is that constant, as in a copy that has no parameters any more.
+    `constant_defaults` replaces parameters by their defaults, to match a copy that has constants in their place.
     """
     tree = bare_tree(source, keep_answer=True)
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
@@ -51,7 +51,7 @@ def canonical_form(source: str, constant_defaults: bool = False) -> str:
                 break
         if constant_defaults:  # not earlier: a default of 0 would vanish from a sum, where one of 3 would not
             _put_defaults(tree)
-        tree = copy.deepcopy(tree)  # no node stands in two places from here on
+        tree = copy.deepcopy(tree)  # from here on, no node occurs in two places
         _sort_operands(tree)
         _rename(tree)
         return unparse(ConstantsToTypes().visit(tree))
@@ -60,7 +60,7 @@ def canonical_form(source: str, constant_defaults: bool = False) -> str:
 
 
 def outline_tokens(source: str) -> list[str]:
-    """The tokens of the form's body, one name like the other: what runs of tokens in common are looked for in."""
+    """The tokens of the form's body, with all names alike, in which common runs of tokens are sought."""
     _, _, body = canonical_form(source).partition("\n")
     return [_NAME.sub("v", token) for token in _TOKEN.findall(body)]
 
@@ -77,7 +77,7 @@ def _size(tree: ast.AST) -> int:
 
 
 def _unwrap(tree: ast.Module) -> None:
-    """A function inside that is called once, by what is returned last, gives way to its body."""
+    """Replaces an inner function by its body, if only the final return statement calls it."""
     (outer,) = tree.body
     assert isinstance(outer, ast.FunctionDef)
     match outer.body:
@@ -91,7 +91,7 @@ def _unwrap(tree: ast.Module) -> None:
 def _given(
     taken: ast.arguments, call: ast.Call, body: Sequence[ast.stmt | ast.expr]
 ) -> dict[str, ast.expr] | None:
-    """What a call gives for each parameter; None where that is not plain to see."""
+    """The argument of each parameter in a call; None if that is not obvious."""
     plain = not (taken.posonlyargs or taken.kwonlyargs or taken.vararg or taken.kwarg or call.keywords)
     starred = any(isinstance(value, ast.Starred) for value in call.args)
     if not plain or starred or len(taken.args) != len(call.args):
@@ -101,12 +101,12 @@ def _given(
 
 
 def _set_in(body: Sequence[ast.stmt | ast.expr]) -> set[str]:
-    """Names that are set in a body, or by a comprehension or function further inside."""
+    """Names that are bound in a body, including its comprehensions and inner functions."""
     return {one.name for node in body for one in occurrences(node) if one.binds}
 
 
 class _Renamed(ast.NodeTransformer):
-    """Names that are read give way to expressions."""
+    """Replaces names that are read by expressions."""
 
     def __init__(self, given: dict[str, ast.expr]) -> None:
         self._given = given
@@ -117,7 +117,7 @@ class _Renamed(ast.NodeTransformer):
 
 
 def _put_defaults(tree: ast.Module) -> None:
-    """Parameters that are read and never set give way to their defaults."""
+    """Replaces parameters that are never rebound by their defaults."""
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
     arguments = function.args
@@ -138,7 +138,7 @@ def _fold_bodies(tree: ast.Module) -> None:
 
 
 def _folded(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Statements at the end of a function as one `return`, as far as they only decide what it returns."""
+    """Merges the last statements of a function into one `return`, if they only decide what it returns."""
     body = [statement for statement in body if not isinstance(statement, ast.Pass)] or body
     if body and isinstance(body[-1], ast.If):
         last = body[-1]
@@ -158,7 +158,7 @@ def _only_value(body: list[ast.stmt]) -> ast.expr | None:
 
 
 def _decided(statement: ast.stmt, otherwise: ast.expr) -> ast.expr | None:
-    """What is returned by a statement, and `otherwise` where it lets control pass; None where that is no expression."""
+    """What a statement followed by `return otherwise` returns; None if that cannot be one expression."""
     match statement:
         case ast.Assert(test=test):
             return ast.BoolOp(ast.And(), [test, otherwise])
@@ -178,7 +178,7 @@ def _decided(statement: ast.stmt, otherwise: ast.expr) -> ast.expr | None:
 
 
 def _inline(tree: ast.Module) -> None:
-    """A variable that is assigned once and read once gives way to its value; one that is never read, to nothing."""
+    """Replaces a variable that is assigned once and read once by its value; drops one that is never read."""
     binds: Counter[Hashable] = Counter()
     reads: dict[Hashable, list[ast.AST]] = defaultdict(list)
     owners: dict[int, Hashable] = {}
@@ -197,7 +197,7 @@ def _inline(tree: ast.Module) -> None:
                 assigned = owners[id(target)]
                 if binds[assigned] != 1 or len(reads[assigned]) > 1:
                     continue
-                if reads[assigned] and not values:  # one at a time: its value may hold the next
+                if reads[assigned] and not values:  # one at a time, because its value may contain the next
                     values[id(reads[assigned][0])] = value
                     dropped.add(id(node))
                 elif not reads[assigned]:
@@ -219,7 +219,7 @@ class _Substitute(ast.NodeTransformer):
 
 
 class _Plainer(ast.NodeTransformer):
-    """Truth without its dress: no `bool()`, no double negation, one direction of comparing, chains as `and`."""
+    """Plain truth values: no `bool()`, no double negation, one direction of comparison, chains as `and`."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
@@ -309,7 +309,7 @@ def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> ast.expr:
 
 
 def _negated(node: ast.expr) -> ast.expr:
-    """Not `node`, with the negation as deep inside as it goes."""
+    """Not `node`, with the negation pushed inwards as far as it goes."""
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return operand
@@ -334,7 +334,7 @@ def _negated(node: ast.expr) -> ast.expr:
 
 
 def _sort_operands(tree: ast.Module) -> None:
-    """Operands whose order says nothing, by what they are with names told apart by their part in the puzzle only."""
+    """Sorts operands whose order is irrelevant by their text, in which names stand for their roles and uses."""
     named = {id(found.node): found for found in occurrences(tree) if found.owner is not None}
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
@@ -352,7 +352,7 @@ def _sort_operands(tree: ast.Module) -> None:
     def plain(node: ast.AST) -> str | None:
         return role(named[id(node)]) if id(node) in named else None
 
-    # a variable is known by its company: the expressions in which it stands, written with roles alone
+    # A variable is identified by its company: the expressions it occurs in, written with roles alone.
     company: dict[Hashable, list[str]] = defaultdict(list)
     for parent in ast.walk(tree):
         for node in ast.iter_child_nodes(parent):
@@ -394,7 +394,7 @@ def _operands(node: ast.expr, operator: type[ast.operator]) -> list[ast.expr]:
 
 
 def _text(node: ast.AST | list | object, name: Callable[[ast.AST], str | None]) -> str:
-    """A tree as text, constants by their types, names as `name` says."""
+    """A tree as text, with constants as their types and names as given by `name`."""
     if isinstance(node, list):
         return "[" + ",".join(_text(item, name) for item in node) + "]"
     if not isinstance(node, ast.AST):
@@ -426,7 +426,7 @@ def _unordered(what: ast.AST, operands: list[ast.expr], name: Callable[[ast.AST]
 
 
 def _rename(tree: ast.Module) -> None:
-    """Names by first appearance in the body; parameters in that order behind the answer, the unread ones dropped."""
+    """Numbers names by first appearance in the body, sorts parameters likewise after the answer, drops unread ones."""
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
     found = [(one, one.owner) for one in occurrences(tree)]
