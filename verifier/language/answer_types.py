@@ -2,10 +2,10 @@
 
 The vocabulary is what a plain literal can be: int, float, str, bool, bytes, complex and None, and List,
 Tuple, Set, FrozenSet, Dict, Optional and Union of them, nested, in either spelling (`List[int]` or
-`list[int]`, `Optional[int]` or `int | None`). Nothing is evaluated: only the syntax tree is read. Any, which is all of
-it, is for the puzzles that unit tests become (suites.py).
+`list[int]`, `Optional[int]` or `int | None`). Nothing is evaluated: only the syntax tree is read. Any, which admits
+all of these, is for the puzzles that unit tests become (suites.py).
 
-"Exactly" means by `type(value) is ...`: True is no int, an int is no float, a subclass of list is no list.
+"Exactly" means by `type(value) is ...`: True is not an int, an int not a float, a subclass of list not a list.
 """
 
 import ast
@@ -69,7 +69,7 @@ def parse_type(annotation: str | ast.expr, *, or_any: bool = False) -> AnswerTyp
     """Read an annotation, given as source or as a syntax tree. `or_any` allows Any, by itself.
 
     Raises:
-        TypeSyntaxError: outside the vocabulary, or no expression at all.
+        TypeSyntaxError: outside the vocabulary, or not an expression at all.
     """
     node = _parse_quoted(annotation) if isinstance(annotation, str) else annotation
     if or_any and isinstance(node, ast.Name) and node.id == ANY:
@@ -159,7 +159,7 @@ def compile_checker(answer_type: AnswerType) -> Checker:
         scalar = SCALARS[name]
         return lambda value: type(value) is scalar
     if name == ANY:
-        return lambda value: True  # what is no plain value never comes here
+        return lambda value: True  # only plain values get here
     if name == "Union":
         return lambda value: any(check(value) for check in arguments)
     if name == "Dict":

@@ -1,8 +1,8 @@
 """Programs that read standard input and write standard output, run on texts inside a child.
 
-`run` is what a wrapper (suites.py) imports as `verifier_console`; a program that does is alone in its process, so that
-nothing here has to be kept from anybody. `sys`, `os`, `io` and `threading` of these programs are our own: a program
-finds there what programs of this kind use, and no more.
+A wrapper (suites.py) imports `run` from `verifier_console`. A program that does so is alone in its process, so nothing
+here needs protection. `sys`, `os`, `io` and `threading` of these programs are our own: they hold what programs of this
+kind use, and no more.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""The module `__future__` of programs. The compiler does what such an import says; the module only has to be there."""
+"""The module `__future__` of programs. The compiler obeys such an import; the module only has to exist."""
 
 import __future__
 
@@ -8,7 +8,7 @@ FEATURES = {name: getattr(__future__, name) for name in __future__.all_feature_n
 
 
 def module() -> ModuleType:
-    """A fresh one each time: what a program writes into it, no other sees."""
+    """A fresh one each time, so that no program sees what another wrote into it."""
     found = ModuleType("__future__")
     vars(found).update(FEATURES, all_feature_names=tuple(FEATURES))
     return found

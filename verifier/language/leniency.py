@@ -1,4 +1,4 @@
-"""Python's own reading of source text, without its guards that are no part of the language."""
+"""Python's own reading of source text, without those of its guards that are not part of the language."""
 
 import sys
 import warnings
@@ -11,10 +11,10 @@ _lock = RLock()
 
 @contextmanager
 def lenient_python() -> Iterator[None]:
-    """Integers of any length and no syntax warnings, for the time of one call into `ast`.
+    """Integers of any length and no syntax warnings, during one call into `ast`.
 
     Real puzzles hold literals beyond Python's guard of 4,300 digits. Guard and filters are one setting per process,
-    hence the lock: one thread that leaves would take them from another.
+    hence the lock: a thread that leaves would reset them for another.
     """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)

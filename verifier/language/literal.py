@@ -6,9 +6,8 @@ by `type(x) is ...`: an instance of a subclass is refused, and no method of a va
 are not kept: two references to one list become two lists. NaNs, infinities, -0.0, lone surrogates and
 integers of any length survive.
 
-`decode` trusts nothing: whatever the bytes are, it returns a plain value or raises CorruptLiteral, in time
-linear in their number. (JSON loses types and is slow on long integers; pickle and marshal are unsafe to
-read.)
+`decode` trusts nothing: whatever the bytes are, it returns a plain value or raises CorruptLiteral, in time linear in
+their number. (JSON loses types and is slow on long integers; pickle and marshal are unsafe to read.)
 
 Layout: one tag byte, then for lists of one scalar type a packed array, else the items one after another.
 """
@@ -20,7 +19,7 @@ from operator import countOf
 from typing import Any
 
 MAX_DEPTH = 64  # containers within containers
-MAX_WIDTH = 64  # bytes of an integer in a list whose integers all take as many
+MAX_WIDTH = 64  # bytes of each integer in a list packed at one width
 
 Part = bytes
 Buffer = bytes | memoryview
@@ -55,7 +54,7 @@ def encode(value: object, limit_bytes: int = 1 << 30) -> bytes:
 
 
 def encode_parts(value: object, limit_bytes: int = 1 << 30) -> list[Part]:
-    """As `encode`, the bytes not yet joined: what is large is not copied."""
+    """As `encode`, with the bytes not yet joined, so that large parts are not copied."""
     parts: list[Part] = []
     if _encode(value, parts, limit_bytes, 0) < 0:
         raise LiteralTooBig(f"more than {limit_bytes} bytes")
@@ -104,7 +103,7 @@ _CONTAINER_TAGS: dict[type, bytes] = {tuple: b"t", dict: b"m", set: b"e", frozen
 
 
 def _type_name(value: object) -> str:
-    # type.__name__ through the slot of `type` itself: a metaclass may not answer for it
+    # type.__name__ through the slot of `type` itself, so that a metaclass cannot forge it
     name = type.__dict__["__name__"].__get__(type(value))
     return str.__str__(name)[:60] if type(name) is str else "an object"
 
@@ -113,7 +112,7 @@ def _encode_int(value: int, room: int) -> bytes:
     if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
         return _INT64.pack(b"q", value)
     size = value.bit_length() // 8 + 1
-    if size > room:  # before it is copied, which would be charged to the program's own time and memory
+    if size > room:  # before copying it, which would be charged to the program's own time and memory
         raise LiteralTooBig("the value exceeds the size limit")
     data = value.to_bytes(size, "little", signed=True)
     return _HEAD.pack(b"i", len(data)) + data
@@ -142,11 +141,11 @@ def _encode_list(value: list, parts: list[Part], room: int, depth: int) -> int:
     return room
 
 
-# struct does in half the time what array and memoryview do
+# struct takes half the time of array and memoryview
 
 
 def _pack_ints(value: list[int], count: int, room: int) -> list[Part]:
-    """32 bits each if that is enough, or 64; else all as wide as the widest, or each as wide as it is."""
+    """32 bits each if that is enough, or 64; else all at the width of the widest, or each at its own."""
     for tag, letter in ((b"J", "i"), (b"I", "q")):
         try:
             return [_HEAD.pack(tag, count) + struct.pack(f"<{count}{letter}", *value)]
@@ -187,11 +186,11 @@ def _encode_items(tag: bytes, items: Any, count: int, parts: list[Part], room: i
 
 
 def decode(data: Buffer) -> Any:
-    """The value that `encode` made bytes of.
+    """The value that `encode` turned into these bytes.
 
     Raises:
         CorruptLiteral: truncated, left-over bytes, unknown tag, an unhashable member, nested too deep.
-        MemoryError: nothing is wrong with the bytes.
+        MemoryError: this says nothing against the bytes.
     """
     try:
         value, end = _decode(data, 0, 0)
@@ -284,7 +283,7 @@ def _decode_wide_ints(data: Buffer, at: int) -> tuple[list[int], int]:
 
 
 def _decode_pieces(data: Buffer, at: int) -> tuple[bytes, list[slice], int]:
-    """What is packed as a list of lengths and all the pieces; where each piece lies in it; and its end."""
+    """Of a packed list of lengths and pieces: all the pieces joined, the slice of each, and where they end."""
     lengths, at = _decode_lengths(data, at)
     end = at + sum(lengths)
     if end > len(data):
@@ -338,7 +337,7 @@ _BUILDERS: dict[int, tuple[Callable[[list], Any], int]] = {
     ord("m"): (_build_dict, 2),
 }
 
-# type -> tags whose values are of that type whatever follows them: there is nothing left to check
+# type -> tags that by themselves prove a value to be of that type: nothing is left to check
 PROOFS: dict[str, bytes] = {
     "int": b"qi",
     "float": b"d",

@@ -1,7 +1,7 @@
 """What a program finds when it runs: builtins, names it need not import, modules it may import.
 
 This is policy, not protection: a program that gets around it still sits in a process that holds nothing
-and can do nothing (`verifier.sandbox`). It is stated here only, and the same for puzzles and solutions.
+and can do nothing (`verifier.sandbox`). It is stated only here, and is the same for puzzles and solutions.
 """
 
 import builtins
@@ -57,14 +57,13 @@ TYPING_NAMES: dict[str, Any] = {
     )
 } | {"typing": typing}
 
-# Builtins that reach outside the program. `print` stays (it writes to a counter), and so does `eval`. An address, which
-# is what `id` gives, is another one in every process: the same attempt would not get the same verdict twice.
+# Builtins that reach outside the program. `print` stays (it writes to a counter), and so does `eval`. `id` gives an
+# address, which differs in every process: the same attempt would not get the same verdict twice.
 REMOVED_BUILTINS = frozenset(
     ["open", "input", "breakpoint", "help", "exit", "quit", "copyright", "credits", "license", "id"]
 )
 
-# Builtins that plain programs do not get either (see screen.py): with these one reaches what a name does
-# not show.
+# Builtins that plain programs do not get either (see screen.py): they reach what no name shows.
 REFLECTIVE_BUILTINS = frozenset(
     [
         "eval",
@@ -89,12 +88,12 @@ REFLECTIVE_BUILTINS = frozenset(
 )
 
 
-# What the interpreter imports by itself, through the `__import__` of whatever program is running: for an identifier
-# beyond ASCII or `\N{...}` in a text and, from 3.12 on, for its own arithmetic on long integers.
+# What the interpreter imports by itself, through the `__import__` of the running program: for an identifier beyond
+# ASCII or `\N{...}` in a text and, from 3.12 on, for its own arithmetic on long integers.
 _INTERPRETERS_OWN = frozenset(["unicodedata", "_pylong"] if sys.version_info >= (3, 12) else ["unicodedata"])
 
 # A program that imports these gets our own. `time`, where it is allowed, is a clock that only its own readings move;
-# `__future__` is a word to the compiler; `verifier_console` runs programs on standard input (suites.py).
+# `__future__` only matters to the compiler; `verifier_console` runs programs on standard input (suites.py).
 STAND_INS: dict[str, Callable[[], ModuleType]] = {
     "time": program_time.module,
     "__future__": future.module,
@@ -105,8 +104,7 @@ STAND_INS: dict[str, Callable[[], ModuleType]] = {
 def import_modules(names: frozenset[str]) -> None:
     """Import every allowed module now: later, in a sandboxed child, no file can be opened.
 
-    `_hashlib` is left out so that hashlib uses the interpreter's own digests instead of loading OpenSSL (4
-    MB).
+    `_hashlib` is left out so that hashlib uses the interpreter's own digests instead of loading OpenSSL (4 MB).
     """
     sys.modules.setdefault("_hashlib", None)  # type: ignore[arg-type]
     for name in sorted(names):
@@ -146,7 +144,7 @@ def make_importer(allowed: frozenset[str]) -> Callable[..., Any]:
         fromlist: Sequence[str] = (),
         level: int = 0,
     ) -> Any:
-        # The interpreter asks with a list (PyImport_Import), an import statement with None or a tuple.
+        # The interpreter passes a list (PyImport_Import), an import statement None or a tuple.
         if name in _INTERPRETERS_OWN and type(fromlist) is list:
             return real_import(name, {}, {}, (), 0)
         if level == 0 and name in stand_ins:

@@ -1,7 +1,7 @@
 """The module `time` of programs: a clock that only its own readings move.
 
 A verdict is a function of puzzle and solution, so no program may read a real clock. Refusing `time` would refuse
-honest programs that measure themselves, or stop when their time is over; here every reading comes a millisecond
+honest programs that measure themselves, or stop when their time is up; here every reading comes a millisecond
 after the one before it, and `sleep` takes no time but moves the clock. Dates, time zones and formats are left out.
 """
 
@@ -16,7 +16,7 @@ _now_ns = 0
 
 
 def reset() -> None:
-    """Back to the start; for every program anew."""
+    """Back to the start, for each program."""
     global _now_ns
     _now_ns = 0
 

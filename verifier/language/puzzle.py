@@ -1,6 +1,6 @@
 """A puzzle is one function, `def f(answer: T, a=..., b=...)`, given as source; read here, never run.
 
-This is the only reader of puzzles: what judges, filters, loads or trains on puzzles asks it, and so nothing that one
+This is the only reader of puzzles: whatever judges, filters, loads or trains on puzzles uses it, so nothing that one
 part takes for a puzzle is refused by another.
 """
 
@@ -13,12 +13,12 @@ from verifier.language.answer_types import TypeSyntaxError, parse_type
 from verifier.language.leniency import lenient_python
 
 # A puzzle that begins with this line is never shown to a solution: it runs as if there were no `f` to call. (Other
-# puzzles are there to be called: a solution may search by them.) Its answer may be of the type Any.
+# puzzles may be called: a solution may search with them.) Its answer may be of the type Any.
 HIDDEN = "# hidden\n"
 
 
 class PuzzleError(ValueError):
-    """The source is no puzzle. `reason` is a word fit for a rejection record, the message says what is wrong.
+    """The source is not a puzzle. `reason` is a word for the rejection record, the message says what is wrong.
 
     Reasons: no_parse, bad_signature, bad_type.
     """
@@ -55,7 +55,7 @@ def parse_puzzle(source: str) -> Puzzle:
 
 
 def read_puzzle(source: str) -> tuple[Puzzle, CodeType, str]:
-    """As `parse_puzzle`; for whoever goes on to run it also its code, and why its verdict can't depend on the answer.
+    """As `parse_puzzle`, with the code to run, and the reason why the puzzle's verdict cannot depend on the answer.
 
     The last is "" if it may, else no_return (no `return` with a value in f itself) or answer_unused (never read).
     """
@@ -88,7 +88,7 @@ def read_puzzle(source: str) -> tuple[Puzzle, CodeType, str]:
 
 
 def _compile(tree: ast.Module) -> CodeType:
-    """What only the compiler finds: a `nonlocal` of nothing, a `break` outside a loop, nesting too deep for it."""
+    """Refuses what only the compiler finds: a `nonlocal` of nothing, a `break` outside a loop, nesting too deep."""
     try:
         with lenient_python():
             return compile(tree, "<puzzle>", "exec", dont_inherit=True)
@@ -99,7 +99,7 @@ def _compile(tree: ast.Module) -> CodeType:
 def solution_header(puzzle: Puzzle, *, typed: bool = False) -> str:
     """The first line of a solution: `g` takes the puzzle's other arguments with the same defaults.
 
-    `typed` says what it returns, `def g(n=3) -> List[int]:`; programs find the names of types (policy.py).
+    `typed` adds what it returns, `def g(n=3) -> List[int]:`; programs need not import names of types (policy.py).
     """
     arguments = ", ".join(f"{argument.name}={argument.default_source}" for argument in puzzle.arguments)
     returns = f" -> {puzzle.answer_type}" if typed else ""

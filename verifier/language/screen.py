@@ -1,11 +1,11 @@
 """Which programs are syntactically plain: so tame that many may share one process.
 
-A plain program cannot change anything another program would see, nor see anything that another changed. It is judged
-by its compiled code (2 us, where walking a syntax tree takes 200): no operation that stores attributes or makes
-classes, and every attribute it names is on a list (of methods of plain values, and of what modules hold that only
-computes) or is the attribute of nothing at all in this interpreter. The rule needs no knowledge of what stands before
-the dot. What is found by a text (`getattr`, format fields) is no name, and is not plain. Programs that are not plain
-are none the worse: they get processes of their own, and the same verdict.
+A plain program cannot change anything another program would see, nor see anything that another changed. The compiled
+code decides (2 us, against 200 for walking a syntax tree): no operation stores attributes or makes classes, and every
+attribute named is on a list (of methods of plain values, and of what modules hold that only computes) or belongs to
+nothing at all in this interpreter. What stands before the dot does not matter. Looking names up by text (`getattr`,
+format fields) is not plain. Programs that are not plain lose nothing: they get processes of their own, and the same
+verdict.
 """
 
 import builtins
@@ -70,14 +70,14 @@ _VALUES: tuple[type, ...] = (
 )
 _HASHES = "block_size digest digest_size hexdigest name"
 _ERRORS = "args value"
-# What operators do, by its name. (Not `__init__`, which may change a module, nor what leads to a class or to frames.)
+# Special methods of operators. (Not `__init__`, which may change a module, nor what leads to a class or to frames.)
 _OPERATORS = (
     "abs add and bool bytes ceil complex concat contains delitem divmod eq float floor floordiv ge getitem gt hash "
     "iadd iand ifloordiv ilshift imod imul index int invert ior ipow irshift isub iter itruediv ixor le len "
     "length_hint lshift lt mod mul ne neg next or pos pow radd rand rdivmod repr reversed rfloordiv rlshift rmod rmul "
     "ror round rpow rrshift rshift rsub rtruediv rxor setitem str sub truediv trunc xor"
 )
-# Public, and yet: `format` finds attributes by a text (see _formats_plainly), the others lead to frames.
+# Public but not plain: `format` finds attributes by text (see _formats_plainly), the others lead to frames.
 _REFLECTIVE_ATTRIBUTES = frozenset(["format", "format_map", "with_traceback"])
 _REFLECTIVE_PREFIXES = ("f_", "tb_", "gi_", "cr_", "ag_", "co_", "func_")
 
@@ -108,8 +108,8 @@ _DENIED_OPERATIONS = frozenset(
     )
     if name in opcode.opmap
 )
-_FUTURE = "__future__"  # begins with underscores, and its module (future.py) is harmless
-# By these a program finds a variable whose name stands in a text only.
+_FUTURE = "__future__"  # allowed despite its underscores: its module (future.py) is harmless
+# With these a program finds a variable by a name given as text.
 LOOKS_UP = frozenset(["eval", "exec", "globals", "locals", "vars", "__globals__", "f_globals"])
 _COROUTINE_FLAGS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
 _GENERATOR_FLAG = 0x20
@@ -117,7 +117,7 @@ _PUSH_EXC_INFO = opcode.opmap["PUSH_EXC_INFO"]
 _IMPORT_NAME = opcode.opmap["IMPORT_NAME"]
 _EXTENDED_ARG = opcode.opmap["EXTENDED_ARG"]
 _LOAD_CONST = opcode.opmap["LOAD_CONST"]
-# How far to the right the argument has to be moved, of operations whose argument is a name: as an attribute,
+# Operation -> how far to shift its argument right to get the index of a name: of an attribute,
 _ATTRIBUTES = {
     opcode.opmap[name]: shift
     for name, shift in {
@@ -127,7 +127,7 @@ _ATTRIBUTES = {
     }.items()
     if name in opcode.opmap
 }
-# or as a variable
+# or of a variable
 _VARIABLES = {
     opcode.opmap[name]: shift
     for name, shift in {
@@ -140,12 +140,12 @@ _VARIABLES = {
     }.items()
 }
 _FIELD_THAT_LOOKS_INSIDE = re.compile(r"\{[^{}!:]*[.\[]")  # in a format: `{0.real}`, `{0[a]}`
-# Names of modules and typing's whose use may leave something in a cache that others share (programs.forget_cached).
+# Names, of modules and in typing, whose use may leave something in a shared cache (worker/runtime.forget_cached).
 _CACHING = frozenset(policy.TYPING_NAMES) | {"re", "typing"}
 
 
 class Screen:
-    """Says of compiled programs whether they are plain. Build it after policy.import_modules(allowed)."""
+    """Decides whether compiled programs are plain. Build it after policy.import_modules(allowed)."""
 
     def __init__(self, allowed_imports: frozenset[str]):
         modules = frozenset(_PLAIN_MODULES) & allowed_imports
@@ -174,9 +174,9 @@ class Screen:
         return None
 
     def _why_not_plain_names(self, code: CodeType) -> str | None:
-        """A closer look, where a name is that of an attribute somewhere: it may be a variable here."""
+        """A closer look at names that are some attribute's: here they may be variables."""
         before: object = None  # the constant that was loaded just before
-        ends: set[int] | None = None  # where jumps end: there, something else may have been loaded
+        ends: set[int] | None = None  # jump targets, where something else may have been loaded
         for at, operation, argument in _instructions(code):
             shift = _ATTRIBUTES.get(operation)
             if shift is not None:
@@ -208,13 +208,12 @@ class Screen:
 
 
 _PLAIN_ATTRIBUTES = frozenset(["compile"])  # of `re`, though not as a variable
-# What programs that share a child do not find, and others do.
+# Missing only from programs that share a child.
 _ABSENT = policy.REFLECTIVE_BUILTINS
 
 
 def may_call(code: CodeType, name: str) -> bool:
-    """Whether the program, at any depth, mentions the name as a global variable or an attribute, or anything by which
-    variables are found from texts."""
+    """Whether the program, at any depth, uses this global variable or attribute, or looks names up by text."""
     if name in code.co_names or not LOOKS_UP.isdisjoint(code.co_names):
         return True
     return any(type(constant) is CodeType and may_call(constant, name) for constant in code.co_consts)
@@ -228,7 +227,7 @@ def may_cache(code: CodeType) -> bool:
 
 
 def _plain_names(modules: frozenset[str]) -> frozenset[str]:
-    """Names that lead from any value to nothing but what computes, whether as an attribute or as a variable."""
+    """Names that lead, as attribute or variable, from any value only to what computes."""
     members = {
         module: {name: value for name, value in vars(_module(module)).items() if not name.startswith("_")}
         for module in modules
@@ -248,7 +247,7 @@ def _plain_names(modules: frozenset[str]) -> frozenset[str]:
             plain.update(
                 name for name, value in found.items() if callable(value) or type(value) in (float, complex)
             )
-    # what else a module holds under such a name: that of another module that is allowed too, or it is not plain
+    # what else a module holds under such a name must be allowed from another module, or the name is not plain
     for module, found in members.items():
         row = _PLAIN_MODULES[module]
         allowed = set(found) if row is None else set(row.split())
@@ -263,7 +262,7 @@ def _plain_names(modules: frozenset[str]) -> frozenset[str]:
 
 
 def _is_elsewhere(value: object, name: str, members: dict[str, dict[str, object]]) -> bool:
-    """Whether this is what another module's row allows under the name (`statistics.sqrt` is that of `math`)."""
+    """Whether another module's row allows this value under the name (`statistics.sqrt` is that of `math`)."""
     return any(
         found.get(name) is value and ((row := _PLAIN_MODULES[module]) is None or name in row.split())
         for module, found in members.items()
@@ -276,7 +275,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _all_names(modules: frozenset[str]) -> frozenset[str]:
-    """The names of all attributes there are here, of classes, of modules and of functions: no other leads anywhere."""
+    """The names of all attributes here, of classes, of modules and of functions: no other name leads anywhere."""
     names: set[str] = set()
     seen: set[type] = set()
     kinds: list[type] = [object]
@@ -303,7 +302,7 @@ def _formats_plainly(text: object) -> bool:
 
 
 def _instructions(code: CodeType) -> Iterator[tuple[int, int, int]]:
-    """(place of the first of its bytes, operation, argument) of each instruction, extended arguments applied."""
+    """(offset of its first byte, operation, argument) of each instruction, extended arguments applied."""
     extended, start, raw = 0, 0, code.co_code
     for at in range(0, len(raw), 2):
         operation, argument = raw[at], raw[at + 1] | extended

@@ -15,7 +15,7 @@ def shown(value: Any, size_bytes: int) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """`<generator object at 0x...>`: where an object lies is another place in every process, and says nothing."""
+    """`<generator object at 0x...>`: an address differs in every process, and says nothing."""
     return _ADDRESS.sub(" at 0x...", text) if " at 0x" in text else text
 
 

@@ -1,9 +1,9 @@
 """The text encodings of the interpreter, for programs that can open no file.
 
-`encodings` finds a codec's module on disk when it is first asked for. In a child there is no disk, so the code of
-all of them is read beforehand, and run where one is asked for: kept as bytes it costs a fork nothing, while a
-hundred imported modules would make every fork slower. Codecs in libraries of their own (the Chinese, Japanese and
-Korean ones) are left out: they are a LookupError here.
+`encodings` looks for a codec's module on disk when it is first used. A child has no disk, so the code of all of
+them is read beforehand, and run on first use: kept as bytes it costs a fork nothing, while a hundred imported modules
+would make every fork slower. Codecs in libraries of their own (the Chinese, Japanese and Korean ones) are left out:
+here they raise LookupError.
 """
 
 import builtins
@@ -18,7 +18,7 @@ from typing import Any
 
 # Imported at once, because they are common.
 COMMON = ("ascii", "latin_1", "utf_8_sig", "utf_16", "utf_16_be", "utf_16_le", "cp1252")
-# No encodings of text, or of Windows only.
+# Not encodings of text, or only on Windows.
 _OTHERS = frozenset(
     ["__init__", "aliases", "mbcs", "oem", "undefined", "base64_codec", "bz2_codec", "hex_codec"]
     + ["quopri_codec", "uu_codec", "zlib_codec"]
@@ -27,7 +27,7 @@ _LIBRARIES = (b"_multibytecodec", b"stringprep")
 
 
 def install() -> None:
-    """Read all codecs; from now on no codec is looked for on disk. Once in a process."""
+    """Read all codecs; from then on none is looked for on disk. Call it once in a process."""
     for name in COMMON:
         __import__(f"encodings.{name}")
     codes = dict(_read())

@@ -1,4 +1,4 @@
-"""The last steps of a child before it runs a program: what it inherits is closed, limited and given up."""
+"""The last steps of a child before it runs a program: close, limit and give up what it inherited."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from verifier.sandbox import linux
 
 NOBODY = 65534
-# Users from here to 0x7fffffff are given to nobody (systemd, "Users, Groups, UIDs and GIDs"); process ids have 22 bits.
+# User ids from here to 0x7fffffff are unassigned (systemd, "Users, Groups, UIDs and GIDs"); process ids have 22 bits.
 FIRST_USER = 0x70000000
 
 
@@ -17,12 +17,12 @@ class Jail(NamedTuple):
 
     load_filter: the seccomp filter's loader, None where there is none.
     root: descriptor of an empty folder to be shut in, for root without namespaces; else None.
-    leave_shared: leaves System V objects that others have; None where this cannot be done, or need not.
+    leave_shared: leaves the System V objects of others behind; None where that is impossible or unnecessary.
     """
 
     parent: int  # process id, as its children see it
     null: int  # descriptor of /dev/null
-    drop_user: bool  # the worker runs as the real root: become a user whom nobody else is
+    drop_user: bool  # the worker runs as the real root: become a user that no other process has
     sweep: Callable[[int], None]  # kills what a child left behind, see sweep.py
     load_filter: Callable[[], None] | None = None
     root: int | None = None
@@ -51,8 +51,10 @@ def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
 
 
 def open_empty_folder() -> int | None:
-    """A folder in which nothing is nor can be made, for it is deleted; None where there is no place for one, or where
-    root may not be shut in (some containers)."""
+    """A deleted folder, in which nothing is nor can be made.
+
+    None where there is no place for one, or where root may not be shut in (some containers).
+    """
     for place in ("/run", "/tmp", "/var/tmp", "/dev/shm"):
         path = f"{place}/verifier-{os.getpid()}"
         try:
@@ -81,11 +83,11 @@ def _may_be_shut_in(folder: int) -> bool:
 
 
 def become_nobody(process: int) -> None:
-    """Root becomes a user who owns nothing and whom only this process is.
+    """Root becomes a user that owns nothing and that no other process has.
 
-    A program that may send signals can then send them to nobody else's: as the one user `nobody`, it could kill
-    the workers of every pool on the host. Nor does it find what another left in the kernel for its user (keys). The
-    user `nobody` it still is where only the usual 65,536 exist, as in some containers.
+    A program that may send signals then has no other process to send them to: as the one user `nobody`, it could kill
+    the workers of every pool on the host. Nor does it find what another left in the kernel for its user (keys). Where
+    only the usual 65,536 users exist, as in some containers, it does become `nobody`.
     """
     os.setgroups([])
     user = FIRST_USER + process
@@ -98,8 +100,10 @@ def become_nobody(process: int) -> None:
 
 
 def set_limits(cpu_s: float, memory_mb: int) -> None:
-    """The kernel's own limits. CPU in whole seconds: only a net under the worker's exact one, and for a batch no more
-    than the host allows."""
+    """The kernel's own limits. CPU, in whole seconds, is only a safety net for the worker's exact limit.
+
+    For a batch it is no more than the host allows.
+    """
     hard_s = resource.getrlimit(resource.RLIMIT_CPU)[1]
     seconds = int(cpu_s) + 2 if hard_s == resource.RLIM_INFINITY else min(int(cpu_s) + 2, hard_s)
     limits = [
@@ -108,7 +112,7 @@ def set_limits(cpu_s: float, memory_mb: int) -> None:
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 0),  # nor in the place of 0 to 2, once they are closed
+        (resource.RLIMIT_NOFILE, 0),  # not even for 0 to 2, once they are closed
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
     ]
@@ -117,6 +121,6 @@ def set_limits(cpu_s: float, memory_mb: int) -> None:
 
 
 def _within_hard(which: int, value: int) -> int:
-    """What a request takes beside a limit may be more than the host has left (host_limits.py sees to the limit)."""
+    """A limit with room for a request may exceed the host's (host_limits.py has checked the limit itself)."""
     hard = resource.getrlimit(which)[1]
     return value if hard == resource.RLIM_INFINITY else min(value, hard)

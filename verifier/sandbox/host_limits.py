@@ -1,7 +1,7 @@
-"""The host's own hard limits (`ulimit -H`), which no unprivileged process can raise: are they above what judging needs?
+"""The host's own hard limits (`ulimit -H`), which no unprivileged process can raise: do they allow what judging needs?
 
-Where one is not, every child would fail to set its limits, and every verdict would be `infrastructure`. So it is said
-before any work.
+If one does not, every child would fail to set its limits, and every verdict would be `infrastructure`. So this is
+reported before any work.
 """
 
 import contextlib
@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # the worker imports this, and must stay small
     from verifier.verdict import Limits
 
 DESCRIPTORS = 256  # of a worker; its own processes take a few dozen
-_SPARE = 1 << 20  # of a file in memory, beside the answer it is for
+_SPARE = 1 << 20  # bytes of a file in memory, beside the answer it holds
 
 _UNLIMITED = resource.RLIM_INFINITY
 
 
 def too_low(limits: "Limits") -> list[str]:
-    """What is in the way of judging under these limits, one sentence each; empty where nothing is."""
+    """What prevents judging under these limits, one sentence each; empty if nothing does."""
     return list(_obstacles(limits))
 
 
@@ -59,7 +59,7 @@ def _hard(name: str) -> int:
 
 
 def raise_soft() -> None:
-    """Lift this process's soft limits to the hard ones: a soft one is a default of the host's, no rule."""
+    """Lift this process's soft limits to the hard ones: a soft one is the host's default, not a rule."""
     for name in ("AS", "DATA", "CPU", "FSIZE", "NOFILE"):
         which = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(which)[1]

@@ -1,9 +1,9 @@
 """Which layers of isolation a worker puts around its children. What the host allows is tried, never assumed.
 
 rlimits      CPU, address space, no descriptors, no processes; nothing inherited; root becomes a user of the worker's
-             own in an empty folder. What needs no descriptor is stopped by the layers below only (`left_open`)
+             own in an empty folder. Only the layers below stop what needs no descriptor (`left_open`)
 seccomp      thirty system calls, those of a process that only computes
-landlock     no file can be opened, no port bound or connected to, nobody outside signalled
+landlock     no file can be opened, no port bound or connected to, no outside process signalled
 namespaces   an empty read-only root, no network, no other processes, no capabilities
 """
 
@@ -37,8 +37,8 @@ class Established(NamedTuple):
 def establish(level: str, require: str) -> Established:
     """Put this process into the layers up to `level` ("auto": all that work here).
 
-    With namespaces it returns in another process, the first of its own world. Raises IsolationError if a
-    layer up to `require`, or one of a `level` given by name, cannot be had.
+    With namespaces it returns in another process, the first of its own world. Raises IsolationError if a layer up to
+    `require`, or one of a `level` given by name, is not available.
     """
     wanted = LAYERS if level == "auto" else LAYERS[: _rank(level) + 1]
     needed = set(LAYERS[: _rank(require) + 1])
@@ -56,7 +56,7 @@ def establish(level: str, require: str) -> Established:
         else:
             namespaces.enter()
             on.append("namespaces")
-    is_root = os.geteuid() == 0  # in namespaces nobody is any more
+    is_root = os.geteuid() == 0  # never inside namespaces
     root = None
     own_objects = "namespaces" in on
     if is_root:
@@ -82,7 +82,7 @@ def establish(level: str, require: str) -> Established:
             on.append("landlock")
         except OSError as e:
             notes["landlock"] = str(e)
-    filtered = "seccomp" in on  # neither objects nor keys are to be had
+    filtered = "seccomp" in on  # which allows neither objects nor keys
     apart = is_root and own_objects and not filtered
     missing = [f"{layer} ({notes[layer]})" for layer in LAYERS if layer in needed and layer not in on]
     if missing:
@@ -134,7 +134,7 @@ def _rank(level: str) -> int:
 
 
 def _attempt(layer: Callable[[], None]) -> str:
-    """Try a layer in a process made for it; "" if it works, else why not."""
+    """Try a layer in a process of its own; "" if it works, else why not."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,8 +1,7 @@
 """Landlock: the kernel forbids this process and its children every file, TCP port and outside process.
 
 No rule is added to the rule set, so nothing stays allowed; all a worker needs is open or imported by then.
-See
-https://docs.kernel.org/userspace-api/landlock.html.
+See https://docs.kernel.org/userspace-api/landlock.html.
 """
 
 import ctypes

@@ -55,7 +55,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def show_memory_asked_for() -> None:
-    """From here on `heap_top` tells of all that malloc gave, freed or not: it is of the heap, which never shrinks."""
+    """From here on `heap_top` shows all that malloc gave, freed or not: it is on the heap, which never shrinks."""
     with contextlib.suppress(AttributeError):  # not glibc
         _libc.mallopt(_M_MMAP_MAX, 0)
         _libc.mallopt(_M_TRIM_THRESHOLD, -1)

@@ -1,7 +1,7 @@
 """Namespaces: a world with no other processes, no network and one empty, read-only folder.
 
 The worker has imported all it needs, so its root can be an empty file system: there is nothing to bind
-into it and nothing to look after. Works as root and, where the host allows user namespaces, as anybody.
+into it and nothing to clean up. Works as root and, where the host allows user namespaces, as any user.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def enter() -> None:
 
     The calling process stays outside, waits for that one, and ends when it does; either dies with the
     other. Both give up all capabilities, and root becomes nobody. Raises OSError, in the calling process
-    or (rarely) in the new one: it must then not be used.
+    or (rarely) in the new one, which must then not be used.
     """
     if os.geteuid() == 0:
         become_nobody(os.getpid())
@@ -48,12 +48,12 @@ def enter() -> None:
 
 
 def leave_shared_objects() -> None:
-    """System V memory, queues and semaphores of our own, which end with us. For root; raises OSError."""
+    """Get System V memory, queues and semaphores of our own, which end with us. For root; raises OSError."""
     linux.call("unshare", _NEWIPC)
 
 
 def _map_identity(user: int, group: int) -> None:
-    """We stay who we are, inside as outside; nobody else exists there."""
+    """We stay the same user inside as outside; no other exists there."""
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{user} {user} 1"),
@@ -74,7 +74,7 @@ def _wait_outside(inside: int, parent: int) -> None:
         if ended:
             os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
         if os.getppid() != parent:
-            os._exit(1)  # and the inner process is told by PDEATHSIG
+            os._exit(1)  # and PDEATHSIG ends the inner process
 
 
 def _empty_root() -> None:
@@ -90,7 +90,7 @@ def _empty_root() -> None:
 
 
 def drop_capabilities() -> None:
-    """All of them, from every set, and for good: there is no exec to bring any back."""
+    """Drop all of them, from every set, for good: there is no exec to bring any back."""
     import ctypes
     import struct
 

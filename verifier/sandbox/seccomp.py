@@ -1,7 +1,7 @@
 """The seccomp filter of the children: a short list of system calls for a process that only computes.
 
 Everything else (files, sockets, processes, threads, signals, tracing, mounts, timers) fails with EPERM,
-which a program sees as PermissionError; killing it instead would tell less.
+which a program sees as PermissionError; killing it instead would explain less.
 """
 
 import ctypes
@@ -98,7 +98,7 @@ _MODE_FILTER = 2
 
 
 def make_loader() -> Callable[[], None]:
-    """A function that puts the calling process under the filter, for good. It raises OSError where it cannot.
+    """A function that puts the calling process under the filter, for good. It raises OSError if it cannot.
 
     Raises OSError (ENOSYS) on a machine without a table above.
     """

@@ -10,21 +10,21 @@ def nothing(child: int) -> None:
 
 
 def group(child: int) -> None:
-    """The child's process group, for it led its own."""
+    """The child's process group, which it led."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(-child, signal.SIGKILL)
     _reap()
 
 
 def namespace(child: int) -> None:
-    """Everybody in our process namespace but its first process and ourselves, whom this signal spares."""
+    """Every process in our namespace but its first one and ourselves, which this signal spares."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(-1, signal.SIGKILL)
     _reap()
 
 
 def orphans(child: int, spared: frozenset[int] = frozenset()) -> None:
-    """The group, and whatever left the group: orphans come to us, the subreaper, and /proc tells who they are."""
+    """The group, and whatever left the group: orphans become ours, the subreaper's, and /proc lists them."""
     group(child)
     for process in children_of(os.getpid()) - spared:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -33,7 +33,7 @@ def orphans(child: int, spared: frozenset[int] = frozenset()) -> None:
 
 
 def children_of(parent: int) -> set[int]:
-    """By /proc; nobody where it cannot be read."""
+    """From /proc; empty where that cannot be read."""
     found = set()
     with contextlib.suppress(OSError):
         for name in filter(str.isdigit, os.listdir("/proc")):
@@ -44,7 +44,7 @@ def children_of(parent: int) -> set[int]:
 
 
 def _reap() -> None:
-    """Bury those who are dead already; the others are buried next time."""
+    """Reap the processes that are dead already; the others are reaped next time."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             continue

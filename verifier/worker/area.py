@@ -15,7 +15,7 @@ from collections.abc import Iterator
 # it is past the screen
 _HEADER = struct.Struct("<Qqdq")
 _RECORD = struct.Struct("<qI")  # item, length
-_REPORT = struct.Struct("<dIHH")  # CPU seconds, peak in KiB, bytes of outcome, of detail; the rest is shown
+_REPORT = struct.Struct("<dIHH")  # CPU seconds, peak in KiB, bytes of outcome, of detail; the rest is `shown`
 
 
 class Area:
@@ -78,7 +78,7 @@ class Area:
         return bool(_HEADER.unpack_from(self._map, 0)[3])
 
     def records(self) -> Iterator[tuple[int, memoryview]]:
-        """What was written, as far as it makes sense. The views are of the area itself, until it is closed."""
+        """What was written, as far as it makes sense. The views are into the area itself, valid until it is closed."""
         used = min(_HEADER.unpack_from(self._map, 0)[0], self.capacity)
         at, end = _HEADER.size, _HEADER.size + used
         while at + _RECORD.size <= end:
@@ -90,7 +90,7 @@ class Area:
             at += length
 
     def close(self) -> None:
-        """Give the memory back; where views are still about, once the last of them is gone."""
+        """Give the memory back, or while views of it are in use, once the last of them is gone."""
         with contextlib.suppress(BufferError):
             self._view.release()
             self._map.close()
@@ -98,7 +98,7 @@ class Area:
 
 
 class Progress:
-    """How far the child is that writes an area, seen by who watches it: not a byte of what it writes."""
+    """How far the child writing an area has got, for its watcher, who sees not a byte of its records."""
 
     def __init__(self, descriptor: int):
         self._map = mmap.mmap(descriptor, _HEADER.size)

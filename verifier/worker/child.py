@@ -6,9 +6,8 @@ Three kinds of child, each forked from the worker for one batch and gone after i
   solutions   compiles and runs solutions, leaves their answers as literals; holds no puzzle
   checks      holds puzzles and those literals, runs `f(answer) is True`; never ran a solution
 
-A batch shares a child only if all its programs are plain (screen.py). The worker decides what runs where
-and what a report means; a report from a child that ran a program that is not plain is worth no more than
-that program.
+A batch shares a child only if all its programs are plain (screen.py). The worker decides what runs where and what a
+report means; a report from a child that ran a program that is not plain can be trusted no more than that program.
 """
 
 import gc
@@ -45,14 +44,12 @@ REPORT_BYTES = 4096  # a report without its answer takes less
 ANSWER = "answer"  # there is a literal to check
 NOT_PLAIN = "not_plain"  # not run: it needs a process of its own
 FULL = "full"  # the area has no room for the answer; the rest needs another child
-SAME = (
-    "same"  # not run: the same program as that of another item of the same puzzle, whose number is the detail
-)
-TWIN = "twin"  # about to run: what programs have in common that are the same as it is the detail
+SAME = "same"  # not run: the same program as another item of the puzzle has, whose number is the detail
+TWIN = "twin"  # about to run: the detail is the digest that identical programs share
 NO_MEMORY = "memory_limit"
 
-RAISED = "f raised "  # begins the detail where the puzzle did
-MEMO_BYTES = 1 << 20  # a longer answer is checked anew, however often it comes
+RAISED = "f raised "  # begins the detail if the puzzle raised
+MEMO_BYTES = 1 << 20  # a longer answer is checked anew each time
 
 
 # --- prepare
@@ -103,11 +100,10 @@ def refused_puzzle(reason: str, detail: str) -> Prepared:
 
 
 class Attempt(NamedTuple):
-    """A solution to run. `group` is equal for those of one puzzle, and says no more than that.
+    """A solution to run. `group` is equal for solutions of one puzzle, and says nothing else.
 
-    `quoted` is the puzzle's code for a solution whose own text names `f`, else empty. It runs as if its
-    author had pasted the puzzle above it, which any author could: the copy is the solution's to call and
-    to spoil, and no part of judging it.
+    `quoted` is the puzzle's code for a solution whose own text names `f`, else empty. It runs as if its author had
+    pasted the puzzle above it, which any author could: it may call and spoil the copy, which plays no part in judging.
     """
 
     item: int
@@ -118,7 +114,7 @@ class Attempt(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """A program that takes long, told by what is equal of those that are the same, so that no other one need run."""
+    """A slow program, known by the digest that identical ones share, so that none of those need run."""
 
     item: int
     group: int
@@ -137,9 +133,9 @@ def run_solutions(
 ) -> None:
     """Run solutions one after another; or, if not `plain`, the only one.
 
-    Together, what is not plain is only reported as such; of those that compile to the same code, one runs, and of those
-    that are `known`, none. One that asked for so much memory that company might matter is reported as NO_MEMORY.
-    Alone, a plain program is first reported as a TWIN, whose detail is its digest: what others are to be compared with.
+    Together, a program that is not plain is only reported as such; of those that compile to the same code one runs, of
+    those that are `known` none. One that asked for so much memory that company might matter is reported as NO_MEMORY.
+    Alone, a plain program is first reported as a TWIN, whose detail is its digest, to compare others with.
     """
     printed = begin_programs(limits.output_bytes)
     demand = Demand(limits.memory_mb, runtime.host_mb) if plain else None
@@ -198,7 +194,7 @@ class Twins:
     """Programs of one puzzle that compile to the same code: as syntax trees they are equal."""
 
     def __init__(self, known: Iterable[Twin] = ()) -> None:
-        # by what is cheap to compare: the first item, and once there is a second, items by their identity
+        # by a key that is cheap to compare: the first item and, once there is a second, items by their identity
         self._first: dict[tuple, tuple[CodeType, int]] = {}
         self._same: dict[tuple, dict[bytes, int]] = {}
         self._known = {twin[1:]: twin.item for twin in known}
@@ -210,7 +206,7 @@ class Twins:
             item = self._known.get((attempt.group, bool(attempt.quoted), digest(code)))
             if item is not None:
                 return item
-        # nearly all differ in this already, and it costs a tenth of an identity
+        # most programs differ in this already, and it costs a tenth of an identity
         rough: list[Any] = [attempt.group, not attempt.quoted]
         for part in code.co_consts:
             if type(part) is CodeType:
@@ -225,7 +221,7 @@ class Twins:
 
 
 def identity(code: CodeType) -> bytes:
-    """All of a code but where in its text each part stood."""
+    """All of a code object except source positions."""
     return marshal.dumps(_without_places(code), 2)  # version 2: no references, whose places are accidents
 
 
@@ -284,7 +280,7 @@ def run_checks(
 ) -> None:
     """Check answers one after another. All puzzles are plain, or there is one check only, which is then `alone`.
 
-    A plain puzzle says the same of the same answer: it is asked once. One that asked for so much memory that company
+    A plain puzzle says the same of equal answers, so it is asked once. One that asked for so much memory that company
     might matter is reported as NO_MEMORY.
     """
     printed = begin_programs(limits.output_bytes)

@@ -1,8 +1,8 @@
-"""Every child that runs a candidate is forked from one process, which never holds anything of what children are to do.
+"""Every child that runs a candidate is forked from one process, which never holds any of the children's work.
 
-A forked child has the memory of the process it was forked from. The judging process keeps puzzles, and answers to them:
+A child starts with the memory of the process it was forked from. The judging process keeps puzzles and answers to them:
 a solution forked there could look for them, and would have less memory the more there are. So the judging process forks
-this one before it hears of any work, and only hands descriptors through it: of a request (request.py), which the child
+this one before it hears of any work, and only passes descriptors through it: of a request (request.py), which the child
 opens, and of the memory to report in. The first child and the millionth begin alike, whatever was judged before.
 """
 
@@ -54,7 +54,7 @@ class Forker:
         return cls(process, ours, while_waiting)
 
     def stop(self) -> None:
-        """End the process and see it buried."""
+        """End the process and reap it."""
         self._channel.close()
         os.waitpid(self.process, 0)
 
@@ -69,11 +69,13 @@ class Forker:
         checks: bool,
         plain: bool,
     ) -> Ended:
-        """Run one child on the request, which is of `checks` or of solutions, and reports in `area`.
+        """Run one child on a request of `checks` or of solutions; it reports in `area`.
 
-        items: their numbers are below this; each has the CPU seconds that `watched` has for item 0, or for the one
+        items: item numbers are below this; each item has the CPU seconds that `watched` has for item 0, or for the one
             that is alone.
-        plain: they share the child. Raises WireClosed if the process is gone.
+        plain: the items share the child.
+
+        Raises WireClosed if the process is gone.
         """
         alone = -1 if watched.alone is None else watched.alone
         cpu_s = watched.cpu_s[max(alone, 0)]

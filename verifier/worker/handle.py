@@ -16,13 +16,13 @@ from verifier.language import literal
 from verifier.worker import wire
 
 _CODE = "import sys; sys.path.insert(0, sys.argv[1]); from verifier.worker.process import main; main()"
-# A child's memory goes back when it ends, not each time a program drops a long list: 2% of the CPU in all.
+# A child's memory goes back when it ends, not each time a program drops a long list: this saves 2% of the CPU.
 _KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30))
 _ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 
 
 class Worker:
-    """One worker. `silent_s` says how long it has said nothing while there was something to say."""
+    """One worker. `silent_s` says how long it has been silent when it should have spoken."""
 
     def __init__(self, isolation: str, require: str, imports: str, hash_seed: int, once: bool):
         command = [sys.executable, "-P", "-s", "-S", "-W", "ignore", "-X", "int_max_str_digits=0"]
@@ -56,11 +56,11 @@ class Worker:
         self.notes: list[str] = []
         self.jobs: dict[int, Any] = {}  # number -> what the pool asked of it
         self.judged = 0
-        self.since = 0.0  # when it began with the first of its jobs, on the monotonic clock
+        self.since = 0.0  # when it began the first of its jobs, on the monotonic clock
         self.send(("config", isolation, require, imports, once))
 
     def fileno(self) -> int:
-        """What it says arrives here."""
+        """Where its messages arrive."""
         return self._stdout.fileno()
 
     def input_fileno(self) -> int:
@@ -94,7 +94,7 @@ class Worker:
         except BlockingIOError:
             return
         except BrokenPipeError:
-            self._outgoing.clear()  # its end is seen when reading
+            self._outgoing.clear()  # reading will show that it ended
 
     def receive(self) -> list | None:
         """The messages that have arrived; None when the worker is gone or talks nonsense."""
@@ -121,7 +121,7 @@ class Worker:
 
     def hang_up(self) -> None:
         """Close its pipe, upon which it ends by itself unless it is stuck."""
-        with contextlib.suppress(BrokenPipeError):  # it was gone before it could read the last of it
+        with contextlib.suppress(BrokenPipeError):  # it was gone before it had read everything
             self._stdin.close()
 
     def end(self, patience_s: float = 0.0) -> None:

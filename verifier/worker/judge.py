@@ -1,10 +1,10 @@
-"""Judging a batch: which program runs in which child, and what is believed of it.
+"""Judging a batch: which program runs in which child, and which reports are believed.
 
-Solutions first, until each has a literal answer or an outcome; then answers against puzzles. Plain programs share a
-child, where one cannot touch what another sees (screen.py). What they share all the same is a process with its memory,
-its time and its life: so a shared child never decides about those. What takes an eighth of its CPU time there, asks for
-much memory, writes much or dies runs again alone, in a fresh process, and only that counts. The same pair thus gets the
-same verdict in any company, and alone.
+Solutions run first, until each has a literal answer or an outcome; then answers are checked against puzzles. Plain
+programs share a child, where none can touch what another sees (screen.py). They still share the process: its memory,
+its time and its life. So a shared child never decides about those: a program that takes an eighth of its CPU time
+there, asks for much memory, writes much or dies runs again alone, in a fresh process, and only that counts. The same
+pair thus gets the same verdict in any company, and alone.
 """
 
 import re
@@ -36,35 +36,39 @@ from verifier.worker.runtime import SHARED_MEMORY, Allowance, Runtime
 from verifier.worker.watch import Ended, Nursery, Watched
 
 LEAST_CHECK_S = 0.005  # CPU seconds a check gets, however much its solution used
-SHARED_TIME = 0.125  # of the CPU limit, for each of those that share a child,
-LEAST_SHARED_S = 0.02  # but no less than that
+SHARED_TIME = 0.125  # of the CPU limit, for each program in a shared child,
+LEAST_SHARED_S = 0.02  # but no less than this
 HELD_BYTES = 16 << 20  # of answers that wait for their check
-SHARED_ANSWER_BYTES = 1 << 20  # what is longer is checked alone
+SHARED_ANSWER_BYTES = 1 << 20  # a longer one is checked alone
 
-# Outcomes that no lack of anything can bring about: believed of a shared child.
+# Outcomes that no shortage can cause: believed of a shared child.
 _SURE = frozenset((child.ANSWER, SYNTAX, "bad_answer"))
 _SURE_OF_CHECKS = frozenset(("accepted", "wrong", "wrong_type", "bad_answer"))
 
 # `f` as a word, or between quotes; not the `f` of an f-string or of an attribute. The letter comes first, which lets
-# the search skip to it: 5 us a solution, where the look behind it in front takes 24.
+# the search skip to it: 5 us a solution, against 24 with the look-behind first.
 _NAMES_F = re.compile(r"f\b(?<![\w.]f)(?!['\"])|f['\"](?<=['\"]f['\"])")
 _LOOKS_UP = tuple(sorted(LOOKS_UP))
 
 
 def _may_call_f(solution: str) -> bool:
-    """Whether it might reach the puzzle by its name. Too many (a comment, say) only cost microseconds: child.solve
-    looks at the code."""
-    if not solution.isascii() or _NAMES_F.search(solution):  # other letters than ASCII's may spell `f` too
+    """Whether it might reach the puzzle by its name.
+
+    False positives (a comment, say) only cost microseconds: child.solve looks at the code.
+    """
+    if not solution.isascii() or _NAMES_F.search(solution):  # letters beyond ASCII may spell `f` too
         return True
     return any(word in solution for word in _LOOKS_UP)
 
 
 class _Batch:
-    """A batch at work. Everything is by the item's number; `which` says the number of its puzzle.
+    """A batch at work. Everything is keyed by item number; `which` gives the number of an item's puzzle.
 
-    judged: what is over. solved: whose answers, `held_bytes` in all, wait to be checked.
-    ran: the puzzle of each that runs, or is going to. same: of those that need not, the one that is the same.
-    known: slow ones, told by what they have in common with those that are the same.
+    judged: finished items.
+    solved: items whose answers, `held_bytes` in all, wait to be checked.
+    ran: the puzzle of each item that runs, or will.
+    same: for an item that need not run, the identical one that does.
+    known: slow programs, so that identical ones need not run.
     alone: how many solutions ran in a process of their own.
     """
 
@@ -86,7 +90,7 @@ class _Batch:
 
 
 class Judge:
-    """Judges batches: solutions and checks in children of `forker`, what runs nothing in those of `nursery`."""
+    """Judges batches: solutions and checks in children of `forker`, all else in children of `nursery`."""
 
     def __init__(self, nursery: Nursery, forker: Forker, runtime: Runtime):
         self._nursery, self._forker, self.runtime = nursery, forker, runtime
@@ -95,8 +99,11 @@ class Judge:
     def judge(
         self, puzzles: Sequence[str], solutions: Sequence[str], which: Sequence[int], limits: Allowance
     ) -> tuple[list[Judged], dict[str, int]]:
-        """What became of each solution, and how many of them were `same_tree`, not run because another was the same,
-        or `alone`, run in a process of their own; `which[i]` is the number of solution i's puzzle."""
+        """What became of each solution; `which[i]` is the number of solution i's puzzle.
+
+        Also counts of solutions: `same_tree`, not run because another was the same, and `alone`, run in a process of
+        their own.
+        """
         batch = _Batch(self.puzzles.prepare(puzzles, limits), which, limits)
         attempts = []
         for item, (solution, number) in enumerate(zip(solutions, which, strict=True)):
@@ -165,7 +172,7 @@ class Judge:
             return ended, area.is_screened, reports
 
     def _solve_alone(self, batch: _Batch, attempt: Attempt, *, may_have_twins: bool) -> None:
-        """may_have_twins: the program is plain, and slow: others that are the same should not run."""
+        """may_have_twins: the program is plain and slow, so identical ones should not run."""
         limits = batch.limits
         batch.alone += 1
         for _ in range(2):
@@ -203,7 +210,7 @@ class Judge:
             self._check(batch)
 
     def _check(self, batch: _Batch) -> None:
-        """Check all answers that wait."""
+        """Check all waiting answers."""
         todo: list[Pending] = []
         alone: list[Pending] = []
         for item in sorted(batch.solved, key=lambda item: (batch.which[item], item)):
@@ -295,7 +302,7 @@ def _is_sure(report: Solved) -> bool:
 
 
 def _mb(request: Request) -> int:
-    """Its size, which is nobody's fault, in whole megabytes, for it is mapped in the child that reads it."""
+    """Its size in whole megabytes, which its child may use on top: it maps the request to read it."""
     return (request.size >> 20) + 1
 
 

@@ -9,7 +9,7 @@ Messages in:   ("config", isolation, require, imports, once), at first, then
                ("answer", number, limits, solutions, most bytes)
 Messages out:  ("hello", layers, notes), then ("alive",) about every second while at work, and
                ("judged", number, outcomes, details, cpu_s, peak_mb, answers, without, counted), where `without`
-               are the places that have no answer, ("screened", number, rows) ("asked", number, letters) or
+               are the places that have no answer, ("screened", number, rows), ("asked", number, letters) or
                ("answered", number, encoded answers)
 """
 
@@ -75,14 +75,14 @@ def _serve() -> NoReturn:
 
 
 def _sparing(chosen: Callable[[int], None], forker: int) -> Callable[[int], None]:
-    """The sweep for our own children, puzzles: the forker is no left-over. (Its own sweeps get what ours leaves.)"""
+    """The sweep for our own children, which run puzzles: it spares the forker. (The forker's get what ours leaves.)"""
     if chosen is sweep.namespace:
         return sweep.group
     return partial(sweep.orphans, spared=frozenset({forker})) if chosen is sweep.orphans else chosen
 
 
 def _end_if_orphan(parent: int) -> None:
-    """Our pipe ends with our parent, unless a forked copy of the parent holds it too: so look at both."""
+    """Our pipe ends with our parent, unless a forked copy of the parent holds it too, so check both."""
     if os.getppid() != parent:
         os._exit(0)
 

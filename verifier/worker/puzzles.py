@@ -28,10 +28,10 @@ class Puzzles:
         self._checkers: dict[str, tuple[Checker, bytes]] = {}
 
     def prepare(self, sources: Sequence[str], limits: Allowance) -> list[Prepared]:
-        """Each puzzle, or why it is none. One that cannot be compiled within limits is `too_large`."""
+        """Each puzzle, or why it is not one. One that cannot be compiled within limits is `too_large`."""
         found = {source: self._kept[source] for source in sources if source in self._kept}
         missing = [source for source in dict.fromkeys(sources) if source not in found]
-        alone: list[str] = []  # what was too large beside others
+        alone: list[str] = []  # what was too large in company
         while missing:
             ended, reports = self._read_and_compile(missing, limits)
             for source, prepared in zip(missing, reports, strict=False):
@@ -51,7 +51,7 @@ class Puzzles:
         return [found[source] for source in sources]
 
     def _read_and_compile(self, sources: list[str], limits: Allowance) -> tuple[Ended, list[Prepared]]:
-        """How the child ended, and what it says of the first of these, or of all."""
+        """How the child ended, and its reports on the first of these, or on all."""
         budget = dict.fromkeys(range(len(sources)), limits.cpu_s)
         body = partial(child.prepare_puzzles, sources=sources, runtime=self._runtime)
         with Area(limits.output_bytes) as area:
@@ -62,11 +62,8 @@ class Puzzles:
         for source, prepared in found.items():
             if self._kept.pop(source, None) is None:
                 self._kept_bytes += _size(source, prepared)
-            self._kept[source] = prepared  # the most recently used stand last
-            if prepared.reason in (
-                INFRASTRUCTURE,
-                TOO_LARGE,
-            ):  # under other limits, or another time, it may not be
+            self._kept[source] = prepared  # the most recently used last
+            if prepared.reason in (INFRASTRUCTURE, TOO_LARGE):  # may change with limits, or with time
                 self._forget(source)
         while self._kept_bytes > KEPT_BYTES:
             self._forget(next(iter(self._kept)))

@@ -1,8 +1,9 @@
 """What puzzles say to answers that no solution had to find: trivial guesses, and probes that tell puzzles apart.
 
 An answer costs a call and little more. Plain puzzles share a child and go through their answers there, under limits
-that a loop meets once. Any other puzzle has every answer checked in a child of its own, as the judge does it; so has a
-plain one from the answer on at which a shared child died or memory ran out, and the acceptance that ends the asking.
+that an endless loop meets once. Any other puzzle has every answer checked in a child of its own, as the judge does it.
+So has a plain one, from the answer on at which a shared child died or memory ran out, and for the acceptance that ends
+the asking.
 """
 
 import marshal
@@ -37,11 +38,11 @@ ROOM_BYTES = 4 << 20  # of reports, in one child
 
 
 class Patience(NamedTuple):
-    """When a puzzle is asked no more.
+    """When to stop asking a puzzle.
 
-    accepted: after so many answers that it accepted.
-    ends: after so many answers that took it to a limit of time, or to its death.
-    total_s: after so many CPU seconds for all of its answers; each by itself has the allowance's.
+    accepted: after this many accepted answers.
+    ends: after this many answers that took it to a time limit or killed it.
+    total_s: after this many CPU seconds for all of its answers; each by itself has the allowance's.
     """
 
     accepted: int
@@ -57,7 +58,7 @@ class Question(NamedTuple):
 
 
 class Answered:
-    """What a puzzle said so far: a report for each answer, in their order."""
+    """What a puzzle said so far: a report for each answer, in order."""
 
     def __init__(self, question: Question, limits: Allowance, patience: Patience) -> None:
         self.question, self._limits, self._patience = question, limits, patience
@@ -83,7 +84,7 @@ class Answered:
 
     @property
     def rest(self) -> Sequence[bytes]:
-        """The answers that it is still to be asked."""
+        """The answers still to be asked."""
         over = (
             self.accepted >= self._patience.accepted
             or self.ends >= self._patience.ends
@@ -113,11 +114,11 @@ def ask(
         if ended.how in (CPU_LIMIT, WALL_LIMIT) and ended.item in todo:
             one = todo[ended.item]
             one.add(Checked(ended.how, "", one.next_s if ended.how == CPU_LIMIT else 0.0, ended.peak_kb, ""))
-        elif ended.how != "exit":  # it died of this one, or was not to be had at all
+        elif ended.how != "exit":  # it died of this one, or never started
             unsure.add(ended.item if ended.item in todo else next(iter(todo)))
         todo = {number: one for number, one in todo.items() if number not in unsure and one.rest}
     for one in answered:
-        if one.accepted == patience.accepted:  # much hangs on this one, and it had company
+        if one.accepted == patience.accepted:  # much depends on this one, and it had company
             one.replace(judge.check(one.question.puzzle, one.question.answers[len(one.reports) - 1], limits))
         while one.rest:
             one.add(judge.check(one.question.puzzle, one.rest[0], limits))
@@ -133,7 +134,7 @@ def letters(
     total_s: float,
     ends: int,
 ) -> list[str]:
-    """What each puzzle says to the `which`-th answers, as Pool.ask tells it."""
+    """What each puzzle says to the `which`-th answers, in the letters of Pool.ask."""
     prepared = judge.puzzles.prepare(puzzles, limits)
     questions = [
         Question(puzzle, () if puzzle.reason else answers[number])

@@ -15,7 +15,7 @@ _HEX = frozenset("0123456789abcdef")
 
 
 class Judged(NamedTuple):
-    """The fields of a verdict.Verdict that judging finds out."""
+    """The fields of a verdict.Verdict that judging determines."""
 
     outcome: str
     detail: str = ""
@@ -34,7 +34,7 @@ class Solved(NamedTuple):
     answer: literal.Buffer = b""
 
     def within(self, cpu_limit_s: float) -> "Solved":
-        """Itself, or a CPU limit where it came to an end but used too much."""
+        """Itself, or a CPU limit if it finished but used too much."""
         if self.cpu_s <= cpu_limit_s or self.outcome == CPU_LIMIT:
             return self
         return Solved(CPU_LIMIT, IN_SOLUTION, self.cpu_s, self.peak_kb)
@@ -58,8 +58,8 @@ def read_solutions(area: Area, *, plain: bool) -> Iterator[tuple[int, Solved]]:
     """(item, report) as a child wrote them, up to the first that no honest child writes.
 
     An answer comes before its report, under the complement of the item's number. It stays in the area.
-    Only a child of `plain` programs may say that an item is the SAME as another, or NOT_PLAIN: from any other
-    that would be a way to another's verdict, or to none at all.
+    Only a child of `plain` programs may say that an item is the SAME as another, or NOT_PLAIN: any other could
+    use that to get another's verdict, or none at all.
     """
     answers: dict[int, memoryview] = {}
     for item, data in area.records():

@@ -1,6 +1,6 @@
-"""What a child is to do, in memory of its own: written by the judging process, read by that child and nobody else.
+"""A child's work, in memory of its own: written by the judging process, read by that child and no other.
 
-The process from which children are forked only hands the descriptor on, and so holds nothing of it.
+The process from which children are forked only passes the descriptor on, and so holds none of it.
 """
 
 import mmap
@@ -17,7 +17,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Pending(NamedTuple):
-    """An encoded answer and the puzzle that it is for, as yet unchecked."""
+    """An encoded answer and its puzzle, not yet checked."""
 
     item: int
     code: bytes  # of the puzzle, marshalled
@@ -62,7 +62,7 @@ def _read(data: memoryview) -> tuple[Any, memoryview]:
 
 
 def solutions_request(attempts: Sequence[Attempt], known: Sequence[Twin]) -> Request:
-    """Columns of one type each, which are quick to encode; the few codes that are quoted stand there once."""
+    """Columns of one type each, which are quick to encode; the few codes that are quoted appear once."""
     codes: dict[tuple[bytes, bool], int] = {}
     quotes = [codes.setdefault((attempt.quoted, attempt.quoted_plain), len(codes)) for attempt in attempts]
     items, groups, sources = ([attempt[column] for attempt in attempts] for column in range(3))

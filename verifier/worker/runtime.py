@@ -21,7 +21,7 @@ class OutputLimit(BaseException):
 
 
 class Printed:
-    """Stands for stdout and stderr: counts and forgets."""
+    """Replaces stdout and stderr: counts and forgets."""
 
     def __init__(self, limit_characters: int):
         self.limit, self.count = limit_characters, 0
@@ -39,8 +39,8 @@ class Printed:
 class Runtime(NamedTuple):
     """What every program of a worker runs with.
 
-    once: what is bound to end alike runs once in a batch.
-    host_mb: address space that the host lets any process have.
+    once: identical work runs once in a batch.
+    host_mb: address space that the host allows any process.
     """
 
     screen: Screen
@@ -52,7 +52,7 @@ class Runtime(NamedTuple):
     @classmethod
     def make(cls, imports: frozenset[str], *, once: bool = True) -> "Runtime":
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        forget_cached()  # as every program is to find them
+        forget_cached()  # every program should find the caches empty
         return cls(
             Screen(imports),
             policy.make_builtins(imports, without=policy.REFLECTIVE_BUILTINS),
@@ -83,10 +83,10 @@ def peak_kb() -> int:
 class Demand:
     """How much memory the programs of one child have asked for, counted from here.
 
-    Where they share the child, one must not meet the limit because of the others, nor catch a MemoryError that it
-    would not have had alone. So the child may use a quarter more than the limit (SHARED_MEMORY), and what asks for much
-    runs again alone: up to the first that does, all together have not had that quarter. (Where the host allows less
-    than that, much is less; where it allows no more than the limit, every program is judged alone.)
+    In a shared child, no program may meet the limit because of the others, nor catch a MemoryError that it would not
+    get alone. So the child may use a quarter more than the limit (SHARED_MEMORY), and a program that asks for much runs
+    again alone: up to the first that does, all together have not taken that quarter. (Where the host allows less than
+    that, "much" is less; where it allows no more than the limit, every program is judged alone.)
     """
 
     def __init__(self, memory_mb: int, host_mb: int):
@@ -95,13 +95,13 @@ class Demand:
         self._top, self._peak_kb = linux.heap_top(), peak_kb()
 
     def is_large(self) -> bool:
-        """Whether it is more than a quarter of the limit, be it given back or not."""
+        """Whether it is more than a quarter of the limit, given back or not."""
         asked = linux.heap_top() - self._top
         return asked > self._room or peak_kb() - self._peak_kb > self._room >> 10
 
 
-SHARED_MEMORY = 1.25  # of the limit, for those that share a child
-_REQUEST_MB = 64  # what is left beside the limit where the host has one, for what a child is to do
+SHARED_MEMORY = 1.25  # of the limit, for a shared child
+_REQUEST_MB = 64  # kept free for a child's request where the host has a limit
 
 
 def begin_programs(output_characters: int) -> Printed:
@@ -115,8 +115,10 @@ def begin_programs(output_characters: int) -> Printed:
 
 
 def _calls_so_far() -> int:
-    """How deep the interpreter counts to be: judging and screening stand on other calls of ours, and a program is to
-    come equally far in both."""
+    """The interpreter's current call depth, which differs between judging and screening.
+
+    A program must get equally far in both.
+    """
     try:
         sys.setrecursionlimit(1)
     except RecursionError as e:
@@ -126,10 +128,12 @@ def _calls_so_far() -> int:
 
 
 def reset_shared(source: str, code: bytes) -> None:
-    """Before every program: the clock starts anew, and so does the shared generator where one of its two texts might
-    use it. (Seeding costs a tenth of a judgement.)"""
+    """Before every program: restart the clock and, if one of its two texts might use it, the shared generator.
+
+    (Seeding costs a tenth of a judgement.)
+    """
     program_time.reset()
-    # names are normalised: other letters than ASCII's may spell `random` too
+    # names are normalised: letters beyond ASCII may spell `random` too
     if not source.isascii() or any(word in source or word.encode() in code for word in _DRAWING):
         reset_random()
 
@@ -138,8 +142,11 @@ _DRAWING = ("random", "statistics")  # modules with which one can draw from the 
 
 
 def forget_cached() -> None:
-    """After a program that may have used them: caches whose keys are equal where they are not the same (`List[1]`,
-    `List[True]`; `re.compile(p, 1.0)`), and which keep objects alive until they die in another program's time."""
+    """Clear the caches of `re` and `typing`, after a program that may have used them.
+
+    Their keys may be equal but not the same (`List[1]`, `List[True]`; `re.compile(p, 1.0)`), and they keep objects
+    alive, which would die in another program's time.
+    """
     re.purge()
     for clear in _TYPING_CACHES:
         clear()
@@ -156,7 +163,7 @@ def reset_random() -> None:
 
 
 def compile_program(source: str | ast.Module, name: str) -> Any:
-    """The program's code. A backslash at its end is none of its faults: in a file, more lines would follow."""
+    """The program's code. A backslash at its end is not an error: in a file, more lines would follow."""
     if isinstance(source, str) and source.rstrip("\n").endswith("\\"):
         source += "\n\n"
     return compile(source, name, "exec", dont_inherit=True)
@@ -171,13 +178,13 @@ COMPILE_ERRORS = (
 
 
 def class_name(value: object) -> str:
-    """The class's name, asked of `type` itself so that no metaclass answers; "Exception" if it is no name."""
+    """The class's name, asked of `type` itself so that no metaclass answers; "Exception" if it is no identifier."""
     name = str(type.__dict__["__name__"].__get__(type(value)))[:60]
     return name if name.isidentifier() else "Exception"
 
 
 def describe(error: BaseException) -> str:
-    """The start of str(error), whatever that does, without addresses, and without where the host keeps a module."""
+    """The start of str(error), whatever that does, without addresses and without the host's path of a module."""
     try:
         text = str(error)
         if type(error) is ImportError and type(error.path) is str and type(text) is str:

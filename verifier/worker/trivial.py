@@ -1,8 +1,7 @@
-"""The trivial-answer filter: a puzzle that a guess without thought solves teaches nothing.
+"""The trivial-answer filter: a puzzle that a thoughtless guess solves teaches nothing.
 
-The guesses follow the paper: integers from -10 to 100, eight short strings, thirteen floats, and lists of
-at most two items over a small base, nested as the type is. Other types of the vocabulary are treated
-alike.
+The guesses follow the paper: integers from -10 to 100, eight short strings, thirteen floats, and lists of at most two
+items over a small base, nested as the type is. Other types of the vocabulary are treated alike.
 """
 
 import itertools
@@ -95,8 +94,8 @@ class Report(NamedTuple):
 def screen_puzzles(judge: Judge, sources: Sequence[str], limits: Allowance) -> list[tuple]:
     """A Report, as a plain tuple, for each puzzle.
 
-    A guess is judged as a solution that returns it would be, under the same limits, and the word of a child that holds
-    nothing else decides that one is accepted. All guesses together may take as long as one solution.
+    A guess is judged as a solution that returns it would be, under the same limits, and only a child that holds nothing
+    else decides that one is accepted. All guesses together may take as long as one solution.
     """
     prepared = judge.puzzles.prepare(sources, limits)
     worthwhile = [puzzle for puzzle in prepared if not puzzle.reason and not puzzle.useless]
@@ -121,7 +120,7 @@ def screen_puzzles(judge: Judge, sources: Sequence[str], limits: Allowance) -> l
 
 
 def _unmade(judge: Judge, puzzles: Sequence[Prepared], limits: Allowance) -> dict[bytes, str]:
-    """Of those that raised whatever they were asked: code and error of the ones whose `def` itself raises."""
+    """Of puzzles that raised on every guess: code and error of those whose `def` itself raises."""
     together = [puzzle.code for puzzle in puzzles if puzzle.plain]
     unmade: dict[bytes, str] = {}
     apart = [([puzzle.code], False) for puzzle in puzzles if not puzzle.plain]

@@ -2,7 +2,7 @@
 
 CPU seconds are read from the child's own process clock, so a limit is exact whatever the machine's load,
 holds inside a long C call, and cannot be disarmed from within. The wall clock only ends what sleeps: time in which
-the child used the CPU at all, be it ever so little beside others, does not count, up to a generous end.
+the child used the CPU at all, however little beside others, does not count, up to a generous end.
 """
 
 import os
@@ -47,8 +47,10 @@ class Watched(NamedTuple):
 
 
 class Nursery:
-    """Runs one child at a time. `heartbeat` is called about once a second; `parent` is a descriptor of ours that
-    hangs up when the parent dies, upon which everything ends."""
+    """Runs one child at a time. `heartbeat` is called about once a second.
+
+    `parent` is a descriptor of ours that hangs up when the parent dies, upon which everything ends.
+    """
 
     def __init__(self, jail: confine.Jail, heartbeat: Callable[[], None], parent: int):
         self._jail, self._heartbeat, self._parent = jail, heartbeat, parent

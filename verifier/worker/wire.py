@@ -63,7 +63,7 @@ def send(descriptor: int, message: object) -> None:
 def receive(descriptor: int, while_idle: Callable[[], None] = lambda: None) -> Any:
     """One message, blocking, and not a byte of the next: a process forked from here must not hold that.
 
-    Calls `while_idle` every two seconds that nothing comes. Raises WireClosed at the end.
+    Calls `while_idle` every two seconds while nothing comes. Raises WireClosed at the end.
     """
     (length,) = _LENGTH.unpack(_read_exactly(descriptor, _LENGTH.size, while_idle))
     return literal.decode(_read_exactly(descriptor, length, while_idle))
