@@ -31,7 +31,7 @@ from verifier.storage.records import ATTEMPT, VERDICT, decode, encode
 class JudgeBatches(beam.DoFn):
     """Batches of attempts (mappings with "puzzle" and "solution") to verdict records, one by one.
 
-    pool: the arguments of Pool but `limits`, as {"workers": 2, "require": "landlock"}.
+    pool: the arguments of Pool except `limits`, as {"workers": 2, "require": "landlock"}.
     """
 
     def __init__(self, limits: Limits, pool: Mapping[str, Any]):
@@ -42,7 +42,7 @@ class JudgeBatches(beam.DoFn):
         self._verdicts = beam.metrics.Metrics.counter("verifier", "verdicts")
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_pool": None}  # a pool does not travel
+        return self.__dict__ | {"_pool": None}  # a pool cannot be pickled
 
     def setup(self) -> None:
         self._pool = Pool(limits=self._limits, **self._options)

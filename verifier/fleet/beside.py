@@ -2,13 +2,13 @@
 
 Reads:    the ledger of attempts as it grows.
 Writes:   shards of verdicts, by claims that expire, as a fleet's members do (follow.py).
-Restart:  the shard. Whoever started it hears on its standard output what it does, a JSON object a line, and ends it
-          by closing its standard input, which the kernel does for one that was killed.
+Restart:  the shard. Its starter reads on its standard output what it does, a JSON object a line, and ends it by
+          closing its standard input, which the kernel does for a starter that was killed.
 Ends:     when every shard has its verdicts.
 Left out: completing the ledger, which is the run's to do.
 
-A process of its own, because the thread that keeps an accelerator busy should not share an interpreter with anybody.
-Several may work at one ledger, each at a shard of its own: one's slow last attempts then leave no core idle.
+It is a process of its own, because the thread that keeps an accelerator busy should not share its interpreter.
+Several may work on one ledger, each on a shard of its own: slow last attempts of one then leave no core idle.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ Say = Callable[..., None]
 
 
 def poll_s(path: files.Path) -> float:
-    """How often to look into a ledger there."""
+    """Seconds between looks into a ledger there."""
     return POLL_REMOTE_S if files.is_remote(path) else POLL_S
 
 
@@ -51,11 +51,11 @@ class Assignment:
     Attributes:
       attempts, verdicts: folders of ledgers; both exist.
       terms: as `Terms.as_dict` gives them.
-      owner: of its claims. One that is started again under the same name takes up its shards at once.
+      owner: of its claims. A process restarted under the same name takes up its shards at once.
       first, hosts: shards whose number modulo `hosts` is `first` come before others.
       workers: of its pool; None is one a core.
-      claim_s: until a process that said nothing has lost its shard.
-      queue_every_s: while it judges a shard, it tells of the queue so often.
+      claim_s: after so long a silence, a process has lost its shard.
+      queue_every_s: how often it reports the queue while it judges a shard.
     """
 
     attempts: str
@@ -75,7 +75,7 @@ class Assignment:
 
 
 def judge_ledger(work: Assignment, say: Say) -> None:
-    """Judges until no shard is left, whoever judged it; a shard that another holds is waited for."""
+    """Judges until every shard is judged, by whomever; waits for shards that others hold."""
     source, ledger = Ledger.open(work.attempts), Ledger.open(work.verdicts)
     with contextlib.ExitStack() as pools:
         judge: ShardJudge | None = None
@@ -96,7 +96,7 @@ def judge_ledger(work: Assignment, say: Say) -> None:
 def _judge_shard(
     source: Ledger, ledger: Ledger, shard: int, judge: ShardJudge, work: Assignment, say: Say
 ) -> None:
-    """Judges a shard that was claimed, and commits it unless somebody else did while we were away."""
+    """Judges a claimed shard, and commits it unless another process did in the meantime."""
     began = told = said = time.monotonic()
     number = 0
     try:
@@ -137,7 +137,7 @@ def _judge_shard(
 
 
 def _queue(source: Ledger, ledger: Ledger, shard: int, in_pool: int) -> dict[str, int]:
-    """Sampled and not judged: shards, their attempts, and those of them that the pool has or is about to get."""
+    """Sampled but not judged: shards, their attempts, and those of them that the pool has or is about to get."""
     waiting = set(source.committed()) & set(ledger.pending())
     rows = sum(int(source.entry(other)["rows"]) for other in waiting - {shard})
     return {"queue_shards": len(waiting), "queue_attempts": rows + in_pool, "in_pool": in_pool}

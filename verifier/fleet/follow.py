@@ -18,7 +18,7 @@ from verifier.fleet.terms import NAME, MakePool, ShardJudge, Terms
 from verifier.storage import files
 
 UNTIL = "summary.json"
-# Folders of a run without verdicts that can hold very many files.
+# Folders of a run that hold no verdicts but may hold very many files.
 _SKIPPED = ("6_checkpoints", "events", "profile", "report", "1_puzzles", "2_kept", "2_rejected", "5_dataset")
 _DEPTH = 6  # RUN/runs/NAME/controls/ARM/7_eval/verdicts, of a study
 PATIENCE_S = 60.0
@@ -44,10 +44,10 @@ def follow(
     claim_s: float = 120.0,
     once: bool = False,
 ) -> None:
-    """Judges what there is, and what comes, until the file `until` is in the run's folder; with `once`, what there is.
+    """Judges attempts as they come until the file `until` is in the run's folder; with `once`, only those there now.
 
     Args:
-      make_pool: of limits and a hash seed; every stage names its own.
+      make_pool: from limits and a hash seed; every stage names its own.
       metrics: its counters grow.
 
     Raises UserError for a run of another version of the verifier, BadShards for attempts that cannot be read.
@@ -57,7 +57,7 @@ def follow(
     with contextlib.ExitStack() as stack:
         terms: Terms | None = None
         while True:
-            over = files.exists(files.join(run, until))  # before looking: what came last must not be missed
+            over = files.exists(files.join(run, until))  # before looking, so as not to miss what came last
             before = metrics.counters["shards"] + metrics.counters["shards_lost_to_others"]
             for verdicts in _wanted(files.join(run), complete, _DEPTH):
                 found, attempts = Terms.load(verdicts)
@@ -84,7 +84,7 @@ def follow(
 
 
 def _wanted(folder: str, complete: set[str], depth: int) -> Iterator[str]:
-    """Folders below, in order of their names, in which verdicts are wanted. Notes in `complete` those that are done."""
+    """Folders below, in order of their names, in which verdicts are wanted. Adds those that are done to `complete`."""
     try:
         names = sorted(files.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):

@@ -25,7 +25,7 @@ class Metrics:
         self.counters: Counter[str] = Counter()
 
     def figures(self) -> dict:
-        """All there is to know, as plain values."""
+        """All figures, as plain values."""
         count, wall_s = sum(self.outcomes.values()), time.monotonic() - self._start
         return {
             **self._facts,

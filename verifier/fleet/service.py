@@ -33,7 +33,7 @@ SUFFIX = ".tfrecord"
 
 Records = Iterator[dict[str, Any]]
 Judge = Callable[[Iterable[Mapping[str, Any]]], Iterator[Verdict]]
-# A shard's attempts, and what to call with every verdict; the records of its verdicts, and the shard's counters.
+# From a shard's attempts, and what to call at every verdict, to the records of its verdicts, and the shard's counters.
 JudgeShard = Callable[[list[dict[str, Any]], Callable[[], None]], tuple[list[dict[str, Any]], dict[str, int]]]
 
 
@@ -52,10 +52,10 @@ class Work(Protocol):
         """Those whose attempts are there and whose verdicts are not."""
 
     def claim(self, shard: str, owner: str, ttl_s: float) -> bool:
-        """True if `owner` may judge it during the next `ttl_s` seconds; again to prolong."""
+        """True if `owner` may judge it during the next `ttl_s` seconds; claim again to prolong."""
 
     def release(self, shard: str) -> None:
-        """Gives a claim up before it runs out."""
+        """Gives up a claim before it expires."""
 
     def read(self, shard: str) -> Records:
         """Its attempts. Raises CorruptRecordError or RecordError."""
@@ -64,14 +64,14 @@ class Work(Protocol):
         """False if somebody else did, or the claim ran out."""
 
     def is_over(self) -> bool:
-        """No shard will come that is not there already."""
+        """Whether no more shards will come."""
 
     def finish(self, facts: Mapping[str, float]) -> None:
-        """Says for good that all is judged; again is harmless."""
+        """Records that all is judged; repeating this is harmless."""
 
 
 class LedgerWork:
-    """From one ledger to another of as many shards."""
+    """From one ledger to another with as many shards."""
 
     def __init__(self, attempts: files.Path, verdicts: files.Path):
         self._source = Ledger.open(attempts)
@@ -142,7 +142,7 @@ class FolderWork:
         try:
             with files.open_atomic(files.join(self._folder, shard + SUFFIX)) as file:
                 info = write_frames(file, (encode(record, VERDICT) for record in records))
-                # asked last, when writing took its time, as shards.Ledger does
+                # asked last, since writing may take long, as shards.Ledger does
                 if shard in self._committed() or not self._claims.holds(shard):
                     raise _Superseded
         except _Superseded:
@@ -196,20 +196,20 @@ def serve(
     """Judge until the work is over; with `once`, what is there now.
 
     facts: figures of this host that go into the manifest.
-    claim_s: how long a shard stays ours if we do not say otherwise; we do every third of it.
+    claim_s: how long a claim on a shard lasts; we prolong it every third of that.
 
     Raises BadShards, at the end, for shards that could not be read.
     """
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     bad: dict[str, str] = {}
     while True:
-        over = work.is_over()  # before looking: what was added last must not be missed
+        over = work.is_over()  # before looking, so as not to miss what was added last
         left = [shard for shard in work.open_shards() if shard not in bad]
         if not left and (over or once):
             break
         judged = 0
         for shard in left:
-            try:  # from before the claim: SIGTERM may come when it is just made
+            try:  # around the claim too: SIGTERM may come when it has just been made
                 if not work.claim(shard, owner, claim_s):
                     continue
                 judged += 1

@@ -1,7 +1,7 @@
-"""Under what terms a stage's attempts are judged: kept beside the verdicts, so that whoever sees the folder can judge.
+"""The terms under which a stage's attempts are judged, kept beside the verdicts so that any host can judge.
 
-A run's own hosts and a fleet beside them (follow.py) go by the same file through the same code, and so write the same
-records, whoever comes to which shard.
+A run's own hosts and a fleet beside them (follow.py) read the same file through the same code, and so write the same
+records, whoever judges which shard.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "terms.json"
 COUNTED = ("accepted", "unstable", "infrastructure")  # outcomes, in the ledger of verdicts
 
-MakePool = Callable[[Limits, int], contextlib.AbstractContextManager["Pool"]]  # of limits and hash seed
+MakePool = Callable[[Limits, int], contextlib.AbstractContextManager["Pool"]]  # from limits and hash seed
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Terms:
     Attributes:
       generality_trials: every accepted solution runs again on that many variants of its puzzle; the share that passes
         is stored as `generality` (absent where there are none).
-      certify_seed: what was accepted runs again under that hash seed, and is `unstable` if it does not pass.
+      certify_seed: every accepted solution runs again under this hash seed, and is `unstable` if it does not pass.
     """
 
     limits: Limits
@@ -51,7 +51,7 @@ class Terms:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """What survives JSON."""
+        """The terms as JSON can hold them."""
         return asdict(self)
 
     @classmethod
@@ -62,7 +62,7 @@ class Terms:
 
     @classmethod
     def load(cls, verdicts: files.Path) -> tuple["Terms", str]:
-        """What was saved there, and the folder of attempts. Raises UserError where another verifier's version wrote."""
+        """The saved terms, and the folder of attempts. Raises UserError if another verifier version wrote them."""
         path = files.join(verdicts, NAME)
         try:
             saved = files.read_json(path)
@@ -104,8 +104,8 @@ class ShardJudge:
     ) -> tuple[list[dict[str, Any]], dict[str, int]]:
         """The records of a shard's verdicts, one for each attempt, and the shard's counters.
 
-        The same text at the same puzzle is judged once; every attempt keeps its verdict, and so n and c hold.
-        `beat` is called with every verdict, those of second looks too: it must be quick.
+        The same text for the same puzzle is judged once; every attempt keeps its verdict, so n and c hold.
+        `beat` is called at every verdict, also at those of second looks, so it must be quick.
         """
         pool = _Beating(self._pool, beat)
         if self._terms.certify_seed is None:
@@ -131,7 +131,7 @@ def counters(judged: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 class _Beating:
-    """A pool each of whose verdicts is noticed."""
+    """A pool that calls `beat` at each verdict."""
 
     def __init__(self, pool: Judges, beat: Callable[[], None]):
         self._pool, self._beat = pool, beat

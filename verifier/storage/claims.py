@@ -20,7 +20,7 @@ from verifier.storage import files
 
 
 def prolonging(prolong: Callable[[], object], ttl_s: float) -> Callable[[], None]:
-    """What a holder calls as often as it likes while at work: every third of `ttl_s`, it calls `prolong`."""
+    """A function that a holder may call as often as it likes: every third of `ttl_s`, it calls `prolong`."""
     last = time.monotonic()
 
     def beat() -> None:
@@ -52,9 +52,13 @@ class Claims:
         else:
             generation += 1
             before = self._held.get(item)
-            self._held[item] = generation, owner, ttl_s  # first: whoever is stopped in between can release it
+            self._held[item] = (
+                generation,
+                owner,
+                ttl_s,
+            )  # first: if we are stopped in between, it can be released
             if not files.create_exclusive(self._path(item, generation), _content(owner, ttl_s)):
-                # What was held before is held no more, and remembered as that: see `holds`.
+                # A claim held before is lost, and stays on record as lost: see `holds`.
                 del self._held[item]
                 if before is not None:
                     self._held[item] = before
@@ -97,7 +101,7 @@ class Claims:
                 files.remove(files.join(self._folder, name))
 
     def _newest(self, item: str) -> tuple[int, dict[str, Any] | None]:
-        """The newest generation (0: never claimed) and what it says; None if it is gone since."""
+        """The newest generation (0: never claimed) and what it says; None if it has gone since."""
         prefix = f"{item}.claim-"
         names = [name for name in files.listdir(self._folder) if name.startswith(prefix)]
         if not names:
@@ -116,6 +120,6 @@ class Claims:
 
 
 def _content(owner: str, ttl_s: float) -> bytes:
-    # `by` is drawn anew each time, so that nobody takes another's claim for his own (see files.create_exclusive).
+    # `by` is drawn anew each time, so that nobody takes another's claim for their own (see files.create_exclusive).
     content = {"owner": owner, "expires_at": time.time() + ttl_s, "by": secrets.token_hex(8)}
     return json.dumps(content, sort_keys=True).encode()

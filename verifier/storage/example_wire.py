@@ -1,10 +1,10 @@
 """The wire format of tf.train.Example by hand (https://protobuf.dev/programming-guides/encoding).
 
-Through message objects it takes several times as long, and a run writes and reads millions of records. What is written
-often is kept as it is written: short texts, small numbers, and the puzzle that stands in each of its attempts.
+Message objects take several times as long, and a run writes and reads millions of records. What is written often is
+kept in its written form: short texts, small numbers, and the puzzle that is repeated in each of its attempts.
 
-Writing covers all there is. Reading covers the form that is written here, one value a field; of anything else
-`read` says None, and records.py asks protobuf's own parser.
+Writing covers everything. Reading covers the form that is written here, one value a field; for anything else `read`
+returns None, and records.py uses protobuf's own parser.
 """
 
 from __future__ import annotations
@@ -29,20 +29,16 @@ class Kind(enum.Enum):
 
 
 SHORT = 64  # characters of a text, or bytes of an entry, that is kept
-KEPT = 4096  # of each field that is written, and of entries that were read
-SMALL = 4096  # numbers below are kept
+KEPT = 4096  # texts of each field written, and entries read
+SMALL = 4096  # numbers below this are kept
 
 _BYTES = [bytes([i]) for i in range(0x80)]
 _FLOAT = struct.Struct("<f")
-_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = (
-    b"\n",
-    b"\x12",
-    b"\x1a",
-)  # a length follows, and the field is 1, 2 or 3
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\n", b"\x12", b"\x1a"  # of fields 1, 2 and 3; a length follows
 
 
 def varint(number: int) -> bytes:
-    """`number` at least 0."""
+    """`number` must be at least 0."""
     if number < 0x80:
         return _BYTES[number]
     if number < 0x4000:
@@ -90,7 +86,7 @@ def of_ints(values: list[int]) -> bytes:
 
 
 class Entries:
-    """What is written for single values of one field. Threads may share it."""
+    """Writes single values of one field, and keeps what it wrote. Threads may share it."""
 
     def __init__(self, name: str):
         self._name = name
@@ -106,7 +102,7 @@ class Entries:
         short = len(value) <= SHORT
         known = self._texts.get(value) if short else None
         if known is None:
-            # Lone surrogates, which text of a model may hold, plain UTF-8 refuses.
+            # Model text may hold lone surrogates; plain UTF-8 refuses them.
             known = entry(self._name, of_bytes([value.encode("utf-8", "surrogatepass")]))
             if short:
                 if len(self._texts) >= KEPT:
@@ -136,14 +132,14 @@ def entries(name: str) -> Entries:
     return Entries(name)
 
 
-# Reading. Of an entry that was read before: its name, the kind that it was read as, the value.
+# Reading. An entry that was read before -> its name, the kind it was read as, the value.
 _known: dict[bytes, tuple[str, Kind, Any]] = {}
-_texts: dict[str, tuple[bytes, str]] = {}  # of each field the long text that was read last
+_texts: dict[str, tuple[bytes, str]] = {}  # field -> the long text that was read last
 _TAGS = {Kind.TEXT.value: 10, Kind.FLOAT.value: 18, Kind.INT.value: 26}
 
 
 def read(data: bytes, schema: Mapping[str, Kind]) -> dict[str, Any] | None:
-    """The values that are there, by name; None for a message of another form. Raises UnicodeDecodeError."""
+    """The values present, by name; None for a message of another form. Raises UnicodeDecodeError."""
     try:
         return _read(data, schema)
     except IndexError:  # it ends too early, or a number is too long
@@ -201,12 +197,8 @@ def _read_entry(raw: bytes, schema: Mapping[str, Kind]) -> tuple[str, Kind, Any]
 
 
 def _read_feature(raw: bytes, at: int, kind: Kind) -> Any:
-    """The one value of the feature that fills the rest of an entry; None where there is something else."""
-    for tag in (
-        18,
-        _TAGS.get(kind.value),
-        10,
-    ):  # of the feature in the entry, of the list in it, of the values
+    """The one value of the feature that fills the rest of an entry; None if that holds anything else."""
+    for tag in (18, _TAGS.get(kind.value), 10):  # of the feature in the entry, of its list, of the values
         if raw[at] != tag:
             return None
         size, at = _number(raw, at + 1)
@@ -221,7 +213,7 @@ def _read_feature(raw: bytes, at: int, kind: Kind) -> Any:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """The number written there, in five bytes at most, and where it ends. Raises IndexError where it does not."""
+    """The number written there, in five bytes at most, and where it ends. Raises IndexError if it does not end."""
     number = data[at]
     if number < 0x80:
         return number, at + 1

@@ -1,7 +1,7 @@
 """The few file operations everything on disk is built from.
 
-A path is local, or has a scheme (`gs://bucket/x`, `memory://x`) and then goes through `remote_files`, which tries
-again what may succeed later. A file is never visible half written: local files are written under a temporary name in
+A path is local, or has a scheme (`gs://bucket/x`, `memory://x`) and then goes through `remote_files`, which retries
+what may succeed later. A file is never visible half written: local files are written under a temporary name in
 the same folder, synced, and renamed; object stores show an upload only once it is whole.
 
 Left out: appending and directory renames, because no stage needs them and object stores have neither.
@@ -39,7 +39,7 @@ def join(path: Path, *names: str) -> str:
 
 
 def absolute(path: Path) -> str:
-    """As os.path.abspath; what has a scheme is absolute."""
+    """As os.path.abspath; a path with a scheme is absolute."""
     return os.fspath(path) if is_remote(path) else os.path.abspath(path)
 
 
@@ -62,7 +62,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Raises FileNotFoundError where there is no such file, UserError where it holds something else."""
+    """Raises FileNotFoundError where there is no such file, UserError where it does not hold JSON."""
     try:
         return json.loads(read_bytes(path))
     except ValueError as error:
@@ -85,7 +85,7 @@ def exists(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """In a bucket a folder is there where something is in it."""
+    """In a bucket, a folder exists if something is in it."""
     return bool(listdir(path)) if is_remote(path) else os.path.isdir(path)
 
 
@@ -160,7 +160,7 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replaces the file at `path` by `data` in one step; text is stored as UTF-8."""
+    """Replaces the file at `path` with `data` in one step; text is stored as UTF-8."""
     with open_atomic(path) as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 
@@ -173,8 +173,8 @@ def create_exclusive(path: Path, data: bytes) -> bool:
     """Makes the file with all its content; False where it exists. At most one caller ever gets True.
 
     Locally by hard link, which NFS keeps atomic too; an O_EXCL open shows an empty file for a moment.
-    In a bucket a lost answer is made up for by looking: who finds `data` there made it. Callers to whom it matters
-    who was first put something into `data` that nobody else does.
+    In a bucket, reading makes up for a lost answer: whoever finds its `data` there made the file. Callers that must
+    know who was first put something unique into `data`.
     """
     target = os.fspath(path)
     if is_remote(target):

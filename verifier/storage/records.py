@@ -1,9 +1,8 @@
 """Records: tf.train.Example messages in TFRecord files, without TensorFlow.
 
 `tf.data.TFRecordDataset`, seqio, TFDS and Beam read these files as they are, and we read theirs. A schema
-says which fields a record has and of what kind; a field that is absent on disk is None in the dict, and the
-other way round. FLOAT is 32 bits on disk, as tf.train.Example has it; INT is 64. The same record always gives
-the same bytes.
+says which fields a record has and of what kind; a field that is absent on disk is None in the dict, and vice
+versa. FLOAT is 32 bits on disk, as in tf.train.Example; INT is 64. The same record always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -189,7 +188,7 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Codec:
-    """How a kind goes to its feature list and back."""
+    """How values of a kind become a feature list, and back."""
 
     list_name: str
     many: bool
@@ -248,7 +247,7 @@ def encode(record: Mapping[str, Any], schema: Schema) -> bytes:
     return example_wire.example(entries)
 
 
-# Of records with these fields: their schema, and of each field in order its kind, and how its usual type is written.
+# Fields of a record -> its schema and, for each field in order, its kind, its usual type and how that is written.
 _Write = Callable[[Any], bytes]
 _plans: dict[tuple[str, ...], tuple[Schema, list[tuple[str, Kind, type | None, _Write]]]] = {}
 
@@ -275,11 +274,11 @@ def _plan(
 def decode(data: bytes, schema: Schema) -> dict[str, Any]:
     """The inverse of `encode`: every field of the schema, None where absent.
 
-    Raises RecordError for bytes that are no tf.train.Example, unknown fields and fields of another kind.
+    Raises RecordError for bytes that are not a tf.train.Example, unknown fields and fields of another kind.
     """
     try:
         found = example_wire.read(data, schema)
-    except UnicodeDecodeError:  # said of its field below
+    except UnicodeDecodeError:  # reported with its field below
         found = None
     if found is not None:
         return dict.fromkeys(schema) | found

@@ -1,9 +1,9 @@
-"""Files in a bucket (`gs://bucket/x`), through fsspec: tried again where the trouble may pass, told plainly where not.
+"""Files in a bucket (`gs://bucket/x`), through fsspec: retries trouble that may pass, reports the rest plainly.
 
 Rests on three promises of object stores: an upload shows only once it is whole; what was written is what everybody
-reads next; a file can be created on condition that there is none. What they do not promise is that an answer
-arrives. So everything here may be carried out twice and has the effect of once: uploads replace the file by the same
-bytes, removing what is gone is no error, and a creation that finds its own content there was the one that made it.
+reads next; a file can be created on condition that there is none. They do not promise that an answer arrives. So
+everything here may be carried out twice with the effect of once: uploads replace the file with the same bytes,
+removing what is gone is no error, and a creation that finds its own content there was the one that made it.
 
 fsspec and the driver of the scheme (gcsfs for gs://) are imported at the first use.
 Left out: caches of listings (other hosts write too), appending, renames.
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an operation is tried. Drivers try by themselves too: gcsfs six times in half a minute, each time.
+    """How long an operation is retried. Drivers retry too: gcsfs six times in half a minute, on each of our tries.
 
     Attributes:
       tries: of one operation, the first included.
@@ -57,7 +57,7 @@ PATIENCE = Patience()
 # Files up to this size are read into memory, larger ones into a temporary file.
 IN_MEMORY_BYTES = 64 << 20
 
-# Schemes without folders: a name may have slashes in it, that is all. gcsfs would make a bucket for a missing folder.
+# Schemes without folders: names merely contain slashes. gcsfs would make a bucket for a missing folder.
 _FLAT = frozenset({"gs", "gcs", "s3", "s3a", "az", "abfs", "abfss", "memory"})
 
 _TRANSIENT_ERRNO = frozenset(
@@ -72,7 +72,7 @@ _HTTP_LIBRARIES = frozenset({"aiohttp", "botocore", "requests", "urllib3"})
 
 
 class BucketUnreachable(UserError):
-    """An operation that kept failing for reasons that may pass. Whoever restarts what failed may try once more."""
+    """An operation that kept failing for reasons that may pass. Whatever restarts failed runs may try once more."""
 
     EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h; 2 would say that a person is needed
 
@@ -128,7 +128,7 @@ def exists(path: str) -> bool:
 def listdir(path: str) -> list[str]:
     def names(system: Any, inner: str) -> list[str]:
         found = [entry.rstrip("/") for entry in system.ls(inner, detail=False)]
-        # Some consoles leave an empty file in the place of a folder: it is listed among what is in it.
+        # Some consoles leave an empty file in place of a folder, which is listed with the folder's content.
         return sorted(entry.rsplit("/", 1)[-1] for entry in found if entry != inner.rstrip("/"))
 
     try:
@@ -148,14 +148,14 @@ def remove(path: str) -> None:
 
 
 def upload(path: str, local: str, length: int) -> None:
-    """Replaces the file at `path` by the `length` bytes of a local one."""
+    """Replaces the file at `path` with the `length` bytes of a local one."""
 
     def put(system: Any, inner: str) -> None:
         system.put_file(local, inner)
         _check(system, inner, length)
 
-    # A file of the wrong length, though the driver called it done, is overwritten by the next try, and must not
-    # stay after the last one. Where uploads fail in the open, what was there before still is, and stays.
+    # A file of the wrong length, though the driver reported success, is overwritten by the next try, and must not
+    # stay after the last one. Where an upload fails openly, what was there before still is, and stays.
     try:
         _written(path, "write", put)
     except BucketUnreachable as error:
@@ -171,7 +171,7 @@ def create_exclusive(path: str, data: bytes) -> bool:
         try:
             system.pipe_file(inner, data, mode="create")
         except FileExistsError:
-            # Perhaps by us: the driver asks again by itself when an answer is lost.
+            # Perhaps by us: the driver itself retries when an answer is lost.
             try:
                 return bool(system.cat_file(inner) == data)
             except FileNotFoundError:
@@ -218,7 +218,7 @@ def _written(path: str, operation: str, action: Callable[[Any, str], T]) -> T:
 def _persistently(path: str, operation: str, action: Callable[[Any, str], T]) -> T:
     """What `action` returns, tried until it succeeds or fails for good.
 
-    Raises BucketForbidden, BucketUnreachable, or what else `action` raises, FileNotFoundError above all.
+    Raises BucketForbidden, BucketUnreachable, or whatever else `action` raises, above all FileNotFoundError.
     """
     began = time.monotonic()
     for attempt in itertools.count(1):
@@ -265,7 +265,7 @@ def _system(path: str) -> tuple[Any, str]:
 
 @functools.cache
 def _quiet_gcsfs() -> None:
-    """It logs every failed request with a traceback, those that it repeats too; here each is told once."""
+    """gcsfs logs every failed request with a traceback, even those it retries; we report each once."""
     logger = logging.getLogger("gcsfs")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
@@ -293,7 +293,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error of a driver carries, by whatever name."""
+    """The HTTP status that a driver's error carries, under whatever name."""
     response = getattr(error, "response", None)
     for holder, name in ((error, "code"), (error, "status"), (response, "status_code")):
         value = getattr(holder, name, None)

@@ -60,13 +60,13 @@ def _read_tfrecord(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def read_beside(
     path: str, texts: Sequence[str], ours: Container[str], output: str
 ) -> Iterator[dict[str, Any]]:
-    """As `read_rows`, with fields out of the way of `ours`, which are added to every row: `answer` becomes
-    `input_answer`.
+    """As `read_rows`, with fields renamed where `ours`, which are added to every row, have the same name: `answer`
+    becomes `input_answer`.
 
-    Rows that were judged or screened before (they have all that we say of each) are so anew. Raises BadRow where a
+    Rows judged or screened before (they have all of our fields) are judged or screened anew. Raises BadRow where a
     field would be lost: the other name is taken, or `output` is a TFRecord file, which has no place for it.
     """
-    if is_tfrecord(path):  # whose fields are ours
+    if is_tfrecord(path):  # its fields are ours
         yield from read_rows(path, texts)
         return
     for number, row in enumerate(read_rows(path, texts), start=1):
@@ -76,8 +76,10 @@ def read_beside(
 def out_of_the_way(
     row: Mapping[str, Any], ours: Container[str], place: str, *, whole: bool = True
 ) -> dict[str, Any]:
-    """The row with fields named like `ours` under other names. Raises BadRow, naming `place`, where one would be lost:
-    the other name is taken, or the row will not be kept `whole`."""
+    """The row with fields named like `ours` under other names.
+
+    Raises BadRow, naming `place`, where one would be lost: the other name is taken, or the row is not kept `whole`.
+    """
     moved = dict(row)
     if moved.keys() >= JUDGED or moved.keys() >= SCREENED:
         return moved

@@ -2,7 +2,7 @@
 
     ledger.json                            what the stage is: name, schema, shard count, seed, fingerprint
     part-00000-of-00008.tfrecord           a shard, never half a file
-    part-00000-of-00008.json               its entry (rows, bytes, sha256, counters): now it is committed
+    part-00000-of-00008.json               its entry (rows, bytes, sha256, counters), which commits it
     part-00000-of-00008.claim-000001       who works on it, until when (only where hosts share a folder)
     manifest.json                          all entries together, once every shard is committed
 
@@ -145,14 +145,16 @@ class Ledger:
         try:
             with files.open_atomic(self.shard_path(i)) as file:
                 info = write_frames(file, (encode(record, self.schema) for record in records))
-                # Asked last, when writing took its time: from here to the entry it is two renames, or in a bucket two
-                # uploads, for which the claim has just been prolonged.
+                # Asked last, since writing may take long: from here to the entry there are two renames, or in a bucket
+                # two uploads, for which the claim has just been prolonged.
                 if self._is_committed(i) or not self._claims.holds(self._name(i)):
                     raise _Superseded
         except _Superseded:
             return False
         except FileNotFoundError:
-            if self._is_committed(i):  # by another; and the ledger was completed, and swept, while we wrote
+            if self._is_committed(
+                i
+            ):  # by another host, and the ledger was completed and swept while we wrote
                 return False
             raise
         entry = {"rows": info.rows, "bytes": info.bytes, "sha256": info.sha256, "counters": counters}
@@ -161,7 +163,7 @@ class Ledger:
         return True
 
     def finish(self, **counters: int | float) -> dict[str, Any]:
-        """Writes the manifest once every shard is committed, and returns it; again is harmless.
+        """Writes the manifest once every shard is committed, and returns it; repeating this is harmless.
 
         `counters` are the stage's own, kept apart from those of its shards. Raises LedgerIncomplete.
         """
@@ -220,7 +222,7 @@ class Ledger:
         yield from read_tfrecord(self.shard_path(i), self.schema)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """All records in order of shards. Raises LedgerIncomplete if a shard is missing: half is not all."""
+        """All records in order of shards. Raises LedgerIncomplete if a shard is missing."""
         self._require_all("read as a whole")
         for i in range(self.shard_count):
             yield from self.read(i)

@@ -55,7 +55,7 @@ def _masked_crc(data: bytes) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def _head(size: int) -> bytes:
-    """What stands before a message of so many bytes."""
+    """The header of a message of this many bytes."""
     length = struct.pack("<Q", size)
     return length + _CHECK.pack(_masked_crc(length))
 

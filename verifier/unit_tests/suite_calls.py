@@ -39,11 +39,11 @@ class Sides(NamedTuple):
 
 
 def take_apart(statements: list[ast.stmt], callees: Iterable[str]) -> Sides:
-    """Both sides of a test that calls functions of these names, which are all the solution's one function.
+    """Both sides of a test that calls functions of these names, which all mean the solution's one function.
 
     Raises SuiteError where a call stands in a comprehension, a lambda, a function of the test's own, a `try`, `with` or
-    `match`, decides on a `while`, or where the function is used otherwise than by a call. What a call does to its
-    arguments stays where it was done: a test that looks at them afterwards finds them unchanged.
+    `match`, or the condition of a `while`, or where the function is used without being called. What a call does to its
+    arguments stays in its process: a test that looks at them afterwards finds them unchanged.
     """
     apart = _Apart(frozenset(callees))
     checking = [statement for old in statements for statement in apart.checking(old)]
@@ -139,7 +139,7 @@ def _taking(statement: ast.stmt) -> ast.stmt:
 
 
 def _asking(statement: ast.stmt, needed: set[str]) -> ast.stmt | None:
-    """A copy with what calls and what binds a needed name; None if that is nothing."""
+    """A copy of what calls, or binds a needed name, in the statement; None if nothing does."""
     if _is_asked(statement):
         return _copy(statement)
     if isinstance(statement, ast.For | ast.While | ast.If):
@@ -159,9 +159,7 @@ def _asking(statement: ast.stmt, needed: set[str]) -> ast.stmt | None:
     if isinstance(statement, ast.Assert | ast.Return | ast.Pass):
         return None
     bound = set(_bound(statement))
-    if isinstance(
-        statement, ast.Expr
-    ):  # `random.seed(0)`, `items.append(1)`: what it names may be changed by it
+    if isinstance(statement, ast.Expr):  # `random.seed(0)`, `items.append(1)`: it may change what it names
         bound = set(_names(statement))
     return _copy(statement) if bound & needed else None
 

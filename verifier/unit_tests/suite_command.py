@@ -30,8 +30,10 @@ def judge_samples(
 
 
 def pass_at(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """pass@k over the tasks that have at least k samples, for k of COUNTS: the unbiased estimate of Chen et al. 2021,
-    arXiv:2107.03374. Samples that could not be judged do not count."""
+    """pass@k over the tasks that have at least k samples, for k of COUNTS.
+
+    The unbiased estimate of Chen et al. 2021, arXiv:2107.03374. Samples that could not be judged do not count.
+    """
     tried: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for row in rows:
         if row["outcome"] != "infrastructure":

@@ -34,7 +34,7 @@ def read_tasks(path: str) -> dict[str, Suite]:
 
 
 def suites_of(path: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Suite]:
-    """`read_tasks`, of rows that were read from `path`."""
+    """As `read_tasks`, of rows already read from `path`."""
     found: dict[str, Suite] = {}
     for number, row in enumerate(rows, start=1):
         name = str(row.get("task_id", ""))
@@ -50,9 +50,9 @@ def suites_of(path: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Suite]:
 
 
 def make_suite(row: Mapping[str, Any]) -> Suite:
-    """The suite of a task, told by its fields. Raises SuiteError, whatever is wrong with them."""
+    """The suite of a task, whose fields show its form. Raises SuiteError, whatever is wrong with them."""
     for name, (kind, what) in _KINDS.items():
-        if not isinstance(row.get(name), kind | None):  # what is null is not there
+        if not isinstance(row.get(name), kind | None):  # null counts as absent
             raise SuiteError(f"{name!r} must be {what}, is {str(row[name])[:60]!r}")
     for field, make in FORMS.items():
         if field in row:
@@ -65,7 +65,7 @@ def make_suite(row: Mapping[str, Any]) -> Suite:
     raise SuiteError(f"none of the fields {', '.join(FORMS)}; see verifier/unit_tests/suite_files.py")
 
 
-# What a field must be where it is.
+# What a field must be, if it is there.
 _TEXT, _LIST = (str, "a text"), (list | tuple, "a list")
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(
@@ -136,7 +136,7 @@ FORMS: dict[str, Callable[[Mapping[str, Any]], Suite]] = {
 
 
 def _entry_point(row: Mapping[str, Any], test: str) -> str:
-    """The function that MBPP's assertions call: of those its own solution defines, or the only one they name."""
+    """The function that MBPP's assertions call: the one its own solution defines, or the only one they name."""
     called = {
         node.func.id: None
         for node in ast.walk(suites.parse(test))
@@ -167,7 +167,7 @@ def _is_stub(prompt: str) -> bool:
 
 
 def read_samples(path: str, tasks: Mapping[str, Suite]) -> Iterator[dict[str, Any]]:
-    """evalplus' samples, with `solution` in every one. Raises BadRow for a task that there is not."""
+    """evalplus' samples, with `solution` in every one. Raises BadRow for an unknown task."""
     for number, row in enumerate(read_objects(path), start=1):
         suite = tasks.get(str(row.get("task_id")))
         if suite is None:

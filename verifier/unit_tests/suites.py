@@ -1,8 +1,8 @@
 """Unit tests as puzzles: what a suite asks runs in the solution's process, what it says of the answers in another.
 
 A suite becomes a puzzle `f(outputs: Any)` that holds what is expected, and a wrapper that is put below every
-solution, calls its function on the suite's inputs and answers with the list of what came back. The two then go the way
-of any attempt: outputs leave the solution's process as a bounded literal, and are compared where no solution ever ran.
+solution, calls its function on the suite's inputs and answers with the list of what came back. The two are judged like
+any attempt: outputs leave the solution's process as a bounded literal, and are compared where no solution ever ran.
 The puzzle is hidden (puzzle.HIDDEN), so no expected output is ever in a solution's process.
 """
 
@@ -21,7 +21,7 @@ from verifier.unit_tests.suite_calls import ANSWERS, ASK, SuiteError, take_apart
 class Suite:
     """Tests of one task.
 
-    puzzle: accepts the outputs that are right.
+    puzzle: accepts the right outputs.
     below: what is put below a solution, "" where the solution is a text inside `around`.
     around: for programs that read standard input: a wrapper with a place for the program's text.
     above: what is put above a completion (a prompt, say) to make a solution of it.
@@ -52,10 +52,10 @@ def of_pairs(
 ) -> Suite:
     """A suite of arguments and what `entry_point` must return on them.
 
-    outputs: what is right; None where `reference`, a program that defines `entry_point` and is trusted, says so (it
-        runs where outputs are compared).
-    atol: by how much floats may differ; where outputs are floats and it is 0, they may by a millionth of what is right
-        (both as evalplus has it).
+    outputs: the right ones; if None, those of `reference`, a trusted program that defines `entry_point` (it runs where
+        outputs are compared).
+    atol: by how much floats may differ; if it is 0 and the outputs are floats, by a millionth of the right one (both as
+        in evalplus).
     equal: how outputs are compared, a key of EQUAL.
     """
     _require_some(inputs)
@@ -91,7 +91,7 @@ def of_asserts(entry_point: str, test: str, *, helpers: str = "", above: str = "
             node for node in statements if node is not check and not _calls_check(node)
         ] + check.body
     if statements and isinstance(statements[-1], ast.Return):
-        statements.pop()  # the end comes there anyway
+        statements.pop()  # the test ends there anyway
     if any(isinstance(node, ast.Return) for node in own_nodes(ast.Module(statements, []))):
         raise SuiteError("a test that returns before its end; whether it does may depend on an answer")
     sides = take_apart(statements, callees)
@@ -107,8 +107,10 @@ def of_asserts(entry_point: str, test: str, *, helpers: str = "", above: str = "
 
 
 def of_programs(inputs: Sequence[str], outputs: Sequence[str]) -> Suite:
-    """A suite of texts for standard input and what must come out. Spaces at the ends of lines, and empty lines at the
-    end, do not count."""
+    """A suite of texts for standard input and what must come out.
+
+    Spaces at the ends of lines, and empty lines at the end, do not count.
+    """
     _require_some(inputs)
     _require_as_many(inputs, outputs)
     around = (
@@ -159,9 +161,7 @@ def _literal(value: Any) -> str:
 # The texts.
 
 _PROGRAM = "'verifier program'"
-MOST_CHARACTERS = (
-    1 << 21
-)  # half of what a pool takes for a program (pool.LONGEST_TEXT): a solution comes to it
+MOST_CHARACTERS = 1 << 21  # half of what a pool takes as a program (pool.LONGEST_TEXT): a solution is added
 _ENTRY = "verifier_entry"
 _DATA = "verifier_data"
 _TESTS = "verifier_tests"
@@ -309,7 +309,7 @@ def _puzzle(checking: Sequence[ast.stmt], data: str = "") -> str:
 
 
 def _text(tree: ast.Module, data: str) -> str:
-    """The program, with `data` in its place: megabytes of it as a syntax tree would take a minute to write."""
+    """The program, with `data` in its place: megabytes of it in a syntax tree would take a minute to unparse."""
     try:
         with lenient_python():
             text = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
@@ -319,7 +319,7 @@ def _text(tree: ast.Module, data: str) -> str:
 
 
 def parse(source: str) -> ast.Module:
-    """Its tree. Raises SuiteError."""
+    """The source's syntax tree. Raises SuiteError."""
     try:
         with lenient_python():
             return ast.parse(source)
@@ -328,8 +328,10 @@ def parse(source: str) -> ast.Module:
 
 
 def _statements(source: str) -> list[ast.stmt]:
-    """What it does, on its outermost level. Texts that only stand there are left out, and so are annotations: where
-    the statements go, inside a function, a name in them may be a variable of the test's."""
+    """The source's outermost statements, without bare strings and without annotations.
+
+    They go inside a function, where a name in an annotation may be a variable of the test's.
+    """
     tree = parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
