@@ -1,4 +1,4 @@
-"""What `selfprog run` says before it begins: on what, with what, what comes, how long, how much disk."""
+"""What `selfprog run` says before it begins: devices, model, problems, stages, estimated time and disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GB = 1e9
 
 
 def outlook(run: RunDir, experiment: Experiment) -> tuple[Outlook, list[str]]:
-    """How far the run has come, and the lines to show before it goes on."""
+    """The run's outlook, and the lines to show before it continues."""
     iterations, controls = handed("loop.run", "iterations"), tuple(handed("loop.run", "controls"))
     names = stages(iterations, controls, handed("loop.run", "measured"))
     config = store.read_config(store.resolve(experiment.base))
@@ -52,7 +52,7 @@ def outlook(run: RunDir, experiment: Experiment) -> tuple[Outlook, list[str]]:
 
 
 def dry_run(run_dir: str) -> dict[str, Any]:
-    """`selfprog run --dry_run`: everything was checked; says what would be done."""
+    """`selfprog run --dry_run`: after all checks, says what would be done."""
     ahead, lines = outlook(RunDir(run_dir), Experiment())
     print("\n".join(lines))
     print("Nothing was made: the same command without --dry_run does it.")
@@ -60,7 +60,7 @@ def dry_run(run_dir: str) -> dict[str, Any]:
 
 
 def warnings(root: str, platform: str, disk_bytes: float) -> list[str]:
-    """What somebody would want to know before hours have passed."""
+    """What the user should know before hours have passed."""
     found = []
     passed_by = unused_gpu(platform)
     if passed_by:
@@ -79,7 +79,7 @@ def _sizes(experiment: Experiment, parameters: int, evaluated: int) -> Sizes:
     length, rows = handed("finetune.run", "length"), handed("finetune.run", "batch_size")
     steps = handed("finetune.run", "steps")
     puzzles = handed("sample_puzzles.run", "prompts") * handed("sample_puzzles.run", "attempts")
-    pairs = puzzles * 0.1 * 150  # tokens, where a tenth of the puzzles bring one
+    pairs = puzzles * 0.1 * 150  # in tokens, if a tenth of the puzzles yield a pair
     return Sizes(
         parameters=parameters,
         cores=cores,

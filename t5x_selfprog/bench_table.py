@@ -1,4 +1,4 @@
-"""What a benchmark measured, as lines for people; `--json` has it for programs."""
+"""A benchmark's figures as lines for people; `--json` prints them for programs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _UNITS = (
     ("_bytes", "bytes"),
     ("_per_minute", "/min"),
 )
-_SHARES = ("share", "mfu", "goodput", "occupancy", "worst")  # ends of names of what is a part of 1
+_SHARES = ("share", "mfu", "goodput", "occupancy", "worst")  # suffixes of names of fractions
 
 
 def lines(result: Mapping[str, Any]) -> list[str]:
-    """`new tokens            1,234 /s`, a line for each figure; what a figure consists of stands under it, indented."""
+    """`new tokens            1,234 /s`, one line per figure, with its parts indented below it."""
     rows = list(_rows(result, ""))
     width = max((len(name) for name, _, _ in rows), default=0)
     numbers = max((len(value) for _, value, _ in rows if len(value) < 20), default=0)

@@ -1,6 +1,6 @@
-"""What a number may be, said where the parameter is declared: `attempts: Count = 64`.
+"""Bounds of numbers, stated where the parameter is declared: `attempts: Count = 64`.
 
-An annotation is a plain int or float to everything that does not ask for more; `gin_values` asks, before a run begins.
+To most readers such an annotation is a plain int or float; `gin_values` checks the bounds before a run begins.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 @dataclass(frozen=True)
 class Bound:
-    """The numbers from `least` to `most`, the ends included unless `open_least` or `open_most` say otherwise."""
+    """The numbers from `least` to `most`, including the ends unless `open_least` or `open_most` exclude them."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -38,14 +38,14 @@ class Bound:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The texts that a parameter may be, where a Literal cannot be written: they are the keys of a table."""
+    """The texts that a parameter may be, if they are the keys of a table and no Literal can list them."""
 
     choices: Collection[str]
 
 
 Count = Annotated[int, Bound(least=1)]
 Whole = Annotated[int, Bound(least=0)]
-Seed = Annotated[int, Bound(least=0, most=2**32 - 1)]  # what a key of JAX is made of
+Seed = Annotated[int, Bound(least=0, most=2**32 - 1)]  # makes a JAX key
 Positive = Annotated[float, Bound(least=0, open_least=True)]
 NotNegative = Annotated[float, Bound(least=0)]
 Share = Annotated[float, Bound(least=0, most=1)]

@@ -17,7 +17,7 @@ from verifier.errors import UserError
 from verifier.storage import files
 
 NAME = "ended.json"
-TOOK = "took.json"  # measured seconds of the run's parts, for a later process that finds them done
+TOOK = "took.json"  # measured seconds of the run's parts, for a process that finds them done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Budget:
     Attributes:
       seconds: for everything this process does in the run; 0 means no limit.
       margin: time allowed for the next iteration and the end, as a multiple of what the last iteration and the base's
-        evaluation took: iterations grow with their yield, and an end that is cut off is worthless.
+        evaluation took, because iterations grow with their yield and an end that is cut off is worthless.
     """
 
     seconds: float = 0.0

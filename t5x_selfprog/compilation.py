@@ -11,9 +11,9 @@ DEFAULT_FOLDER = os.path.join("~", ".cache", "selfprog", "xla")
 
 
 def keep_compiled(run_root: str = "") -> None:
-    """Turns JAX's persistent compilation cache on, unless JAX_COMPILATION_CACHE_DIR (empty: off) says where.
+    """Turns on JAX's persistent compilation cache, unless JAX_COMPILATION_CACHE_DIR says where (empty: off).
 
-    Beside a run in a bucket: machines that go on with it are new ones, and all of them read what host 0 wrote.
+    For a run in a bucket the cache lies beside it: new machines continue such a run, and all read what host 0 wrote.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = (

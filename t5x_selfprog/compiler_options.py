@@ -1,7 +1,7 @@
-"""What the compiler is told for a kind of device: by the trainer and the sampler when they run, by `plan` before."""
+"""Compiler options by kind of device, used by the trainer and the sampler when they run, and by `plan` before."""
 
-# Windowed einsums exchange a weight piece by piece between pieces of a product. Where a chip holds a small part of each
-# weight they nearly double a training step, by the compiler's own count (1.25 s for 0.70 s at 2.7B once).
+# Windowed einsums exchange a weight piece by piece between pieces of a product. If a chip holds a small part of each
+# weight, they nearly double a training step by the compiler's own count (in one case at 2.7B, 1.25 s for 0.70 s).
 OPTIONS: dict[str, dict[str, str | bool]] = {
     "tpu": {
         "xla_tpu_enable_windowed_einsum_for_all_gather": "false",
@@ -11,5 +11,5 @@ OPTIONS: dict[str, dict[str, str | bool]] = {
 
 
 def compiler_options(platform: str) -> dict[str, str | bool] | None:
-    """For `jax.jit(compiler_options=...)` and `lowered.compile(...)`; None where the defaults are right."""
+    """Options for `jax.jit(compiler_options=...)` and `lowered.compile(...)`; None where the defaults are right."""
     return OPTIONS.get(platform)

@@ -1,4 +1,4 @@
-"""Starting JAX's devices, and saying what is missing where they do not start."""
+"""Starts JAX's devices, and says what is missing if they do not start."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _WHEELS = {
     "cuda": "cuda",
     "gpu": "cuda",
     "tpu": "tpu",
-}  # a platform of JAX, and the extra of ours that brings it
+}  # JAX's platforms, and our extras that install them
 
 
 def require_devices() -> list[jax.Device]:
-    """All devices. Raises UserError saying what to install where the platform that was asked for is not there."""
+    """All devices. Raises UserError saying what to install if the requested platform is missing."""
     asked = os.environ.get("JAX_PLATFORMS", "")
     try:
         return jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter where the platform's plugin is not installed
+    except (RuntimeError, AssertionError) as error:  # the latter if the platform's plugin is not installed
         wanted = next((extra for name, extra in _WHEELS.items() if name in asked.split(",")), "")
         if wanted:
             remedy = f"SELFPROG_EXTRAS={wanted} scripts/setup installs what it takes"
@@ -35,12 +35,12 @@ def require_devices() -> list[jax.Device]:
 
 
 def gpu_is_there() -> bool:
-    """Whether the machine has an NVIDIA GPU, whatever JAX thinks."""
+    """Whether the machine has an NVIDIA GPU, whether or not JAX sees it."""
     return bool(glob.glob("/dev/nvidia[0-9]*"))
 
 
 def unused_gpu(used: str) -> str:
-    """What to do about a GPU that JAX passes by; "" where there is none, or JAX_PLATFORMS=cpu says it is on purpose."""
+    """What to do about a GPU that JAX does not use; "" if there is none, or JAX_PLATFORMS=cpu makes it deliberate."""
     if used != "cpu" or not gpu_is_there() or os.environ.get("JAX_PLATFORMS", "") == "cpu":
         return ""
     if platform.machine() not in ("x86_64", "aarch64"):

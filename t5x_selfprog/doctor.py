@@ -11,7 +11,7 @@ from t5x_selfprog import versions
 from verifier.errors import UserError
 
 GIB = 2**30
-# Packages that a part of the project wants, by the extra that brings them.
+# Packages that parts of the project need, by the extra that installs them.
 OPTIONAL = {
     "data": (("seqio", "pyarrow", "tensorflow"), "seqio tasks, TFDS, Parquet"),
     "gguf": (("gguf",), "importing GGUF files"),
@@ -19,11 +19,11 @@ OPTIONAL = {
     "gcs": (("gcsfs",), "run directories in a bucket"),
     "plan": (("libtpu",), "`selfprog plan`"),
 }
-ENOUGH_GIB = 4.0  # of memory and of disk: the quickstart's, with room
+ENOUGH_GIB = 4.0  # of memory and of disk: what the quickstart needs, with room to spare
 
 
 def examine() -> dict[str, Any]:
-    """What was found, as plain values; starts JAX's devices, and a worker of the verifier."""
+    """The findings as plain values; starts JAX's devices and a worker of the verifier."""
     from verifier import doctor as sandbox
 
     devices, trouble = _devices()
@@ -58,7 +58,7 @@ def examine() -> dict[str, Any]:
 
 
 def _devices() -> tuple[list[dict[str, Any]], list[str]]:
-    """Each device, and what is wrong with them."""
+    """The devices, and what is wrong with them."""
     from t5x_selfprog.devices import require_devices, unused_gpu
 
     try:
@@ -75,7 +75,7 @@ def _devices() -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _memory_bytes() -> float:
-    """Free memory of this host."""
+    """This host's free memory."""
     with open("/proc/meminfo") as file:
         fields = dict(line.split(":") for line in file)
     return 1024.0 * int(fields["MemAvailable"].split()[0])

@@ -1,4 +1,4 @@
-"""What to write instead of a flag that is none: the flag that was meant, or the gin parameter of that name."""
+"""What to write instead of an unknown flag: the flag that was meant, or the gin parameter of that name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from t5x_selfprog.commands.command import Command
 from t5x_selfprog.nearest import nearest
 
-# What other launchers call them.
+# Names that other launchers use.
 _ELSEWHERE = {
     "config": "--gin_file",
     "gin": "--gin_file",
@@ -22,15 +22,15 @@ _ELSEWHERE = {
     "dir": "--run_dir",
     "out": "--output",
 }
-_FIRST = ("Experiment", "loop.run", "sample_puzzles.run", "finetune.run")  # where a name stands in several
+_FIRST = ("Experiment", "loop.run", "sample_puzzles.run", "finetune.run")  # shown first if several match
 _SHOWN = 3
 
 
 def advice(word: str, command: Command, flags: Iterable[str]) -> str:
-    """One sentence about a word that the subcommand does not know, with what to write instead where that is plain.
+    """One sentence about a word that the subcommand does not know, with what to write instead if that is clear.
 
     Args:
-      flags: those that it knows.
+      flags: those that the subcommand knows.
     """
     known = {_plain(flag): flag for flag in flags if flag.startswith("--") and flag != "--gin.NAME"}
     if not word.startswith("-"):
@@ -55,7 +55,7 @@ def _plain(flag: str) -> str:
 
 
 def _parameters(name: str, value: str, command: Command) -> list[str]:
-    """Whole flags that set gin parameters of this name, or else of the nearest one; the likeliest first."""
+    """Complete flags that set gin parameters of this name, or else of the nearest one; the likeliest first."""
     if not command.configured_by:
         return []
     importlib.import_module(command.configured_by)
@@ -68,7 +68,7 @@ def _parameters(name: str, value: str, command: Command) -> list[str]:
             continue
         short = selector.removeprefix("t5x_selfprog.")
         for parameter in inspect.signature(configurable.wrapped).parameters.values():
-            if parameter.default is not inspect.Parameter.empty:  # the others are handed over by the code
+            if parameter.default is not inspect.Parameter.empty:  # the code passes the others
                 found.setdefault(parameter.name, []).append((short, selector))
     exact = name if name in found else nearest(name, found)
     if exact is None:

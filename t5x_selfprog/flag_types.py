@@ -1,4 +1,4 @@
-"""Numbers as flags of subcommands take them, refused with what they must be; for argparse."""
+"""Argparse types for numbers with bounds; a refusal says what the number must be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T", int, float)
 
 
 def whole(bound: Bound) -> Callable[[str], int]:
-    """What argparse turns a flag's word into an int with."""
+    """The function with which argparse turns a flag's word into an int."""
 
     def read(word: str) -> int:
         return _within(word, int, "a whole number", bound)
@@ -32,7 +32,7 @@ def _within(word: str, kind: type[T], what: str, bound: Bound) -> T:
         value = kind(word)
     except ValueError:
         value = None
-    if value is None or not bound.holds(value):  # NaN holds nowhere
+    if value is None or not bound.holds(value):  # NaN satisfies no bound
         raise argparse.ArgumentTypeError(f"must be {what} {bound}, not {word!r}")
     return value
 

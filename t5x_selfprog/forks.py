@@ -1,10 +1,10 @@
-"""`selfprog run --from=RUN`: a run that begins as another one, under other settings, with what is equal linked.
+"""`selfprog run --from=RUN`: a run that begins as another one under other settings, and links what is equal.
 
-    CHILD/begun_from.json     which run, as it was named
+    CHILD/begun_from.json     the first run's path
     CHILD/taken_over.json     what came from it (study/sharing.py)
-    CHILD/held_out/           looks at held-out problems, those of the first run included: its results were known
+    CHILD/held_out/           looks at held-out problems, including the first run's, whose results were known
 
-The first run is never written to. The child needs it no longer once it has begun: what it took is its own.
+The first run is never written to. Once the child has begun, it no longer needs the first run: what it took is its own.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ NOTE = "begun_from.json"
 
 
 def settings(begun_from: str, child: str, *, several: bool) -> str:
-    """The gin file that a fork is configured by where no --gin_file is given.
+    """The gin file that configures a fork if no --gin_file is given.
 
-    Once the child has made something, its own: the same command goes on, whatever the first run has become since.
+    Once the child has made something, it is the child's own: the same command then continues, whatever became of the
+    first run.
 
-    Raises UserError where there is nothing to begin from, or the child was begun from another run.
+    Raises UserError if there is nothing to begin from, or the child was begun from another run.
     """
     remedy = "runs are shared between folders of one machine; `selfprog pack` moves one"
     for path in (begun_from, child):
@@ -52,10 +53,10 @@ def settings(begun_from: str, child: str, *, several: bool) -> str:
 
 
 def share(run: RunDir, bindings: Mapping[str, str], begun_from: str) -> list[str]:
-    """Takes over what the run would make exactly as the other one did; returns what, in words."""
+    """Takes over whatever the run would make exactly as the other one did; returns what, in words."""
     from t5x_selfprog.study.sharing import take_over
 
-    if not os.path.isdir(begun_from):  # gone since; what came from it is here
+    if not os.path.isdir(begun_from):  # removed since; what came from it is here
         return []
     first = RunDir(begun_from)
     for look in held_out.read(first.root):

@@ -1,7 +1,7 @@
 """What went wrong in a gin file, in one message: file, line, and the nearest valid name.
 
-gin raises ValueError, SyntaxError, tokenize.TokenError, OSError, ImportError and RuntimeError, mostly with
-the line in the text. Each is turned into a UserError here; what gin calls in turn is left alone.
+gin raises ValueError, SyntaxError, tokenize.TokenError, OSError, ImportError and RuntimeError, mostly with the line in
+the text. Each becomes a UserError here; errors from what gin calls are left alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class GinError(UserError):
 
 @contextlib.contextmanager
 def explain(what: str, gin_paths: Sequence[str] = ()) -> Iterator[None]:
-    """Turns gin's complaints while parsing `what` (a flag; `gin_paths` its files) into GinError."""
+    """Turns gin's errors while parsing `what` (a flag; `gin_paths`: its files) into GinError."""
     # gin also logs an unreadable include through the root logger; once is enough.
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.CRITICAL)
@@ -51,7 +51,7 @@ def explain(what: str, gin_paths: Sequence[str] = ()) -> Iterator[None]:
             lines = matching_lines(gin_paths, rf"%{re.escape(macro['name'])}\b")
             remedy = f"give it one, for example as --gin.{macro['name']}=..."
             raise GinError(f"%{macro['name']} is used, but has no value; {remedy}{lines}") from error
-        # A flag is its own place; gin would show it a second time.
+        # A flag is its own place, but gin shows it a second time.
         message = str(error).partition("\n  In bindings string")[0]
         raise GinError(f"{what}: {_with_hint(message)}") from error
     finally:
@@ -60,10 +60,10 @@ def explain(what: str, gin_paths: Sequence[str] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explain_calls(gin_paths: Sequence[str] = (), flags: Sequence[str] = ()) -> Iterator[None]:
-    """Turns what shows only when a configurable is called into GinError.
+    """Turns errors that appear only when a configurable is called into GinError.
 
-    That is a required value that nobody gave, and one that a dataclass refuses in its `__post_init__`; the
-    lines of `gin_paths` that set it are shown, and the `flags`, NAME=VALUE.
+    These are missing required values, and values that a dataclass refuses in its `__post_init__`. The lines of
+    `gin_paths` and the `flags` (NAME=VALUE) that set the value are shown.
     """
     try:
         yield
@@ -95,7 +95,7 @@ def _is_refused_by_dataclass(error: BaseException) -> bool:
 
 
 def matching_lines(gin_paths: Sequence[str], pattern: str) -> str:
-    """The lines of the files in which `pattern` is found, each with its place, ready to be appended."""
+    """The lines of the files that match `pattern`, each with its place, ready to be appended."""
     shown = []
     for path in gin_paths:
         text = files.read_bytes(path).decode("utf-8", "replace")
@@ -141,7 +141,7 @@ def _reason(error: SyntaxError, binding: str) -> str:
 
 
 def _annotation_of(name: str) -> Any:
-    """What the parameter is declared as; None where nothing is known of it."""
+    """The parameter's annotation; None if it is unknown."""
     selector, _, parameter = name.rpartition("/")[2].rpartition(".")
     try:
         return declared(selector).get(parameter) if selector else None
@@ -153,7 +153,7 @@ _INCLUDE = re.compile(r"^\s*include\s+['\"]([^'\"]+)['\"]", re.MULTILINE)
 
 
 def _circle(gin_paths: Sequence[str]) -> list[str]:
-    """The includes that lead back to where they began, from the first of the files."""
+    """The circle of includes, found from the first file that leads into one."""
 
     def search(path: str, before: tuple[str, ...]) -> list[str]:
         if path in before:
@@ -200,13 +200,13 @@ def _did_you_mean(name: str, names: list[str], spellings: list[str]) -> str:
 
 
 def _names_as_long_as(name: str) -> list[str]:
-    """Registered names with as many dotted parts as `name`: gin takes any ending that is unambiguous."""
+    """Registered names, shortened to as many dotted parts as `name`: gin accepts any unambiguous ending."""
     parts = name.count(".") + 1
     return [".".join(selector.split(".")[-parts:]) for selector, _ in gin_config._REGISTRY.items()]
 
 
 def _configurable_names() -> list[str]:
-    """Every registered name in its shortest unambiguous form, gin's own left out."""
+    """Every registered name except gin's own, in its shortest unambiguous form."""
     registry = gin_config._REGISTRY
     complete = [selector for selector, _ in registry.items() if not selector.startswith("gin.")]
     return [registry.minimal_selector(selector) for selector in complete]

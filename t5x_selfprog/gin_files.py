@@ -1,6 +1,6 @@
-"""gin at the rim: finding gin files, parsing them, and what they bound.
+"""gin at the rim: finding and parsing gin files, and listing what they bind.
 
-Import the modules that declare the configurables before `load`: gin refuses names it has not met; so do we.
+Import the modules that declare the configurables before `load`: like gin, it refuses names that it does not know.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INCLUDE = re.compile(r"^include\s.*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Binding:
-    """One `scope/configurable.param = value`; `name` is valid on the command line as it is."""
+    """One `scope/configurable.param = value`; `name` is valid on the command line."""
 
     name: str
     value: str
@@ -36,9 +36,9 @@ class Binding:
 def find(name: str) -> str:
     """The path of a gin file named by path or, under gin/ and gin/runs/, by name; `.gin` may be left out.
 
-    Raises UserError, naming the nearest file there is.
+    Raises UserError, naming the nearest existing file.
     """
-    # A file called `quickstart` (a script, a folder's README) is no gin file: the ending comes first.
+    # A file called `quickstart` (a script, say) is not a gin file, so the suffix is always added.
     if files.is_remote(name):
         if files.exists(name):
             return name
@@ -50,7 +50,7 @@ def find(name: str) -> str:
             if path.is_file():
                 return str(path)
     known = sorted(str(path.relative_to(GIN_FOLDER)) for path in GIN_FOLDER.rglob("*.gin"))
-    # Somebody who mistypes `quikstart` should be shown `runs/quickstart.gin`.
+    # A mistyped `quikstart` should lead to `runs/quickstart.gin`.
     short = {Path(path).stem: path for path in known}
     guess = nearest(name, known) or short.get(nearest(Path(name).stem, short) or "")
     hint = f"did you mean {guess}?" if guess else f"there are: {', '.join(known) or 'none'}"
@@ -60,16 +60,16 @@ def find(name: str) -> str:
 def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> list[str]:
     """Parses the files in order, then the bindings (`NAME=VALUE`), and locks gin's configuration.
 
-    A slice (a file of gin/slices) says what suits a machine, wherever in the order it is named: over what the other
-    files include, under what they say themselves.
+    A slice (a file of gin/slices) says what suits a machine. Wherever in the order it is named, it overrides what the
+    other files include, but not what they bind themselves.
 
-    Returns the paths of all files read, included ones too. Raises UserError naming file, line and the nearest
-    valid name; for a binding, the flag it came by. A binding that nothing can reach is refused as well, but in the
-    file that a run `saved`, which may be older than that rule and cannot be changed any more.
+    Returns the paths of all files read, including included ones. Raises UserError naming file, line and the nearest
+    valid name; for a binding, its flag. A binding that nothing can reach is refused as well, except in the file that a
+    run `saved`, which may be older than that rule and can no longer be changed.
     """
     gin.clear_config()
-    # gin also looks inside importable packages, and any folder in the way of one (`runs/`, where runs are kept, for an
-    # include of 'runs/quickstart.gin') makes that fail. Our files are plain files.
+    # gin also looks inside importable packages, and fails if a folder looks like one (`runs/`, where runs are kept, for
+    # an include of 'runs/quickstart.gin'). Our files are plain files.
     gin_config._FILE_READERS[:] = [gin_config._FILE_READERS[0], (_open_remote, files.is_remote)]
     if str(GIN_FOLDER) not in gin_config._LOCATION_PREFIXES:
         gin.add_config_file_search_path(str(GIN_FOLDER))
@@ -99,8 +99,8 @@ def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> 
 def _require_reachable(paths: Sequence[str], flags: Sequence[str], saved: str) -> None:
     """Raises UserError for bindings of these files and flags that nothing can reach.
 
-    Files of slices and models describe a machine or a shape, and may say more than a run asks for: what stands only
-    there, or in the file that a run `saved`, is accepted.
+    Files of slices and models describe a machine or a shape, and may say more than a run asks for: bindings only there,
+    or in the file that a run `saved`, are accepted.
     """
     by_flag = {_plain_name(flag.partition("=")[0]): flag for flag in flags}
     accepted = [path for path in paths if path == saved or _describes_machine_or_model(path)]
@@ -113,7 +113,7 @@ def _require_reachable(paths: Sequence[str], flags: Sequence[str], saved: str) -
         scope, _, rest = one.name.rpartition("/")
         pattern = rf"^\s*{re.escape(scope + '/' if scope else '')}(t5x_selfprog\.)?{re.escape(rest)}\s*="
         places = gin_errors.matching_lines(own, pattern)
-        # gin knows other spellings too, blocks for one; such a binding is refused without its place
+        # gin has other spellings (blocks, say); a binding in one of these is refused without its place.
         if places or not gin_errors.matching_lines(accepted, pattern):
             lines.append(f"{one.name}: {one.why}{places}")
     if lines:
@@ -126,7 +126,7 @@ def _describes_machine_or_model(path: str) -> bool:
 
 
 def _plain_name(spelled: str) -> str:
-    """As `iterate_bindings` has it."""
+    """The name in the form of `iterate_bindings`."""
     scope, slash, rest = spelled.strip().rpartition("/")
     return scope + slash + rest.removeprefix("t5x_selfprog.")
 
@@ -140,7 +140,7 @@ def _open_remote(path: str) -> IO[str]:
 
 
 def iterate_bindings() -> Iterator[Binding]:
-    """Everything bound now, sorted by name; macros are `NAME`."""
+    """All current bindings, sorted by name; macros are `NAME`."""
     found = []
     for (scope, selector), parameters in gin_config._CONFIG.items():
         for parameter, value in parameters.items():
@@ -154,17 +154,17 @@ def iterate_bindings() -> Iterator[Binding]:
 
 
 def bindings() -> dict[str, str]:
-    """What is bound now as `run_dir.open_run` takes it."""
+    """The current bindings, as `run_dir.open_run` takes them."""
     return {binding.name: binding.value for binding in iterate_bindings()}
 
 
 def config_text() -> str:
-    """What is bound now as one gin file."""
+    """The current bindings as one gin file."""
     return gin.config_str()
 
 
 def _all_paths(parsed: gin_config.ParsedConfigFileIncludesAndImports) -> list[str]:
-    """The paths of a file and of what it includes, whose names are relative to here or to `GIN_FOLDER`."""
+    """The paths of a file and of those it includes, whose names are relative to here or to `GIN_FOLDER`."""
     name = parsed.filename
     here = name if files.is_remote(name) or os.path.isfile(name) else str(GIN_FOLDER / name)
     return [here, *(path for included in parsed.includes for path in _all_paths(included))]

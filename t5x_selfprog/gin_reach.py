@@ -1,8 +1,8 @@
-"""Bindings that nothing can reach: recorded with a run as if they had been used, and without any effect.
+"""Bindings that nothing can reach: they would be recorded with a run as if used, but have no effect.
 
-gin takes them all. So values are followed from where the code begins (the stages' functions, and the dataclasses that
-it makes itself) through references and macros, scope by scope, as gin would; a binding on none of these ways is one
-that its author takes for something else.
+gin accepts them all. So values are followed from where the code begins (the stages' functions, and the dataclasses that
+it makes itself) through references and macros, scope by scope, as gin would. A binding that is not reached is a mistake
+of its author's.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 from gin import config as gin_config
 from t5x_selfprog.gin_errors import nearest
 
-# Made by the code, not by a reference.
+# Called by the code, not through a reference.
 _CALLED = ("t5x_selfprog.Experiment", "t5x_selfprog.MeshConfig", "t5x_selfprog.ModelConfig")
 _MACRO = "gin.macro"
-Key = tuple[str, str]  # a scope and a configurable, as gin keeps bindings by
+Key = tuple[str, str]  # scope and configurable, gin's own key for bindings
 
 
 @dataclass(frozen=True)
 class Unreachable:
-    """A binding without effect, as it is spelled on the command line; why, and what would have one."""
+    """A binding without effect, as spelled on the command line, with the reason and a binding that would work."""
 
     name: str
     why: str
 
 
 def unreachable(config: Mapping[Key, Mapping[str, Any]]) -> list[Unreachable]:
-    """What gin holds (`gin.config._CONFIG`) and no call will see, by name."""
+    """The bindings that gin holds (`gin.config._CONFIG`) but no call will see, sorted by name."""
     asked, used = _followed(config)
     found = []
     for (scope, selector), parameters in config.items():
@@ -44,7 +44,7 @@ def unreachable(config: Mapping[Key, Mapping[str, Any]]) -> list[Unreachable]:
 def _followed(
     config: Mapping[Key, Mapping[str, Any]],
 ) -> tuple[dict[str, set[str]], set[tuple[str, str, str]]]:
-    """The scopes in which each configurable is asked for, and the bindings that count in one of them."""
+    """The scopes in which each configurable is asked for, and the bindings that take effect in one of them."""
     asked: dict[str, set[str]] = {}
     used: set[tuple[str, str, str]] = set()
     waiting = [("", selector) for selector in {selector for _, selector in config} if _begins(selector)]
@@ -73,7 +73,7 @@ def _made_of(selector: str) -> Any:
 def _effective(
     config: Mapping[Key, Mapping[str, Any]], scope: str, selector: str
 ) -> dict[str, tuple[str, Any]]:
-    """The value of each parameter in a scope, and the scope that gives it: the innermost of those around."""
+    """The value of each parameter in a scope, and the innermost enclosing scope that gives it."""
     parts = scope.split("/") if scope else []
     found: dict[str, tuple[str, Any]] = {}
     for depth in range(len(parts) + 1):
@@ -124,13 +124,13 @@ def _said(
 def _that_work(
     selector: str, parameter: str, scopes: set[str], config: Mapping[Key, Mapping[str, Any]]
 ) -> list[str]:
-    """The scopes in which a binding of this parameter counts."""
+    """The scopes in which a binding of this parameter takes effect."""
     found = {_effective(config, scope, selector).get(parameter, (scope,))[0] for scope in scopes}
     return sorted(found)
 
 
 def _takers(name: str, asked: Mapping[str, set[str]]) -> list[str]:
-    """Parameters, of what is asked for, that take a dataclass of this name."""
+    """Parameters of reached configurables that take a dataclass of this name."""
     found = []
     for selector in sorted(asked):
         made_of = _made_of(selector)

@@ -1,4 +1,4 @@
-"""What the parameters of a configurable are declared as, whether a value fits, and what to write where it does not."""
+"""The annotations of a configurable's parameters, whether a value fits, and what to write if it does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAPPINGS = (dict, collections.abc.Mapping)
 
 
 def declared(selector: str) -> dict[str, Any]:
-    """What the parameters of a configurable are declared as, by name; {} where there is none of that name."""
+    """The annotations of a configurable's parameters, by name; {} if there is no such configurable."""
     found = gin_config._REGISTRY.get_match(selector)
     if found is None:
         return {}
@@ -31,7 +31,7 @@ def declared(selector: str) -> dict[str, Any]:
 
 
 def fault(value: Any, annotation: Any) -> str:
-    """What is wrong with a value, and what to write instead; "" where it fits, or where nothing can be said."""
+    """What is wrong with a value, and what to write instead; "" if it fits, or if that cannot be known."""
     if _fits(value, annotation):
         return ""
     said = f"must be {described(annotation)}"
@@ -128,9 +128,9 @@ def _items_fit(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
 
 
 def _reference_fits(value: Any, annotation: Any) -> bool:
-    """Whether a reference gives what is wanted: a dataclass its instance, a callable itself."""
+    """Whether a reference yields what is wanted: an instance for a dataclass, the function for a callable."""
     if repr(value).startswith("%"):
-        return True  # a macro without a value: gin says so
+        return True  # a macro without a value, which gin reports
     made = value.configurable.wrapped
     if annotation in (bool, int, float, str, None, type(None)) or get_origin(annotation) in (
         *_LISTS,
@@ -145,7 +145,7 @@ def _reference_fits(value: Any, annotation: Any) -> bool:
 
 
 def _remedy(value: Any, annotation: Any) -> str:
-    """What to write instead, where that is plain; it fits the annotation itself."""
+    """What to write instead, if that is clear; it fits the annotation."""
     if (
         isinstance(value, Reference)
         and not value.evaluate
@@ -161,7 +161,7 @@ def _remedy(value: Any, annotation: Any) -> str:
 
 
 def _near(value: Any, annotation: Any) -> Iterator[Any]:
-    """What somebody may have meant."""
+    """Values that may have been meant."""
     if isinstance(value, str):
         word = value.strip()
         named = {"true": True, "false": False, "none": None, "yes": True, "no": False, "": ()}
@@ -187,7 +187,7 @@ def _near(value: Any, annotation: Any) -> Iterator[Any]:
 
 
 def choices(annotation: Any) -> list[str]:
-    """The texts among which an annotation leaves the choice."""
+    """The texts that an annotation allows."""
     if get_origin(annotation) is Literal:
         return [choice for choice in get_args(annotation) if isinstance(choice, str)]
     if isinstance(annotation, OneOf):

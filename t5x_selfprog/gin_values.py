@@ -1,7 +1,7 @@
-"""Whether what gin bound can be what a parameter is declared as: its type, its choices, its bounds.
+"""Whether gin's bindings fit the declarations of their parameters: type, choices, bounds.
 
-gin itself takes any value for any parameter, and a wrong one shows when it is used, which in a run may be days later.
-Here every binding is compared with the annotation of its parameter, and all that do not fit are told at once.
+gin itself accepts any value for any parameter, and a wrong one shows only when it is used, which may be days into a
+run. Here every binding is compared with its parameter's annotation, and all that do not fit are reported at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def require_fitting(gin_paths: Sequence[str], flags: Sequence[str] = ()) -> None
 
 
 def require_buildable(gin_paths: Sequence[str], flags: Sequence[str] = ()) -> None:
-    """Makes every dataclass that a binding refers to, once; raises GinError with what one of them refuses."""
+    """Builds every dataclass that a binding refers to, once; raises GinError with what one of them refuses."""
     for _, _, value in bound():
         for reference in _references(value):
             if reference.evaluate and inspect.isclass(reference.configurable.wrapped):
@@ -44,7 +44,7 @@ def require_buildable(gin_paths: Sequence[str], flags: Sequence[str] = ()) -> No
 
 
 def bound() -> Iterator[tuple[str, Any, Any]]:
-    """Name, annotation and value of every binding, macros resolved; without those that are not annotated."""
+    """Name, annotation and value (with macros resolved) of every binding of an annotated parameter."""
     for (scope, selector), parameters in sorted(gin_config._CONFIG.items()):
         if selector.startswith("gin."):
             continue
@@ -56,7 +56,7 @@ def bound() -> Iterator[tuple[str, Any, Any]]:
 
 
 def resolved(value: Any) -> Any:
-    """A value with macros replaced by what they stand for; references to configurables stay."""
+    """A value with macros replaced by their values; references to configurables stay."""
     if isinstance(value, Reference) and repr(value).startswith("%"):
         macro = gin_config._CONFIG.get(("/".join(value.scopes), "gin.macro"), {})
         return resolved(macro["value"]) if "value" in macro else value
@@ -82,7 +82,7 @@ def shown(value: Any) -> str:
 
 
 def origin(name: str, gin_paths: Sequence[str], flags: Sequence[str]) -> str:
-    """Where a binding came from, ready to be appended: its flag, or else the lines that set it, or its macro."""
+    """Where a binding came from, ready to be appended: its flag, or else the line that sets it."""
     key = _key(name)
     mine = [flag for flag in flags if _key(flag.partition("=")[0].strip()) == key]
     if mine:
@@ -91,13 +91,13 @@ def origin(name: str, gin_paths: Sequence[str], flags: Sequence[str]) -> str:
     last = selector.rpartition(".")[2]
     spelled = (rf"{scope}/" if scope else "(?<!/)") + rf"(?:[\w.]+\.)?{last}\.{parameter}\s*="
     pattern = rf"(?<![\w/]){spelled}"
-    # A file comes before those it includes, whose lines it overrides; of several lines in one, the last counts.
+    # A file comes before those it includes, whose lines it overrides; within a file, the last line counts.
     found = next(filter(None, (gin_errors.matching_lines([path], pattern) for path in gin_paths)), "")
     return "\n  " + found.strip().rpartition("\n  ")[2] if found else ""
 
 
 def _key(name: str) -> tuple[str, str, str]:
-    """Scope, complete selector and parameter; of a macro, its name twice."""
+    """Scope, complete selector and parameter; a macro has no selector."""
     scope, _, rest = name.rpartition("/")
     selector, _, parameter = rest.rpartition(".")
     with contextlib.suppress(ValueError, KeyError):
@@ -108,9 +108,9 @@ def _key(name: str) -> tuple[str, str, str]:
 
 
 def handed(selector: str, parameter: str) -> Any:
-    """What gin hands to a parameter of a configurable called without scope, or what it has by default."""
+    """The value that gin passes for a parameter of a configurable called without scope, or its default."""
     found = gin_config._REGISTRY[selector]
     bindings = gin_config._CONFIG.get(("", found.selector), {})
     if parameter in bindings:
-        return copy.deepcopy(bindings[parameter])  # gin makes what references stand for in this way
+        return copy.deepcopy(bindings[parameter])  # copying makes gin evaluate references
     return inspect.signature(found.wrapped).parameters[parameter].default

@@ -1,13 +1,13 @@
 """A run that grows: more iterations, more arms, more attempts, in the same directory.
 
-What is done stays. What a longer run makes anew is set aside, under RUN/earlier: with more iterations the control arms
-(they train as long as the last one, on as many puzzles), with more attempts at held-out problems the evaluations, with
-more attempts at its own puzzles all that was learnt from them (the attempts that there are stay the first ones,
-stages/earlier_attempts.py), with any of them the table. The ledgers keep the fingerprint that the run was begun under;
-its settings of now stand in fingerprint.json.
+Finished work stays. What the longer run makes anew is moved to RUN/earlier: with more iterations, the control arms
+(they train as long as the last iteration, on as many puzzles); with more attempts at held-out problems, the
+evaluations; with more attempts at its own puzzles, everything learnt from them (existing attempts count as the first
+ones, stages/earlier_attempts.py); with any of these, the table. The ledgers keep the fingerprint under which the run
+was begun; its current settings are in fingerprint.json.
 
-    RUN/earlier/part_000/     as `unpack --go_on` leaves it too
-    RUN/grown.json            what was changed, in order
+    RUN/earlier/part_000/     `unpack --go_on` makes it too
+    RUN/grown.json            the changes, in order
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _WHAT = {
     ATTEMPTS: "attempts at each held-out problem",
     SOLUTIONS: "attempts at each puzzle",
 }
-# What the end of a run leaves, and the end of a longer one makes anew.
+# What the end of a run writes, and the end of a longer one writes anew.
 TABLE = ("summary.json", "summary.txt", "table.md", "operative_config.gin", "clean.json", "ended.json")
 
 
 def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
-    """Makes a run ready to go on under bindings that only ask for more; returns what is more, in words.
+    """Prepares a run to continue under bindings that only ask for more; returns what is more, in words.
 
-    Does nothing where they are those of the run, or differ in anything else: `open_run` refuses that. Host 0 alone.
+    Does nothing if they equal the run's, or differ in anything else, which `open_run` refuses. Only host 0 may call it.
     """
     run = RunDir(root)
     if files.is_remote(root) or not run_dir.has_made(run):
@@ -81,25 +81,25 @@ def set_aside(root: str, names: Sequence[str]) -> None:
 
 
 def _learnt(root: str) -> list[str]:
-    """What follows from the attempts at puzzles: of the first iteration all but its puzzles, and the later ones."""
+    """What depends on the attempts at puzzles: all of the first iteration but its puzzles, and the later iterations."""
     later = [iteration_name(number) for number in RunDir(root).iterations() if number]
     return [*(f"{iteration_name(0)}/{name}" for name in _AFTER_PUZZLES), *later]
 
 
 def _set_apart_looks(root: str, by: str) -> None:
-    """Looks at held-out problems that models of other attempts took: a later one of the same name is another look."""
+    """Marks the old models' looks at held-out problems, so that new models of the same names count as other looks."""
     for entry in held_out.read(root):
         if entry.get("iteration") is not None and "by" not in entry:
             held_out.replace(root, entry, entry | {"by": by, "config": f"{entry['config']} {by}"})
 
 
 def _evaluations(root: str) -> list[str]:
-    """Folders of evaluations by the experiment's own number of attempts."""
+    """Folders of the run's own evaluations, which depend on the experiment's number of attempts."""
     return [os.path.relpath(path, root) for path in RunDir(root).model_evals()]
 
 
 def _more(name: str, before: str | None, now: str | None) -> str:
-    """`4 iterations instead of 2`; "" where this is no growth."""
+    """`4 iterations instead of 2`; "" if the change is not growth."""
     if before is None or now is None or name not in (ARMS, *_WHAT):
         return ""
     old, new = ast.literal_eval(before), ast.literal_eval(now)

@@ -2,7 +2,7 @@
 
 Every process runs the same stages in the same order, and the same device programs on one mesh. Host 0 looks at the run
 directory and tells the others what is left to do, so that all act on the same view of it. Each host writes and judges
-its own shards (number modulo hosts). With one process all of this costs nothing.
+its own shards (shard number modulo hosts). With one process all of this costs nothing.
 
 `agree`, `barrier` and `gather` are collective: every process calls them, in the same order, from its main thread.
 """
@@ -75,10 +75,10 @@ def require_same(facts: dict[str, Any]) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process at once, and the others with the same status: that of whoever left first.
+    """Ends this process at once, and the others with the same status: that of the host that left first.
 
-    To end as usual waits for the others, who wait for this one; and what one of them finds wrong, the next try of all
-    would find again. That a collective fails is what a host sees of another's end, and no status of its own.
+    A normal exit would wait for the others, which wait for this one. All share a status because an error that one host
+    finds would recur in any retry, while a failed collective only shows a host that another one ended.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -88,60 +88,60 @@ def leave(status: int) -> NoReturn:
         if end := await_post("end", LAST_WORDS_S):
             status = int(end.split()[1])
         post(f"seen/{me}", "1")
-        if me == 0:  # keeps the posts, and takes them along when it goes
+        if me == 0:  # the posts live in host 0 and vanish with it
             for other in range(1, hosts):
                 await_post(f"seen/{other}", LAST_WORDS_S)
-            time.sleep(0.5)  # or they are ended by its absence, with a status of JAX's
+            time.sleep(0.5)  # otherwise JAX ends them with its own status when host 0 is gone
     os._exit(status)
 
 
 def follow_the_end() -> None:
-    """Waits until one host leaves, and leaves with its status. In a thread of its own."""
+    """Waits until one host leaves, and leaves with its status. Runs in its own thread."""
     host, status = map(int, await_post("end").split())
     me, _ = place_among()
     if host == me:
         return
     print(f"selfprog: host {host} ended with status {status}, so host {me} does", file=sys.stderr)
     sys.stderr.flush()
-    time.sleep(LAST_WORDS_S / 2)  # what this host has to say and to write itself
+    time.sleep(LAST_WORDS_S / 2)  # time for this host's own messages and writes
     post(f"seen/{me}", "1")
     os._exit(status)
 
 
 def post(name: str, value: str, *, once: bool = False) -> None:
-    """Tells all hosts, now and later; `once`: what was posted first stays.
+    """Posts a value that all hosts can read, now and later; with `once`, the first value posted stays.
 
-    Lost where host 0, which keeps the posts, is gone: then all end anyway.
+    If host 0, which keeps the posts, is gone, the post is lost; but then all hosts end anyway.
     """
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         _service().key_value_set(f"selfprog/{name}", value, allow_overwrite=not once)
 
 
 def await_post(name: str, seconds: float = math.inf) -> str:
-    """What some host posts under this name; "" after so many seconds."""
+    """Waits for what any host posts under this name; "" after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         wait_s = min(60.0, end - time.monotonic())
         began = time.monotonic()
         try:
             return _service().blocking_key_value_get(f"selfprog/{name}", max(1, int(1000 * wait_s)))
-        except jax.errors.JaxRuntimeError:  # nothing yet, or nobody there any more
+        except jax.errors.JaxRuntimeError:  # nothing yet, or host 0 is gone
             time.sleep(max(0.0, min(1.0, wait_s) - (time.monotonic() - began)))
     return ""
 
 
 def connected() -> bool:
-    """Whether there are others, as far as can be said before there are devices."""
+    """Whether there are other hosts; needs no devices."""
     return distributed.global_state.client is not None and distributed.global_state.num_processes > 1
 
 
 def place_among() -> tuple[int, int]:
-    """`index` and `count` of several hosts, without a device: to ask JAX makes all hosts look for theirs together."""
+    """`index` and `count` without devices: asking JAX would make all hosts look for their devices together."""
     return distributed.global_state.process_id, distributed.global_state.num_processes
 
 
 def _service() -> Any:
-    """JAX's coordination service; it has no public door to its keys and values."""
+    """JAX's coordination service, whose keys and values have no public interface."""
     return distributed.global_state.client
 
 
@@ -173,12 +173,12 @@ def agree(value: T) -> T:
 
 
 def gather(value: bool) -> list[bool]:
-    """What every host holds, by its index, on all hosts. Collective."""
+    """Every host's value, by host index, on all hosts. Collective."""
     return [bool(one) for one in np.ravel(multihost_utils.process_allgather(np.int32(value)))]
 
 
 def barrier(name: str) -> None:
-    """Returns once every host has reached it."""
+    """Returns once every host has reached this barrier."""
     if count() > 1:
         multihost_utils.sync_global_devices(name)
 
@@ -199,7 +199,7 @@ def first_alone(name: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def whole(array: jax.Array) -> np.ndarray:
-    """An array that is distributed over all hosts, complete on each of them."""
+    """An array distributed over all hosts, made complete on each of them."""
     if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
         return np.asarray(jax.device_get(array))
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -13,6 +13,6 @@ class Interval:
     high: float
 
     def as_dict(self, name: str = "estimate") -> dict[str, float | None]:
-        """JSON has no infinity and no NaN: they become None."""
+        """Infinity and NaN become None, because JSON has neither."""
         values = {name: self.estimate, "low": self.low, "high": self.high}
         return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}

@@ -90,7 +90,7 @@ def run(
 
 
 def _finished(run: RunDir) -> dict[str, Any] | None:
-    """What a finished run said at its end, said again; None where it has not ended. Collective."""
+    """The summary of a finished run, whose last words are printed again; None if it has not ended. Collective."""
     said = files.join(run.root, SAID)
     if not hosts.agree(files.exists(said) and files.exists(files.join(run.root, SUMMARY))):
         return None
@@ -152,17 +152,17 @@ def _run(
 
 
 class _Arms:
-    """The evaluations of a run. The verdicts of the newest are awaited while the next arm is trained and sampled."""
+    """The evaluations of a run. The newest one's verdicts may arrive while the next arm is trained and sampled."""
 
     def __init__(self, base: evaluate.Measurement):
         self._measured = [base]
 
     def add(self, measured: evaluate.Measurement) -> None:
-        self.results()  # those before it: more than two at a time would only share the cores
+        self.results()  # waits for earlier ones: more than two at a time would only share the cores
         self._measured.append(measured)
 
     def results(self) -> list[dict[str, Any]]:
-        """Of all so far. Collective."""
+        """The results of all evaluations so far. Collective."""
         return [
             measured.result(self._measured[0] if i else None) for i, measured in enumerate(self._measured)
         ]
@@ -209,7 +209,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
 
 
 def _solved(context: Context, iteration: int) -> set[str]:
-    """The ids of puzzles with an accepted solution; the many verdicts are read only once."""
+    """The ids of puzzles with an accepted solution; reads the many verdicts only once."""
     if iteration not in context.solved:
         found = difficulty.difficulties(context.run.read(iteration, "verdicts"))
         context.solved[iteration] = _with_solution(found)
@@ -226,8 +226,8 @@ def learn(
 ) -> dict[str, Any]:
     """Runs stages 5 and 6, and before them, if configured, hindsight on wrong answers.
 
-    update: what learns in place of fine-tuning, from attempts and not from pairs; it returns None where there is
-      nothing to attempt.
+    update: replaces fine-tuning by learning from attempts instead of pairs; it returns None if there is nothing to
+      attempt.
     """
     run, experiment = context.run, context.experiment
     hindsight.run(context, iteration)
@@ -274,7 +274,7 @@ def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]
     """Trains and evaluates one control arm from the same base, with the steps and batch size of `trained`.
 
     `trained` is the content of the verified arm's done.json. An arm whose name ends in `_best` trains for the number of
-    steps that is best on the dev split.
+    steps that does best on the dev split.
     """
     run = context.run
     plain = arm.removesuffix(best_control.BEST)
@@ -306,7 +306,7 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     said += ["\n" + table(evaluations, group, about) for group, about in shown]
     print("\n".join(said))
     recorder.current().conclude(_figures(evaluations))
-    recorder.current().flush()  # the report shows where the time went
+    recorder.current().flush()  # because the report shows where the time went
     report = build_report(run.root)
     print(f"\nReport: {report}", file=sys.stderr)
     summary = {
@@ -320,7 +320,7 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     markdown = "\n".join(markdown_table(evaluations, group, about) for group, about in shown)
     files.write_atomic(files.join(run.root, "table.md"), markdown + "\n")
     files.write_atomic(files.join(run.root, "operative_config.gin"), gin.operative_config_str())
-    # The last file: with it the run is finished.
+    # The last file: once it exists, the run is finished.
     files.write_atomic(files.join(run.root, SAID), "\n".join(said) + "\n")
     return summary
 

@@ -23,7 +23,7 @@ class Peak:
     flops_per_s: float
 
 
-# By the beginning of JAX's device_kind; longer names first where one begins another.
+# By prefix of JAX's device_kind; a longer prefix comes before one that it begins with.
 PEAKS = {
     "NVIDIA H200": Peak(4.8e12, 989e12),
     "NVIDIA H100 PCIe": Peak(2.0e12, 756e12),
@@ -43,7 +43,7 @@ def peak(device_kind: str | None = None) -> Peak | None:
 
 
 def memory() -> dict[str, float]:
-    """Peak GiB of the process, and of the first device if it keeps count."""
+    """Peak GiB of the process, and of the first device if that is recorded."""
     statistics = jax.devices()[0].memory_stats() or {}
     return {
         "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,

@@ -1,8 +1,8 @@
 """`selfprog SUBCOMMAND --gin_file=F --gin.NAME=VALUE --run_dir=DIR`: the subcommands and their dispatch.
 
-Nothing heavy is imported before the command line is understood, so that `--help` and mistakes answer at
-once. Then the module that declares the configurables is imported, gin is parsed, the run directory is
-checked, and the subcommand's function is called. With `--json`, what it returns is the last line printed.
+Nothing heavy is imported before the command line is understood, so that `--help` and mistakes are answered at once.
+Then the module that declares the configurables is imported, gin is parsed, the run directory is checked, and the
+subcommand's function is called. With `--json`, its return value is the last line printed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SELFPROG_DEBUG=1 shows the traceback behind an error message.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0; 2 for what the user can put right, 75 if it may pass; 130 if interrupted."""
+    """Returns the exit code: 0; 2 for what the user can fix, 75 for what may pass by itself; 130 if interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("SELFPROG_DEBUG", "") not in ("", "0")
     command, parsed = parse(arguments)
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave_with_others(parsed: argparse.Namespace, status: int) -> None:
-    """Where several processes make one run, ends them all."""
+    """Ends all processes of a run that has several."""
     if getattr(parsed, "hosts", None):
         from t5x_selfprog import hosts
 
@@ -100,8 +100,8 @@ def parse(arguments: Sequence[str]) -> tuple[Command, argparse.Namespace]:
         command = next(command for command in COMMANDS if command.name == parsed.command)
         own.error("\n  ".join(advice(word, command, own._option_string_actions) for word in unknown))
     if parsed.run_dir:
-        parsed.run_dir = os.path.expanduser(parsed.run_dir)  # no shell does this after an equals sign
-        if re.match(r"\w+:/(?!/)", parsed.run_dir):  # or a folder `gs:` would be made here
+        parsed.run_dir = os.path.expanduser(parsed.run_dir)  # shells do not do this after an equals sign
+        if re.match(r"\w+:/(?!/)", parsed.run_dir):  # otherwise a local folder `gs:` would be made
             own.error(f"--run_dir={parsed.run_dir}: a bucket is written with two slashes, gs://BUCKET/...")
     parsed.gin_bindings = [flag.removeprefix("--gin.") for flag in gin_flags]
     command = next(command for command in COMMANDS if command.name == parsed.command)
@@ -133,7 +133,7 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
         hosts.connect(parsed.hosts)
         if not hosts.is_first():
             os.environ["SELFPROG_QUIET"] = "1"
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (host 0 speaks, until the process ends)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (only host 0 prints, until the process ends)
     with _listening(command):
         gin_paths = _configure(command, parsed)
         with gin_errors.explain_calls(gin_paths, parsed.gin_bindings):
@@ -141,7 +141,7 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
 
 
 def _listening(command: Command) -> contextlib.AbstractContextManager[Any]:
-    """What may be told to go while it runs, and must not be swallowed as the first process of a container."""
+    """Listens for SIGTERM during commands that write, which a container's first process would otherwise ignore."""
     if command.run_dir != "writes":
         return contextlib.nullcontext()
     from t5x_selfprog import preemption
@@ -197,7 +197,7 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
 
 
 def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:
-    """Lets a run go on under settings that only ask for more of it."""
+    """Lets a run continue under settings that only ask for more of it."""
     from t5x_selfprog import growth
 
     several = bool(getattr(parsed, "hosts", None))
@@ -212,7 +212,7 @@ def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:
 
 
 def _message(error: UserError) -> str:
-    """What the error says, without the calls that gin adds to every message on its way up."""
+    """The error's message, without the calls that gin appends to it on its way up."""
     return str(error).partition("\n  In call to configurable")[0]
 
 
@@ -274,7 +274,7 @@ def _add_common(parser: argparse.ArgumentParser, command: Command) -> None:
                 else ""
             ),
         )
-        # For the help text: argparse cannot declare a family of flags, `parse` takes them out before.
+        # Only for the help text: argparse cannot declare a family of flags, so `parse` removes them first.
         parser.add_argument("--gin.NAME", metavar="VALUE", help="a binding on top of the files; repeatable")
     else:
         parser.set_defaults(gin_file=[])

@@ -1,4 +1,4 @@
-"""README.md of an exported model: how it was made, on what it was measured, how it loads; from its run, if any."""
+"""README.md of an exported model: how it was made and measured, and how to load it; drawn from its run, if any."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from verifier.storage import files
 
 
 def run_of(model: str) -> tuple[RunDir, str] | None:
-    """The run that a model's folder lies in, and its place there; None for a model from elsewhere."""
+    """The run that contains a model's folder, and the folder's place in it; None for a model from elsewhere."""
     parts = model.rstrip("/").split("/")
     if parts[-1] != stage_folder("checkpoints") or len(parts) < 2:
         return None
@@ -28,7 +28,7 @@ def card(model: str, exported: dict[str, Any]) -> str:
     """The card's text.
 
     Args:
-      model: the folder that was exported.
+      model: the exported folder.
       exported: what `export_model` returned.
     """
     found = run_of(model)

@@ -11,7 +11,7 @@ _PARAMETERS = ("Experiment.base", "Experiment.problems", "SolvePrompt.tutorial")
 
 
 def named() -> list[tuple[str, str]]:
-    """(parameter, path) of base, problems, tutorial, and the pairs of other sources that an arm is trained on."""
+    """(parameter, path) of base, problems, tutorial, and other sources of pairs that an arm is trained on."""
     found = [(parameter, _bound(parameter)) for parameter in _PARAMETERS]
     sources = _bound("control_dataset.run_control.sources") or {}
     controls = _bound("loop.run.controls") or ()
@@ -22,7 +22,7 @@ def named() -> list[tuple[str, str]]:
 
 
 def besides_base_and_problems() -> dict[str, str]:
-    """Those that `Experiment` does not name and the repository does not bring."""
+    """Those that `Experiment` does not name and the repository does not contain."""
     return {
         parameter: path
         for parameter, path in named()

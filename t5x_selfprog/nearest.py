@@ -1,4 +1,4 @@
-"""What somebody who mistyped a name may have meant."""
+"""The name that a mistyped one may have meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The most similar of `names`, whatever its case, if one is similar at all."""
+    """The most similar of `names`, ignoring case; None if none is similar."""
     lowered = {candidate.lower(): candidate for candidate in sorted(names, reverse=True)}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return lowered[close[0]] if close else None

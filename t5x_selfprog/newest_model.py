@@ -1,4 +1,4 @@
-"""A run where a model is asked for stands for the newest model that it has finished."""
+"""A run given in place of a model stands for the newest model that it has finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from verifier.storage import files
 
 
 def of_run(run: RunDir) -> int | None:
-    """The last iteration with a finished model; None if none has one. An iteration without a pair makes none."""
+    """The last iteration with a finished model; None if there is none. An iteration without a pair makes no model."""
     marks = ("done.json", "model.json")
     trained = [
         number
@@ -20,7 +20,7 @@ def of_run(run: RunDir) -> int | None:
 
 
 def folder(path: str) -> str:
-    """The path itself, or the folder of a run's newest model. Raises UserError where a run has none yet."""
+    """The path itself, or the folder of a run's newest model. Raises UserError if a run has none yet."""
     if not is_run(path) or files.exists(files.join(path, "model.json")):
         return path
     run = RunDir(path)

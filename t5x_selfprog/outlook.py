@@ -1,7 +1,7 @@
-"""What a run is about to do: its stages, what each may take, what it leaves on disk. And how far it has come.
+"""What a run is about to do: its stages, their estimated time and disk. And how far it has come.
 
-The first figures are a guess from sizes and from what machines of this kind do (`_flops_per_s`); every stage that ends
-corrects those of its kind, and of all kinds not seen yet. They are shown to people and decide nothing.
+The first figures are guesses from sizes and from what machines of this kind achieve (`flops_per_s`); every stage that
+ends corrects those of its kind, and of kinds not seen yet. They are only shown to people and decide nothing.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from collections.abc import Iterator, Mapping
 
 from t5x_selfprog import machine
 
-# The quickstart's stages on two cores of an EPYC (results/quickstart/times) come out within a factor of two.
+# With these, the quickstart's stages on two cores of an EPYC (results/quickstart/times) are within a factor of two.
 _CORE_FLOPS = 2e10
-_DECODING_SHARE, _TRAINING_SHARE = 0.05, 0.3  # of a device's peak, where its data sheet is known
+_DECODING_SHARE, _TRAINING_SHARE = 0.05, 0.3  # of a device's peak
 _UNKNOWN_DEVICE = 5e13  # FLOP/s of an accelerator that nobody measured
-_VERDICT_S, _SCREENING_S = 0.0015, 0.02  # of one core
+_VERDICT_S, _SCREENING_S = 0.0015, 0.02  # on one core
 _STAGE_S, _COMPILE_S = 5.0, 15.0
-_LENGTH = 0.5  # of the tokens that an attempt may have, those that it has
-_YIELD = 0.2  # of puzzles written, those that are attempted
-_RECORD_BYTES = 800  # of an attempt and its verdict
+_LENGTH = 0.5  # mean share of an attempt's token limit that it uses
+_YIELD = 0.2  # share of written puzzles that are attempted
+_RECORD_BYTES = 800  # for an attempt and its verdict
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What a run is made of, as far as it says how long it takes.
+    """The sizes of a run that determine how long it takes.
 
     Attributes:
-      parameters: of the model.
-      cores: that judge.
-      flops_per_s: of decoding and of training, on all devices together.
-      puzzles, attempts, evaluated: attempts at puzzles, at each puzzle that is kept, and in one evaluation.
-      puzzle_tokens, solution_tokens, evaluation_tokens: the most that each of those may have.
-      trained_tokens: of one fine-tuning, all passes.
+      parameters: weights of the model.
+      cores: cores that judge.
+      flops_per_s: rates of decoding and of training, on all devices together.
+      puzzles: puzzles written per iteration.
+      attempts: attempts at each kept puzzle.
+      evaluated: attempts in one evaluation.
+      puzzle_tokens, solution_tokens, evaluation_tokens: the most tokens of each of those.
+      trained_tokens: tokens of one fine-tuning, over all passes.
     """
 
     parameters: int
@@ -51,7 +53,7 @@ class Sizes:
     trained_tokens: float
 
     def guess(self, stage: str) -> float:
-        """Seconds of a stage, by the name that `stages` gives it."""
+        """Estimated seconds of a stage, by its name in `stages`."""
         kinds = {
             "evaluation": self._sampling(self.evaluated, self.evaluation_tokens)
             + self._judging(self.evaluated),
@@ -75,7 +77,7 @@ class Sizes:
         return attempts * _VERDICT_S / self.cores
 
     def disk_bytes(self, names: list[str]) -> float:
-        """Of a run with these stages: weights in float32 with their optimizer's state while they train, and records."""
+        """Disk space of a run with these stages: float32 weights, optimizer state during training, and records."""
         models = sum(kind(name).startswith("training") for name in names)
         evaluations = sum(kind(name).endswith("evaluation") for name in names)
         iterations = sum(kind(name) == "puzzles" for name in names)
@@ -84,7 +86,7 @@ class Sizes:
 
 
 def flops_per_s(platform: str, device_kind: str, devices: int) -> tuple[float, float]:
-    """What a run gets out of all devices, decoding and training, as far as one can guess."""
+    """Guessed rates of decoding and of training that a run achieves on all devices."""
     if platform == "cpu":
         all_cores = _CORE_FLOPS * (os.cpu_count() or 1)
         return all_cores, all_cores
@@ -94,12 +96,12 @@ def flops_per_s(platform: str, device_kind: str, devices: int) -> tuple[float, f
 
 
 def kind(stage: str) -> str:
-    """`training` of `iteration 3: training`."""
+    """`training` for `iteration 3: training`."""
     return stage.partition(": ")[2] or stage
 
 
 def stages(iterations: int, controls: tuple[str, ...], measured: str) -> list[str]:
-    """The names of a run's stages in order, if every iteration brings pairs."""
+    """The names of a run's stages in order, if every iteration yields pairs."""
     names = ["base: evaluation"]
     for iteration in range(iterations):
         steps = ["puzzles", "solutions and verdicts", "training", "evaluation"]
@@ -111,10 +113,10 @@ def stages(iterations: int, controls: tuple[str, ...], measured: str) -> list[st
 
 
 class Outlook:
-    """How far a run has come, said on standard error as each stage begins.
+    """How far a run has come, reported on standard error as each stage begins.
 
     Attributes:
-      names: of all stages, in order.
+      names: the names of all stages, in order.
     """
 
     def __init__(self, names: list[str], guesses: Mapping[str, float], *, quiet: bool = False) -> None:
@@ -124,7 +126,7 @@ class Outlook:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The block is the stage of this name. One that finds itself finished teaches nothing about the others."""
+        """The block is the stage of this name. A stage that was already finished says nothing about the others."""
         self._say(name)
         started = time.monotonic()
         yield
@@ -135,7 +137,7 @@ class Outlook:
             self._seen[kind(name)] = seconds + took, guessed + self._guesses.get(name, _STAGE_S)
 
     def left_s(self) -> float:
-        """Seconds of the stages that are not done."""
+        """Estimated seconds of the stages that are not done."""
         overall = _ratio(list(self._seen.values()))
         waiting = [name for name in self.names if name not in self._done]
         return sum(
@@ -160,7 +162,7 @@ def _ratio(seen: list[tuple[float, float]], otherwise: float = 1.0) -> float:
 
 
 def duration(seconds: float) -> str:
-    """`40 seconds`, `12 minutes`, `3 hours`, `2 days`: as exact as a guess is."""
+    """`40 seconds`, `12 minutes`, `3 hours`, `2 days`: as precise as a guess can be."""
     for unit, length, enough in (("second", 1, 90), ("minute", 60, 90), ("hour", 3600, 36)):
         count = max(1, round(seconds / length))
         if count <= enough:

@@ -127,7 +127,7 @@ class Partitioner:
         return NamedSharding(self.mesh, self.spec(axes, activation))
 
     def param_sharding(self, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
-        """Of one weight; dimensions not divisible by their mesh axes stay whole."""
+        """The sharding of one weight; dimensions not divisible by their mesh axes stay whole."""
         parts = list(self.spec(axes))
         for i, part in enumerate(parts):
             names = (part,) if isinstance(part, str) else (part or ())
@@ -142,7 +142,7 @@ class Partitioner:
 
     @property
     def platform(self) -> str:
-        """Of the devices: "cpu", "gpu" or "tpu"."""
+        """The devices' platform: "cpu", "gpu" or "tpu"."""
         return self.mesh.devices.flat[0].platform
 
     @property
@@ -203,14 +203,14 @@ def constrain(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
 
 
 def constrain_weights(weights: Any, axes: Any) -> Any:
-    """Constrains weights to their own layout by the current partitioner, and with them their gradients.
+    """Constrains weights, and with them their gradients, to the current partitioner's layout.
 
-    The weights lie so already. The gradient of a weight split over devices is a sum over the rows of all of them: told
-    nothing, the compiler may form it whole on every device; so it is reduced to the part that each device updates.
+    The weights have this layout already. The gradient of a weight split over devices is a sum over the rows of all of
+    them, which the compiler might otherwise form whole on every device instead of only the part that it updates.
 
     Args:
-      weights: a tree of arrays; what is no array (quantised or adapted kernels, which have no gradient) is left alone.
-      axes: the logical axes of each, as `network.logical_axes` has them.
+      weights: a tree of arrays; anything else (quantised or adapted kernels, which have no gradient) is left alone.
+      axes: the logical axes of each, as in `network.logical_axes`.
     """
     partitioner = _current.get()
     if partitioner is None or partitioner.mesh.size == 1:

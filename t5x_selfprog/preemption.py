@@ -1,14 +1,14 @@
-"""Being told to go: SIGTERM ends a run in good order, with a status on which launchers start it again.
+"""Preemption: SIGTERM ends a run in good order, with an exit status on which launchers restart it.
 
-`listening` is the run's ear. Sampling, screening and judging ask `check` between chunks, shards and verdicts and stop
-where they are: what a stage has not committed it makes again. Training would lose the steps since its last checkpoint,
-so it asks its `notice` at every step and saves first. A main thread that waits for the device or for another host hears
-nothing, so a thread of the ear's own does, by the wakeup descriptor of Python's signals; where nobody has gone within
-`PATIENCE_S`, it ends the process.
+`listening` installs the handler. Sampling, screening and judging call `check` between chunks, shards and verdicts and
+stop where they are: a stage makes again what it has not committed. Training would lose the steps since its last
+checkpoint, so it asks its `notice` at every step and saves first. A main thread that waits for the device or for
+another host runs no handlers, so a separate thread hears the signal through the wakeup descriptor of Python's signals;
+if the process has not stopped within `PATIENCE_S`, it ends the process.
 
-On several hosts what one is told all are told, through JAX's coordination service, and what ends one ends all: the
-status of a mistake that host 0 finds is everybody's. All train: then they agree on the step after which to save. JAX
-has a service for that, but its handler swallows the signal where nobody trains.
+On several hosts, a signal to one reaches all through JAX's coordination service, and the end of one ends all, with the
+same status. If all are training, they agree on the step after which to save. JAX has a service for that, but its
+handler swallows the signal while nobody trains.
 """
 
 import contextlib
@@ -21,35 +21,35 @@ from types import FrameType
 
 from t5x_selfprog import hosts
 
-EXIT_STATUS = 128 + signal.SIGTERM  # what a shell says of a process that SIGTERM ended
-PATIENCE_S = 10.0  # from being told until the process ends itself, outside of training
-NOWHERE = -1  # the place of a host that does not train
+EXIT_STATUS = 128 + signal.SIGTERM  # a shell's status for a process that SIGTERM ended
+PATIENCE_S = 10.0  # from the signal until the process ends itself, outside of training
+NOWHERE = -1  # the step of a host that does not train
 
 
 class Preempted(SystemExit):
-    """Everything is saved; the same command goes on."""
+    """The run stops with everything saved; the same command continues it."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_STATUS)
 
 
 class Notice:
-    """Whether it is time to go; of one process, and what it knows of the others.
+    """Whether this process must stop, and what it knows of the others.
 
     Attributes:
-      told: somebody was told, here or elsewhere.
+      told: whether any host received SIGTERM.
     """
 
     def __init__(self) -> None:
         self.told = False
         self._lock = threading.Lock()
-        self._step = NOWHERE  # the last one that this process has trained, while it trains
+        self._step = NOWHERE  # the last step done, while this process trains
         self._stop_after: int | None = None
         self._patience = threading.Timer(PATIENCE_S, leave_late)
         self._patience.daemon = True
 
     def tell(self) -> None:
-        """Told here. Not from a signal's handler, which must not wait for a lock."""
+        """Reports a signal to this host. Not for signal handlers, which must not wait for a lock."""
         self.told = True
         if hosts.connected():
             hosts.post("told", str(hosts.place_among()[0]))
@@ -57,14 +57,14 @@ class Notice:
             self._agree()
 
     def hear(self) -> None:
-        """Waits until any host was told. In a thread of its own, on several hosts."""
+        """Waits until any host is told. On several hosts, runs in its own thread."""
         hosts.await_post("told")
         self.told = True
         self._agree()
 
     def _agree(self) -> None:
-        """All train: after which step all save. Somebody does not: all leave, and who is not quick is ended."""
-        with self._lock:  # nobody ends a step, or training, meanwhile
+        """If all hosts train, sets the step after which all save; otherwise starts the timer that ends the process."""
+        with self._lock:  # no step or training ends meanwhile
             steps = [self._step]
             if hosts.connected():
                 me, others = hosts.place_among()
@@ -73,14 +73,14 @@ class Notice:
             if NOWHERE not in steps:
                 self._stop_after = max(steps) + 1
             else:
-                self._patience.start()  # ends nothing once it is cancelled
+                self._patience.start()  # has no effect once it is cancelled
 
     def close(self) -> None:
-        """Whoever listened has left the block in time. Takes no lock: somebody may hold it who waits for others."""
+        """Cancels the timer: the block was left in time. Takes no lock, whose holder may be waiting for other hosts."""
         self._patience.cancel()
 
     def reached(self, step: int) -> bool:
-        """Asked after every step of training: whether to save and go. On several hosts true on all after the same."""
+        """Whether to save and stop; asked after every training step. Turns true after the same step on all hosts."""
         with self._lock:
             self._step = step
             if not hosts.connected():
@@ -89,7 +89,7 @@ class Notice:
 
     @contextlib.contextmanager
     def training(self) -> Iterator["Notice"]:
-        """The block trains: from its first step on nobody leaves it without a checkpoint."""
+        """The block trains: once it has made a step, it is not left without a checkpoint."""
         if self.told:
             raise Preempted
         try:
@@ -103,16 +103,16 @@ _current: Notice | None = None
 
 
 def check() -> None:
-    """Raises Preempted where the process was told to go. Any thread, between any two pieces of work."""
+    """Raises Preempted if the process was told to stop. For any thread, between any two pieces of work."""
     if _current is not None and _current.told:
         raise Preempted
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[Notice]:
-    """Hears SIGTERM, here or on another host, and how another host ended, while the block runs.
+    """While the block runs, hears SIGTERM here or on another host, and the end of another host.
 
-    In the main thread; where somebody listens already, or in another thread, that is all there is to hear.
+    Only the main thread can listen, and only once: otherwise yields the notice of whoever listens, or a silent one.
     """
     global _current
     if _current is not None or threading.current_thread() is not threading.main_thread():
@@ -141,7 +141,7 @@ def listening() -> Iterator[Notice]:
 
 @contextlib.contextmanager
 def notice() -> Iterator[Notice]:
-    """The run's notice, for a block that trains; one of the block's own where nobody listens."""
+    """The run's notice for a block that trains, which listens itself if nobody does yet."""
     with listening() as found, found.training():
         yield found
 
@@ -152,13 +152,13 @@ def leave_late() -> None:
 
 
 def _heard(number: int, frame: FrameType | None) -> None:
-    """As soon as the main thread has a moment; what is to be done about it, `_listen` does."""
+    """Python calls this once the main thread is free; `_listen` does the rest."""
     if _current is not None:
         _current.told = True
 
 
 def _listen(ears: socket.socket, found: Notice) -> None:
-    """Until the other end is closed. A process is told once: whoever insists sends SIGKILL."""
+    """Waits for SIGTERM until the other end is closed. Only the first one counts; to insist, send SIGKILL."""
     with ears:
         while signals := ears.recv(16):
             if signal.SIGTERM in signals:

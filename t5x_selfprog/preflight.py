@@ -1,8 +1,8 @@
-"""Everything about a run that can be known to be wrong before anything is made, looked at before anything is made.
+"""Finds everything that can be known to be wrong with a run before anything is made.
 
-Types and bounds of single values are gin_values' business. Here is what takes two of them, or the disk, or the devices:
-arms, problems, base, mesh, batch, room in the model's context, what the hosts see. Nothing here computes or writes, but
-for one small file where several hosts must see one folder.
+gin_values checks types and bounds of single values. These checks need two of them, or the disk, or the devices: arms,
+problems, base, mesh, batch, room in the model's context, what the hosts see. Nothing here computes or writes, except
+for one small file if several hosts must see one folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from t5x_selfprog.stages.policy_learning import require_float_base, require_own_
 from verifier.errors import UserError
 from verifier.storage import files
 
-# What each command samples by; all others by all of them.
+# The stages whose sampling each command uses; other commands use all of them.
 _SAMPLERS = {
     "generate": ("sample_puzzles.run",),
     "solve": ("sample_solutions.run",),
@@ -49,15 +49,15 @@ _LEARNS = ("run", "finetune")
 
 
 def check_run(args: argparse.Namespace) -> None:
-    """For `selfprog run` and its stages, once gin is parsed. Raises UserError; then nothing was written."""
+    """Checks `selfprog run` and its stages, once gin is parsed. Raises UserError before anything is written."""
     check_folder(args.run_dir, getattr(args, "hosts", None))
     if args.command == "run" and run_dir.is_finished(args.run_dir, gin_files.bindings()):
-        return  # it shows what it made, which wants neither model nor devices
+        return  # it only shows its results again, without model or devices
     experiment = Experiment()
     check_problems(experiment)
     if args.command == "run":
         check_arms(handed("loop.run", "controls"))
-    if args.command == "verify":  # wants neither model nor devices
+    if args.command == "verify":  # needs neither model nor devices
         return
     check_limits()
     check_tutorials()
@@ -71,7 +71,7 @@ def check_run(args: argparse.Namespace) -> None:
 
 
 def check_learner() -> str:
-    """What learns from verdicts in place of fine-tuning, if anything does, with settings that can work."""
+    """The stage that learns from verdicts in place of fine-tuning, "" if none; raises UserError for bad settings."""
     update = handed("loop.learn", "update")
     if update is None:
         return ""
@@ -90,7 +90,7 @@ def check_learner() -> str:
 
 
 def check_pretraining(args: argparse.Namespace) -> None:
-    """For `selfprog pretrain`."""
+    """Checks `selfprog pretrain`."""
     from t5x_selfprog.pretraining.pretrain import check_inputs
 
     check_folder(args.run_dir, getattr(args, "hosts", None))
@@ -99,7 +99,7 @@ def check_pretraining(args: argparse.Namespace) -> None:
 
 
 def check_folder(path: str, several: str | None = None) -> None:
-    """Whether a run can be kept there; with `several` (--hosts), whether all hosts see the same folder. Collective."""
+    """Requires a folder that can hold a run and, with `several` (--hosts), that all hosts see it. Collective."""
     if files.is_remote(path):
         return
     place = Path(path)
@@ -138,7 +138,7 @@ def _require_shared(path: str) -> None:
 
 
 def check_arms(controls: Iterable[str], *, sources_there: bool = True) -> None:
-    """Every arm is one that can be made. `sources_there`: pairs from elsewhere must be there by now."""
+    """Requires arms that can be made. sources_there: pairs from elsewhere must already exist."""
     sources = handed("control_dataset.run_control", "sources")
     known = [*ARMS, *sources]
     for arm in controls:
@@ -174,20 +174,20 @@ def check_problems(experiment: Experiment) -> None:
 
 
 def check_limits() -> None:
-    """What measures takes every attempt to its full limit."""
+    """Requires exact limits of the evaluations: they judge every attempt to its full limit."""
     handed("evaluate.run", "limits").require_exact("evaluate")
     handed("enumerate.run_enumerator", "limits").require_exact("the enumerator")
 
 
 def check_tutorials() -> None:
-    """The tutorials that prompts name are there: a prompt is first made when a model has long been loaded."""
+    """Requires the tutorials that prompts name; otherwise this would fail only long after a model is loaded."""
     for stage in ("sample_solutions.run", "evaluate.run"):
         prompt = handed(stage, "prompt")
         tutorial_blocks(prompt.tutorial, typed=prompt.typed)
 
 
 def check_room(model: str, samplers: Iterable[str]) -> None:
-    """Whether prompts and attempts of these stages have room in the model's context, at this path."""
+    """Requires room for these stages' prompts and attempts in the context of the model at this path."""
     config = store.read_config(model)
     tokenizer = store.load_tokenizer(model)
     for stage, parameter in _sampled(samplers):
@@ -216,7 +216,7 @@ _WRITES_PUZZLES = (("sample_puzzles.run", "sampling"), ("selfplay.run", "proposi
 
 
 def _sampled(stages: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """What these stages sample with: stage and parameter."""
+    """(stage, parameter) of each sampling configuration of these stages."""
     for stage in stages:
         yield stage, "sampling"
         if stage == "selfplay.run":
@@ -224,13 +224,13 @@ def _sampled(stages: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None:
-    """Compares the least that training takes on each device with what there is: weights, gradients, optimizer's state.
+    """Requires memory on each device for the least that training takes: weights, gradients and optimizer state.
 
-    Activations and caches come on top; what those take is known when they are there.
+    Activations and caches come on top; what they take is known only at run time.
 
     Args:
-      bytes_limit: of each device.
-      parts: devices that the weights are split over (MeshConfig.fsdp x tensor).
+      bytes_limit: memory of each device.
+      parts: how many devices the weights are split over (MeshConfig.fsdp x tensor).
     """
     optimizer = handed("finetune.run", "loop").optimizer.name
     arrays = 2 + {"adamw": 2, "muon": 1}.get(optimizer, 0)
@@ -245,7 +245,7 @@ def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None
 
 
 def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
-    """The mesh fits the devices, and what asks for a kind of device has it. Starts the backend."""
+    """Requires that the mesh fits the devices and that kernels find the devices they need. Starts the backend."""
     mesh = experiment.mesh.make(require_devices())
     partitioner = Partitioner(mesh)
     partitioner.for_sampling(experiment.mesh.sampling_tensor)
@@ -273,7 +273,7 @@ def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
 
 
 def _of(word: Any, known: Iterable[str]) -> str:
-    """`did you mean X?`, or all there are."""
+    """`did you mean X?`, or the list of all choices."""
     known = list(known)
     guess = nearest(word, known)
     return f"did you mean {guess!r}?" if guess else f"choose from {', '.join(map(repr, known))}"

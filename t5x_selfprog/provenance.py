@@ -1,6 +1,6 @@
-"""RUN/provenance.json: by which command, code, packages and devices a run was made, a line for each life of it.
+"""RUN/provenance.json: which commands, code, packages and devices made a run, one entry per process.
 
-Measured, as times are: no stage reads it, and runs are not compared by it.
+It is a measurement, like times: no stage reads it, and runs are not compared by it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from t5x_selfprog import versions
 from verifier.storage import files
 
 NAME = "provenance.json"
-_MOST = 100  # lives that are kept, the first and the latest ones
+_MOST = 100  # entries kept: the first and the latest ones
 
 
 def note(root: str) -> None:
-    """Adds this process to what made the run."""
+    """Adds an entry for this process."""
     path = files.join(root, NAME)
     lives = files.read_json(path)["lives"] if files.exists(path) else []
     lives = [*lives[:1], *lives[1:][-(_MOST - 2) :], life()]
@@ -30,7 +30,7 @@ def note(root: str) -> None:
 
 
 def life() -> dict[str, Any]:
-    import jax  # whoever only reads the file needs none
+    import jax  # not needed by those that only read the file
 
     device = jax.devices()[0]
     return {
@@ -45,7 +45,7 @@ def life() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The commit of a checkout, with a plus where files differ from it; "" for an installed package."""
+    """The commit of a checkout, with a plus if files differ from it; "" for an installed package."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return ""

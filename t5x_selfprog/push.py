@@ -1,7 +1,7 @@
-"""`--push=ORG/NAME`: an exported folder as a repository on the Hugging Face Hub.
+"""`--push=ORG/NAME`: uploads an exported folder as a repository on the Hugging Face Hub.
 
-Everything that can be known to go wrong is asked before the export begins: the name, the login, the right to write
-there, the network. A repository that is made for it is private; whether the world sees it is for its owner to say.
+Everything that can be checked is checked before the export begins: the name, the login, the right to write there, the
+network. A repository made for it is private; its owner decides whether to make it public.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def require_allowed(target: str) -> None:
-    """Raises UserError where nothing could be pushed to `target`, written ORG/NAME."""
+    """Raises UserError if nothing could be pushed to `target`, written ORG/NAME."""
     if not _NAME.fullmatch(target) or "--" in target or ".." in target:
         raise UserError(f"--push={target}: write ORG/NAME, the owner and the name of a repository on the Hub")
     from huggingface_hub import get_token
@@ -41,7 +41,7 @@ def require_allowed(target: str) -> None:
 
 
 def push(folder: str, target: str, kind: Kind, message: str) -> str:
-    """Uploads a folder as one commit; returns the address. Again is one more commit, of what has changed."""
+    """Uploads a folder as one commit; returns the address. A repeated push is one more commit, of what has changed."""
 
     def upload(api: HfApi) -> str:
         made = api.create_repo(target, repo_type=kind, private=True, exist_ok=True)
@@ -52,7 +52,7 @@ def push(folder: str, target: str, kind: Kind, message: str) -> str:
 
 
 def _asked(target: str, what: Any, kept: str = "") -> Any:
-    """What the Hub answers; its refusals, and the network's, become errors that say what to do."""
+    """The Hub's answer; its refusals and network failures become errors that say what to do."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -75,6 +75,6 @@ def _asked(target: str, what: Any, kept: str = "") -> Any:
 
 
 def _of_network(error: Exception) -> bool:
-    """Releases of huggingface_hub differ in the library that they reach the network with."""
+    """Whether the network failed; releases of huggingface_hub differ in the library they use for it."""
     names = {base.__name__ for base in type(error).__mro__}
     return isinstance(error, OSError) or bool(names & {"TransportError", "RequestException"})

@@ -1,6 +1,6 @@
-"""The files and folders that a run reads and the repository does not bring, by its configuration.
+"""The files and folders outside the repository's own that a run's configuration reads.
 
-A slice's workers have the repository alone: what is named here, somebody must take there (scripts/tpu/stage).
+A slice's workers have only the repository, so scripts/tpu/stage must copy these to them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ REMEDY = {
 
 
 def paths(names: Sequence[str], bindings: Sequence[str]) -> list[str]:
-    """Relative to the working directory, the repository; none lies in another. What is in a bucket is read there.
+    """Paths relative to the working directory (the repository), none inside another; without those in a bucket.
 
     Args:
-      names, bindings: gin files and `NAME=VALUE` as `selfprog run` is given them.
+      names, bindings: gin files and `NAME=VALUE`, as given to `selfprog run`.
 
-    Raises UserError where the configuration is wrong, something is not there, or lies outside of the repository.
+    Raises UserError if the configuration is wrong, or something is missing or lies outside the repository.
     """
     from t5x_selfprog import loop  # noqa: F401 (declares to gin what a run configures)
 

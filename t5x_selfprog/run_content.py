@@ -1,10 +1,9 @@
-"""Digests of the data that a run's configuration names: a changed puzzles.json, base, tokenizer, tutorial or file of
-external pairs is another run.
+"""Digests of the data that a run's configuration names, so that a run never continues on other data.
 
 `run_dir` compares configurations, which name a base and a set of problems by path. This module records the content of
-those paths at the start of the run, in RUN/content.json, so that finished stages are not attributed to other data.
-A run whose base lies elsewhere now, for example after `unpack` on another machine, continues if the weights are the
-same.
+those paths at the start of the run, in RUN/content.json: a changed puzzles.json, base, tokenizer, tutorial or file of
+external pairs makes another run. A run whose base lies elsewhere now, for example after `unpack` on another machine,
+continues if the weights are the same.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def require_same_content(run: RunDir, base: str, problems: str, others: Mapping[
 
 
 def _require_its_base_if_moved(run: RunDir, base: str, now: Mapping[str, str]) -> None:
-    """A base in another place must be known to be the same one: a missing or a remote one is not."""
+    """Requires the same weights of a base in another place; a missing or remote base cannot be compared."""
     begun, noted = begun_with_base(run), noted_base(run)
     if begun in (None, base) or not has_made(run) or not noted or now.get(BASE_WEIGHTS) == noted:
         return
@@ -84,18 +83,18 @@ def _require_its_base_if_moved(run: RunDir, base: str, now: Mapping[str, str]) -
 
 
 def is_of_the_same_content(run: RunDir, base: str, problems: str) -> bool:
-    """Whether another run started with the data that is there now; True if it did not record it."""
+    """Whether a run started with the data as it is now; True if the run did not record it."""
     path = files.join(run.root, CONTENT)
     return not files.exists(path) or not _changed(files.read_json(path), content(base, problems))
 
 
 def _changed(there: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A line for each file of which both know a digest, and not the same one."""
+    """A line for each file whose two digests are known and differ."""
     return differences(there, now, there.keys() & now.keys())
 
 
 def _digest_of_any(path: str) -> str:
-    """Of a file, or of what a folder of problems, of pair records or of a run says of its content."""
+    """The digest of a file, or of the files that describe a folder of problems, of pair records or of a run."""
     run = RunDir(path)
     datasets = itertools.takewhile(files.exists, (run.stage(i, "dataset") for i in itertools.count()))
     heads = [*(files.join(path, name) for name in _PROBLEM_FILES), files.join(path, "ledger.json")]

@@ -1,7 +1,7 @@
-"""Whether a run directory belongs to a configuration, and what has to be equal for that.
+"""Whether a run directory belongs to a configuration, and what must be equal for that.
 
-This module does not depend on gin: a configuration is a mapping from binding to printable value. Where things lie in
-the directory, `run_layout` says.
+This module does not depend on gin: a configuration is a mapping from binding to printable value. `run_layout` says
+where things are in the directory.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from verifier.errors import UserError
 from verifier.storage import files
 
 # Parameters, macros and whole configurables that may change when a run continues, because no result of a stage depends
-# on them, rounding aside: how the work is distributed (grids of rows, meshes), what is shown and kept, and paths.
-# Everything else is part of the run's identity, the number of iterations included, since control arms train as long as
-# the last one.
+# on them except for rounding: how the work is distributed (grids of rows, meshes), what is shown and kept, and paths.
+# Everything else is part of the run's identity, including the number of iterations, because control arms train as long
+# as the last one.
 FREE = (
     "accumulate",
     "attention",
@@ -50,7 +50,7 @@ FREE = (
     "workers",
 )
 
-SUMMARY, SAID = "summary.json", "summary.txt"  # of a finished run: for programs, and as it was printed
+SUMMARY, SAID = "summary.json", "summary.txt"  # of a finished run: for programs, and as printed
 CONTENT = "content.json"  # digests of the data that the configuration names (run_content.py)
 BASE_WEIGHTS = "base weights"  # the entry of the base's weights in it
 _BASE = "Experiment.base"  # a path; its content is compared instead where the run recorded it
@@ -69,9 +69,8 @@ class ConfigMismatch(UserError):
 def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "") -> RunDir:
     """The run directory at `root`, created, or continued if it belongs to the same configuration.
 
-    A directory that holds no result yet accepts any configuration.
-    The base may lie elsewhere than it did if the run recorded its weights, which
-    `run_content.require_same_content` then has to compare.
+    A directory that holds no result yet accepts any configuration. The base may have moved if the run recorded its
+    weights, which `run_content.require_same_content` must then compare.
 
     Args:
       bindings: 'scope/configurable.param' to its printable value; those in FREE do not count.
@@ -82,7 +81,7 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     run = RunDir(files.join(root))
     wanted = {"format": 1, "fingerprint": fingerprint(bindings), "bindings": counted(bindings)}
     files.makedirs(run.root)
-    # Exclusive, so that of two hosts with different settings one is refused.
+    # Exclusive, so that one of two hosts with different settings is refused.
     files.create_exclusive(files.join(run.root, FINGERPRINT), _json(wanted))
     saved = read_saved(run)
     if saved is not None and saved["bindings"] != counted(bindings):
@@ -132,24 +131,24 @@ def counted(bindings: Mapping[str, str]) -> dict[str, str]:
 
 
 def saved_bindings(run: RunDir) -> dict[str, str]:
-    """What the directory was made under, as far as it counts; {} where it says nothing."""
+    """The counted bindings under which the directory was made; {} if it recorded none."""
     return (read_saved(run) or {}).get("bindings", {})
 
 
 def is_finished(root: files.Path, bindings: Mapping[str, str]) -> bool:
-    """Whether a run under these bindings has come to its end."""
+    """Whether a run under these bindings has finished."""
     run = RunDir(files.join(root))
     return files.exists(files.join(run.root, SAID)) and saved_bindings(run) == counted(bindings)
 
 
 def rebind(run: RunDir, bindings: Mapping[str, str]) -> None:
-    """Other settings for a run that keeps its fingerprint, under which its ledgers were written."""
+    """Gives a run other settings but keeps its fingerprint, under which its ledgers were written."""
     saved = read_saved(run) or {}
     files.write_atomic(files.join(run.root, FINGERPRINT), _json(saved | {"bindings": counted(bindings)}))
 
 
 def is_run(root: files.Path) -> bool:
-    """Whether a run was begun in this folder."""
+    """Whether a run has begun in this folder."""
     names = files.listdir(root) if files.is_folder(root) else []
     return any(name in (CONFIG, FINGERPRINT, BASE, iteration_name(0)) for name in names)
 
@@ -173,7 +172,7 @@ def is_free(binding: str) -> bool:
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """A line for each of these names whose value is not what it was, as every refused change is shown."""
+    """A line for each of these names whose value has changed; every refused change is shown in this form."""
     unset = "not set"
     return [
         f"  {name}: there {there.get(name, unset)}, now {now.get(name, unset)}"

@@ -1,4 +1,4 @@
-"""Where everything lies in a run directory, and the checkpoint that each stage starts from.
+"""Where everything is in a run directory, and the checkpoint that each stage starts from.
 
     RUN/config.gin  fingerprint.json  report/index.html
     RUN/metrics.jsonl  goodput.json  events/  profile/      measured (telemetry/): no stage reads it
@@ -6,9 +6,9 @@
     RUN/enumerator/7_eval                                   guesses without a model
     RUN/iter_000/{1_puzzles,2_screened,2_kept,2_rejected,3_solutions,4_verdicts,4_hindsight,5_dataset,6_checkpoints,7_eval}
     RUN/iter_000/funnel.json                                how many puzzles survived each filter
-    RUN/models/<name>/7_eval                                a model from elsewhere, asked for by hand
-    RUN/suites/<suite>/<settings>/<arm>                     transfer, asked for by hand
-    RUN/controls/<arm>/{5_dataset,6_checkpoints,7_eval}     what the loop is compared with
+    RUN/models/<name>/7_eval                                a model from elsewhere, evaluated by hand
+    RUN/suites/<suite>/<settings>/<arm>                     transfer, evaluated by hand
+    RUN/controls/<arm>/{5_dataset,6_checkpoints,7_eval}     the control arms
 
 No other module spells these names (tests/test_run_layout.py).
 """
@@ -95,11 +95,11 @@ class RunDir:
         return files.join(self.root, ENUMERATOR, stage_folder("eval"))
 
     def other_eval(self, name: str) -> str:
-        """RUN/models/<name>/7_eval, of a model that the run did not train."""
+        """RUN/models/<name>/7_eval, for a model that the run did not train."""
         return files.join(self.root, "models", name, stage_folder("eval"))
 
     def model_evals(self) -> list[str]:
-        """The evaluations of the base, of the iterations and of the control arms, made or to be made."""
+        """The evaluations of the base, the iterations and the control arms, finished or not."""
         rounds = [self.stage(number, "eval") for number in self.iterations()]
         return [self.base_eval, *rounds, *(self.control(arm, "eval") for arm in self.controls())]
 
@@ -118,10 +118,10 @@ class RunDir:
     def config(self) -> str:
         return files.join(self.root, CONFIG)
 
-    # The checkpoint each stage starts from.
+    # The checkpoint that each stage starts from.
 
     def sampled_from(self, iteration: int, base: str) -> str:
-        """The checkpoint that writes the puzzles and the solutions of an iteration: the newest before it."""
+        """The checkpoint that writes an iteration's puzzles and solutions: the newest before it."""
         newest = self.newest_learnt(iteration)
         return base if newest is None else self.stage(newest, "checkpoints")
 
@@ -130,9 +130,9 @@ class RunDir:
         return next((i for i in reversed(range(iterations)) if not self.learnt_nothing(i)), None)
 
     def learnt_nothing(self, iteration: int) -> bool:
-        """Whether an iteration ended, or is about to, without a single pair and without a step: it has no checkpoint.
+        """Whether an iteration has neither a pair nor a training step, and so no checkpoint.
 
-        A policy gradient learns from attempts, so it may have made steps where there is no pair.
+        A policy gradient learns from attempts, so it may have made steps without a pair.
         """
         try:
             manifest = files.read_json(files.join(self.stage(iteration, "dataset"), "manifest.json"))
@@ -141,14 +141,14 @@ class RunDir:
         return manifest["rows"] == 0 and not self._steps(iteration)
 
     def _steps(self, iteration: int) -> int:
-        """Steps of an iteration's finished training; 0 where none is."""
+        """Steps of an iteration's finished training; 0 if there is none."""
         try:
             return int(files.read_json(files.join(self.stage(iteration, "checkpoints"), "done.json"))["step"])
         except FileNotFoundError:
             return 0
 
     def trained_from(self, iteration: int, base: str, start: Literal["base", "previous"]) -> str:
-        """The checkpoint fine-tuning starts from: the base each time (the paper's way), or the newest."""
+        """The checkpoint that fine-tuning starts from: always the base (the paper's way), or the newest."""
         return base if start == "base" else self.sampled_from(iteration, base)
 
     def datasets(self, iteration: int) -> list[str]:
@@ -166,7 +166,7 @@ class RunDir:
         stage_folder(name)
         return f"selfprog {STAGES[name][1]} --run_dir={self.root}"
 
-    # The configuration it belongs to.
+    # The run's configuration.
 
     @property
     def fingerprint(self) -> str:
@@ -178,7 +178,7 @@ class RunDir:
 
 
 def read_saved(run: RunDir) -> dict[str, dict[str, str]] | None:
-    """What fingerprint.json says; None before there is one."""
+    """The content of fingerprint.json; None if it does not exist yet."""
     path = files.join(run.root, FINGERPRINT)
     try:
         return json.loads(files.read_bytes(path))

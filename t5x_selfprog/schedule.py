@@ -18,11 +18,11 @@ class Schedule:
     """Factors on sample_puzzles.run.prompts and sample_solutions.run.attempts, and rules that end a run.
 
     Attributes:
-      prompts, attempts: factor from one iteration to the next; 1 samples the same amount in each.
+      prompts, attempts: factor from one iteration to the next; 1 samples equally much in each.
       after_nothing: factor on both after an iteration without a single pair.
       most: the limit of each factor in any one iteration.
       nothing_in_a_row: the run ends after this many iterations in a row without a pair.
-      least_gain: the run ends after an iteration whose new pairs are a smaller share of all so far; 0 means never.
+      least_gain: the run ends after an iteration whose new pairs are less than this share of all so far; 0 means never.
     """
 
     prompts: float = 1.0

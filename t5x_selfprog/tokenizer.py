@@ -21,16 +21,16 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from verifier.errors import UserError
 from verifier.storage.shards import atomic_write
 
-# Around the name of a special token, in a text that means the token (`control`): lone surrogates, which no UTF-8 holds,
-# so neither a puzzle nor what a model wrote can hold them.
+# They enclose the name of a special token in a text that means the token (`control`). Lone surrogates cannot occur in
+# UTF-8, so neither a puzzle nor a model's text can contain these.
 OPEN, CLOSE = "\udcfe", "\udcff"
 _CONTROL = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
 
 PAD = "<|pad|>"  # id 0: padding, never part of a text
 END_OF_TEXT = "<|endoftext|>"  # id 1: between documents
 
-# End-of-document tokens of pretraining in various families. A model tuned for conversations keeps its own among its
-# special tokens, but calls the end of a turn (`<|im_end|>`) its end of text.
+# End-of-document tokens of pretraining in various families. A model tuned for conversations still has one of them among
+# its special tokens, but calls the end of a turn (`<|im_end|>`) its end of text.
 ENDS_OF_DOCUMENTS = (END_OF_TEXT, "<|end_of_text|>", "<eos>", "</s>")
 
 # Alternatives in order. A run of newlines takes only the indentation after it, so a token boundary shows whether the
@@ -256,7 +256,7 @@ def _special_names(directory: Path) -> dict[str, str]:
 
 
 def _chat_template(directory: Path) -> str | None:
-    """The model's own; of several with names, the default one. Raises UserError where it is no text."""
+    """The model's own template; of several named ones, the default. Raises UserError if it is not text."""
     file = directory / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
