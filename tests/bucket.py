@@ -25,7 +25,7 @@ from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
 BUCKET = "bucket"
-logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)  # a missing file is an error to it
+logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)  # it logs missing files as errors
 
 
 @dataclass

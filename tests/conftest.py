@@ -1,7 +1,7 @@
 """Settings for every test: 8 virtual CPU devices, strict promotion, quick compiling, and the location of the real P3.
 
-JAX reads these variables when it is first imported, so tests that never import it stay light. Processes
-started by tests inherit them; those that must see the machine as a user does use `user_environment`.
+JAX reads these variables when it is first imported, so tests that never import it stay light. Processes started by
+tests inherit them; those that must see the machine as a user does use `user_environment`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _JAX_SETTINGS = {
     "JAX_NUM_CPU_DEVICES": "8",
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
-    # The same programs after XLA's own passes, made into machine code in a third of the time; small ones run no slower.
+    # XLA's own passes are unchanged, but code generation takes a third of the time; small programs run no slower.
     "XLA_FLAGS": " ".join(
         [
             os.environ.get("XLA_FLAGS", ""),
@@ -61,7 +61,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def user_environment() -> dict[str, str]:
-    """The environment without what this file adds, and with our packages importable from anywhere."""
+    """The environment without this file's settings, and with our packages importable from anywhere."""
     environment = {name: value for name, value in os.environ.items() if name not in _JAX_SETTINGS}
     environment["PYTHONPATH"] = str(REPOSITORY)
     return environment
@@ -69,7 +69,7 @@ def user_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def quick_environment(user_environment: dict[str, str]) -> dict[str, str]:
-    """`user_environment` for whole runs, whose programs are compiled as quickly as those of the tests."""
+    """`user_environment` for whole runs, whose programs compile as quickly as those of the tests."""
     return user_environment | {"XLA_FLAGS": _JAX_SETTINGS["XLA_FLAGS"]}
 
 

@@ -1,4 +1,4 @@
-"""What `selfprog bench` prints for people: a line a figure, with its unit, and parts under their whole."""
+"""What `selfprog bench` prints for people: one line per figure with its unit, and parts below their whole."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def bucket(server, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_configuration():
-    """gin stays locked after a command; other tests declare configurables."""
+    """Unlocks gin, which a command locks, because other tests declare configurables."""
     yield
     gin.clear_config()
 

@@ -1,4 +1,4 @@
-"""What the compiler is told lies in one place: the trainer, the sampler and the plan all read it there."""
+"""Compiler options are in one place, where the trainer, the sampler and the plan read them."""
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ TINY = ModelConfig(256, 256, 32, 2, 4, 2, 8, 64)
 
 @pytest.fixture
 def told(monkeypatch):
-    """Every compiler refuses an option that it does not know: whoever passes it on says so."""
+    """An option that every compiler refuses, so that whatever passes it on fails."""
     monkeypatch.setenv("SELFPROG_PLAN_CACHE", "")
     monkeypatch.setitem(compiler_options.OPTIONS, "cpu", {"xla_no_such_option": "true"})
     with jax.numpy_dtype_promotion("standard"):

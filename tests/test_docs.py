@@ -1,4 +1,4 @@
-"""The README is short and leads everywhere: no dead link, no page that nobody finds, no command that is none."""
+"""The README is short and leads everywhere: no dead link, no orphaned page, no command that does not exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 
 
 def commands(page: Path) -> list[str]:
-    """`selfprog ...` lines of its blocks, without comments; those with an ellipsis are no whole commands."""
+    """`selfprog ...` lines of its blocks, without comments and without incomplete commands (with an ellipsis)."""
     found = re.findall(r"(?m)^selfprog (.*)$", page.read_text())
     lines = [line.partition("  #")[0].strip() for line in found]
     return [line for line in lines if "..." not in line and "|" not in line.split()[0]]
@@ -59,7 +59,7 @@ RUNS = re.compile(r"run --gin_file=(quickstart|imported)\b(?!.*--hosts)")
     ids=lambda line: line[-70:],
 )
 def test_what_a_page_says_to_run_would_run(line: str, tmp_path: Path, monkeypatch, capsys) -> None:
-    """Checked whole, as `--dry_run` does: its settings, its arms, its model, its devices."""
+    """Checked completely, as `--dry_run` does: settings, arms, model, devices."""
     monkeypatch.setattr("importlib.util.find_spec", _with_wandb)
     monkeypatch.chdir(tmp_path)
     words = [
@@ -91,7 +91,7 @@ def test_the_verifiers_command_of_the_readme_judges(tmp_path: Path, monkeypatch)
 
 
 def test_a_new_set_of_puzzles_is_what_the_readme_says(tmp_path: Path, monkeypatch) -> None:
-    """The two commands of its line, one after the other."""
+    """Runs the two commands of its line, one after the other."""
     line = next(line for line in README.read_text().splitlines() if "my own puzzles" in line)
     monkeypatch.chdir(tmp_path)
     found = re.findall(r"`selfprog (p3 [^`]*)`", line)

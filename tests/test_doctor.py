@@ -1,4 +1,4 @@
-"""The doctor through its door, and what devices say where they do not start."""
+"""The doctor through its command, and the messages for devices that do not start."""
 
 from __future__ import annotations
 

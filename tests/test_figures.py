@@ -30,7 +30,7 @@ def marked() -> list[tuple[Path, re.Match[str]]]:
 def test_results_of_runs_are_tables_of_raw_files():
     named = {(path.relative_to(ROOT).as_posix(), found["path"]) for path, found in marked()}
     assert {("docs/results.md", f"{run}/table.md") for run in RUNS} <= named
-    # A table of Pass@k that names no file is typed by hand.
+    # A table of Pass@k that names no file would be typed by hand.
     for readme in PAGES:
         rest = MARKED.sub("", readme.read_text())
         assert not re.search(r"(?m)^\|.*Pass@", rest), "a table of Pass@k without its raw file"
@@ -93,7 +93,7 @@ def test_published_models_stand_in_their_table_as_in_the_runs_that_measured_them
 
 @pytest.mark.parametrize("page", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_said_to_double_that_no_table_says_doubles(page):
-    """The words of tables have rules (`statistics.claim`); prose is held to the strongest of them."""
+    """The words of tables follow rules (`statistics.claim`); prose must follow the strictest of them."""
     folder = ROOT / "results" if page in PAGES else page.parent
     shown = any("more than doubles" in path.read_text() for path in folder.glob("**/table.md"))
     said = re.sub(r"\s+", " ", page.read_text())

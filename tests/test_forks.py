@@ -1,4 +1,4 @@
-"""`run --from=RUN`: what a fork takes, what it leaves, and that the first run never notices."""
+"""`run --from=RUN`: what a fork takes over, what it does not, and that the first run stays unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROUND = ("puzzles", "kept", "rejected", "solutions", "verdicts", "dataset")
 
 
 def make_run(root: Path, bindings: dict[str, str] = FIRST, iterations: int = 2) -> RunDir:
-    """A finished run, as far as its folders tell."""
+    """What looks like a finished run by its folders."""
     run = open_run(str(root), bindings, "# its configuration\n")
 
     def ledger(path: str, name: str) -> None:
@@ -89,14 +89,14 @@ ITERATIONS = ["iteration 0", "iteration 0's evaluation", "iteration 1", "iterati
         ({"loop__run__controls": "('human',)"}, ["everything"]),
         ({"loop__run__iterations": "4"}, [*ITERATIONS, "base evaluation"]),
         ({"loop__run__iterations": "1"}, [*ITERATIONS[:2], "base evaluation"]),
-        # More attempts at held-out problems: no model is trained again, but those chosen by what is measured.
+        # More attempts at held-out problems: only models chosen by such measurements are trained again.
         ({"evaluate__run__attempts": "100"}, ["iteration 0", "iteration 1", "arm unverified"]),
         ({"finetune__run__epochs": "4"}, ["first puzzles", "first solutions", "base evaluation"]),
         (
             {"loop__learn__update": "@grpo.run", "grpo__run__puzzles": "16", "PolicyGradient__kl": "0.0"},
             ["first puzzles", "first solutions", "base evaluation"],
         ),
-        ({"puzzles/SamplingConfig.temperature": "1.1"}, ["base evaluation"]),  # an early stage: all after it is new
+        ({"puzzles/SamplingConfig.temperature": "1.1"}, ["base evaluation"]),  # an early stage: all later ones are new
         ({"Experiment__seed": "1"}, []),
     ],
 )  # fmt: skip
@@ -117,7 +117,7 @@ def test_what_the_child_does_does_not_reach_the_first_run(first: RunDir, tmp_pat
     before = state(first.root)
     child, _ = fork(first, tmp_path / "child", loop__run__iterations="4")
     assert Path(child.stage(0, "kept"), "ledger.json").read_bytes() != b""
-    # What a run does to its files: it replaces them, puts old checkpoints away, sets evaluations aside.
+    # A run replaces its files, removes old checkpoints, and sets evaluations aside.
     for path in list(Path(child.root).rglob("*.json")):
         files.write_atomic(path, "{}")
     shutil.rmtree(Path(child.stage(0, "checkpoints")))
@@ -160,7 +160,7 @@ def test_a_fork_killed_while_taking_begins_again(first: RunDir, tmp_path: Path, 
     with pytest.raises(KeyboardInterrupt):
         fork(first, tmp_path / "child", loop__run__controls="()")
     assert not (tmp_path / "child" / "iter_000").exists(), "no half of a stage"
-    # Nothing is made, so it may even be another fork.
+    # Nothing is made yet, so it may even become another fork.
     child, taken = fork(first, tmp_path / "child", loop__run__iterations="4")
     assert taken == [*ITERATIONS, "base evaluation"]
     assert sorted(name for name in files.listdir(child.root) if name.startswith(".")) == []

@@ -29,7 +29,7 @@ def _configurables():
 
 
 def _required(path: Path) -> list[str]:
-    """Macros and parameters a file leaves to the command line; any value does for parsing."""
+    """Macros and parameters that a file leaves to the command line; any value will do for parsing."""
     return re.findall(r"^([\w./]+)\s*=\s*%gin\.REQUIRED", path.read_text(), flags=re.MULTILINE)
 
 
@@ -70,7 +70,7 @@ def test_every_run_opens_with_its_command() -> None:
 
 
 def _examples() -> list[str]:
-    """Every example of the help texts and the README that binds something on the command line."""
+    """Every example in the help texts and the README that binds something on the command line."""
     shown = [example for command in COMMANDS for example in command.examples]
     root = gin_files.GIN_FOLDER.parent
     for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
@@ -90,7 +90,7 @@ def test_examples_shown_to_users_parse(example: str) -> None:
     gin_files.load(files, bindings)
 
 
-# What nothing can reach.
+# Bindings that nothing can reach.
 
 RUNS = sorted((gin_files.GIN_FOLDER / "runs").glob("*.gin"))
 SLICES = sorted((gin_files.GIN_FOLDER / "slices").glob("*.gin"))
@@ -136,7 +136,7 @@ def test_a_flag_that_nothing_can_reach_is_refused_with_what_works(flag: str, why
             "MORE=(%FEW, 8)",
             "FEW=4",
             "puzzles/SamplingConfig.prompt_buckets=%MORE",
-        ],  # through a tuple of a macro
+        ],  # through a tuple in a macro
     ],
 )
 def test_what_a_scope_a_macro_or_a_reference_reaches_is_taken(flags: list[str]) -> None:
@@ -144,7 +144,7 @@ def test_what_a_scope_a_macro_or_a_reference_reaches_is_taken(flags: list[str]) 
 
 
 def test_a_reference_is_followed_only_where_its_own_binding_counts() -> None:
-    """What the losing one of two values asks for is asked for by nobody."""
+    """What only an overridden value refers to is not asked for."""
     flags = [
         "finetune.run.loop=@lost/LoopConfig()",
         "finetune.run.loop=@LoopConfig()",
@@ -169,7 +169,7 @@ def test_a_file_is_refused_with_its_line_and_a_macro_with_the_one_that_is_named(
     with pytest.raises(UserError, match=r"bind evaluation/SamplingConfig\.top_k"):
         gin_files.load([str(mine)], [])
     mine.write_text("include 'runs/quickstart.gin'\nSTEPZ = 3\nSTEPS = 4\nfinetune.run.steps = %STEPS\n")
-    # as a run saved it before this was checked, it still goes on; a flag beside it is asked all the same
+    # A file that a run saved before this rule is still accepted; a flag beside it is checked all the same.
     gin_files.load([str(mine)], [], saved=str(mine))
     with pytest.raises(UserError, match="%STEPX; did you mean STEPS"):
         gin_files.load([str(mine)], ["STEPX=2"], saved=str(mine))
@@ -206,4 +206,4 @@ def test_a_slice_stands_between_what_a_file_includes_and_what_it_says(tmp_path: 
         assert bound["puzzles/SamplingConfig.prompts_in_flight"] == "9"  # the command line's
         assert bound["evaluation/SamplingConfig.prompts_in_flight"] == "32"  # the slice's
         assert bound["evaluation/SamplingConfig.rows_per_prompt"] == "16"
-        assert bound["Experiment.max_eval_problems"] == "60"  # what no slice speaks of
+        assert bound["Experiment.max_eval_problems"] == "60"  # no slice binds it

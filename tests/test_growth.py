@@ -1,4 +1,4 @@
-"""A run goes on under settings that only ask for more, and is refused under any other, whatever was set aside."""
+"""A run continues under settings that only ask for more, and is refused under others, whatever was set aside."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_runs_and_the_ledger_count_alike():
 
 
 def test_what_was_chosen_by_looking_is_said_where_it_is_used():
-    """The one setting that test chose: the study that uses it says so, and what dev says of it since."""
+    """One setting was chosen on test: the study that uses it says so, and gives the later figures on dev."""
     assert [line["where"] for line in LEDGER if line["chose"]] == ["results/p3_base"]
     study = (RESULTS.parent / "gin/studies/quick_p3.gin").read_text()
     assert "results/held_out" in study and "test had chosen them once" in study

@@ -109,7 +109,7 @@ def test_the_verifier_imports_nothing_of_this_package():
     assert files and not found
 
 
-# What each wing of the verifier may import of the rest of it, beside itself.
+# What each wing of the verifier may import from its other wings.
 WINGS = {
     "language": set(),
     "sandbox": {"verdict"},
@@ -136,7 +136,7 @@ def test_a_wing_of_the_verifier_imports_only_what_lies_below_it(wing):
 
 
 def test_the_graph_sees_what_it_must():
-    """Packages by either form of import, modules apart from names in them, lazy imports apart from others."""
+    """It sees packages in either form of import, and tells modules from names in them and lazy imports from others."""
     source = """
 import os
 import t5x_selfprog.loop

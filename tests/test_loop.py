@@ -172,7 +172,7 @@ def test_a_run_that_moves_to_another_machine_ends_as_if_it_had_not(
 
 @pytest.mark.slow
 def test_a_fork_ends_as_if_it_had_shared_nothing(unbroken, launch, tmp_path):
-    """Killed on the way, and the first run's files are what they were."""
+    """Even if it is killed on the way; and the first run's files are unchanged."""
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in unbroken.rglob("*") if p.is_file()}
     fork, alone = tmp_path / "fork", tmp_path / "alone"
     setting = "--gin.finetune.run.epochs=1"
@@ -211,7 +211,7 @@ def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, 
         members[0].kill()
         members.append(subprocess.Popen(member, env=user_environment))
         finish(run, run_dir)
-        assert members[1].wait(60) == 0  # the run's summary ends it
+        assert members[1].wait(60) == 0  # it exits when the run has a summary
     finally:
         for process in (*members, run):
             process.kill()

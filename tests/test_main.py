@@ -272,7 +272,7 @@ def test_every_example_is_understood() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_subcommand_leads_to_functions(command: Command) -> None:
-    """A body imports what it calls when it is called: each of these names exists."""
+    """A body imports what it calls only when it runs; each of these names exists."""
     source = textwrap.dedent(inspect.getsource(command.body))
     imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     assert imports

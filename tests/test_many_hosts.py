@@ -1,4 +1,4 @@
-"""Several real processes as one run: their results equal those of one process with as many devices.
+"""Several real processes as one run: their results equal those of one process with equally many devices.
 
 Every test starts `selfprog run` like a launcher, on local ports, with virtual CPU devices.
 """
@@ -44,7 +44,7 @@ def start(tmp_path_factory, quick_environment) -> Start:
             }
             command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={config}", *flags]
             command += [f"--run_dir={run_dir}", "--quiet"]
-            command.append(f"--hosts=127.0.0.1:{port},{hosts},{i}")  # one too: see hosts.connect
+            command.append(f"--hosts=127.0.0.1:{port},{hosts},{i}")  # even for one: see hosts.connect
             if i == hosts - 1:
                 command += last
             log = open(run_dir.with_suffix(f".{i}.log"), "a")  # noqa: SIM115 (the process owns it)

@@ -17,7 +17,7 @@ from verifier.errors import UserError
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Its second iteration learnt nothing, its third is in training."""
+    """A run whose second iteration learnt nothing and whose third is in training."""
     open_run(tmp_path / "run", {"Experiment.seed": "0"})
     trained, nothing, begun = (tmp_path / "run" / f"iter_00{i}" / "6_checkpoints" for i in range(3))
     shutil.copytree(Path(SHIPPED, "base"), trained)

@@ -1,4 +1,4 @@
-"""The notebook for one accelerator: its commands are commands, and its cells run in order, here with our tiny model."""
+"""The notebook for one accelerator: its commands exist, and its cells run in order, here with our tiny model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cells() -> list[dict[str, Any]]:
 
 
 def code() -> list[tuple[str, bool]]:
-    """The source of each code cell, and whether it holds the parameters."""
+    """The source of each code cell, and whether it defines the parameters."""
     return [
         ("".join(cell["source"]), "parameters" in cell["metadata"].get("tags", ()))
         for cell in cells()
@@ -45,7 +45,7 @@ def test_its_cells_are_python_and_it_was_saved_without_outputs() -> None:
 
 
 def test_its_commands_are_commands_and_its_settings_exist() -> None:
-    """Each call of `selfprog` in a cell or a text, with the notebook's own parameters."""
+    """Each call of `selfprog` in code or text cells, with the notebook's own parameters."""
     names: dict[str, Any] = {"base": "--gin.Experiment.base='base'"}
     asked: list[list[str]] = []
 
@@ -78,7 +78,7 @@ def test_its_commands_are_commands_and_its_settings_exist() -> None:
 
 
 def test_its_cells_run_in_order(tmp_path: Path, quick_environment: dict[str, str], monkeypatch) -> None:
-    """From a folder that stands for a published model to the table, the pairs and the page; then all once more."""
+    """From a folder in place of a published model to the table, the pairs and the page; then all of it again."""
     published = tmp_path / "published"
     assert main.main(["export", "--model=base", f"--output={published}"]) == 0
     # The installed package is not set up again, and nothing is written to this checkout.

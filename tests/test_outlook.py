@@ -1,4 +1,4 @@
-"""What a run says of itself before it begins and on its way: the stages it will make, and a guess that learns."""
+"""What a run says before it begins and on its way: its coming stages, and an estimate that improves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_stage_that_took_three_times_as_long_makes_the_rest_longer(monkeypatch
     assert ahead.left_s() == 600.0
     with ahead.stage(names[1]):
         clock[0] += 50.0
-    assert ahead.left_s() == 300.0  # of its own kind, not of the training's
+    assert ahead.left_s() == 300.0  # by its own kind, not by training
     with ahead.stage(names[2]):
         pass
     assert ahead.left_s() == 0.0

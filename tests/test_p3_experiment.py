@@ -1,4 +1,4 @@
-"""`scripts/p3_experiment`: what it refuses, and a small run that is stopped by its budget, packed and continued."""
+"""`scripts/p3_experiment`: what it refuses, and a small run that its budget stops, packed and continued."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from t5x_selfprog import gin_files
 RUNS = Path(gin_files.GIN_FOLDER) / "runs"
 PAPER = ("paper_gpt_neo_125m", "paper_gpt_neo_1p3b", "paper_gpt_neo_2p7b")
 
-# Haluptzok et al. 2022 and its code, as DESIGN ("The paper's method") and FINDINGS 7 have them.
+# Haluptzok et al. 2022 and its code, as described in DESIGN ("The paper's method") and FINDINGS 7.
 RECIPE = {
     "puzzles/SamplingConfig.temperature": "0.9",
     "puzzles/SamplingConfig.max_new_tokens": "200",

@@ -1,4 +1,4 @@
-"""Told to go, and ended by others: real processes, real signals, JAX's own service between two of them."""
+"""Preempted, and ended by other hosts: real processes, real signals, JAX's own service between two of them."""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ except Exception:  # a collective fails where another host is gone: as main does
 
 @contextlib.contextmanager
 def started(commands: list[list[str]], environment: dict[str, str]) -> Iterator[list[subprocess.Popen]]:
-    """The processes, once all said that they are ready."""
+    """The processes, once all have reported that they are ready."""
     processes = [
         subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
@@ -53,7 +53,7 @@ def started(commands: list[list[str]], environment: dict[str, str]) -> Iterator[
     try:
         for process in processes:
             while (line := process.stdout.readline()) and line.strip() != READY:
-                pass  # what others have to say
+                pass  # other output
             assert line, process.stderr.read()[-2000:]
         yield processes
     finally:
@@ -77,7 +77,7 @@ def test_who_works_leaves_at_the_next_check(user_environment):
 
 
 def test_who_waits_for_something_that_does_not_come_is_ended(user_environment):
-    # A mutex that is held: no signal's handler of Python runs before it is free, which is never.
+    # The main thread waits for a mutex forever, so no Python signal handler ever runs.
     stuck = "preemption.PATIENCE_S = 0.5; m = ctypes.create_string_buffer(64); libc = ctypes.CDLL(None); "
     stuck += "libc.pthread_mutex_lock(m); libc.pthread_mutex_lock(m)"
     script = ALONE.format(body=stuck)

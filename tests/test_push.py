@@ -1,4 +1,4 @@
-"""`--push`: what is asked before work, what arrives, against a server that answers as the Hub does."""
+"""`--push`: what is checked before the work, and what arrives, against a server that answers like the Hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.data.pairs_run import make_pairs_run
 
 
 class Hub:
-    """What it was asked and, by repository, the files of the last commit; `refuse` maps ends of paths to a status."""
+    """The requests and, by repository, the files of the last commit; `refuse` maps suffixes of paths to a status."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -58,7 +58,7 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    # other tests of this process may have said that the Hub is not to be asked
+    # Other tests of this process may have switched the Hub off.
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     there = Hub()
@@ -80,7 +80,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         do_GET = do_POST
 
         def log_message(self, *_: Any) -> None:
-            """Nothing on the test's standard error."""
+            """Prints nothing on the test's standard error."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     there.address = f"http://127.0.0.1:{server.server_port}"
@@ -96,7 +96,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run with a trained model, which is the one that ships."""
+    """A run whose trained model is a copy of the shipped one."""
     root = tmp_path / "run"
     open_run(root, {"Experiment.base": "'base'"}, "Experiment.seed = 7\n")
     model = root / "iter_000" / "6_checkpoints"
@@ -118,7 +118,7 @@ def test_a_model_arrives_whole_with_a_card_of_its_run(hub: Hub, run: Path, tmp_p
     for words in ("library_name: transformers", "3,456 pairs in 12 steps", "identity is learnt", "| verified 0 | 2.5 |",
                   "iter_000/6_checkpoints", "Experiment.seed = 7", "It began as `base`"):  # fmt: skip
         assert words in card
-    made = hub.made[0]  # as one release of huggingface_hub says it, or as another
+    made = hub.made[0]  # its form differs between releases of huggingface_hub
     assert made.get("private") is True or made.get("visibility") == "private"
     for path in ("/api/whoami-v2", "/api/repos/create", "/api/models/team/tuned/commit/main"):
         assert hub.tokens[path] == "Bearer hf_secret"

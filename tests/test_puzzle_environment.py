@@ -36,7 +36,7 @@ def right(number: int) -> str:
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> str:
-    """A run that kept puzzles 0 to 3; 0 was always solved, 1 sometimes, 2 never, 3 not tried (its judge was ill)."""
+    """A run that kept puzzles 0 to 3; 0 was always solved, 1 sometimes, 2 never, 3 not judged (infrastructure)."""
     run = RunDir(str(tmp_path / "run"))
 
     def ledger(name: str, schema: dict, records: list[dict]) -> None:
@@ -155,7 +155,7 @@ def test_a_model_earns_what_the_verifier_says(run_folder: str) -> None:
     from selfprog_puzzles.__main__ import earned
 
     def answer(asked: str) -> str:
-        """Right but at puzzle 1, and without code at puzzle 2."""
+        """Right, except wrong at puzzle 1 and without code at puzzle 2."""
         number = next(i for i in range(4) if puzzle(i) in asked)
         code = right(number if number != 1 else 7)
         return "I cannot." if number == 2 else f"Look:\n```python\n{code}```\nDone."

@@ -1,7 +1,7 @@
-"""Every table with figures in a README of results/ says what its raw files say: each row is made again from them.
+"""Every table with figures in a README of results/ agrees with its raw files: each row is recomputed from them.
 
 Tables of Pass@k are written by scripts/make/recompute_results.py and claim_table.py (tests/test_figures.py). The others
-are typed, so their numbers are compared here, one by one; a table for which nothing here names a source fails too.
+are typed, so their numbers are compared here, one by one; a table without a source in this file fails too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ CHECKED: dict[tuple[str, str], Callable[[], Iterator[tuple[str, Row]]]] = {}
 
 
 def table(folder: str, head: str) -> Callable[[Callable[[], Iterator[tuple[str, Row]]]], Any]:
-    """Of the table in results/`folder`/README.md whose first line begins with `head`: makes (first words, numbers)."""
+    """Registers a function that yields (first words, numbers) of a table's rows.
+
+    The table is the one in results/`folder`/README.md whose first line begins with `head`.
+    """
 
     def register(make: Callable[[], Iterator[tuple[str, Row]]]) -> Callable[[], Iterator[tuple[str, Row]]]:
         CHECKED[folder, head] = make
@@ -49,17 +52,17 @@ def lines(path: str) -> list[Any]:
 
 
 def numbers(text: str) -> Row:
-    """Numbers as they are written, thousands without their comma: "1,234.5" is 1234.5."""
+    """Numbers as written, but without the comma of thousands: "1,234.5" is 1234.5."""
     return [found.replace(",", "") for found in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?", text)]
 
 
 def fixed(value: float | str, digits: int) -> str:
-    """As people round: a half goes up."""
+    """Rounds a half up, as people do."""
     return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
 def typed(folder: str) -> list[tuple[str, list[str]]]:
-    """First line and rows of every table with figures that no script writes."""
+    """The first line and the rows of every table with figures that no script writes."""
     return typed_in(RESULTS / folder / "README.md")
 
 
@@ -84,7 +87,7 @@ def test_every_table_has_its_source_here():
 
 
 def test_the_readme_and_docs_have_no_typed_table_of_results():
-    # what they type is commands, options and parts of lines, which are no results
+    # Their typed tables show commands, options and parts of lines, not results.
     heads = {head.partition(" |")[0] for page in PAGES for head, _ in typed_in(page)}
     assert heads <= {"I want ...", "option", "in the run directory", "what you see", "`kind`"}
 
@@ -433,7 +436,7 @@ def of_the_verifier() -> Iterator[tuple[str, Row]]:
 
 @table("verifier", "2,000 mixed candidates, CPU a verdict |")
 def of_the_laws_price() -> Iterator[tuple[str, Row]]:
-    """Ratios within each round; a round has every judge once."""
+    """Ratios within each round, which contains every judge once."""
     speed = read("verifier/speed_version_6.json")["speed"]
     runs, best = speed["all_runs"], speed["best_cpu_us_per_verdict"]
     rounds = [dict(runs[at : at + len(best)]) for at in range(0, len(runs), len(best))]
@@ -483,7 +486,7 @@ def percent(share_: float) -> str:
 
 @dataclass(frozen=True)
 class Candidates:
-    """A line of candidates.txt: its setting, and the three shares of each way."""
+    """A line of candidates.txt: its setting, and the three shares of each method."""
 
     k: str
     base: str
@@ -537,7 +540,7 @@ def of_ways_beyond_what_is_assumed() -> Iterator[tuple[str, Row]]:
 
 
 def test_what_is_said_of_the_way_in_use_holds():
-    """The words under the tables, within the chance of 600 experiments."""
+    """The words below the tables hold, within the sampling error of 600 experiments."""
     for c in candidates():
         if not c.gains and c.kind == "each":
             assert float(c.ways["pooled"][0]) <= 5
@@ -586,8 +589,8 @@ def of_two_arms() -> Iterator[tuple[str, Row]]:
 
 
 def test_what_is_said_of_the_code_in_use_holds():
-    """Within the chance of its experiments, two standard errors: no family of five is called a gain in more than 5%,
-    the doubling is shown in 90% with three seeds, and more seeds show it no less often."""
+    """Within two standard errors of its experiments: no family of five is called a gain in more than 5%, the doubling
+    is shown in 90% with three seeds, and more seeds show it no less often."""
     for setting, found in simulated(False):
         chance = (0.05 * 0.95 / setting["trials"]) ** 0.5
         assert found["an_arm_improves"] <= 0.05 + (2 * chance if setting["per_seed"] else 0), setting

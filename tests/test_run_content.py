@@ -1,4 +1,4 @@
-"""A run belongs to the data it was begun with, not to the paths at which the data lay."""
+"""A run belongs to the data it was begun with, not to the paths of the data."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ SHIPPED = Path(store.resolve("base"))
 
 @pytest.fixture
 def data(tmp_path):
-    """A base model and a folder of problems, both ours to change."""
+    """A base model and a folder of problems, both copies that the test may change."""
     base, problems = tmp_path / "model", tmp_path / "problems"
     shutil.copytree(SHIPPED, base)
     problems.mkdir()
@@ -31,7 +31,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, data):
-    """A run with something made in it."""
+    """A run that has made something."""
     made = RunDir(str(tmp_path / "run"))
     require_same_content(made, *map(str, data))
     (tmp_path / "run" / "base").mkdir()
@@ -71,7 +71,7 @@ def bindings(base: Path | str) -> dict[str, str]:
 
 @pytest.mark.parametrize("noted_by", ["content", "evaluation"])
 def test_a_run_goes_on_with_its_base_in_another_place(tmp_path, data, noted_by):
-    """As after `unpack` on another machine; packs made before content.json was kept have the base's evaluation."""
+    """As after `unpack` on another machine; packs older than content.json have only the base's evaluation."""
     base, problems = data
     made = open_run(tmp_path / "run", bindings(base))
     if noted_by == "content":

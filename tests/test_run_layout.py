@@ -16,7 +16,7 @@ SPELT = re.compile(r"(^|/|_)iter_(\d|\*|$)|(^|/)[1-7]_[a-z]+(/|$)")
 
 
 def constants(source: str) -> Iterator[str]:
-    """Strings without white space, parts of f-strings among them: names and paths, not prose."""
+    """Strings without white space, including parts of f-strings: names and paths, not prose."""
     for node in ast.walk(ast.parse(source)):
         if (
             isinstance(node, ast.Constant)
@@ -33,7 +33,7 @@ def test_no_other_module_spells_the_layout():
         for text in constants(path.read_text())
         if SPELT.search(text) and path.name != "run_layout.py"
     }
-    # A default that gin users see: the profiler takes a stage as they would type it.
+    # A default that gin users see, because the profiler takes stages as they type them.
     assert found == {("telemetry/capture.py", "6_checkpoints")}
 
 

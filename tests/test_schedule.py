@@ -55,7 +55,7 @@ def test_what_brought_nothing_has_no_checkpoint_and_what_follows_samples_more(tm
 
 
 def test_attempts_teach_without_a_pair(tmp_path):
-    """A policy gradient made steps in the second iteration, which brought no pair, and none in the third."""
+    """A policy gradient made steps in the second iteration, without a pair, and none in the third."""
     run = run_with(tmp_path, [7, 0, 0])
     for iteration, step in ((1, 20), (2, 0)):
         os.makedirs(run.stage(iteration, "checkpoints"))

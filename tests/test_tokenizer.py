@@ -217,7 +217,7 @@ def test_a_tokenizer_of_llamas_kind_encodes_texts_as_they_are(tmp_path, metaspac
 def test_documents_start_as_the_tokenizer_starts_them(tmp_path, shipped):
     assert (
         shipped.start_id == shipped.eos_id
-    )  # ours adds nothing before a text, which follows the end of another
+    )  # ours adds nothing before a text: it follows the end of another
     llama = sentencepiece_like(tmp_path, metaspace=True)
     assert llama.start_id == llama.eos_id
     config = {"eos_token": "</s>", "bos_token": {"content": "<s>"}, "add_bos_token": True}

@@ -1,6 +1,6 @@
-"""What people type wrong, through every door: status 2, no traceback, the value, where it came from, what to write.
+"""Mistakes on every command line: status 2, no traceback; the message gives the value, its origin, what to write.
 
-Nothing may have been made by then: a run directory of a refused configuration would hold its successor to it.
+Nothing may have been made by then, because a run directory would bind the corrected configuration to the refused one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ include 'runs/quickstart.gin'
 finetune.run.batch_size = 8
 """
 
-# What is bound on top of SMALL, and what the message must say.
+# Bindings on top of SMALL, and what the message must say.
 CONFIGURED: dict[str, list[str]] = {
     "loop.run.controls=('human')": ["loop.run.controls = 'human'", "a list of texts; write ('human',)"],
     "loop.run.controls=('humans',)": ["'humans'", "did you mean 'human'?"],
@@ -251,7 +251,7 @@ VERIFIER: dict[str, list[str]] = {
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder, but for what wrong command lines name."""
+    """A folder with only the files that wrong command lines name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SELFPROG_DEBUG", raising=False)
     (tmp_path / "small.gin").write_text(SMALL)
@@ -285,7 +285,7 @@ def _entry(name: str) -> dict[str, object]:
 
 
 def _refusal(arguments: list[str], capsys: pytest.CaptureFixture, door=main.main) -> str:
-    """What is said to a wrong command line, which must end with status 2 and have made nothing."""
+    """The message for a wrong command line, which must end with status 2 and have made nothing."""
     before = sorted(os.walk("."))
     status = None
     with contextlib.suppress(SystemExit):
@@ -352,7 +352,7 @@ def test_self_play_that_cannot_be_played_is_refused(binding, part, place: Path, 
 
 
 def _require_that_helps(binding: str, remedy: str) -> None:
-    """The advice leads to no other error."""
+    """Requires that the advice leads to no other error."""
     name = binding.partition("=")[0]
     gin_files.load(["small.gin"], [f"{name}={remedy}"])
     faults = {found: fault(value, annotation) for found, annotation, value in bound()}
@@ -382,7 +382,7 @@ def test_the_verifier_alone_refuses_as_well(line: str, place: Path, capsys) -> N
 def test_hosts_that_cannot_be_are_refused_before_anybody_waits(
     hosts: str, said: str, place: Path, user_environment: dict[str, str]
 ) -> None:
-    """In a process of its own, which leaves at once: the others must not wait for it."""
+    """In a separate process, which exits at once: the others must not wait for it."""
     command = [sys.executable, "-m", "t5x_selfprog.main", "run", "--gin_file=small.gin", "--run_dir=R"]
     done = subprocess.run(
         [*command, f"--hosts={hosts}"], env=user_environment, capture_output=True, text=True, timeout=120
@@ -418,7 +418,7 @@ def test_a_model_that_no_card_here_can_train_is_refused_with_ways_out(place: Pat
 
 
 def test_only_what_a_command_samples_by_is_looked_at(place: Path) -> None:
-    """A suite has its own prompts; a puzzle that has no room is nothing to who only evaluates."""
+    """A suite has its own prompts; room for puzzle prompts does not matter to an evaluation."""
 
     def check(command: str, **flags: str) -> None:
         preflight.check_run(argparse.Namespace(command=command, run_dir="R", **flags))

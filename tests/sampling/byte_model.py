@@ -11,7 +11,7 @@ from t5x_selfprog.model.config import ModelConfig
 
 
 class ByteTokenizer:
-    """Ids 0 (padding), 1 (end of text), one a byte, and a few longer tokens that only decoding meets."""
+    """Ids 0 (padding), 1 (end of text), one per byte, and a few longer tokens that only decoding meets."""
 
     LONGER = (b"\n    ", b"\n\n", b"\nx", b"  \n", b"\n\ndef", b"ab", b" a", b"return")
     pad_id, eos_id, start_id = 0, 1, None
@@ -46,9 +46,9 @@ def tiny_config(**changes) -> ModelConfig:
 
 
 def random_params(config: ModelConfig, seed: int = 0) -> network.Params:
-    """Weights large enough that logits differ, and no zeros where biases would hide.
+    """Weights large enough that logits differ, and biases that are not zero.
 
-    Drawn by NumPy: `network.init` compiles a program for every shape, most of a small test's time.
+    Drawn by NumPy: `network.init` would compile a program for every shape, which takes most of a small test's time.
     """
     random = np.random.default_rng(seed)
 

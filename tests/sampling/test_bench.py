@@ -1,4 +1,4 @@
-"""The bench through its door: one JSON line with what it promises, in every dtype, and mistakes named."""
+"""The bench through its command: one JSON line with the promised keys, in every dtype, and clear errors."""
 
 import json
 
@@ -25,11 +25,11 @@ def test_bench_sample(dtypes, capsys):
     assert row["new_tokens"] == 12 and row["attempts"] == 3
     for name in ("new_tokens_per_s", "completions_per_s", "compile_s", "peak_rss_gb", "bytes_per_step"):
         assert row[name] > 0
-    assert row["bandwidth_share"] is None  # nobody's data sheet says what this CPU can do
+    assert row["bandwidth_share"] is None  # no data sheet for this CPU
 
 
 def test_bench_train_on_a_models_shape(capsys):
-    with jax.numpy_dtype_promotion("standard"):  # optax is not strict
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes dtypes
         row = bench_json(capsys, "train", "--model=base", "--remat=dots", *TINY)
     assert row["tokens"] == 64 and row["parameters"] > 5e6
     assert row["mfu"] is None and row["workspace_gb"] > 0 and row["compile_s"] > 0

@@ -34,7 +34,7 @@ def test_a_sampler_finds_all_that_it_needs(mesh):
 
 @pytest.mark.parametrize("by_slots", [False, True])
 def test_at_the_end_no_cache_leaves_its_device(by_slots, monkeypatch):
-    """A group's caches are gigabytes: a grid that is made narrower across devices would not fit beside the old one."""
+    """A group's caches are gigabytes: if rows moved between devices, the new grid would not fit beside the old one."""
     monkeypatch.setattr(blueprint, "lies_by_slots", lambda *_: by_slots)
     partitioner = Partitioner(MeshConfig(2, 2, 2).make())
     config = SamplingConfig(**BASE | {"prompts_in_flight": 16, "tail_prompts": (1, 8, 16)})
@@ -54,19 +54,19 @@ def test_at_the_end_no_cache_leaves_its_device(by_slots, monkeypatch):
 
 
 def test_places_without_a_prompt_go_nowhere(monkeypatch):
-    """On accelerators every load takes a full batch, though fewer prompts wait: what it has too many must not land."""
+    """On accelerators every load is a full batch, even if fewer prompts wait: the surplus must not be written."""
     expected = outcome(make(prompts_per_load=3))
     monkeypatch.setattr(Blueprint, "batches", lambda plan: (plan.together(),))
     assert outcome(make(prompts_per_load=3)) == expected
 
 
 def test_they_are_compiled_beside_one_another_and_once():
-    """Each waits for the others to have begun: one after the other they would never end."""
+    """Each waits until the others have begun: one after the other, they would never end."""
     together = threading.Barrier(2, timeout=60)
     traced = []
 
     def program(name):
-        def function(x):  # one each: JAX traces the same function once
+        def function(x):  # one per program, because JAX traces the same function only once
             traced.append(x)
             together.wait()
             return x + 1

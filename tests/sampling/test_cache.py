@@ -42,12 +42,12 @@ STYLES = {
 }
 PREFIX = "x = 12\n\n"
 PROMPTS = ("d", "def f(a: int, b=37):\n", "[1, 2, 3] and then some more")
-ROWS, NEW, STEPS = 2, 6, 17  # the ring goes round nearly three times
+ROWS, NEW, STEPS = 2, 6, 17  # the ring is filled nearly three times
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def reference_logits(config, params, texts: list[list[int]]) -> np.ndarray:
-    """[B, longest, V] by one plain pass."""
+    """Logits [B, longest, V] by one plain pass."""
     longest = max(map(len, texts))
     tokens = np.zeros((len(texts), longest), np.int32)
     for row, text in zip(tokens, texts, strict=True):
@@ -128,7 +128,7 @@ def check(
         grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, cache_dtype, by_slots)
         stage_key = jnp.zeros(2, jnp.uint32)
         grid = load_prompts(fast, len(before), None, weights, prefix, stage_key, grid, placement)
-        # A copied prompt must serve as well; the other copy goes nowhere, and takes no attempts along.
+        # A copied prompt must serve as well; the second copy goes nowhere and moves no attempts.
         source, target, middle = (jnp.asarray(x, jnp.int32) for x in ([0, 1], [3, 4], [500, 0]))
         grid = share_prompts(grid, source, target, middle)
 

@@ -1,4 +1,4 @@
-"""What a GPU would run for a decoding step, counted in programs compiled without one: what crept in once stays out."""
+"""The kernels of a decoding step on a GPU, counted in programs compiled without one, so that none creeps in again."""
 
 import json
 import os
@@ -22,7 +22,7 @@ KERNELS_A_LAYER = {  # at most; a product that the compiler splits along its sum
 
 
 def counts(repository, *flags: str) -> dict:
-    """Runs in a process of its own: the compiler registers itself with JAX for good."""
+    """Counts in a separate process, because the compiler registers itself with JAX permanently."""
     command = [
         sys.executable,
         str(repository / "scripts" / "measure" / "count_kernels.py"),
@@ -51,7 +51,7 @@ def test_top_p_costs_few_passes(repository):
 
 
 def test_the_count_is_of_the_loop_and_of_what_stands_around_it():
-    """On a program as short as one can be."""
+    """On a minimal program."""
     text = """
 %body (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
   %p = (s32[], f32[8,4]{1,0}) parameter(0)

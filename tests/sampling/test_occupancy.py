@@ -1,4 +1,4 @@
-"""How busy rows are over a stage, with the sampler's own bookkeeping and attempts of lengths that chance draws."""
+"""How busy rows are over a stage, with the sampler's own bookkeeping and attempts of random lengths."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from verifier.errors import UserError
 
 
 class Device(Remembered):
-    """One that shares and narrows, too."""
+    """A device that also shares and narrows."""
 
     def share(self, shares) -> None:
         for s in shares:
@@ -28,7 +28,7 @@ class Device(Remembered):
 
 
 def occupancy(lists: list[int], attempts: int, groups: int, rows: int, tails: tuple[int, ...] = ()) -> float:
-    """Of lists of so many prompts, one after the other; lengths are exponential about 28, 80 at most."""
+    """Occupancy over lists of these many prompts, in sequence; lengths are exponential with mean 28, at most 80."""
     random, busy, total, longest = np.random.default_rng(0), 0, 0, 80
     for prompts in lists:
         scheduler, device = Scheduler(groups, rows, longest), Device(groups, rows, 8)
@@ -65,7 +65,7 @@ def test_lists_that_are_drained_one_by_one_do_not():
 
 
 def test_many_rows_a_prompt_wait_for_its_last_attempts():
-    """What SamplingConfig says of it: 1 / (1 + R (1/2 + ... + 1/R) / A), where lengths are exponential."""
+    """The formula in SamplingConfig: 1 / (1 + R (1/2 + ... + 1/R) / A) for exponential lengths."""
     for attempts, rows in ((32, 32), (32, 4), (64, 8)):
         waits = rows * sum(1 / i for i in range(2, rows + 1)) / attempts
         assert abs(occupancy([40 * 64 // rows], attempts, 64 // rows * 2, rows) - 1 / (1 + waits)) < 0.12

@@ -1,4 +1,4 @@
-"""A list of requests that goes on after a kill ends in the bits that it would have ended in."""
+"""A list of requests that continues after a kill ends bit for bit as if never killed."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from verifier.errors import UserError
 
 SIZES = (5, 9, 1, 14, 6, 3, 8, 2, 11, 4, 7, 10)
 REQUESTS = [Request(f"item {i}", "def f(x)"[: 1 + i % 8], n) for i, n in enumerate(SIZES)]
-# Rows that start at all ages of the ring, several prompts a load, and an end that is shared and narrowed.
+# Rows that start at all places in the ring, several prompts per load, and an end with sharing and narrowing.
 GRID = {"prompt_buckets": (24,), "chunk_steps": 3, "prompts_in_flight": 4}
 
 
@@ -42,7 +42,7 @@ def with_lengths(unbroken: list, known: set[int], longer: int = 0) -> list[Reque
     ids=lambda known: "-".join(map(str, sorted(known))),
 )
 def test_what_is_resumed_ends_in_the_same_bits(sampler, unbroken, known):
-    """Log-probabilities too, which tell where in the grid an attempt was."""
+    """Including log-probabilities, which depend on where in the grid an attempt was."""
     before = sampler.stats()["tokens"]
     found = list(sampler.sample(with_lengths(unbroken, known), KEY))
     assert found == [[] if i in known else completions for i, completions in enumerate(unbroken)]
@@ -51,7 +51,7 @@ def test_what_is_resumed_ends_in_the_same_bits(sampler, unbroken, known):
 
 
 def test_the_bits_do_depend_on_what_came_before(sampler, unbroken):
-    """Otherwise the test above proves nothing."""
+    """Otherwise the test above would prove nothing."""
     anew = list(sampler.sample(REQUESTS[7:], KEY))
     assert [[(c.text, c.n_tokens) for c in cs] for cs in anew] == [
         [(c.text, c.n_tokens) for c in cs] for cs in unbroken[7:]
@@ -60,7 +60,7 @@ def test_the_bits_do_depend_on_what_came_before(sampler, unbroken):
 
 
 def test_a_device_that_ends_attempts_elsewhere_starts_anew(sampler, unbroken):
-    """As one of another kind may: then the texts are the same, the last bits are not."""
+    """As a device of another kind may: the texts are then the same, but not the last bits."""
     wrong = with_lengths(unbroken, set(range(7)), longer=2)
     found = list(sampler.sample(wrong, KEY))
     assert [len(cs) for cs in found] == [0] * 7 + list(SIZES[7:])

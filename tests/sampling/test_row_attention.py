@@ -1,4 +1,4 @@
-"""The GPU's kernels of a decoding step compute what plain attention does; here they run as plain JAX."""
+"""A decoding step's GPU kernels compute what plain attention does; here they run as plain JAX."""
 
 import functools
 
@@ -19,7 +19,7 @@ SIZE, SLOTS, RING, BEFORE = (
     150,
     70,
     37,
-)  # channels, prompt slots, ring slots, prefix: no multiples of a block
+)  # channels, prompt slots, ring slots, prefix: not multiples of a block
 GROUPS, ROWS = 2, 3
 AGES = np.asarray([[0, 1, 5], [70, 33, 69]])
 LENGTHS = np.asarray([150, 1])
@@ -46,8 +46,8 @@ def arguments(heads: int, kv: int, dtype: str, before: int, slot: int) -> tuple:
 @pytest.mark.parametrize(
     "heads, kv, dtype, before, slot, window",
     [
-        (14, 2, "float32", BEFORE, 3, None),  # seven queries a key, as Qwen2.5-Coder 0.5B has
-        (2, 2, "float32", 0, 69, None),  # a key each
+        (14, 2, "float32", BEFORE, 3, None),  # seven queries per key, as in Qwen2.5-Coder 0.5B
+        (2, 2, "float32", 0, 69, None),  # one query per key
         (2, 2, "float32", BEFORE, 40, 20),
         (4, 1, "float32", BEFORE, 64, 1),
         (14, 2, "bfloat16", BEFORE, 66, 50),
@@ -61,7 +61,7 @@ def test_the_kernels_equal_plain_attention(heads, kv, dtype, before, slot, windo
     for cache, ours in zip(caches, written, strict=True):
         np.testing.assert_array_equal(np.asarray(cache, np.float32), np.asarray(ours, np.float32))
     assert np.isfinite(np.asarray(actual, np.float32)).all()
-    begun = AGES > 0  # others are garbage
+    begun = AGES > 0  # the output of other rows is garbage
     tolerance = 1e-5 if dtype == "float32" else 0.02
     np.testing.assert_allclose(
         np.asarray(actual, np.float32)[begun], np.asarray(expected, np.float32)[begun], atol=tolerance

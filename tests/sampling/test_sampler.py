@@ -1,4 +1,4 @@
-"""The sampler as stages use it: the right attempts, the same whatever they are sampled with."""
+"""The sampler as stages use it: the right attempts, the same whatever else is sampled with them."""
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ BASE = {
     "tail_prompts": 2,
     "temperature": 0.8,
 }
-FEW_PROGRAMS = {"prompt_buckets": (24,), "prompts_per_load": 1, "tail_prompts": 0}  # compiling takes the time
+FEW_PROGRAMS = {"prompt_buckets": (24,), "prompts_per_load": 1, "tail_prompts": 0}  # compiling dominates
 REQUESTS = [
     Request("long", "def f(x: int): ", 9),
     Request("short", "f", 5),
@@ -39,14 +39,14 @@ def make(prefix: str = PREFIX, partitioner: Partitioner | None = None, **changes
     params = random_params(MODEL)
     params["head_bias"] = (
         params["head_bias"].at[ByteTokenizer.eos_id].set(3.0)
-    )  # so that some attempts end in it
+    )  # so that some attempts end with it
     return Sampler(
         MODEL, params, ByteTokenizer(), config, checkpoint="abc", prefix=prefix, partitioner=partitioner
     )
 
 
 def outcome(sampler: Sampler, requests: list[Request] = REQUESTS, key: jax.Array = KEY) -> dict:
-    """(item, sample) -> (text, tokens, reason); fails if one comes twice."""
+    """(item, sample) -> (text, tokens, reason); fails if one occurs twice."""
     found = {}
     for request, completions in zip(requests, sampler.sample(requests, key), strict=True):
         assert {c.item_id for c in completions} == ({request.item_id} if request.attempts else set())
@@ -149,7 +149,7 @@ def test_prompts_are_brought_together(expected):
     ids=str,
 )
 def test_narrow_numbers_sample_nearly_the_same(sampler, weights, cache, mesh, tolerance):
-    """Most attempts come out alike, and then with nearly the same log-probability."""
+    """Most attempts are the same, with nearly the same log-probability."""
     partitioner = mesh and Partitioner(mesh.make())
     narrow = make(weights_dtype=weights, cache_dtype=cache, partitioner=partitioner, **FEW_PROGRAMS)
     exact, rough = (
@@ -195,7 +195,7 @@ def test_nothing_compiles_after_warming_up():
 
 
 def test_samplers_of_equal_shape_share_their_programs(sampler, expected):
-    assert outcome(make()) == expected  # other tests' programs may have pushed out what the fixture compiled
+    assert outcome(make()) == expected  # other tests' programs may have evicted what the fixture compiled
     again = make()
     assert outcome(again) == expected
     assert again.stats()["compilations"] == 0
@@ -203,7 +203,7 @@ def test_samplers_of_equal_shape_share_their_programs(sampler, expected):
 
 
 def test_log_probabilities_are_the_models_own(sampler):
-    """Not of the tempered distribution: summed over all first tokens they make one."""
+    """Not the tempered distribution's: over all first tokens, the probabilities sum to one."""
     one_token = make(
         max_new_tokens=1, temperature=3.0, rows_per_prompt=64, prompts_in_flight=1, prefix="", **FEW_PROGRAMS
     )

@@ -1,4 +1,4 @@
-"""The device's one bit of state ends a completion exactly where its text first has something in column 0."""
+"""The device's one bit of state ends a completion exactly where its text first has non-whitespace in column 0."""
 
 import re
 

@@ -12,14 +12,14 @@ UNIFORMS = (np.arange(20_000) + 0.5) / 20_000
 
 
 def frequencies(choice: TokenChoice, logits: np.ndarray) -> np.ndarray:
-    """Of each token, over evenly spread uniforms."""
+    """The frequency of each token, over evenly spread uniforms."""
     rows = jnp.broadcast_to(jnp.asarray(logits, jnp.float32)[None], (UNIFORMS.size, logits.size))
     tokens = np.asarray(jax.jit(choice)(rows, jnp.asarray(UNIFORMS, jnp.float32)))
     return np.bincount(tokens, minlength=logits.size) / UNIFORMS.size
 
 
 def truncated(logits: np.ndarray, choice: TokenChoice) -> np.ndarray:
-    """The same by sorting, in float64."""
+    """The truncated distribution by sorting, in float64."""
     p = np.exp((logits - logits.max()) / choice.temperature)
     order = np.argsort(-p, kind="stable")
     if choice.top_k:

@@ -1,6 +1,6 @@
-"""One process of several that learn from verdicts together: `python learn_on_hosts.py LEARNER ROOT BASE HOSTS`.
+"""One of several processes that learn from verdicts together: `python learn_on_hosts.py LEARNER ROOT BASE HOSTS`.
 
-Four devices in all; the judge and what is proposed are those of the stages' own tests.
+Four devices in all; the judge and the proposals are those of the stages' own tests.
 """
 
 import sys

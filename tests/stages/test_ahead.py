@@ -1,4 +1,4 @@
-"""What is compiled ahead is what the stages will ask for."""
+"""The programs compiled ahead are those that the stages will ask for."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Sampling and judging from ledger to ledger, with a model that writes what the test says and a real verifier."""
+"""Sampling and judging from ledger to ledger, with a scripted model and a real verifier."""
 
 import contextlib
 import itertools
@@ -31,7 +31,7 @@ PUZZLES = [("easy", EASY), ("long", LONG), ("hard", HARD)]
 
 
 class Writer:
-    """Answers each attempt with its index halved: every solution comes twice, and EASY's are right from 8 on."""
+    """Answers each attempt with half its index: every solution occurs twice, and EASY's are right from 8 on."""
 
     checkpoint, longest_prompt = "abc", 80
 
@@ -54,7 +54,7 @@ class Writer:
 
 
 class OneShard:
-    """What the stages ask of a context."""
+    """The part of a context that the stages use."""
 
     pending, commit, finish = Context.pending, Context.commit, Context.finish
 
@@ -70,7 +70,7 @@ class OneShard:
         return items
 
     def require_room(self, path, sampling):
-        """Every machine has room for what a test makes up."""
+        """Always enough: the test's models are scripted."""
 
     def model(self, path):
         return SimpleNamespace(tokenizer=SimpleNamespace(encode=list))
@@ -105,12 +105,12 @@ def test_a_prompt_too_long_is_counted_and_named(tmp_path, capsys):
 
 
 def test_what_was_attempted_before_is_not_sampled_again(tmp_path):
-    """After a growth from 4 attempts to 12 and one that was cut off: 8 more, and the records of 12 at once."""
+    """After growing from 4 attempts to 12, and a growth that was cut off: 8 more are sampled, and 12 recorded."""
     run = tmp_path / "run"
     _, everything, counted = sample(tmp_path / "whole", attempts=12)
     sample(run / "earlier" / "part_000" / "iter_000" / "3_solutions", attempts=4)
     cut_off = run / "earlier" / "part_001" / "iter_000" / "3_solutions"
-    OneShard().ledger(str(cut_off), "solutions", ATTEMPT)  # none of its shards was made
+    OneShard().ledger(str(cut_off), "solutions", ATTEMPT)  # none of its shards exists
     path = run / "iter_000" / "3_solutions"
     context, records, counters = sample(path, attempts=12, earlier=EarlierAttempts(str(run), str(path)))
     assert context.writer.asked == [("easy", 4, 8), ("hard", 4, 8)]
@@ -139,7 +139,7 @@ def test_attempts_of_other_weights_or_with_holes_are_sampled_anew(tmp_path):
 
 def test_an_allocation_ends_a_puzzle_that_has_enough(tmp_path):
     context, records, counters = sample(tmp_path / "3", Allocation(needed=4, rounds=4))
-    # Samples 0-9 hold one right answer (4), 10-19 bring five more (5 to 9): enough after the second round.
+    # Samples 0-9 contain one right answer (4), 10-19 five more (5 to 9): enough after the second round.
     assert of(records, "easy") == list(range(20)) and of(records, "hard") == list(range(40))
     assert counters["spared"] == 20
     assert context.writer.asked[:2] == [("easy", 0, 10), ("hard", 0, 10)]
@@ -232,7 +232,7 @@ def test_the_shard_of_a_host_that_died_is_judged_once_its_claim_ran_out(tmp_path
 
 @pytest.mark.parametrize("owner", ["run-host-0", "run-host-0-1"])
 def test_a_host_that_comes_back_takes_up_its_own_at_once(tmp_path, owner):
-    """Whichever of its processes had claimed them."""
+    """Whichever of its processes claimed them."""
     again, _, _ = sample(tmp_path / "3")
     assert again.ledger(str(tmp_path / "4"), "verdicts", VERDICT).claim(0, owner, 600.0)
     began = time.monotonic()

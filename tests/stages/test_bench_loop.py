@@ -1,4 +1,4 @@
-"""`bench loop`: the run that it starts is one that gin understands, and its figures are those of the run's files."""
+"""`bench loop`: gin accepts the run that it starts, and its figures are those of the run's files."""
 
 import json
 from pathlib import Path

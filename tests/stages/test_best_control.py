@@ -1,4 +1,4 @@
-"""What the best form of a control arm asks for before it trains anything."""
+"""What the best form of a control arm checks before it trains anything."""
 
 from typing import Any
 
@@ -9,6 +9,6 @@ from verifier.errors import UserError
 
 
 def test_too_few_attempts_for_its_k_are_refused_at_once() -> None:
-    context: Any = None  # nothing of the run is looked at before
+    context: Any = None  # the check comes before any use of the run
     with pytest.raises(UserError, match=r"attempts=2: Pass@10 needs at least 10"):
         best_control.run(context, "human", 1, {"step": 10, "batch_rows": 4}, attempts=2)

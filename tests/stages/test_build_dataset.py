@@ -1,4 +1,4 @@
-"""What training reads: pairs of a run's verdicts, as solutions are asked for."""
+"""What training reads: pairs from a run's verdicts, in the form in which solutions are asked for."""
 
 import json
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ ANSWERS = {"[7] * n": "accepted", "[n] * n": "accepted", "[n]": "wrong"}
 
 
 class FromVerdicts:
-    """What the stage asks of a context: a run whose first iteration made these verdicts."""
+    """The part of a context that the stage uses: a run whose first iteration made these verdicts."""
 
     shard_of = Context.shard_of
     experiment = SimpleNamespace(shards=2, seed=0)

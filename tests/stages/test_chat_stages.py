@@ -1,4 +1,4 @@
-"""Conversations through the stages: a tiny model with a chat template writes puzzles, solves, is measured, learns."""
+"""Conversations through the stages: a tiny model with a chat template writes puzzles, solves, is evaluated, learns."""
 
 import json
 
@@ -29,7 +29,7 @@ SMALL = SamplingConfig(prompts_in_flight=1, rows_per_prompt=2, max_new_tokens=12
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A tiny model that knows conversations, and the same without a template."""
+    """A tiny model with a chat template, and the same without one."""
     folder = tmp_path_factory.mktemp("models")
     config = ModelConfig(4098, 512, 16, 1, 2, 1, 8, 16)
     params = network.init(config, jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Evaluating: what follows need not wait for verdicts, and what is measured in the end is the same."""
+"""Evaluation: later work need not wait for verdicts, and the final measurement is the same."""
 
 import json
 import threading
@@ -57,7 +57,7 @@ def test_it_returns_when_all_is_sampled_and_its_result_waits_for_the_verdicts(tm
     go_on.set()
     found = measured.result()
     assert found == json.loads((output / "evaluation.json").read_text()) and found is measured.result()
-    # each answer comes twice, and those from 4 on are right: 12 of 20 of one problem, none of the other's
+    # Each answer occurs twice, and those from 4 on are right: 12 of 20 for one problem, none for the other.
     assert found["pass_at_k"]["all"]["1"]["estimate"] == pytest.approx(0.5 * 12 / 20)
     assert found["checkpoint"] == "abc" and found["arm"] == "base"
     assert measure(context, output).result() == found  # as it was written
@@ -117,4 +117,4 @@ def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_p
     ]  # fmt: skip
     said.clear()
     loop._run(context, ahead, 0, (), "each", Budget(seconds=1000.0), Schedule())
-    assert said[:2] == ["base sampled", "base judged, against None"]  # a budget counts the verdicts in
+    assert said[:2] == ["base sampled", "base judged, against None"]  # a budget includes the verdicts

@@ -1,4 +1,4 @@
-"""Suites evaluated from ledger to ledger, with a model that writes what the test says and a real verifier."""
+"""Suites evaluated from ledger to ledger, with a scripted model and a real verifier."""
 
 import json
 import types
@@ -35,7 +35,7 @@ WRONG = {
 
 
 class Writer:
-    """Answers attempt i at a task by the i-th of its texts, the last one again where there are no more."""
+    """Answers attempt i at a task with the i-th of its texts, then repeats the last one."""
 
     checkpoint = "weights"
 

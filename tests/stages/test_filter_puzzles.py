@@ -1,4 +1,4 @@
-"""Stage 2 on puzzles that the test writes, with real workers: what is repaired is judged as any other."""
+"""Stage 2 on puzzles that the test writes, with real workers: a repaired puzzle is judged like any other."""
 
 import pytest
 

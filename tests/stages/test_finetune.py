@@ -1,4 +1,4 @@
-"""Fine-tuning a tiny model on a handful of pairs: what it chose is said, kept, and taken over by controls."""
+"""Fine-tuning a tiny model on a handful of pairs: its choices are printed, recorded, and reused by controls."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ LOOP = LoopConfig(OptimizerConfig(learning_rate=1e-2, warmup_steps=10), log_ever
 
 @pytest.fixture(autouse=True)
 def nothing_bound():
-    """A command that another test called in this process leaves its bindings, which stages would take."""
+    """Clears bindings left by a command that another test called in this process, which stages would use."""
     gin.clear_config()
 
 
@@ -44,7 +44,7 @@ def context(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A model of one small layer that reads as the shipped one does."""
+    """A model of one small layer with the shipped tokenizer."""
     folder = str(tmp_path_factory.mktemp("base"))
     config = ModelConfig(4096, 128, 32, 1, 4, 2, 8, 64)
     store.save(folder, config, network.init(config, jax.random.key(0)), store.resolve("base"))
@@ -100,7 +100,7 @@ def test_without_a_fit_epochs_and_batches_are_as_they_were_told(context, base, p
 def test_the_model_that_is_trained_from_is_let_go_before_the_first_step(
     context, base, pairs, tmp_path, monkeypatch
 ):
-    """What a device holds then are weights and two moments, from the start and from a checkpoint alike."""
+    """A device then holds weights and two moments, whether training starts fresh or from a checkpoint."""
     batch = PackedDocuments.batch
 
     def embeddings() -> int:
@@ -108,7 +108,7 @@ def test_the_model_that_is_trained_from_is_let_go_before_the_first_step(
         return sum(x.shape == (4096, 32) and not x.is_deleted() for x in jax.live_arrays())
 
     def held_at(first: int, last: int) -> int:
-        """At step `first` of a run that breaks off at `last`."""
+        """What is held at step `first` of a run that breaks off at `last`."""
         found: list[int] = []
 
         def counting(self, step):
@@ -145,7 +145,7 @@ def test_adapters_are_trained_alone_merged_and_left_for_peft(context, base, pair
     before, after = store.flatten(start.params), store.flatten(learnt.params)
     changed = {name for name in after if not np.array_equal(after[name], before[name])}
     assert changed == {"blocks/attention/query/kernel", "blocks/mlp/up/kernel"}
-    # What was left for peft, merged with the base, is the model that is sampled.
+    # The adapter written for PEFT, merged with the base, is the model that is sampled.
     done = merge.merge(base, f"{output}/adapter", str(tmp_path / "merged"), "float32")
     merged = store.flatten(store.load(str(tmp_path / "merged")).params)
     for name in changed:

@@ -1,4 +1,4 @@
-"""The policy-gradient stage with a tiny model that samples and learns, and a judge that the test makes up."""
+"""The policy-gradient stage with a tiny model that samples and learns, and a fake judge."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ def base(tmp_path_factory):
 
 
 class Judge:
-    """Accepts what has an `x` after its header; dies at one of its calls."""
+    """Accepts solutions with an `x` after the header; dies at one of its calls."""
 
     def __init__(self, dies_at=None):
         self.calls, self.dies_at = 0, dies_at
@@ -74,7 +74,7 @@ def context(root, judge):
     if hosts.is_first() and not kept.is_complete():
         kept.commit(0, [{"puzzle_id": f"p{i}", "source": source} for i, source in enumerate(SOURCES)])
         kept.finish()
-        # p0 was always solved, p1 never: stage 4 says that they have nothing to teach.
+        # p0 was always solved, p1 never: by stage 4, there is nothing to learn from them.
         outcomes = {"p0": ("accepted",) * 2, "p1": ("wrong",) * 2}
         verdicts.commit(
             0,
@@ -133,7 +133,7 @@ def test_what_is_accepted_becomes_likelier(whole):
 
 
 def test_the_samplers_log_probabilities_are_the_trainers(whole):
-    """Prompt, tokens and weights are the same on both sides: on-policy, old and new agree and nothing is clipped."""
+    """Prompt, tokens and weights are the same on both sides, so old and new agree on-policy and nothing is clipped."""
     ons, offs = lines(whole[1])[::UPDATES], lines(whole[1])[1::UPDATES]
     assert all(abs(line["old_kl"]) < 1e-6 and line["clipped"] == 0.0 for line in ons)
     assert any(line["old_kl"] > 1e-4 for line in offs), "by the second update the weights have changed"
@@ -193,7 +193,7 @@ def test_without_a_puzzle_there_is_nothing_to_attempt(monkeypatch, base, tmp_pat
 
 
 def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
-    """Six kept puzzles and twelve attempts of stage 3: 20 a puzzle leave 108, which are four batches of 24."""
+    """Six kept puzzles and twelve attempts of stage 3: 20 per puzzle leave 108, which make four batches of 24."""
     made = context(tmp_path, Judge())
     solutions = made.ledger(made.run.stage(0, "solutions"), "solutions", ATTEMPT, shards=1)
     solutions.commit(0, [{"puzzle_id": f"p{i // 2}"} for i in range(12)])

@@ -1,4 +1,4 @@
-"""Wrong answers looked at again, with a real verifier: what is kept holds, and nothing held out comes in by it."""
+"""Hindsight on wrong answers with a real verifier: kept pairs hold, and no held-out problem gets in."""
 
 import importlib.machinery
 import importlib.util
@@ -21,8 +21,8 @@ SQUARE = "def f(x: int):\n    return x * x + 7"
 HELD_OUT = "def f(x: int):\n    return x * 3 == 999"
 WRONG = {
     (SUM, "[300] * 3"): "[300, 300, 300]",
-    (SUM, "[n - 1]"): "[999]",  # n again becomes another n
-    (SUM, "[0] * 3"): "[0, 0, 0]",  # sums to what [] does: trivial
+    (SUM, "[n - 1]"): "[999]",  # n becomes another n
+    (SUM, "[0] * 3"): "[0, 0, 0]",  # has the same sum as []: trivial
     (SUM, "[900]"): "[900]",  # the same puzzle as the first
     (SQUARE, "-5000"): "-5000",
     ("def f(x: int):\n    return x * 3 == 4", "111222"): "111222",  # the held-out one
@@ -38,7 +38,7 @@ def entry(name, source, answer):
 
 @pytest.fixture
 def context(tmp_path):
-    """A run whose stage 4 found these attempts wrong."""
+    """A run whose stage 4 judged these attempts wrong."""
     problems = tmp_path / "problems"
     problems.mkdir()
     held_out = "def sat(x: int):\n    return x * 3 == 333666"

@@ -1,4 +1,4 @@
-"""Judging in processes of their own: several shards at once, killed, refused, left alone; and how batches are cut."""
+"""Judging in separate processes: several shards at once, killed, refused, orphaned; and how batches are cut."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def attempt(puzzle, solution, index=0):
 
 
 def sampled(root, shards):
-    """A context, and the paths of a ledger of these attempts and of their verdicts."""
+    """A context, the path of a ledger of these attempts, and the path for their verdicts."""
     context = ThreeShards()
     attempts, verdicts = str(root / "3"), str(root / "4")
     source = context.ledger(attempts, "solutions", ATTEMPT)
@@ -49,7 +49,7 @@ def outcomes(path):
 
 
 def judges():
-    """Process ids of those that judge for this process."""
+    """The process ids of this process's judges."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
@@ -91,7 +91,7 @@ def test_a_process_that_was_killed_at_work_changes_nothing(tmp_path):
     ledger = context.ledger(verdicts, "verdicts", VERDICT)
     killed = 0
     while 0 in ledger.pending():
-        if killed < 2 and not ledger.claim(0, "another", 0.0):  # at work at the first shard
+        if killed < 2 and not ledger.claim(0, "another", 0.0):  # at work on the first shard
             for pid in judges():
                 os.kill(pid, signal.SIGKILL)
                 killed += 1

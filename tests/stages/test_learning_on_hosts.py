@@ -1,4 +1,4 @@
-"""Learning from verdicts on two hosts: the same attempts, the same weights as on one with as many devices."""
+"""Learning from verdicts on two hosts: the same attempts and weights as on one host with equally many devices."""
 
 import os
 import socket

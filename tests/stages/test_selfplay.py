@@ -1,4 +1,4 @@
-"""Self-play with a tiny model: what it proposes is made up by the test, everything else is as it is."""
+"""Self-play with a tiny model: the test makes up its proposals, everything else is real."""
 
 import contextlib
 import json
@@ -56,7 +56,7 @@ def base(tmp_path_factory):
 
 
 def proposal(number, completion, begun=""):
-    """One of: no puzzle, one that is kept already, a trivial one, and several of two shapes."""
+    """One of: no puzzle, a puzzle that was kept before, a trivial one, and several of two shapes."""
     kind = zlib.crc32(completion.encode()) % 8
     return {
         0: "def f(x: int):\n    return (",
@@ -66,7 +66,7 @@ def proposal(number, completion, begun=""):
 
 
 class Judge:
-    """A pool: half of what is attempted is accepted; dies at one of its calls to `judge`."""
+    """A pool that accepts half of the attempts; dies at one of its calls to `judge`."""
 
     def __init__(self, dies_at=None):
         self.calls, self.dies_at, self.judged = 0, dies_at, []
@@ -154,7 +154,7 @@ def test_a_batch_has_its_four_parts(whole):
 
 
 def test_what_is_proposed_is_screened_in_the_order_of_the_batches(whole):
-    """Nothing is new twice, what is kept is never new, and a shape is worth less each time."""
+    """Nothing is new twice, a kept puzzle is never new, and a shape is worth less each time."""
     seen: set[str] = set()
     shapes = Counter()
     for number in range(BATCHES):
@@ -169,7 +169,7 @@ def test_what_is_proposed_is_screened_in_the_order_of_the_batches(whole):
             elif "== 5" in source:
                 seen.add(source)
                 assert reason == "trivial"
-            elif reason == "duplicate":  # four of its shape are there
+            elif reason == "duplicate":  # there are four of its shape already
                 assert shapes["+" in source] == 4
             else:
                 seen.add(source)
@@ -202,7 +202,7 @@ def test_the_proposers_reward_and_its_shares_are_reported(whole):
 
 
 def test_what_is_learnt_from_is_what_was_sampled(whole):
-    """Prompt, tokens and log-probabilities of all four parts are the same to the sampler and to the trainer."""
+    """In all four parts, the sampler and the trainer agree on prompt, tokens and log-probabilities."""
     with open(f"{whole[1]}/metrics.jsonl") as file:
         lines = [json.loads(line) for line in file]
     assert len(lines) == BATCHES and all(
@@ -216,7 +216,7 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(whole, base, tmp_path, monkey
     for dies_at in (
         2,
         4,
-    ):  # in the first batch's second shard; then two batches on, with what was screened on disk
+    ):  # in the first batch's second shard; then two batches later, with the screening on disk
         with pytest.raises(ConnectionError):
             play(tmp_path, base, Judge(dies_at))
     again, other = play(tmp_path, base)

@@ -1,4 +1,4 @@
-"""Stages that sample as one stream over their shards: what is committed goes out early, what is resumed is the same."""
+"""Stages that sample as one stream over their shards: shards are committed early, and a resumed run is the same."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ MODEL = tiny_config(num_layers=1)
 
 
 class Shards(OneShard):
-    """With a model that samples, and a death after some commits."""
+    """A context whose model really samples, and which dies after some commits."""
 
     def __init__(self, sampler=None, dies_after=SHARDS):
         super().__init__()
@@ -41,7 +41,7 @@ class Shards(OneShard):
         return items[shard * len(items) // SHARDS : (shard + 1) * len(items) // SHARDS]
 
     def require_room(self, path, sampling):
-        """Every machine has room for what a test makes up."""
+        """Always enough for a tiny model."""
 
     def model(self, path):
         return SimpleNamespace(tokenizer=ByteTokenizer())
@@ -89,7 +89,7 @@ def test_a_shard_that_was_deleted_is_made_again(sampler, unbroken, tmp_path):
 
 @pytest.mark.parametrize("dies_after", [SHARDS, 1, 2])
 def test_rounds_of_several_shards_end_where_verdicts_say_though_killed(tmp_path, dies_after):
-    """Sample 2a and 2a + 1 answer a: a puzzle about a has one right answer, which its verdicts find in its round."""
+    """Samples 2a and 2a + 1 answer a: a puzzle about a has one right answer, which is found in its round."""
     allocation = Allocation(needed=1, rounds=3, limits=LIMITS)
     sample(tmp_path / "3", Shards(dies_after=dies_after), allocation)
     context = Shards()

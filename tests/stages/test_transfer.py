@@ -1,4 +1,4 @@
-"""`selfprog evaluate --suite=...` from its command line: which models are measured, what is said, what is refused."""
+"""`selfprog evaluate --suite=...` from its command line: which models are measured, what is printed and refused."""
 
 import json
 import types
@@ -17,7 +17,7 @@ from tests.stages.test_evaluate_suite import ONLY_BASE, RIGHT, WRONG, Writer
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run with a tiny base and one trained iteration; the base answers wrongly, what was trained rightly."""
+    """A run with a tiny base and one trained iteration; the base answers wrongly, the trained model rightly."""
     config = ModelConfig(4096, 1024, 8, 1, 1, 1, 8, 8)
     base, trained = str(tmp_path / "tiny"), tmp_path / "run" / "iter_000" / "6_checkpoints"
     for folder, value in ((base, 0.0), (str(trained), 1.0)):
@@ -69,7 +69,7 @@ def test_base_and_newest_model_are_measured_and_compared(run, capsys):
     assert newest["versus_base"]["1"]["difference"] == 1.0
     for arm in ("base", "iter_000"):
         assert (run / "suites" / "own" / "t0_n1" / arm / "samples.jsonl").exists()
-    # Another setting is another folder of the same run, whose configuration did not change.
+    # Other settings get another folder of the same run, whose configuration does not change.
     assert (
         evaluate(
             run,
