@@ -4,7 +4,7 @@
   scripts/make/claim_table.py                  every folder of results/claim, into its table.md and report.html
   scripts/make/claim_table.py --k 1 10 100
 
-Beside the enumerator as it was judged in results/gpu, on the same 228 problems.
+Beside them is the enumerator as judged in results/gpu, on the same 228 problems.
 """
 
 import argparse
@@ -34,7 +34,7 @@ ENUMERATOR = REPOSITORY / "results/gpu/p3/runs/seed-0/enumerator/7_eval/evaluati
 
 
 def write_page(folder: Path) -> None:
-    """The report of a run from what is kept of it here: evaluations, yield, training, time. No text of any problem."""
+    """The report of a run from what is kept of it here: evaluations, yield, training, time; no problem's text."""
     kept = {
         "base/evaluation.json": "base/7_eval/evaluation.json",
         "verified/evaluation.json": "iter_000/7_eval/evaluation.json",

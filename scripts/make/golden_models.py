@@ -43,16 +43,16 @@ def golden(model: torch.nn.Module, seed: int) -> dict[str, np.ndarray]:
         for name, text in texts.items():
             found[f"{name}_logits"] = model(torch.tensor(text)[None]).logits[0].numpy()
         ids = torch.tensor(texts["long"][:PROMPT])[None]
-        for _ in range(NEW):  # end of text (0) is left out: whoever samples would stop there
+        for _ in range(NEW):  # end of text (0) is left out: sampling would stop there
             following = model(ids).logits[:, -1, 1:].argmax(-1, keepdim=True) + 1
             ids = torch.cat([ids, following], 1)
     return {**found, "greedy": ids[0, PROMPT:].numpy().astype(np.int32)}
 
 
 def save(model: torch.nn.Module, folder: pathlib.Path, dtype: str, layout: str) -> None:
-    """In `dtype`, whose values the model's weights have already."""
+    """Save in `dtype`, which the model's weights fit exactly."""
     model = model.to(getattr(torch, dtype))
-    if layout == "old":  # with the buffers that files of their time held
+    if layout == "old":  # with the buffers that files of that time held
         model.config.save_pretrained(folder)
         state = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}
         if not model.config.tie_word_embeddings:

@@ -77,7 +77,7 @@ def is_present(path: Path) -> bool:
 def write_table(folder: Path) -> None:
     """What fits, and what it would cost, a line for each plan made so far.
 
-    Of plans of an older form how fast they train is left out: they gave every chip all links.
+    The training rates of plans of an older form are left out: they gave every chip all links.
     """
     lines = [
         "| model | slice | fits | training GiB | decode GiB | train tok/s/chip | MFU | decode tok/s/chip | compile s |",

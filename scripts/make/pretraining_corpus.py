@@ -5,8 +5,8 @@
   scripts/make/pretraining_corpus.py --output DIR --download               also fetch the PACKAGES below (60 MB)
   scripts/make/pretraining_corpus.py --output DIR --tokenizer=new          train a tokenizer, in DIR/tokenizer
 
-Interrupted, the same command goes on; run again, it finds nothing to do and prints the table.
-Without the downloads, or with other packages installed, the corpus is another one: its manifest says which.
+After an interruption the same command continues; once finished, it only prints the table.
+Without the downloads, or with other packages installed, the corpus is a different one: its manifest says which.
 """
 
 import argparse

@@ -38,7 +38,7 @@ from verifier import Limits, Pool
 from verifier.storage.shards import atomic_write
 
 PARTS = ("expressions", "functions", "checks", "files")
-HELDOUT_EVERY = 100  # one document of the expression view in so many is held out
+HELDOUT_EVERY = 100  # one in this many documents of the expression view is held out
 
 
 def read_rows(corpus: Path) -> list[dict]:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the tables and pages of committed results again from their evaluation.json files, with today's statistics.
+"""Rewrites the tables and pages of committed results from their evaluation.json files, with today's statistics.
 
     .venv/bin/python scripts/make/recompute_results.py [results/quick_study ...]
 
 Reads:    RUN/*/evaluation.json of a single run, or STUDY/runs/*/**/evaluation.json and the sizes in STUDY/table.csv.
-Writes:   table.md, and of a study table.csv, fits.json and report.html; then every table in a README or in docs/ that
-          stands under <!-- results/NAME/table.md, table N --> (tests/test_figures.py holds them to it).
+Writes:   table.md, and for a study table.csv, fits.json and report.html; then every table in a README or in docs/ that
+          stands under <!-- results/NAME/table.md, table N --> (tests/test_figures.py checks them).
 Left out: everything that was sampled or judged; the looks at held-out splits, which study.json and held_out/ keep.
 """
 
@@ -68,7 +68,7 @@ def _lines(folder: str) -> list[dict[str, str]]:
 
 
 def _in_order(names: list[str], lines: list[dict[str, str]]) -> list[str]:
-    """Runs as the table had them."""
+    """Runs in the order of the table."""
     order = list(dict.fromkeys(name for line in lines for name in line["runs"].split()))
     return sorted((name for name in names if name in order), key=order.index)
 

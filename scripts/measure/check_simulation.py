@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Holds `selfprog plan --simulate` against real runs of 1, 2 and 4 local processes.
+"""Compares `selfprog plan --simulate` with real runs of 1, 2 and 4 local processes.
 
   scripts/measure/check_simulation.py --output /tmp/check                     about ten minutes on two idle cores
   scripts/measure/check_simulation.py --output /tmp/check --hosts 1,2
 
-The same small run each time: four virtual devices over N processes, one verifier process on each, and second looks at
-what was accepted (400 variants of its puzzle) so that judging takes about as long as sampling. From each run come the
-seconds that sampling took and what a shard of verdicts took one verifier; from these the simulation says how long chips
-wait for the last verdicts, and how long each stage takes in all. Writes DIR/simulation.json.
+It is the same small run each time: four virtual devices over N processes, one verifier process on each, and second
+looks at what was accepted (400 variants of its puzzle) so that judging takes about as long as sampling. Each run gives
+the seconds that sampling took and those that one verifier took for a shard; from these the simulation predicts how
+long chips wait for the last verdicts, and how long each stage takes in all. Writes DIR/simulation.json.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def run(run_dir: Path, hosts: int) -> None:
-    """One run of as many processes; again goes on."""
+    """Start or continue one run of this many processes."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -84,7 +84,7 @@ def run(run_dir: Path, hosts: int) -> None:
 
 
 def compare(run_dir: Path, hosts: int) -> list[dict[str, Any]]:
-    """What each stage that judges waited, and what the simulation says of it."""
+    """How long each stage that judges waited, and what the simulation predicts."""
     from t5x_selfprog.plan.events import Cluster, Stage, simulate
     from t5x_selfprog.telemetry.sinks import read_lines
 

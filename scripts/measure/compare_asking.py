@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How a published model is asked best, on dev problems: one way changed at a time, a table at the end.
+"""How best to ask a published model, on dev problems: one thing changed at a time, a table at the end.
 
   scripts/measure/compare_asking.py --model=models/smollm2-135m-instruct --output=runs/asking   all of WAYS, on dev
   scripts/measure/compare_asking.py --model=models/NAME --output=runs/asking --only=centre,chat --problems_left=40
   scripts/measure/compare_asking.py --output=runs/asking --table   what is there, nothing is run
 
-Every way is `selfprog evaluate` in a run directory of its own: killed anywhere, the same command goes on. The same keys
-draw all of them, so differences are paired by problem. Prints one JSON object, and writes OUTPUT/table.md.
+Every way is `selfprog evaluate` in a run directory of its own: killed anywhere, the same command continues. All ways
+sample with the same keys, so differences are paired by problem. Prints one JSON object, and writes OUTPUT/table.md.
 """
 
 import argparse
@@ -30,13 +30,13 @@ ALONE, OURS, SAMPLED = (
     "evaluation/SamplingConfig",
 )
 # The centre: P3's five solved examples, the answer's type in the header, T = 0.8, plain text. Each other way says what
-# differs from it.
+# it changes.
 WAYS: dict[str, tuple[str, ...]] = {
     "centre": (P3,),
     "untyped": (P3, "SolvePrompt.typed=False"),
     "text_none": (ALONE,),
     "chat_none": (ALONE, "SolvePrompt.chat='begun'"),
-    "no_start": (P3, f"{SAMPLED}.document_start=False"),  # prompts that no <|endoftext|> begins
+    "no_start": (P3, f"{SAMPLED}.document_start=False"),  # prompts without an <|endoftext|> before them
     "seeds": (OURS,),
     "chat_p3": (P3, "SolvePrompt.chat='begun'"),
     "chat_free": (ALONE, "SolvePrompt.chat='free'", f"{SAMPLED}.max_new_tokens=120"),
@@ -52,7 +52,7 @@ COMMON = (
 
 
 def measure(way: str, options: argparse.Namespace) -> None:
-    """One evaluation, from where it stands to its end."""
+    """Start or continue one evaluation, to its end."""
     bindings = [
         *COMMON,
         *WAYS[way],
@@ -82,7 +82,7 @@ def found(output: Path, way: str) -> dict | None:
 
 
 def rows(output: Path) -> list[dict]:
-    """What each way that is there came to, and its difference from the centre, in percentage points."""
+    """The result of each way that was measured, and its difference from the centre in percentage points."""
     from t5x_selfprog.evaluation.compare import compare, estimate
 
     centre, made = found(output, "centre"), []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which filters, weights and datasets pay: the same small loop with one switch changed, measured on the dev split.
+"""Which filters, weights and datasets pay off: the same small loop with one switch changed, measured on the dev split.
 
   scripts/measure/compare_switches.py --output runs/switches               all of SWITCHES, seed 0: about 5 minutes each
   scripts/measure/compare_switches.py --output runs/switches --iterations 1   3 minutes each (not writer_base, archive)
@@ -31,7 +31,7 @@ COMMON = (
 # Each differs from the quickstart in what its name says, and in nothing else.
 SWITCHES: dict[str, tuple[str, ...]] = {
     "quickstart": (),
-    "any_shape": ("PuzzleRules.max_per_shape=None",),  # duplicates: only the same syntax tree
+    "any_shape": ("PuzzleRules.max_per_shape=None",),  # only equal syntax trees are duplicates
     "lenient": ("PuzzleRules.skip=('chained_comparison', 'undefined_names', 'arguments_unused')",),
     "equal": ("Selection.easy_weight=1.0",),  # puzzles that every attempt solves count as much as the others
     "general": ("Selection.prefer='general'",),
@@ -45,12 +45,12 @@ SWITCHES: dict[str, tuple[str, ...]] = {
         "Selection.easy_weight=1.0",
     ),  # by 4 p (1 - p), and nothing else
     "diverse": ("Selection.prefer='diverse'",),
-    "archive": ("sample_puzzles.run.archive=@Archive()",),  # of use from the second iteration on
+    "archive": ("sample_puzzles.run.archive=@Archive()",),  # takes effect from the second iteration on
 }
 
 
 def measure(name: str, seed: int, output: Path, iterations: int) -> dict:
-    """One run, from where it stands to its end; what its iterations yielded and measured."""
+    """Start or continue one run, to its end; returns what its iterations yielded and measured."""
     run_dir = output / f"{name}_{seed}"
     bindings = [*COMMON, *SWITCHES[name], f"Experiment.seed={seed}", f"loop.run.iterations={iterations}"]
     command = [

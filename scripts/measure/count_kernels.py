@@ -20,7 +20,7 @@ _PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
-os.environ["JAX_PLATFORMS"] = "cpu"  # the compiler is given its device
+os.environ["JAX_PLATFORMS"] = "cpu"  # the compiler is told its device
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 from t5x_selfprog.plan import cuda

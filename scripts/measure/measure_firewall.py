@@ -3,15 +3,15 @@
 
   scripts/measure/measure_firewall.py --problems data/p3 --run runs/mine --output results/firewall/p3.jsonl
 
-One JSON line for the problems, for each kind of disguise and for each set of puzzles that are no copies. What stands in
-the output already is not measured again, so that it can be made in pieces; about two minutes of CPU, and a quarter of
-one for each line.
+Writes one JSON line for the problems, for each kind of disguise and for each set of puzzles that are not copies. Lines
+already in the output are not measured again, so that it can be made in pieces; about two minutes of CPU, and a quarter
+of a minute for each line.
 
 For each kind of disguise (evaluation/disguises.py): the copies made, one of each test problem that it applies to, and
-the share that each level of the firewall finds, levels before it included; `before` is what it was up to version 3 of
-the verifier: exact, names and constants abstracted, 13 tokens. Behaviour is compared with the problem's own, where the
-copy is the same puzzle. False alarms: the train problems, our seeds, and what models wrote (--run, as often as you
-like: their puzzles that pass the rules, before any firewall).
+how many each level of the firewall finds, levels before it included; `before` is the firewall up to version 3 of the
+verifier: exact, names and constants abstracted, 13 tokens. Behaviour is compared with the problem's own, where the
+copy is the same puzzle. False alarms: the train problems, our seeds, and what models wrote (--run, repeatable: the
+run's puzzles that pass the rules, before any firewall).
 """
 
 import argparse
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 class Lines:
-    """The output: what is there, and more of it. `missed` is a count there; the names go to standard error."""
+    """The output: the lines that are there, and new ones. The names in `missed` only go to standard error."""
 
     def __init__(self, path: str) -> None:
         self._path = path

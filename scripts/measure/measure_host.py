@@ -3,8 +3,8 @@
 
   scripts/measure/measure_host.py [--rows 2048] [--rounds 5]
 
-The code of stage 3 with a device that ends attempts of given lengths at once and costs nothing: taking a chunk in, text
-of tokens, records, and the commit of shards to disk. Best of some rounds, because other processes only ever add.
+Runs the code of stage 3 with a device that ends attempts of given lengths at once and costs nothing: taking a chunk in,
+tokens to text, records, and the commit of shards to disk. The best round counts, since other processes only add time.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def one_round(sampler: Sampler, tokens: list[list[int]], rows: int, draw: random
         done = scheduler.collect()
         lap("chunk taken in", began)
         for job in done:
-            for place, attempt in enumerate(job.finished):  # the tokens that this device does not know
+            for place, attempt in enumerate(job.finished):  # its tokens, which this device does not know
                 job.finished[place] = attempt._replace(
                     tokens=written[job.number][attempt.sample], reason=stop.UNINDENTED
                 )

@@ -5,7 +5,7 @@
   scripts/measure/measure_import.py --model qwen2p5_coder_7b --layers 2 --work DIR --load      a slice of it, loaded too
 
 The checkpoint has the shape of gin/models/MODEL.gin in bfloat16, cut into files as published ones are; its bytes are
-one random block repeated, which no file system leaves out. Every step is a process of its own. Its memory is sampled
+one random block repeated, which no file system elides. Every step is a process of its own. Its memory is sampled
 from /proc: `anonymous` is what it asked for, `mapped` are pages of files, which the kernel may drop at any time.
 Prints one JSON object.
 """
@@ -78,7 +78,7 @@ def make_checkpoint(model: str, layers: int | None, folder: pathlib.Path) -> dic
 
 
 def measured(command: list[str], work: str) -> dict:
-    """Runs a command; seconds, CPU seconds, and the peaks of its memory in bytes; `work` is not shown."""
+    """Runs a command; returns seconds, CPU seconds and memory peaks in bytes; `work` is shown as WORK."""
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     peaks = {"resident_bytes": 0, "anonymous_bytes": 0, "mapped_bytes": 0}

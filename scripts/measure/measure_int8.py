@@ -44,7 +44,7 @@ PROMPT, NEW = 192, 48  # tokens
 
 
 def examples(model: store.LoadedModel, problems: str, limit: int) -> list[tuple[list[int], list[int]]]:
-    """Tokens of prompt and solution, for problems whose both fit."""
+    """Tokens of prompt and solution, for problems where both fit."""
     found = []
     for problem in load_problems(problems):
         if problem.solutions:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""What stage 2 costs: CPU milliseconds a puzzle of its parts on a run's sampled puzzles; prints one JSON object.
+"""What each part of stage 2 costs, in CPU milliseconds a puzzle, on a run's sampled puzzles; prints one JSON object.
 
   scripts/measure/measure_screening.py --problems data/p3 --run runs/mine [--sample 300]
 
-Rules are applied to every sampled puzzle; trivial answers are tried on `sample` of those that pass, and probes asked of
-those that pass that. CPU seconds of this process and all its workers, their start included, with one worker.
+Rules are applied to every sampled puzzle, trivial answers tried on --sample of those that pass, and probes put to those
+that pass that. Counted are the CPU seconds of this process and of its workers, one at a time, including their start.
 """
 
 import argparse

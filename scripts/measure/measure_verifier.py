@@ -1,20 +1,20 @@
 #!/usr/bin/env python
 """Measures the verifier and prints one JSON object.
 
-  agreement   real model-written solutions that an independent judge accepted: how many we accept, and each other
-  p3          P3's reference solutions: how many we accept, and each other
+  agreement   real model-written solutions that an independent judge accepted: how many we accept, and which we do not
+  p3          P3's reference solutions: how many we accept, and which we do not
   speed       CPU of the whole process tree per verdict on mixed cases, alternating with two yardsticks in one run:
-              `floor` (one process, compile and run, no isolation) and `pool` (the paper's judge in kind);
-              `verifier` is as it comes, `verifier_each` judges identical attempts each by itself
+              `floor` (one process, compile and run, no isolation) and `pool` (a judge like the paper's);
+              `verifier` has its defaults, `verifier_each` judges identical attempts each by itself
   loops       the same with 2% endless loops, tiers off and on, beside `pool`
   duplicates  real samples as often as the model wrote them: identical ones judged once, or each by itself
-  workers     verdicts a second of two workers over those of one, alternating; beside them what two processes that share
-              nothing (two floors at a time) make over one: more this machine does not have
+  workers     verdicts a second of two workers over those of one, alternating; beside them the same ratio for processes
+              that share nothing (two floors at a time), which is the most this machine can give
 
   .venv/bin/python scripts/measure/measure_verifier.py --codex accepted.jsonl.gz --p3 DIR --peer judge_peer.py
 
-Parts whose data is not given are left out, and those that --only does not name. `pool` needs the package `pebble`.
-Absolute figures depend on the machine and what else it does: only ratios within a run count.
+Parts whose data is not given, or that --only does not name, are left out. `pool` needs the package `pebble`.
+Absolute figures depend on the machine and its load: only ratios within a run count.
 """
 
 import argparse
@@ -132,8 +132,11 @@ def make_cases(peer: str, path: str, count: int, loops: float = 0.0) -> list[dic
 
 
 def ratios_by_round(runs: list[dict], below: str) -> dict[str, dict]:
-    """Of each judge, its figure over that of `below` in the same round: the median, and all. On a machine whose speed
-    changes from one second to the next (a neighbour on the same cores) the best of each may be of different speeds."""
+    """Each judge's figure over that of `below` in the same round: the median, and all.
+
+    On a machine whose speed changes from one second to the next (a neighbour on the same cores), the best runs of two
+    judges may have had different speeds.
+    """
     figures: dict[str, list[float]] = {}
     for run in runs:
         figures.setdefault(run["judge"], []).append(run["cpu_us_per_verdict"])
@@ -182,7 +185,7 @@ def speed(peer: str, count: int, rounds: int, workers: int) -> dict:
             lambda: peer_cpu_us(peer, "pool", path, workers),
             lambda: our_cpu_us("verifier_each", cases, workers, reuse=0),
         )
-        for number in range(rounds):  # there and back, so that none always comes after the same other
+        for number in range(rounds):  # there and back, so that no job always follows the same other
             runs += [job() for job in jobs[:: -1 if number % 2 else 1]]
     found = summary(runs, len(cases))
     found["over_floor_by_round"] = ratios_by_round(runs, "floor")
@@ -235,7 +238,7 @@ def duplicates(codex: str, rounds: int, workers: int) -> dict:
 
 
 def workers(peer: str, count: int, rounds: int) -> dict:
-    """Of ours without the start; a floor's own clock does not count its start either."""
+    """Ours exclude the workers' start, as a floor's own clock excludes its start."""
     rates: dict[str, dict[int, list[float]]] = {"verifier": {1: [], 2: []}, "floor": {1: [], 2: []}}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "cases.jsonl")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""What repair and hindsight would have brought an iteration that ran without them; prints one JSON object.
+"""What repair and hindsight would have added to an iteration that ran without them; prints one JSON object.
 
   scripts/measure/measure_yield.py --run_dir=runs/p3 --problems=data/p3 --iteration=0
 
 Reads the run's 1_puzzles and 4_verdicts and changes nothing in it: stage 2 runs on them in a temporary folder, as it is
-and with `repair`, then hindsight on the verdicts. Nothing is sampled, so it can not say which repaired puzzles would be
+and with `repair`, then hindsight on the verdicts. Nothing is sampled, so it cannot say which repaired puzzles would be
 solved.
 """
 

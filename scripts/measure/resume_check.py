@@ -5,12 +5,12 @@
   scripts/measure/resume_check.py --gin_file=quickstart --devices 8 --hosts 4,4,2 --kills 2 --output /tmp/hosts
   scripts/measure/resume_check.py --compare runs/one runs/other   two runs that are there, in seconds
 
-With --devices, that many virtual CPU devices; with --hosts, as many processes as it says for each life (the last for
-all that follow), which have those devices together, beside one process that has them all.
+--devices sets the number of virtual CPU devices; --hosts the number of processes in each life of the killed run (the
+last for all that follow), which share those devices; the run left alone has them all in one process.
 
-Kills every process of the run with SIGKILL. Compared are all records (puzzles, attempts, verdicts, pairs; without
-their measured times), every funnel, dataset, evaluation and the identity of all weights. Prints one JSON object;
-the status is 0 if nothing differs. Further arguments go to `selfprog run` as they are.
+Kills every process of the run with SIGKILL. Compares all records (puzzles, attempts, verdicts, pairs; without their
+measured times), every funnel, dataset, evaluation and the identity of all weights. Prints one JSON object; the status
+is 0 if nothing differs. Further arguments go to `selfprog run` as they are.
 """
 
 import argparse
@@ -42,7 +42,7 @@ JSON_FILES = ("evaluation.json", "done.json", "funnel.json")
 def start(
     run_dir: Path, arguments: list[str], hosts: int = 1, devices: int | None = None
 ) -> list[subprocess.Popen]:
-    """The run as a user starts it, each process in a group of its own; what host I says goes to RUN.I.log."""
+    """Start the run as a user does, each process in a group of its own; host I writes to RUN.I.log."""
     environment = dict(os.environ)
     if devices is not None:
         environment["JAX_NUM_CPU_DEVICES"] = str(devices // hosts)

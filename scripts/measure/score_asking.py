@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How a published model is asked best, without sampling: how likely each way makes dev problems' reference solutions.
+"""How best to ask a published model, without sampling: how likely each way makes dev problems' reference solutions.
 
   scripts/measure/score_asking.py --model=models/smollm2-135m-instruct --output=scores.jsonl --problems_left=40
   scripts/measure/score_asking.py --output=scores.jsonl --table              what is there, nothing is computed
 
 A small model solves so few problems that a comparison by attempts takes thousands of them a way; the probability of one
-right solution is a number for every problem, exact, and paired. Its mean over problems is a lower bound of Pass@1, at
-any temperature, top-k and top-p (tokens that these cut off make it zero).
-A line for each problem and way; killed anywhere, the same command goes on. compare_asking.py samples instead.
+right solution is exact for every problem, and paired. Its mean over problems is a lower bound of Pass@1, at any
+temperature, top-k and top-p (tokens that these cut off make it zero).
+Writes a line for each problem and way; killed anywhere, the same command continues. compare_asking.py samples instead.
 """
 
 import argparse
@@ -25,7 +25,7 @@ sys.path.insert(0, str(REPOSITORY))
 BUCKETS = (128, 192, 256, 320, 384, 512, 640, 768, 1024, 1536)
 LONGEST = 64  # tokens of a solution; problems with longer ones are left out
 P3 = os.environ.get("SELFPROG_P3_DIR", "data/p3")
-# Arguments of SolvePrompt, and whether documents' start stands before the prompt.
+# Arguments of SolvePrompt, and whether the token that starts documents precedes the prompt.
 WAYS: dict[str, tuple[dict, bool]] = {
     "text, P3's tutorial, typed": ({"tutorial": P3, "typed": True}, True),
     "text, P3's tutorial, untyped": ({"tutorial": P3}, True),
@@ -44,7 +44,7 @@ CHOICES = {
 
 
 def scorer(model):
-    """(tokens, number of them that are the solution) -> log-probability of the solution under each choice, in nats."""
+    """(tokens of a prompt, of a solution) -> log-probability of the solution under each choice, in nats."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -132,7 +132,7 @@ def compute(options: argparse.Namespace) -> None:
 
 
 def lines(path: Path) -> list[dict]:
-    """Whole lines: one that a kill cut short is computed again."""
+    """The file's whole lines; one that a kill cut short is removed, to be computed again."""
     text = path.read_text() if path.exists() else ""
     if text and not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
@@ -141,7 +141,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def table(found: list[dict]) -> str:
-    """Ways at T = 0.8 against the first of them, then choices of tokens for the first; problems that all ways have."""
+    """Ways against the first of them, then choices of tokens for the first; on the problems that all ways have."""
     import numpy as np
 
     by_way: dict[str, dict[str, dict]] = {}

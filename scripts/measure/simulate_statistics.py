@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""How often the words of tables and studies are right, in made-up experiments: results/statistics.
+"""How often the claims of tables and studies are right, in simulated experiments: results/statistics.
 
     .venv/bin/python scripts/measure/simulate_statistics.py --output=results/statistics/simulated.jsonl --seconds=500
 
-One JSON line a setting, and a line for people. Settings that stand in the output are not computed again, and none is
-begun after --seconds: the same command goes on. About 5 ms of CPU for each comparison, ten minutes for all. 100
-attempts, five arms under Holm, whose seeds say together how far training varies; the lines say what else differs.
+Writes a JSON line for each setting, and prints one for people. Settings already in the output are not computed again,
+and none is begun after --seconds: the same command continues. About 5 ms of CPU for each comparison, ten minutes for
+all. Each has 100 attempts and five arms under Holm, whose seeds together show how far training varies; the lines say
+what else differs.
 
-Left out: other numbers of attempts and arms (`selfprog power` asks for those).
+Left out: other numbers of attempts and arms (`selfprog power` takes those).
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from t5x_selfprog.evaluation.power import Design, Experiments, claims_gain
 from t5x_selfprog.evaluation.statistics import difference_and_test, prepare, ratio_interval
 
 ARMS = 5
-# In log odds, from problem to problem: an arm that helps everywhere alike, and one that helps here and hurts there.
+# Standard deviations between problems, in log odds: of an arm that helps all alike, and of one that also hurts some.
 PER_PROBLEM = (0.5, 2.0)
 
 
 def settings(trials: int) -> Iterator[dict[str, Any]]:
-    """The doubling of 8% that was asked about: k, base, problems, seeds, and how far seeds differ, alone among five
-    arms and of all five; then no gain."""
+    """A doubling of 8% by one arm of five; no gain; a doubling by all five.
+
+    Each at several k, base rates, numbers of problems and of seeds, and differences between seeds.
+    """
     no_gain = [
         *((k, base, 228, seeds, 0.6) for seeds in (2, 3) for k, base in ((10, 0.05), (1, 0.02), (100, 0.08))),
         *((100, 0.08, 228, seeds, per_seed) for per_seed in (0.3, 0.0) for seeds in (3, 2)),
@@ -61,7 +64,7 @@ def settings(trials: int) -> Iterator[dict[str, Any]]:
 
 
 def of_two_arms(trials: int) -> Iterator[dict[str, Any]]:
-    """No gain: the first of five trained arms against the four others, as verified stands against controls."""
+    """No gain: the first of five trained arms against the four others, as verified against controls."""
     for seeds, (k, base), per_problem in itertools.product(
         (2, 3), ((100, 0.08), (10, 0.05), (1, 0.02)), PER_PROBLEM
     ):

@@ -3,12 +3,12 @@
 
   .venv/bin/python scripts/measure/soak_verifier.py --verdicts 2000000 --minutes 60 --state soak.json
 
-Every attempt is a function of its number: honest ones with an answer of their own (accepted), wrong ones, and
---hostile of all from tests/verifier/hostile. Checked: every verdict comes, once, in its place (its answer names its
-number), and is what it must be; memory, descriptors and processes, of the pool and of its workers, stay flat; nothing
-is left at the end. Stopped and started again with the same --state, it goes on where it was.
+Every attempt is a function of its number: honest ones with an answer of their own (accepted), wrong ones, and a share
+--hostile from tests/verifier/hostile. Checks that every verdict comes once, in its place (its answer names its number),
+and is right; that memory, descriptors and processes of the pool and its workers stay flat; that nothing is left at the
+end. Stopped and started again with the same --state, it continues where it was.
 
-Prints one JSON object. Exit status 1 if anything was not as it must be.
+Prints one JSON object. Exit status 1 if a check failed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ IMPOSSIBLE = "def f(x: int):\n    return False"
 
 
 def read_tricks() -> list[tuple[str, str, set[str]]]:
-    """(puzzle, solution, outcomes that are right) of each file of the hostile corpus."""
+    """(puzzle, solution, right outcomes) of each file of the hostile corpus."""
     tricks = []
     for path in sorted((ROOT / "tests/verifier/hostile").glob("*.py")):
         source = path.read_text()
@@ -46,7 +46,7 @@ def read_tricks() -> list[tuple[str, str, set[str]]]:
 
 
 def attempt(number: int, tricks: list, hostile: float, seed: int) -> tuple[dict, set[str], str | None]:
-    """An item, the outcomes that are right, and its answer where there is but one."""
+    """An item, its right outcomes, and its answer where there is only one."""
     rng = random.Random(number * 1_000_003 + seed)
     if rng.random() < hostile:
         puzzle, solution, expect = rng.choice(tricks)

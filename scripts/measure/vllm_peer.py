@@ -5,8 +5,8 @@
   python scripts/measure/vllm_peer.py --model=HF_FOLDER --prompt=512 --new=160 --attempts=32 --prompts=64
 
 Run it with a Python that has `vllm`; it takes nothing from this repository but the prompts' recipe (the same random
-token ids). --size makes a GPT-Neo-like shape of random weights as GPT-2 (which vLLM has, all heads global); --model is
-a folder in Hugging Face's format, whose weights are then loaded unless --dummy. Every prompt gets --attempts samples
+token ids). --size makes GPT-2 (which vLLM has; all heads global) in a GPT-Neo-like shape, with random weights; --model
+is a folder in Hugging Face's format, whose weights are loaded unless --dummy. Every prompt gets --attempts samples
 (`n`), prefix caching on, no early stop. Weights are loaded, graphs captured and kernels compiled before the clock
 starts, by a first run on other prompts. Prints one JSON line.
 """

@@ -52,11 +52,7 @@ class Claims:
         else:
             generation += 1
             before = self._held.get(item)
-            self._held[item] = (
-                generation,
-                owner,
-                ttl_s,
-            )  # first: if we are stopped in between, it can be released
+            self._held[item] = generation, owner, ttl_s  # first: if we are stopped now, it can be released
             if not files.create_exclusive(self._path(item, generation), _content(owner, ttl_s)):
                 # A claim held before is lost, and stays on record as lost: see `holds`.
                 del self._held[item]

@@ -152,9 +152,7 @@ class Ledger:
         except _Superseded:
             return False
         except FileNotFoundError:
-            if self._is_committed(
-                i
-            ):  # by another host, and the ledger was completed and swept while we wrote
+            if self._is_committed(i):  # by another host; the ledger was completed and swept while we wrote
                 return False
             raise
         entry = {"rows": info.rows, "bytes": info.bytes, "sha256": info.sha256, "counters": counters}
