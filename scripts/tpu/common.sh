@@ -1,11 +1,11 @@
-# What the scripts of this folder share: who, where, and how a command is run. Sourced, not run.
+# What the scripts of this folder share: the slice, its place, and how a command is run. Sourced, not run.
 #
 #   NAME      of the slice (selfprog)              PROJECT   of Google Cloud (gcloud's own)
 #   SLICE     v4_8, v5e_64, ... as in gin/slices   ZONE      of the slice (gcloud's own)
 #   RUN_DIR   a folder that all workers see        DRY_RUN=1 prints every command and runs none
 #             (gs://BUCKET/..., or Filestore mounted on all of them)
 #
-# `create` and `launch` note these under their NAME, so that what comes after them need not be told again.
+# `create`, `stage`, `launch` and `keep` save these under their NAME, so that later scripts need not be told again.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -15,7 +15,7 @@ notes="${XDG_STATE_HOME:-$HOME/.local/state}/selfprog/$NAME"
 
 say() { echo "tpu: $*" >&2; }
 
-# Fills in what is not set by what was noted: lines of VARIABLE=value.
+# Fills in what is not set from what was saved: lines of VARIABLE=value.
 recall() {
   local variable value
   [[ -f "$notes" ]] || return 0
@@ -51,7 +51,7 @@ on() {
   run gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker="$1" --command="$2"
 }
 
-# The accelerator type and the software version of a slice. Nothing is asked for that there is no gin file of.
+# The accelerator type and the software version of a slice. Refuses slices without a gin file.
 accelerator() {
   if [[ ! -f "$root/gin/slices/$SLICE.gin" ]]; then
     say "error: SLICE=$SLICE: no such slice; there are: $(cd "$root/gin/slices" && echo v*.gin | sed 's/\.gin//g')"
@@ -73,10 +73,10 @@ accelerator() {
   esac
 }
 
-# Where `stage` lays what a run reads: beside the run, so that whoever starts it again finds it.
+# Where `stage` puts what a run reads: beside the run, so that whoever restarts it finds it.
 staged() { echo "$RUN_DIR.staged"; }
 
-# The files and folders that a run reads and the tree does not bring: scripts/tpu/needs, with `selfprog run`'s flags.
+# The files and folders that a run reads and the tree lacks: scripts/tpu/needs, with `selfprog run`'s flags.
 needs() {
   local python="${SELFPROG_VENV:-$root/.venv}/bin/python"
   [[ -x "$python" ]] || { say "error: $python is not there: run scripts/setup first"; exit 2; }
