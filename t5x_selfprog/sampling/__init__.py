@@ -5,7 +5,7 @@ May import `model` and `telemetry`; neither TensorFlow nor a stage.
 
 The field's words, as used here (the letters for sizes are in `grid.py`):
   prompt   the text of one request, without the prefix that all prompts share; padded to the length of a bucket
-  slot     one position in a cache of keys and values: S prompt slots a group, T suffix slots (a ring) a row
+  slot     one position in a cache of keys and values: S prompt slots per group, T suffix slots (a ring) per row
   row      one place in the decoding batch (elsewhere often "slot"): an attempt under way, or idle
   group    R rows that share the keys and values of one prompt; the grid is G groups
   prefill  one forward pass over a prompt, for all attempts at it (`prefill.py`)

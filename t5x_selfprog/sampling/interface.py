@@ -25,8 +25,8 @@ class SamplingConfig:
         (exponential) lengths, rows are busy about 1 / (1 + R (1/2 + ... + 1/R) / A) of the time: for A = 32, 0.25
         with R = 32 and 0.88 with R = 4.
       max_new_tokens: an attempt ends here at the latest.
-      prompt_buckets: lengths in tokens that prompts are padded to; the largest is the longest prompt (less
-        where the model's context leaves less).
+      prompt_buckets: lengths in tokens that prompts are padded to; the largest is the longest prompt (less where the
+        model's context leaves less).
       prompts_per_load: how many prompts are computed together when that many wait; otherwise one at a time. On a
         mesh that splits the grid's groups, every part computes that many (or one) at the same time.
       idle_share: new prompts are loaded once this share of the groups is idle; 0 loads as soon as one is. On many

@@ -36,8 +36,8 @@ def prefill(
       tokens: [B, L] int32, padded at the end with anything; lengths: [B] int32, each at least 1.
 
     Returns:
-      Keys N x [B, K, C, L], values N x [B, K, L, C] (garbage past a prompt's length), and the logits after
-      each prompt's last token, [B, V] float32.
+      Keys N x [B, K, C, L], values N x [B, K, L, C] (garbage past a prompt's length), and the logits after each
+      prompt's last token, [B, V] float32.
     """
     model = network.bind(config, weights.outer)
     positions = prefix_length + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)

@@ -55,7 +55,7 @@ def run(
       epochs, batch_size: passes over the pairs, and rows of a batch.
       steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
       prompt: pairs are learnt in the form in which solutions are asked for: plain text, or conversations.
-      fit: derives steps, batch and warm-up from the number of tokens; many tokens get `epochs` and `batch_size`.
+      fit: derives steps, batch and warm-up from the number of tokens; plentiful data gets `epochs` and `batch_size`.
       lora: trains adapters instead of all weights, and merges them in the end (adapters.py).
 
     Returns:
