@@ -53,7 +53,7 @@ FREE = (
 SUMMARY, SAID = "summary.json", "summary.txt"  # of a finished run: for programs, and as printed
 CONTENT = "content.json"  # digests of the data that the configuration names (run_content.py)
 BASE_WEIGHTS = "base weights"  # the entry of the base's weights in it
-_BASE = "Experiment.base"  # a path; its content is compared instead where the run recorded it
+_BASE = "Experiment.base"  # a path; its content is compared instead if the run recorded it
 # Measurements of a run do not count as its results, nor does what is noted before there are any.
 _MEASURED = (
     "begun_from.json", "events", "goodput.json", "held_out", "metrics.jsonl", "profile", "provenance.json", "times",

@@ -49,7 +49,7 @@ def canonical_form(source: str, constant_defaults: bool = False) -> str:
             _inline(tree)
             if _size(tree) == before:
                 break
-        if constant_defaults:  # not earlier: a default of 0 would vanish from a sum, where one of 3 would not
+        if constant_defaults:  # not earlier: a default of 0 would vanish from a sum, but one of 3 would not
             _put_defaults(tree)
         tree = copy.deepcopy(tree)  # from here on, no node occurs in two places
         _sort_operands(tree)

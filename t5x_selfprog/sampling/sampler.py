@@ -289,7 +289,7 @@ class Sampler:
         return Scheduler(c.prompts_in_flight, c.rows_per_prompt, c.max_new_tokens)
 
     def _load(self, device: Remembered | Device, scheduler: Scheduler, jobs: list[Job]) -> None:
-        """Places jobs in idle groups, several at a time where enough wait for the same bucket."""
+        """Places jobs in idle groups, several at a time if enough wait for the same bucket."""
         if not jobs:
             return
         start, compiled = time.perf_counter(), self._engine.programs.compile_s

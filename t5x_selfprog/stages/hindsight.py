@@ -56,7 +56,7 @@ class _Pair:
 
     puzzle: str
     solution: str
-    verdict: Record  # of the wrong attempt
+    verdict: Record  # on the wrong attempt
 
     @property
     def item(self) -> dict[str, str]:
