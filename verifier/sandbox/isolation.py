@@ -2,7 +2,7 @@
 
 rlimits      CPU, address space, no descriptors, no processes; nothing inherited; root becomes a user of the worker's
              own in an empty folder. Only the layers below stop what needs no descriptor (`left_open`)
-seccomp      thirty system calls, those of a process that only computes
+seccomp      some thirty system calls, those of a process that only computes
 landlock     no file can be opened, no port bound or connected to, no outside process signalled
 namespaces   an empty read-only root, no network, no other processes, no capabilities
 """

@@ -40,7 +40,7 @@ from verifier.worker.runtime import (
 
 REPORT_BYTES = 4096  # a report without its answer takes less
 
-# What became of a solution, beside the outcomes of verdict.py:
+# What became of a solution, besides the outcomes of outcomes.py:
 ANSWER = "answer"  # there is a literal to check
 NOT_PLAIN = "not_plain"  # not run: it needs a process of its own
 FULL = "full"  # the area has no room for the answer; the rest needs another child
