@@ -295,6 +295,15 @@ def of_simulation_held_against_runs() -> Iterator[tuple[str, Row]]:
             yield str(one["hosts"]), [*figures, f"{off:.1f}"]
 
 
+@table("plans", "data x fsdp x tensor")
+def of_meshes() -> Iterator[tuple[str, Row]]:
+    """As `plan --meshes` printed them; the milliseconds are rounded."""
+    shape = r"^ +(\d+ x \d+ x \d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d,]+) to ([\d,]+)$"
+    for found in re.finditer(shape, (RESULTS / "plans/meshes.txt").read_text(), re.MULTILINE):
+        mesh, memory, core, links, low, high = found.groups()
+        yield mesh, [memory, fixed(core, 0), fixed(links, 0), low.replace(",", ""), high.replace(",", "")]
+
+
 @table("plans", "GPT-Neo | slice")
 def of_decoding() -> Iterator[tuple[str, Row]]:
     for words, model, slice_ in (("125M", "gpt_neo_125m", "v5e_8"), ("2.7B", "gpt_neo_2p7b", "v5e_64")):

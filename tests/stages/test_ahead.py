@@ -27,6 +27,7 @@ solutions/SamplingConfig.prompts_in_flight = 5
 @pytest.fixture
 def begun(monkeypatch):
     found = []
+    gin.clear_config()  # of what an earlier test of this process has bound
     monkeypatch.setattr(ahead, "compile_ahead", lambda *arguments: found.append(arguments))
     yield found
     gin.clear_config()

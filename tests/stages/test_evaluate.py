@@ -92,8 +92,8 @@ def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_p
         return evaluate.Measurement(finish)
 
     run = SimpleNamespace(
-        root=str(tmp_path), base_eval="base", learnt_nothing=lambda i: False, newest_learnt=lambda made: made - 1,
-        stage=lambda i, name: str(tmp_path),
+        root=str(tmp_path), base_eval="base", enumerator_eval="enumerator", stage=lambda i, name: str(tmp_path),
+        learnt_nothing=lambda i: False, newest_learnt=lambda made: made - 1,
     )  # fmt: skip
     context = SimpleNamespace(run=run, experiment=SimpleNamespace(base="b"))
     (tmp_path / "done.json").write_text("{}")

@@ -76,11 +76,11 @@ def _outcome(data: bytes, schema: records.Schema):
 def test_what_is_read_by_hand_is_what_protobuf_reads(record: dict, data: st.DataObject) -> None:
     """Whole messages, and messages with a byte changed, dropped, doubled or cut off behind."""
     written = records.encode(record, EVERY_KIND)
-    assert _outcome(written, EVERY_KIND) == _by_protobuf(written, EVERY_KIND)
+    assert repr(_outcome(written, EVERY_KIND)) == repr(_by_protobuf(written, EVERY_KIND))  # NaN equals no NaN
     at = data.draw(st.integers(0, max(0, len(written) - 1)))
     byte = data.draw(st.binary(min_size=0, max_size=2))
     for damaged in (written[:at] + byte + written[at + 1 :], written[:at], written + written, byte + written):
-        assert _outcome(damaged, EVERY_KIND) == _by_protobuf(damaged, EVERY_KIND)
+        assert repr(_outcome(damaged, EVERY_KIND)) == repr(_by_protobuf(damaged, EVERY_KIND))
 
 
 def test_texts_that_were_read_before_are_no_other_fields_texts() -> None:
