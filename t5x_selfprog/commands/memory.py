@@ -14,10 +14,10 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.puzzles.p3 import in_split, load_problems
     from t5x_selfprog.stages.likelihoods import log_likelihoods
 
-    test = [problem.source for problem in in_split(load_problems(args.problems), args.split)]
-    control = [problem.source for problem in load_problems("seeds") if problem.split != "train"]
     if args.problems == "seeds":
         raise UserError("--problems=seeds: our seeds are the controls; name other problems, such as data/p3")
+    test = [problem.source for problem in in_split(load_problems(args.problems), args.split)]
+    control = [problem.source for problem in load_problems("seeds") if problem.split != "train"]
     model = store.load(args.model)
     try:
         memory = examine(test, control, partial(log_likelihoods, model), count=args.twins)
