@@ -68,9 +68,21 @@ def user_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def quick_environment(user_environment: dict[str, str]) -> dict[str, str]:
-    """`user_environment` for whole runs, whose programs compile as quickly as those of the tests."""
-    return user_environment | {"XLA_FLAGS": _JAX_SETTINGS["XLA_FLAGS"]}
+def quick_environment(
+    user_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """`user_environment` for whole runs: they compile as quickly as the tests do, and each program only once.
+
+    The folder of compiled programs is shared by the processes of the suite, and is gone with it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    compiled = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "XLA_FLAGS": _JAX_SETTINGS["XLA_FLAGS"],
+    }
+    return user_environment | compiled
 
 
 @pytest.fixture(scope="session")

@@ -104,6 +104,7 @@ def test_its_cells_run_in_order(tmp_path: Path, quick_environment: dict[str, str
     }
     for name in os.environ.keys() - quick_environment.keys():  # JAX as users have it
         monkeypatch.delenv(name)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", quick_environment["JAX_COMPILATION_CACHE_DIR"])
     monkeypatch.setenv("SELFPROG_VENV", str(Path(sys.prefix)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("SELFPROG_EXTRAS", "")
