@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 READMES = [*PAGES, *sorted(ROOT.glob("results/*/README.md"))]
 MARKED = re.compile(
-    r"<!-- (?P<path>\S+/table\.md), table (?P<number>\d+) -->\n(?P<table>(?:\|.*\n)+)<!-- end -->"
+    r"<!-- (?P<path>\S+\.md), table (?P<number>\d+) -->\n(?P<table>(?:\|.*\n)+)<!-- end -->"
 )
 BLOCK = re.compile(r"(?m)(?:^\|.*\n)+")
 RUNS = ("results/quickstart", "results/p3_base")

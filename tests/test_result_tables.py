@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import importlib.util
 import itertools
 import json
 import re
@@ -105,6 +106,17 @@ def test_a_typed_table_says_what_its_raw_files_say(of_table):
     for row, (words, figures) in zip(rows, made, strict=True):
         assert row.startswith(f"| {words}"), row
         assert numbers(row[len(words) + 2 :]) == figures, row
+
+
+@pytest.mark.parametrize(
+    "raw", sorted((RESULTS / "models").glob("asking_*.jsonl")), ids=lambda path: path.stem
+)
+def test_how_a_model_is_asked_best_is_what_its_raw_lines_say(raw):
+    path = ROOT / "scripts" / "measure" / "score_asking.py"
+    spec = importlib.util.spec_from_file_location("score_asking", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.table(script.lines(raw)).strip() == raw.with_suffix(".md").read_text().strip()
 
 
 # The tables.
