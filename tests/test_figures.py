@@ -11,9 +11,7 @@ from t5x_selfprog.evaluation.pass_at_k import pass_at_k
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 READMES = [*PAGES, *sorted(ROOT.glob("results/*/README.md"))]
-MARKED = re.compile(
-    r"<!-- (?P<path>\S+\.md), table (?P<number>\d+) -->\n(?P<table>(?:\|.*\n)+)<!-- end -->"
-)
+MARKED = re.compile(r"<!-- (?P<path>\S+\.md), table (?P<number>\d+) -->\n(?P<table>(?:\|.*\n)+)<!-- end -->")
 BLOCK = re.compile(r"(?m)(?:^\|.*\n)+")
 RUNS = ("results/quickstart", "results/p3_base")
 
