@@ -95,6 +95,30 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
+def finish() -> None:
+    """Ends this process with status 0 once every host has got here; returns where there is no other host.
+
+    The interpreter's own end would unwind the threads that wait for other hosts while they are inside JAX, and that
+    aborts a process whose work is done.
+    """
+    if not connected():
+        return
+    me, hosts = place_among()
+    post(f"over/{me}", "1")
+    for other in range(1, hosts) if me == 0 else (0,):  # host 0 keeps the posts, so it is the last to go
+        await_post(f"over/{other}" if me == 0 else "all over")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if me == 0:
+        post("all over", "1")
+        for other in range(1, hosts):
+            await_post(f"gone/{other}", LAST_WORDS_S)
+        time.sleep(0.5)
+    else:
+        post(f"gone/{me}", "1")
+    os._exit(0)
+
+
 def follow_the_end() -> None:
     """Waits until one host leaves, and leaves with its status. Runs in its own thread."""
     host, status = map(int, await_post("end").split())

@@ -69,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
             _leave_with_others(parsed, 1)
         raise
+    if getattr(parsed, "hosts", None):
+        from t5x_selfprog import hosts
+
+        hosts.finish()
     return 0
 
 

@@ -136,3 +136,13 @@ hosts.barrier("nobody comes")"""
         assert [process.wait(120) for process in processes] == [2, 2]
         assert time.monotonic() - began < 60
         assert f"host {guilty} ended with status 2" in processes[1 - guilty].stderr.read()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_who_is_done_waits_for_the_other_and_both_end_well(late, user_environment):
+    """Also with threads that wait for the other host inside JAX, whose unwinding would abort a process at its end."""
+    body = f"time.sleep(3.0 * (host == {late})); hosts.finish(); sys.exit(1)"
+    with together(body, user_environment) as processes:
+        began = time.monotonic()
+        assert [process.wait(120) for process in processes] == [0, 0]
+        assert time.monotonic() - began > 1.0
