@@ -3,7 +3,8 @@
     vf-eval selfprog-puzzles --env.taskset.puzzles=RUN_OR_SET      `python -m selfprog_puzzles` shows it with a stub
 
 `verifiers` finds an environment by the name of a top-level module, hence a package of its own.
-It may import what is light of t5x_selfprog (puzzles, run_dir, run_layout) and `verifier`; neither JAX nor NumPy is loaded.
+It may import what is light of t5x_selfprog (puzzles, run_dir, run_layout) and `verifier`; it loads neither JAX nor
+NumPy.
 """
 
 from importlib import import_module
