@@ -83,15 +83,10 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if connected():
-        me, hosts = place_among()
-        post("end", f"{me} {status}", once=True)
+        post("end", f"{place_among()[0]} {status}", once=True)
         if end := await_post("end", LAST_WORDS_S):
             status = int(end.split()[1])
-        post(f"seen/{me}", "1")
-        if me == 0:  # the posts live in host 0 and vanish with it
-            for other in range(1, hosts):
-                await_post(f"seen/{other}", LAST_WORDS_S)
-            time.sleep(0.5)  # otherwise JAX ends them with its own status when host 0 is gone
+        _go(status)
     os._exit(status)
 
 
@@ -105,18 +100,22 @@ def finish() -> None:
         return
     me, hosts = place_among()
     post(f"over/{me}", "1")
-    for other in range(1, hosts) if me == 0 else (0,):  # host 0 keeps the posts, so it is the last to go
-        await_post(f"over/{other}" if me == 0 else "all over")
+    for other in range(hosts):
+        await_post(f"over/{other}")
     sys.stdout.flush()
     sys.stderr.flush()
+    _go(0)
+
+
+def _go(status: int) -> NoReturn:
+    """Ends this process; host 0 is the last, since the posts live in it and vanish with it."""
+    me, hosts = place_among()
+    post(f"seen/{me}", "1")
     if me == 0:
-        post("all over", "1")
         for other in range(1, hosts):
-            await_post(f"gone/{other}", LAST_WORDS_S)
-        time.sleep(0.5)
-    else:
-        post(f"gone/{me}", "1")
-    os._exit(0)
+            await_post(f"seen/{other}", LAST_WORDS_S)
+        time.sleep(0.5)  # otherwise JAX ends them with its own status when host 0 is gone
+    os._exit(status)
 
 
 def follow_the_end() -> None:

@@ -18,7 +18,7 @@ import gin
 from t5x_selfprog.bounds import Bound, Count
 from t5x_selfprog.model import network, store
 from t5x_selfprog.puzzles.asking import asking
-from t5x_selfprog.puzzles.prompts import SolvePrompt, SolveRequest
+from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.context import Context
@@ -27,9 +27,11 @@ from t5x_selfprog.stages.policy_learning import (
     Pace,
     Record,
     Workers,
+    batch_folder,
     chosen_tokens,
     conclude,
     finished,
+    fits_row,
     learn,
     made_sampler,
     outcomes_of,
@@ -44,7 +46,6 @@ from t5x_selfprog.training.train_loop import LoopConfig
 from verifier import Limits
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
-from verifier.storage import files
 from verifier.storage.shards import Ledger
 
 Group = Annotated[int, Bound(least=2)]  # attempts whose rewards are compared
@@ -153,7 +154,7 @@ class _Attempts:
         chosen = chosen_of(self.found, self.puzzles, number, (context.experiment.seed, self.iteration))
         asked = {name: self._way.request(source) for name, source in chosen}
         sampler = made_sampler(context, self.model, weights, self.sampling, number, self._way.prefix)
-        fitting = {name: source for name, source in chosen if self._fits(sampler, asked[name])}
+        fitting = {name: source for name, source in chosen if self._fits(sampler, asked[name].text)}
 
         def record(request: Request, completion: Completion) -> Record:
             name = request.item_id
@@ -173,9 +174,8 @@ class _Attempts:
         prompts = {name: sampler.document(asked[name].text) for name in fitting}
         return group(self.objective, prompts, list(ledger))
 
-    def _fits(self, sampler: Sampler, asked: SolveRequest) -> bool:
-        room = self.length + 1 - self.sampling.max_new_tokens
-        return sampler.fits(asked.text) and len(sampler.document(asked.text)) <= room
+    def _fits(self, sampler: Sampler, text: str) -> bool:
+        return fits_row(sampler, text, self.length, self.sampling.max_new_tokens)
 
 
 def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
@@ -217,14 +217,14 @@ def chosen_of(
 
 
 def rollouts_ledger(context: Context, output: str, number: int) -> Ledger:
-    return context.ledger(files.join(output, "rollouts", f"{number:04d}"), "rollouts", ROLLOUT)
+    return context.ledger(batch_folder(output, number), "rollouts", ROLLOUT)
 
 
 def _totals(output: str, batches: int) -> dict[str, int]:
     """Totals over all batches, counted from disk, because an interrupted run may have made some."""
     groups = alike = attempts = accepted = 0
     for number in range(batches):
-        records = Ledger.open(files.join(output, "rollouts", f"{number:04d}"))
+        records = Ledger.open(batch_folder(output, number))
         for judged in judged_by_puzzle(records).values():
             right = sum(record["outcome"] == ACCEPTED for record in judged)
             groups += 1

@@ -47,9 +47,11 @@ from t5x_selfprog.stages.policy_learning import (
     Pace,
     Record,
     Workers,
+    batch_folder,
     chosen_tokens,
     conclude,
     finished,
+    fits_row,
     learn,
     made_sampler,
     outcomes_of,
@@ -395,12 +397,10 @@ class _Play:
                 yield {"kind": task.kind, "text": task.text, "puzzle": task.puzzle}
 
     def _fits(self, sampler: Sampler, text: str) -> bool:
-        room = self.length + 1 - self.sampling.max_new_tokens
-        return sampler.fits(text) and len(sampler.document(text)) <= room
+        return fits_row(sampler, text, self.length, self.sampling.max_new_tokens)
 
     def _ledger(self, number: int, name: str, schema: Schema, shards: int | None = None) -> Ledger:
-        path = files.join(self.output, "rollouts", f"{number:04d}", name)
-        return self.context.ledger(path, name, schema, shards)
+        return self.context.ledger(files.join(batch_folder(self.output, number), name), name, schema, shards)
 
     def _key(self, number: int, name: str) -> jax.Array:
         return jax.random.fold_in(self.context.key(self.iteration, name), number)
@@ -480,7 +480,7 @@ def _totals(output: str, batches: int, reward: ProposerReward) -> dict[str, Any]
     proposals: list[Proposed] = []
     asked = valid = new = 0
     for number in range(batches):
-        folder = files.join(output, "rollouts", f"{number:04d}")
+        folder = batch_folder(output, number)
         attempted = list(Ledger.open(files.join(folder, "attempts")))
         if files.is_folder(files.join(folder, "proposals")):
             made, screened = (
