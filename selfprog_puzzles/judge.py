@@ -78,3 +78,11 @@ def shared_judge(limits: Limits, workers: int | None) -> Judge:
     """The judge of this process; a forked one gets its own."""
     with _judges_lock:
         return _judges.setdefault((os.getpid(), limits, workers), Judge(limits, workers))
+
+
+def close_shared_judges() -> None:
+    """Ends the processes of this process's judges. A judge that is asked again starts new ones."""
+    with _judges_lock:
+        judges = [judge for (owner, *_), judge in _judges.items() if owner == os.getpid()]
+    for judge in judges:
+        judge.close()

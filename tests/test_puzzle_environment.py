@@ -8,11 +8,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from selfprog_puzzles.judge import Judge
+from selfprog_puzzles.judge import Judge, close_shared_judges
 from selfprog_puzzles.rows import read_rows
 from selfprog_puzzles.stub import stub_model
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
@@ -24,6 +25,13 @@ from verifier.storage.records import PUZZLE, VERDICT
 from verifier.storage.shards import Ledger
 
 MISSING = "the package verifiers is not installed (SELFPROG_EXTRAS=verifiers scripts/setup)"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def ends_its_judges() -> Iterator[None]:
+    """Tests of other files in this process look at their own processes alone."""
+    yield
+    close_shared_judges()
 
 
 def puzzle(number: int) -> str:

@@ -73,12 +73,13 @@ def run_corpus(isolation: str) -> Ran:
     for trick in TRICKS.values():
         items += [{"puzzle": trick.puzzle, "solution": trick.solution}, HONEST]
     start = time.monotonic()
+    others = descendants(os.getpid())  # children of tests that ran in this process before
     with Pool(2, LIMITS, isolation=isolation, batch_size=32, reuse=0) as pool:
         pool.isolation  # noqa: B018 (wait for the workers)
         before = pool.pids()
         verdicts = list(pool.judge(items))
         kept = pool.pids() == before
-        family = descendants(os.getpid())
+        family = descendants(os.getpid()) - others
     deadline = time.monotonic() + 5
     while (left_over := family & descendants(os.getpid())) and time.monotonic() < deadline:
         time.sleep(0.05)
