@@ -46,7 +46,10 @@ def settings(begun_from: str, child: str, *, several: bool) -> str:
         )
     if noted and has_made(RunDir(child)) and files.exists(RunDir(child).config):
         return RunDir(child).config
-    _ = RunDir(begun_from).fingerprint  # there must be one
+    try:
+        _ = RunDir(begun_from).fingerprint  # there must be one
+    except UserError as error:
+        raise UserError(f"--from={begun_from}: {error}") from error
     if not files.exists(RunDir(begun_from).config):
         raise UserError(f"--from={begun_from}: has no config.gin; give --gin_file")
     return RunDir(begun_from).config

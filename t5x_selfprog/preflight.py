@@ -123,14 +123,14 @@ def _require_shared(path: str) -> None:
         Path(seen).touch()
     hosts.barrier("a file in the run directory")
     found = os.path.exists(seen)
-    blind = hosts.gather(found)
+    sees = hosts.gather(found)
     if hosts.is_first():
         files.remove(seen)
         if made:
             with contextlib.suppress(OSError):
                 os.rmdir(path)
-    if not all(blind):
-        hidden = ", ".join(str(i) for i, one in enumerate(blind) if not one)
+    if not all(sees):
+        hidden = ", ".join(str(i) for i, one in enumerate(sees) if not one)
         raise UserError(
             f"--run_dir={path}: host {hidden} does not see what host 0 writes there; give a folder that all "
             "hosts share (NFS, Filestore, gs://BUCKET/...)"

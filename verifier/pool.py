@@ -180,8 +180,9 @@ class Pool:
         """What each puzzle, given with the plain values to ask it, says to them: a letter for each, in their order.
 
         1 accepted, 0 refused, e raised, ! reached a limit or died, ? could not be judged (infrastructure). There are
-        fewer letters if the puzzle was given up, after `ends` times ! or `total_s` CPU seconds, and none for what is
-        no puzzle. An answer may take `each_s` CPU seconds. Many questions may share one sequence of values.
+        fewer letters if the puzzle was given up, after `ends` times ! or `total_s` CPU seconds, none for what is no
+        puzzle, and a single ? where its worker was lost. An answer may take `each_s` CPU seconds. Many questions may
+        share one sequence of values.
         """
         message = partial(_ask_message, self._allowance(each_s), (float(total_s), ends))
         batch_size = max(1, self._batch_size // 16)

@@ -133,7 +133,10 @@ _NO_KERNEL = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant", 
 
 
 def count(text: str) -> Counts:
-    """Counts for a program by its optimised text; the loop is the one with the longest body."""
+    """Counts for a program by its optimised text; the loop is the one with the longest body.
+
+    Raises ValueError where the text has no loop.
+    """
     computations: dict[str, list[str]] = {}
     entry = current = ""
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
@@ -144,6 +147,8 @@ def count(text: str) -> Counts:
         elif current:
             computations[current].append(line)
     bodies = [found[1] for lines in computations.values() for line in lines if (found := _LOOP.search(line))]
+    if not bodies:
+        raise ValueError("the program has no loop whose kernels could be counted")
     body = max(bodies, key=lambda name: len(computations[name]))
     inside, outside = _kernels(computations[body]), _kernels(computations[entry])
     return Counts(
