@@ -12,6 +12,7 @@ from t5x_selfprog.plan import lowering
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.programs import Program, Programs
 from t5x_selfprog.training.batches import PackedDocuments
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 
 TINY = ModelConfig(256, 256, 32, 2, 4, 2, 8, 64)
@@ -29,7 +30,8 @@ def told(monkeypatch):
 def train_once(directory) -> None:
     one = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
     rows = PackedDocuments([np.arange(2, 30)] * 4, [1.0] * 4, 2, 32, seed=0)
-    train(LoopConfig(), TINY, lambda: network.init(TINY, jax.random.key(0)), rows, 1, str(directory), one)
+    task = TrainingTask(rows, 1)
+    train(LoopConfig(), TINY, lambda: network.init(TINY, jax.random.key(0)), task, str(directory), one)
 
 
 def test_the_trainer_tells_the_compiler(told, tmp_path):

@@ -26,6 +26,7 @@ from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.tokenizer import Tokenizer
 from t5x_selfprog.training.batches import TokenStream
 from t5x_selfprog.training.optimizers import make_optimizer
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig, train
 from verifier.errors import UserError
 from verifier.storage.shards import atomic_write
@@ -80,8 +81,8 @@ def run(
     checkpoints = os.path.join(run_dir, "checkpoints")
     with recorder.observed(run_dir, watchdog, profile) as watch, watch.stage(checkpoints):
         state = train(
-            loop, model, initial, stream, num_steps, checkpoints, partitioner,
-            heldout=heldout, stop_after_s=stop_after_s, label="pretrain",
+            loop, model, initial, TrainingTask(stream, num_steps, heldout=heldout), checkpoints, partitioner,
+            stop_after_s=stop_after_s, label="pretrain",
         )  # fmt: skip
     if state is None:
         return None

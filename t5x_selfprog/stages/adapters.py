@@ -13,6 +13,7 @@ from t5x_selfprog.stages.context import Context
 from t5x_selfprog.training.batches import BatchSource
 from t5x_selfprog.training.learning import AdaptersAlone
 from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier.storage import files
 
@@ -40,8 +41,8 @@ def learn(
         context.release()
     seed = context.experiment.seed
     state = train(
-        loop, config, lambda: lora.init(config, seed), source, num_steps, files.join(output, TRAINING), partitioner,
-        learning=AdaptersAlone(lora, frozen), label=label,
+        loop, config, lambda: lora.init(config, seed), TrainingTask(source, num_steps, AdaptersAlone(lora, frozen)),
+        files.join(output, TRAINING), partitioner, label=label,
     )  # fmt: skip
     assert state is not None  # no time limit was given
     del frozen

@@ -25,6 +25,7 @@ from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier.storage import files
 from verifier.storage.shards import Ledger
@@ -99,8 +100,8 @@ def run(
             model = dataclasses.replace(model, params={})
             context.release()
             state = train(
-                loop, model.config, lambda: held.pop() if held else context.model(start).params, source, num_steps,
-                output, context.partitioner, label=label,
+                loop, model.config, lambda: held.pop() if held else context.model(start).params,
+                TrainingTask(source, num_steps), output, context.partitioner, label=label,
             )  # fmt: skip
             assert state is not None  # no time limit was given
             params = state.params

@@ -29,6 +29,7 @@ from t5x_selfprog.training.learning import WHOLE, AdaptersAlone, Learning
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts, policy_loss
 from t5x_selfprog.training.rollouts import Groups, rows, shared_out
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier import Limits
 from verifier.errors import UserError
@@ -128,11 +129,11 @@ def learn(
 
     steps = pace.batches * pace.updates
     seed = context.experiment.seed
+    task = TrainingTask(batch, steps, whole.learning, functools.partial(policy_loss, objective))
     with recorder.current().stage(output):
         state = train(
-            loop, model.config, model.params if lora is None else lambda: lora.init(model.config, seed), batch, steps,
-            output if lora is None else files.join(output, adapters.TRAINING), context.partitioner,
-            learning=whole.learning, objective=functools.partial(policy_loss, objective), label=label,
+            loop, model.config, model.params if lora is None else lambda: lora.init(model.config, seed), task,
+            output if lora is None else files.join(output, adapters.TRAINING), context.partitioner, label=label,
         )  # fmt: skip
         assert state is not None  # no time limit was given
         if lora is not None:

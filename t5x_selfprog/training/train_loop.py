@@ -5,8 +5,8 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Collection
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,13 @@ from t5x_selfprog.model.products import PROJECTION
 from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
-from t5x_selfprog.training.batches import Batch, BatchSource, filled
+from t5x_selfprog.training.batches import Batch, filled
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.flops import mfu
-from t5x_selfprog.training.learning import WHOLE, Learning, Loss
+from t5x_selfprog.training.learning import WHOLE, Learning
 from t5x_selfprog.training.metrics import MetricsWriter
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
 from verifier.errors import UserError
 
@@ -118,26 +119,18 @@ def train(
     loop: LoopConfig,
     config: ModelConfig,
     params: network.Params | Callable[[], network.Params],
-    source: BatchSource | Callable[[int, Any], Any],
-    num_steps: int,
+    task: TrainingTask,
     directory: str,
     partitioner: partitioning.Partitioner,
     *,
-    learning: Learning = WHOLE,
-    objective: Loss = loss_sums,
-    heldout: list[Batch] | None = None,
     stop_after_s: float = math.inf,
     label: str = "train",
 ) -> TrainState | None:
-    """Updates the weights `num_steps` times, continuing from the newest checkpoint in `directory`.
+    """Updates the weights `task.num_steps` times, continuing from the newest checkpoint in `directory`.
 
     Args:
-      source: batches by step, or a function of the step and the current weights, for on-policy training.
       params: the initial trainable weights if there is no checkpoint; a function is called only then, and what it
         returns is let go as soon as it is copied.
-      learning: which weights are trained and which stay frozen.
-      objective: the loss, see `make_train_step`; every array of a batch is [B, L].
-      heldout: batches for evaluation every `loop.eval_every` steps.
       stop_after_s: saves and returns None once this many seconds have passed (the end of a session, not a result).
       label: the run's name in messages.
 
@@ -152,12 +145,13 @@ def train(
     if loop.dtype is None:
         config = on_this_device(config, "LoopConfig.dtype='bfloat16' overrides this")
     watch = recorder.current()
+    num_steps, learning = task.num_steps, task.learning
     axes = learning.axes(config)
     optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, num_steps), axes)
     options = loop.forward_options(config)
     step_fn = make_train_step(
         config, optimizer, accumulate=loop.accumulate, loss_chunk=loop.loss_chunk, weights=learning.params,
-        loss=objective, **options,
+        loss=task.objective, **options,
     )  # fmt: skip
     schedule, began = make_schedule(loop.optimizer, num_steps), time.monotonic()
 
@@ -184,7 +178,6 @@ def train(
 
         # ---- step ------------------------------------------------------------------------------------------
         by_rows = partitioner.sharding(("batch", "length"), activation=True)
-        batch_of = source if callable(source) else lambda step, params: source.batch(step)
         for_device = compiler_options(partitioner.platform)
         step_fn = jax.jit(
             step_fn,
@@ -211,7 +204,7 @@ def train(
                 watch.lost(metrics.lost_steps, metrics.lost_s)
             window, saved = Window(config, first, learning.whole), time.monotonic()
             for step in range(first, num_steps):
-                batch = batch_of(step, state.params)
+                batch = task.batch(step, state.params)
                 with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
                     rows = filled(batch, partitioner.batch_ways * loop.accumulate)
                     placed = hosts.place(rows, jax.tree.map(lambda _: by_rows, rows))
@@ -231,9 +224,9 @@ def train(
                     line |= {
                         name: float(value) for name, value in scalars.items() if name not in (*line, "weight")
                     }
-                    if heldout and loop.eval_every and done % loop.eval_every == 0:
+                    if task.heldout and loop.eval_every and done % loop.eval_every == 0:
                         with watch.part("heldout"):
-                            line["heldout_loss"] = mean_loss(eval_fn, state.params, heldout)
+                            line["heldout_loss"] = mean_loss(eval_fn, state.params, task.heldout)
                     if metrics is not None:
                         metrics.write(done, line)
                         watch.record("train", directory, done, line)
@@ -295,7 +288,7 @@ def open_metrics(directory: str, first: int) -> contextlib.AbstractContextManage
     return MetricsWriter(directory, first) if hosts.is_first() else contextlib.nullcontext()
 
 
-def mean_loss(eval_fn: Callable, params: network.Params, batches: list[Batch]) -> float:
+def mean_loss(eval_fn: Callable, params: network.Params, batches: Sequence[Batch]) -> float:
     """Nats per token over all batches."""
     sums = [eval_fn(params, batch) for batch in batches]
     return float(sum(loss for loss, _ in sums) / sum(weight for _, weight in sums))

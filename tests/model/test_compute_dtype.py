@@ -11,6 +11,7 @@ from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.stages.likelihoods import log_likelihoods
 from t5x_selfprog.training import train_loop
 from t5x_selfprog.training.batches import PackedDocuments
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from tests.sampling.byte_model import random_params, tiny_config
 
@@ -49,8 +50,8 @@ def test_training_computes_in_it_unless_gin_says_otherwise(asked, units, tmp_pat
     monkeypatch.setattr(train_loop, "make_train_step", spy)
     source = PackedDocuments([np.arange(2, 18)], [1.0], 1, 16, seed=0)
     with pytest.raises(KeyboardInterrupt):
-        partitioner = Partitioner(MeshConfig().make())
-        train(LoopConfig(dtype=asked), NARROW, random_params(NARROW), source, 1, str(tmp_path), partitioner)
+        partitioner, task = Partitioner(MeshConfig().make()), TrainingTask(source, 1)
+        train(LoopConfig(dtype=asked), NARROW, random_params(NARROW), task, str(tmp_path), partitioner)
     assert computed == [asked or ("bfloat16" if units else "float32")]
     assert ("LoopConfig.dtype='bfloat16'" in capsys.readouterr().err) == (asked is None and not units)
 

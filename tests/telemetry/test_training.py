@@ -20,6 +20,7 @@ from t5x_selfprog.telemetry.sinks import read_lines
 from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.optimizers import OptimizerConfig
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from tests.telemetry.events import scalars
 from verifier.errors import UserError
@@ -59,8 +60,8 @@ def run(root: Path, source: Source, profile: Profile = Profile(), stuck_after_s:
         watch.stage(directory),
     ):
         train(
-            loop, CONFIG, lambda: network.init(CONFIG, jax.random.key(0)), source, STEPS, directory, one,
-            label="tiny",
+            loop, CONFIG, lambda: network.init(CONFIG, jax.random.key(0)), TrainingTask(source, STEPS),
+            directory, one, label="tiny",
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from t5x_selfprog.preemption import Preempted
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.learning import AdaptersAlone
 from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import train
 from t5x_selfprog.training.train_step import loss_sums
 from tests.sampling.byte_model import random_params
@@ -124,8 +125,8 @@ def test_fresh_adapters_change_nothing_and_do_not_depend_on_each_other():
 def learn(directory, steps=8, lora=LORA, source=None):
     learning = AdaptersAlone(lora, lora.frozen(CONFIG, base()))
     return train(
-        settings(learning_rate=2e-2), CONFIG, lambda: lora.init(CONFIG, 0), source or documents(), steps,
-        str(directory), one_device(), learning=learning,
+        settings(learning_rate=2e-2), CONFIG, lambda: lora.init(CONFIG, 0),
+        TrainingTask(source or documents(), steps, learning), str(directory), one_device(),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from t5x_selfprog.training import train_loop
 from t5x_selfprog.training.batches import Batch, PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, NonFiniteLoss, train
 from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
 from verifier.errors import UserError
@@ -52,6 +53,10 @@ def one_device():
     return Partitioner(ONE.make(jax.devices()[:1]))
 
 
+def task(steps):
+    return TrainingTask(source(), steps)
+
+
 def assert_equal_trees(a, b, **tolerance):
     check = np.testing.assert_allclose if tolerance else np.testing.assert_array_equal
     jax.tree.map(lambda x, y: check(np.asarray(x), np.asarray(y), **tolerance), a, b)
@@ -60,16 +65,16 @@ def assert_equal_trees(a, b, **tolerance):
 # Adafactor's rate is relative to the size of each weight, and therefore larger.
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 3e-3), ("adafactor", 0.1), ("muon", 3e-3)])
 def test_every_optimizer_learns_a_repeating_text(name, rate, tmp_path):
-    train(settings(name, rate), CONFIG, fresh, source(), 40, str(tmp_path), one_device())
+    train(settings(name, rate), CONFIG, fresh, task(40), str(tmp_path), one_device())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.5
 
 
 def test_a_stopped_run_resumes_to_the_same_weights(tmp_path):
-    whole = train(settings(), CONFIG, fresh, source(), 7, str(tmp_path / "a"), one_device())
+    whole = train(settings(), CONFIG, fresh, task(7), str(tmp_path / "a"), one_device())
     directory, pieces = str(tmp_path / "b"), 0
     while (
-        state := train(settings(), CONFIG, fresh, source(), 7, directory, one_device(), stop_after_s=0)
+        state := train(settings(), CONFIG, fresh, task(7), directory, one_device(), stop_after_s=0)
     ) is None:
         pieces += 1
     assert pieces == 6
@@ -79,10 +84,10 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path):
 
 
 def test_a_run_moves_to_another_mesh_halfway(tmp_path):
-    alone = train(settings(), CONFIG, fresh, source(), 6, str(tmp_path / "a"), one_device())
+    alone = train(settings(), CONFIG, fresh, task(6), str(tmp_path / "a"), one_device())
     directory, mesh = str(tmp_path / "b"), Partitioner(MeshConfig(2, 2, 2).make())
-    assert train(settings(), CONFIG, fresh, source(), 6, directory, mesh, stop_after_s=0) is None
-    moved = train(settings(), CONFIG, fresh, source(), 6, directory, Partitioner(MeshConfig(1, 4, 2).make()))
+    assert train(settings(), CONFIG, fresh, task(6), directory, mesh, stop_after_s=0) is None
+    moved = train(settings(), CONFIG, fresh, task(6), directory, Partitioner(MeshConfig(1, 4, 2).make()))
     assert_equal_trees(alone.params, moved.params, rtol=2e-3, atol=2e-4)
 
 
@@ -94,13 +99,13 @@ def test_a_run_told_to_go_saves_and_goes_on_where_it_was(tmp_path):
             return source().batch(step)
 
     before = signal.getsignal(signal.SIGTERM)
-    alone = train(settings(), CONFIG, fresh, source(), 7, str(tmp_path / "a"), one_device())
+    alone = train(settings(), CONFIG, fresh, task(7), str(tmp_path / "a"), one_device())
     with pytest.raises(Preempted) as caught:
-        train(settings(), CONFIG, fresh, Telling(), 7, str(tmp_path / "b"), one_device())
+        train(settings(), CONFIG, fresh, TrainingTask(Telling(), 7), str(tmp_path / "b"), one_device())
     assert caught.value.code == 143 and signal.getsignal(signal.SIGTERM) == before
     with Checkpoints(str(tmp_path / "b")) as checkpoints:
         assert checkpoints.latest_step() == 3
-    state = train(settings(), CONFIG, fresh, source(), 7, str(tmp_path / "b"), one_device())
+    state = train(settings(), CONFIG, fresh, task(7), str(tmp_path / "b"), one_device())
     assert_equal_trees(alone.params, state.params)
 
 
@@ -115,14 +120,14 @@ def test_checkpoints_come_by_time_where_the_loss_is_logged(tmp_path):
         directory = str(tmp_path / f"{seconds}")
         loop = dataclasses.replace(settings(), checkpoint_every=0, checkpoint_every_s=seconds)  # logs every 2
         with pytest.raises(KeyError):
-            train(loop, CONFIG, fresh, Ending(), 7, directory, one_device())
+            train(loop, CONFIG, fresh, TrainingTask(Ending(), 7), directory, one_device())
         with Checkpoints(directory) as checkpoints:
             assert checkpoints.latest_step() == kept
 
 
 def test_bfloat16_arithmetic_leaves_weights_in_float32(tmp_path):
-    plain = train(settings(), CONFIG, fresh, source(), 6, str(tmp_path / "a"), one_device())
-    coarse = train(settings(dtype="bfloat16"), CONFIG, fresh, source(), 6, str(tmp_path / "b"), one_device())
+    plain = train(settings(), CONFIG, fresh, task(6), str(tmp_path / "a"), one_device())
+    coarse = train(settings(dtype="bfloat16"), CONFIG, fresh, task(6), str(tmp_path / "b"), one_device())
     for x, y in zip(jax.tree.leaves(plain.params), jax.tree.leaves(coarse.params), strict=True):
         assert y.dtype == jnp.float32
         np.testing.assert_allclose(x, y, atol=2e-2)
@@ -133,10 +138,10 @@ def test_bfloat16_arithmetic_leaves_weights_in_float32(tmp_path):
 
 def test_a_batch_that_does_not_divide_is_filled_with_rows_that_teach_nothing(tmp_path):
     odd = dataclasses.replace(source(), batch_size=3)
-    alone = train(settings(), CONFIG, fresh, odd, 4, str(tmp_path / "a"), one_device())
+    alone = train(settings(), CONFIG, fresh, TrainingTask(odd, 4), str(tmp_path / "a"), one_device())
     wide = Partitioner(MeshConfig(8, 1, 1).make())
     spread = train(
-        settings(accumulate=2), CONFIG, fresh, odd, 4, str(tmp_path / "b"), wide
+        settings(accumulate=2), CONFIG, fresh, TrainingTask(odd, 4), str(tmp_path / "b"), wide
     )  # of 16 rows 3 are real
     assert_equal_trees(alone.params, spread.params, rtol=2e-3, atol=2e-4)
 
@@ -170,7 +175,7 @@ def test_the_loss_is_the_weighted_mean_negative_log_likelihood():
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     poisoned = jax.tree.map(lambda x: x * jnp.nan, fresh())
     with pytest.raises(NonFiniteLoss, match="step 2"):
-        train(settings(), CONFIG, poisoned, source(), 4, str(tmp_path), one_device())
+        train(settings(), CONFIG, poisoned, task(4), str(tmp_path), one_device())
 
 
 def test_out_of_memory_names_what_to_lower(tmp_path, monkeypatch):
@@ -179,7 +184,7 @@ def test_out_of_memory_names_what_to_lower(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train_loop, "make_train_step", lambda *_, **__: exhausted)
     with pytest.raises(UserError, match=r"weights and optimizer .* 12 bytes.*LoopConfig.accumulate"):
-        train(settings(), CONFIG, fresh, source(), 4, str(tmp_path), one_device())
+        train(settings(), CONFIG, fresh, task(4), str(tmp_path), one_device())
 
 
 @pytest.mark.parametrize("choice", [{"remat": "some"}, {"attention": "sparse"}])
