@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from t5x_selfprog import machine
 
-# With these, the quickstart's stages on two cores of an EPYC (results/quickstart/times) are within a factor of two.
+# With these, the quickstart's stages on two cores of an EPYC (times in results/quickstart) are within a factor of two.
 _CORE_FLOPS = 2e10
 _DECODING_SHARE, _TRAINING_SHARE = 0.05, 0.3  # of a device's peak
 _UNKNOWN_DEVICE = 5e13  # FLOP/s of an accelerator that nobody measured

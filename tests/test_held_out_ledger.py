@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.make import pack_results
+
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 LEDGER = [json.loads(line) for line in (RESULTS / "held_out/ledger.jsonl").read_text().splitlines()]
 
@@ -14,10 +16,14 @@ LEDGER = [json.loads(line) for line in (RESULTS / "held_out/ledger.jsonl").read_
 def looks() -> dict[str, set[bytes]]:
     """Committed evaluations of models on a test split, by folder of results; copies count once."""
     found: dict[str, set[bytes]] = {}
-    for path in sorted(RESULTS.glob("*/**/evaluation.json")):
-        evaluation = json.loads(path.read_text())
-        if evaluation.get("split") == "test" and evaluation["arm"] != "enumerator":
-            found.setdefault(f"results/{path.relative_to(RESULTS).parts[0]}", set()).add(path.read_bytes())
+    assert not list(RESULTS.glob("**/evaluation.json")), (
+        "raw files lie unpacked: scripts/make/pack_results.py"
+    )
+    for pack in sorted([*RESULTS.glob(f"*/**/{pack_results.NAME}"), *RESULTS.glob("*/**/run.pack")]):
+        for data in pack_results.read(pack, "/evaluation.json").values():
+            evaluation = json.loads(data)
+            if evaluation.get("split") == "test" and evaluation["arm"] != "enumerator":
+                found.setdefault(f"results/{pack.relative_to(RESULTS).parts[0]}", set()).add(data)
     return found
 
 
@@ -45,9 +51,19 @@ def test_studies_and_the_ledger_count_alike(study):
 
 
 def test_runs_and_the_ledger_count_alike():
-    for record in sorted({path.parent for path in RESULTS.glob("*/held_out/*.json")}):
-        entries = [json.loads(path.read_text()) for path in record.glob("*.json")]
-        folder = f"results/{record.parent.name}"
+    packs = {f"results/{pack.parent.name}": pack for pack in RESULTS.glob(f"*/{pack_results.NAME}")}
+    records = {
+        folder: [data for path, data in pack_results.read(pack).items() if path.startswith("held_out/")]
+        for folder, pack in packs.items()
+    }
+    assert {folder for folder, record in records.items() if record} == {
+        "results/quickstart",
+        "results/p3_base",
+    }
+    for folder, record in records.items():
+        if not record:
+            continue
+        entries = [json.loads(data) for data in record]
         kept = sum(line["looks"] for line in LEDGER if line["where"] == folder and line["kept"])
         assert kept == sum(entry["split"] == "test" for entry in entries)
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from scripts.make import pack_results
 from t5x_selfprog.evaluation.disguises import KINDS
 from tests.test_figures import BLOCK, MARKED, PAGES, READMES, ROOT
 
@@ -405,6 +406,7 @@ def of_switches_by_seed() -> Iterator[tuple[str, Row]]:
 
 @table("curriculum", "recipe |")
 def of_the_curriculum() -> Iterator[tuple[str, Row]]:
+    raw = pack_results.read(RESULTS / "curriculum" / pack_results.NAME, "/funnel.json")
     with (RESULTS / "curriculum/table.csv").open() as file:
         found = {(row["recipe"], row["arm"], row["iteration"], row["k"]): row for row in csv.DictReader(file)}
 
@@ -415,11 +417,8 @@ def of_the_curriculum() -> Iterator[tuple[str, Row]]:
 
     yield "(base)", [*of("quickstart", "base", "", "1", False), *of("quickstart", "base", "", "10", True)]
     for recipe in ("quickstart", "learnable", "diverse", "archive"):
-        run = f"curriculum/runs/recipe-{recipe}_seed-0"
-        counts = [
-            {stage["name"]: stage["count"] for stage in read(f"{run}/iter_00{i}/funnel.json")["stages"]}
-            for i in (0, 1)
-        ]
+        funnels = [json.loads(raw[f"runs/recipe-{recipe}_seed-0/iter_00{i}/funnel.json"]) for i in (0, 1)]
+        counts = [{stage["name"]: stage["count"] for stage in funnel["stages"]} for funnel in funnels]
         figures = [str(of_one[name]) for name in ("solved", "kept") for of_one in counts]
         for k in ("1", "10"):
             figures += of(recipe, "verified", "0", k, False) + of(recipe, "verified", "1", k, k == "10")

@@ -4,7 +4,8 @@
   scripts/make/claim_table.py                  every folder of results/claim, into its table.md and report.html
   scripts/make/claim_table.py --k 1 10 100
 
-Beside them is the enumerator as judged in results/gpu, on the same 228 problems.
+They are read from the folder's run.pack. Beside them is the enumerator as judged in results/gpu, on the same 228
+problems.
 """
 
 import argparse
@@ -22,6 +23,8 @@ if Path(sys.prefix) != REPOSITORY / ".venv" and _PYTHON.exists():
     os.execv(_PYTHON, [str(_PYTHON), __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
+import pack_results
+
 from t5x_selfprog.evaluation.compare import compare
 from t5x_selfprog.evaluation.contrasts import p_text
 from t5x_selfprog.evaluation.table import groups_shown, markdown_grid, markdown_table
@@ -29,23 +32,22 @@ from t5x_selfprog.report.build import page
 from t5x_selfprog.report.collect import collect
 from verifier.storage import files
 
-ARMS = ("base", "verified", "unverified", "human_best", "no_hindsight")
-ENUMERATOR = REPOSITORY / "results/gpu/p3/runs/seed-0/enumerator/7_eval/evaluation.json"
+ARMS = {  # where an arm's evaluation lies in a run
+    "base": "base/7_eval/evaluation.json",
+    "verified": "iter_000/7_eval/evaluation.json",
+    **{arm: f"controls/{arm}/7_eval/evaluation.json" for arm in ("unverified", "human_best", "no_hindsight")},
+}
+ENUMERATOR = "enumerator/7_eval/evaluation.json"
 
 
-def write_page(folder: Path) -> None:
+def write_page(folder: Path, evaluations: dict[str, bytes]) -> None:
     """The report of a run from what is kept of it here: evaluations, yield, training, time; no problem's text."""
-    kept = {
-        "base/evaluation.json": "base/7_eval/evaluation.json",
-        "verified/evaluation.json": "iter_000/7_eval/evaluation.json",
-        "unverified/evaluation.json": "controls/unverified/7_eval/evaluation.json",
-        "funnel.json": "iter_000/funnel.json",
-        "goodput.json": "goodput.json",
-    }
+    kept = {"funnel.json": "iter_000/funnel.json", "goodput.json": "goodput.json"}
     with tempfile.TemporaryDirectory() as root:
         for name, place in kept.items():
             files.write_atomic(f"{root}/{place}", (folder / name).read_bytes())
-        files.write_atomic(f"{root}/enumerator/7_eval/evaluation.json", ENUMERATOR.read_bytes())
+        for place, data in evaluations.items():
+            files.write_atomic(f"{root}/{place}", data)
         files.write_atomic(
             f"{root}/metrics.jsonl", gzip.decompress((folder / "metrics.jsonl.gz").read_bytes())
         )
@@ -59,17 +61,18 @@ def main() -> None:
     )
     parser.add_argument("--k", type=int, nargs="+", default=[1, 10, 100])
     ks = parser.parse_args().k
-    for folder in sorted(
-        path.parent.parent for path in (REPOSITORY / "results/claim").glob("*/base/evaluation.json")
-    ):
-        paths = [folder / arm / "evaluation.json" for arm in ARMS] + [ENUMERATOR]
-        found = {path.parent.name: json.loads(path.read_text()) for path in paths if path.exists()}
-        enumerator = json.loads(ENUMERATOR.read_text())
-        evaluations = [found[arm] for arm in ARMS if arm in found] + [enumerator]
-        write_page(folder)
+    of_gpu = pack_results.read(REPOSITORY / "results/gpu/p3" / pack_results.NAME, f"seed-0/{ENUMERATOR}")
+    (guesses,) = of_gpu.values()
+    enumerator = json.loads(guesses)
+    for folder in sorted(path.parent for path in (REPOSITORY / "results/claim").glob("*/run.pack")):
+        packed = pack_results.read(folder / "run.pack", "evaluation.json")
+        raw = {place: packed[place] for place in ARMS.values() if place in packed}
+        found = {arm: json.loads(raw[place]) for arm, place in ARMS.items() if place in raw}
+        evaluations = [*found.values(), enumerator]
+        write_page(folder, raw | {ENUMERATOR: guesses})
         parts = [markdown_table(evaluations, group) for group in groups_shown(evaluations)]
         rows = [["verified against", "k", "difference, points", "ratio of Pass@k", "p, uncorrected"]]
-        for other in (*(arm for arm in ARMS if arm in found and arm != "verified"), "enumerator"):
+        for other in (*(arm for arm in found if arm != "verified"), "enumerator"):
             for k in ks:
                 result = compare([found["verified"]], [found.get(other, enumerator)], k)
                 assert result is not None  # both have enough attempts
