@@ -4,6 +4,9 @@ from verifier import Pool, Limits
 with Pool(workers=8, limits=Limits(cpu_s=1.0)) as pool:
     for verdict in pool.judge(pairs):
         print(verdict.outcome)
+
+The wings are packages below, the rest is what callers use. Imports no other package of this repository, and neither
+NumPy nor JAX.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
 """A train step that the TPU compiler made, read again: cycles and bytes as an independent reading of the same text.
 
-tests/recorded/train_step.v5e_8.hlo.gz is of a model of four layers, 256 channels and 1,024 tokens in its vocabulary,
-eight rows of 256, on v5e-8 as 2 x 4 (data, fsdp), compiled by libtpu 0.0.42.1 through `plan.programs.train_step`;
+recorded/train_step.v5e_8.hlo.gz is of a model of four layers, 256 channels and 1,024 tokens in its vocabulary,
+eight rows of 256, on v5e-8 as 2 x 4 (data, fsdp), compiled by libtpu 0.0.42.1 through `plan.lowering.train_step`;
 names of source lines are cut. The figures were read from it by a script that shares no line with ours; the full text of
 GPT-Neo 2.7B's step on v5e-64 (36,807,314,630 bytes, 237,460,570 cycles) gave the same in both as well.
 """

@@ -1,4 +1,4 @@
-"""What keeps a child in: limits, system calls, files, namespaces, and what is swept away behind it.
+"""What confines a child: limits, system calls, files, namespaces, and the clearing up behind it.
 
-Knows nothing of puzzles. Of the rest of the verifier it imports the limits' names alone; a worker loads it.
+Knows nothing of puzzles. Of the rest of the verifier it names only `Limits`, for types; a worker loads it.
 """

@@ -1,4 +1,4 @@
-"""What stands on disk or in a bucket: files, TFRecord, records, ledgers of shards and claims on them.
+"""What is on disk or in a bucket: files, TFRecord, records, ledgers of shards and claims on them.
 
-Imports `verifier.errors` alone; `t5x_selfprog` keeps its own files with it.
+Imports only `verifier.errors`; `t5x_selfprog` keeps its own files with it.
 """
