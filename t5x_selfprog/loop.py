@@ -113,7 +113,7 @@ def _run(
     run, experiment = context.run, context.experiment
     spending = Spending(budget, run.root)
     with _stage(run, ahead, "base: evaluation"), spending.on("evaluation"):
-        base = evaluate.run(context, experiment.base, run.base_eval, "base", None)
+        base = evaluate.run(context, evaluate.Subject(experiment.base, run.base_eval, "base"))
         if budget.seconds:  # the next evaluations are expected to take as long, their verdicts included
             base.result()
     arms = _Arms(base)
@@ -267,7 +267,7 @@ def measure(context: Context, iteration: int) -> evaluate.Measurement:
     """Stage 7."""
     run = context.run
     model, output = run.stage(iteration, "checkpoints"), run.stage(iteration, "eval")
-    return evaluate.run(context, model, output, "verified", iteration)
+    return evaluate.run(context, evaluate.Subject(model, output, "verified", iteration))
 
 
 def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]) -> evaluate.Measurement:
@@ -286,7 +286,7 @@ def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]
         context, [run.control(arm, "dataset")], context.experiment.base, output, steps=trained["step"],
         batch_size=trained["batch_rows"], label=f"{arm} fine-tune",
     )  # fmt: skip
-    return evaluate.run(context, output, run.control(arm, "eval"), arm, iterations - 1)
+    return evaluate.run(context, evaluate.Subject(output, run.control(arm, "eval"), arm, iterations - 1))
 
 
 def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: int) -> dict[str, Any]:

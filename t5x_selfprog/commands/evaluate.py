@@ -31,9 +31,9 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
         if args.model:
             name = args.model.rstrip("/").rpartition("/")[2]
             output = run.other_eval(name)
-            found = [evaluate.run(context, args.model, output, "model", None).result()]
+            found = [evaluate.run(context, evaluate.Subject(args.model, output, "model")).result()]
         else:
-            base = evaluate.run(context, base_model, run.base_eval, "base", None)
+            base = evaluate.run(context, evaluate.Subject(base_model, run.base_eval, "base"))
             found = [base.result(), loop.measure(context, iteration).result(base)]
     for group in groups_shown(found):
         print(table(found, group, held_out.notes(run.root) if group == ALL else ()))

@@ -65,6 +65,27 @@ class Asked(NamedTuple):
     prompt: SolveRequest
 
 
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Attempts at the puzzles of all shards of a ledger, in order.
+
+    Attributes:
+      key: of all draws.
+      pending: the shards that the ledger lacks.
+      ask: the puzzles of a shard.
+      answers: the records of the completions for one puzzle.
+      attempts: at each puzzle, at most.
+    """
+
+    sampler: Sampler
+    key: jax.Array
+    ledger: Ledger
+    pending: Sequence[int]
+    ask: Callable[[int], Iterator[Asked]]
+    answers: Callable[[Asked, Sequence[Completion]], list[Record]]
+    attempts: int
+
+
 @dataclasses.dataclass
 class _Shard:
     """What is known of a shard's puzzles, by their place in it."""
@@ -83,25 +104,14 @@ class _Shard:
 
 
 def sample_in_rounds(
-    context: Context,
-    allocation: Allocation,
-    sampler: Sampler,
-    key: jax.Array,
-    ledger: Ledger,
-    pending: Sequence[int],
-    ask: Callable[[int], Iterator[Asked]],
-    answers: Callable[[Asked, Sequence[Completion]], list[Record]],
-    attempts: int,
-    ahead: int,
+    context: Context, allocation: Allocation, stream: Stream, ahead: int
 ) -> Iterator[tuple[int, list[Record]]]:
     """Pending shards with the records of all their puzzles, in order.
 
-    Args:
-      ask: the puzzles of a shard.
-      answers: the records of the completions for one puzzle.
-      ahead: how many shards begin a round before the first of them begins the next.
+    ahead: how many shards begin a round before the first of them begins the next.
     """
-    spans = allocation.spans(attempts)
+    ledger, pending = stream.ledger, stream.pending
+    spans = allocation.spans(stream.attempts)
     shards: dict[int, _Shard] = {}
     left = set(pending)
     expected: collections.deque[tuple[int, int | None]] = (
@@ -110,7 +120,7 @@ def sample_in_rounds(
     through: collections.deque[int] = collections.deque()  # shards that have had their last round
 
     def opened(number: int) -> _Shard:
-        asked, lengths = list(ask(number)), None
+        asked, lengths = list(stream.ask(number)), None
         if number not in pending:
             lengths = known_lengths(ledger, number)
             require_as_many(ledger, number, len(lengths), len(asked))
@@ -154,14 +164,14 @@ def sample_in_rounds(
                 yield number, records
 
     with context.pool(allocation.limits, track=TRACK) as pool, _Judge(pool, ledger.path) as judge:
-        found = sampler.sample(requests(), key)
+        found = stream.sampler.sample(requests(), stream.key)
         for completions in found:
             yield from finished()
             number, i = expected.popleft()
             assert i is not None
             shard = shards[number]
             if shard.lengths is None:
-                new = answers(shard.asked[i], completions)
+                new = stream.answers(shard.asked[i], completions)
                 shard.records[i] += new
                 judge.put(number, i, new)
             yield from finished()

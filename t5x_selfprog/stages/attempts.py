@@ -1,8 +1,9 @@
 """Sampling solutions as one stream over the shards of a ledger, for stage 3 and the evaluation."""
 
 import collections
+import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,35 +12,45 @@ from t5x_selfprog.progress import progress_bar
 from t5x_selfprog.puzzles.asking import asking
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import Completion, Request, Sampler, SamplingConfig
-from t5x_selfprog.stages.allocation import Allocation, Asked, sample_in_rounds
+from t5x_selfprog.stages.allocation import Allocation, Asked, Stream, sample_in_rounds
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry.shards import SamplingMeter
 from verifier.storage.records import ATTEMPT
-from verifier.storage.shards import Ledger
 
-__all__ = ["Allocation", "sample_attempts"]
+__all__ = ["Allocation", "Solving", "sample_attempts"]
 
 NAMED = 5  # puzzles that a message lists
 GRIDS_AHEAD = 2  # full grids of prompts sampled between two rounds of a puzzle, while it is judged
+
+
+@dataclasses.dataclass(frozen=True)
+class Solving:
+    """How solutions are sampled.
+
+    Attributes:
+      attempts: at every puzzle; fewer with an allocation.
+    """
+
+    attempts: int
+    sampling: SamplingConfig
+    prompt: SolvePrompt = SolvePrompt()
+    allocation: Allocation | None = None
 
 
 def sample_attempts(
     context: Context,
     puzzles: Sequence[tuple[str, str]],
     path: str,
+    solving: Solving,
     *,
     model: str,
     key: jax.Array,
-    attempts: int,
-    sampling: SamplingConfig,
-    prompt: SolvePrompt,
     label: str,
-    allocation: Allocation | None = None,
     earlier: EarlierAttempts | None = None,
 ) -> None:
-    """Samples `attempts` solutions of every (puzzle_id, source) into the ledger at `path`; fewer with an `allocation`.
+    """Samples solutions of every (puzzle_id, source) into the ledger at `path`.
 
     `earlier` attempts count as the first of them; an allocation ignores these and samples from the first attempt on.
 
@@ -49,11 +60,12 @@ def sample_attempts(
     ledger = context.ledger(path, "solutions", ATTEMPT)
     pending = context.pending(ledger)
     if pending:
+        attempts, allocation = solving.attempts, solving.allocation
         together = attempts if allocation is None else attempts // allocation.rounds
-        sampling = sampling.fitted(max(1, together))
+        sampling = solving.sampling.fitted(max(1, together))
         context.require_room(model, sampling=sampling)
         loaded = context.model(model)
-        way = asking(prompt, loaded.tokenizer, model)
+        way = asking(solving.prompt, loaded.tokenizer, model)
         sampling = way.sampling(sampling)
         sampler = context.sampler(model, sampling, way.prefix)
         meter = SamplingMeter(sampler, path)
@@ -75,14 +87,13 @@ def sample_attempts(
             bar.update(len(completions))
             return _records(sampler, asked, completions)
 
+        stream = Stream(sampler, key, ledger, pending, ask, answers, attempts)
         if allocation is None or not attempts:
-            found = _straight(sampler, key, ledger, pending, ask, answers, attempts, earlier)
+            found = _straight(stream, earlier)
         else:
             each = max(1, len(puzzles) // ledger.shard_count)
-            found = sample_in_rounds(
-                context, allocation, sampler, key, ledger, pending, ask, answers, attempts,
-                ahead=-(-GRIDS_AHEAD * sampling.prompts_in_flight // each),
-            )  # fmt: skip
+            ahead = -(-GRIDS_AHEAD * sampling.prompts_in_flight // each)
+            found = sample_in_rounds(context, allocation, stream, ahead)
         for shard, records in found:
             fitting = len(context.shard_of(list(puzzles), shard)) - len(too_long[shard])
             context.commit(
@@ -105,34 +116,26 @@ def sample_attempts(
     context.finish(ledger)
 
 
-def _straight(
-    sampler: Sampler,
-    key: jax.Array,
-    ledger: Ledger,
-    pending: Sequence[int],
-    ask: Callable[[int], Iterator[Asked]],
-    answers: Callable[[Asked, Sequence[Completion]], list[dict[str, Any]]],
-    attempts: int,
-    earlier: EarlierAttempts | None,
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def _straight(stream: Stream, earlier: EarlierAttempts | None) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Pending shards with their records: all attempts at every puzzle."""
+    sampler, attempts = stream.sampler, stream.attempts
     # For pending shards: the puzzles asked, and the attempts that exist already.
     waiting: collections.deque[tuple[Asked, list[dict[str, Any]]]] = collections.deque()
     records: list[dict[str, Any]] = []
 
     def requests(shard: int) -> Iterator[Request]:
         there = earlier.of_shard(shard, sampler.checkpoint, attempts) if earlier else {}
-        for asked in ask(shard):
+        for asked in stream.ask(shard):
             made = there.get(asked.puzzle_id, [])
-            if shard in pending:
+            if shard in stream.pending:
                 waiting.append((asked, made))
             yield Request(asked.puzzle_id, asked.prompt.text, attempts - len(made), first_sample=len(made))
 
     def take(request: Request, completions: Sequence[Completion]) -> None:
         asked, made = waiting.popleft()
-        records.extend([*made, *answers(asked, completions)])
+        records.extend([*made, *stream.answers(asked, completions)])
 
-    for shard in sample_shards(sampler, key, ledger, pending, requests, take):
+    for shard in sample_shards(sampler, stream.key, stream.ledger, stream.pending, requests, take):
         yield shard, records
         records = []
 

@@ -58,7 +58,7 @@ def run(
             batch_size=trained["batch_rows"], label=f"{arm} {count} steps",
         )  # fmt: skip
         evaluation = evaluate.run(
-            context, checkpoints, files.join(root, f"dev_{count}"), f"{arm} {count} steps", None,
+            context, evaluate.Subject(checkpoints, files.join(root, f"dev_{count}"), f"{arm} {count} steps"),
             attempts=attempts, problems=problems, split="dev",
         ).result()  # fmt: skip
         found.append(
@@ -67,7 +67,7 @@ def run(
     best = max(found, key=lambda item: item["dev"]["estimate"])
     if hosts.is_first():
         files.write_json(files.join(root, "choice.json"), {"k": k, "tried": found})
-    return evaluate.run(context, best["checkpoints"], output, f"{arm}_best", iterations - 1)
+    return evaluate.run(context, evaluate.Subject(best["checkpoints"], output, f"{arm}_best", iterations - 1))
 
 
 def dev_problems(context: Context) -> list[Problem]:

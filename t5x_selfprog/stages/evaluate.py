@@ -7,6 +7,7 @@ Left out: tiers, early stopping, first-success counting: every attempt is judged
           unbiased estimate from (n, c).
 """
 
+import dataclasses
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.sampler import SamplingConfig
-from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.attempts import Solving, sample_attempts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts, overlapped
 from t5x_selfprog.telemetry import recorder
@@ -54,13 +55,30 @@ class Measurement:
         return self._found
 
 
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model to be measured, and where it stands in the table.
+
+    Attributes:
+      model: a model directory or the name of a shipped model.
+      output: the folder of its evaluation.
+      arm, iteration: its name in tables; None for a model of no iteration.
+    """
+
+    model: str
+    output: str
+    arm: str
+    iteration: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.arm if self.iteration is None else f"{self.arm} {self.iteration}"
+
+
 @gin.configurable(module="evaluate")
 def run(
     context: Context,
-    model: str,
-    output: str,
-    arm: str,
-    iteration: int | None,
+    subject: Subject,
     problems: Sequence[Problem] | None = None,
     split: str | None = None,
     sampling: SamplingConfig = gin.REQUIRED,
@@ -73,6 +91,7 @@ def run(
     Returns once all attempts are sampled, so that later device work need not wait for verdicts.
     """
     limits.require_exact("evaluate")
+    output = subject.output
     done = hosts.agree(read(output))
     if done is not None:
         return Measurement(lambda base: done)
@@ -80,9 +99,9 @@ def run(
     split = split or context.experiment.eval_split
     look = {
         "split": split,
-        "arm": arm,
-        "iteration": iteration,
-        "model": model,
+        "arm": subject.arm,
+        "iteration": subject.iteration,
+        "model": subject.model,
         "output": output.removeprefix(context.run.root).strip("/"),
         "problems": len(measured),
         "problem_set": short_hash("".join(sorted(problem.puzzle_id for problem in measured))),
@@ -94,15 +113,14 @@ def run(
     if hosts.is_first():
         held_out.record(context.run.root, look)
     attempts_path, verdicts_path = files.join(output, "attempts"), files.join(output, "verdicts")
-    label = f"eval {arm}" + ("" if iteration is None else f" {iteration}")
 
     def sample() -> None:
         # All models share one key: same problems, same draws, so that differences are paired.
         with recorder.current().stage(attempts_path):
             sample_attempts(
                 context, [(p.puzzle_id, p.source) for p in measured], attempts_path,
-                model=model, key=context.key(0, "evaluate"), attempts=attempts, sampling=sampling,
-                prompt=prompt, label=label,
+                Solving(attempts, sampling, prompt), model=subject.model, key=context.key(0, "evaluate"),
+                label=f"eval {subject.name}",
             )  # fmt: skip
 
     wait = overlapped(
@@ -113,8 +131,8 @@ def run(
         attempts_path,
     )
     about = {
-        "arm": arm,
-        "iteration": iteration,
+        "arm": subject.arm,
+        "iteration": subject.iteration,
         "checkpoint": "",  # filled in from the records
         "seed": context.experiment.seed,
         "seeds": context.experiment.problems,

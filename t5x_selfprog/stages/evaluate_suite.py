@@ -24,7 +24,7 @@ from t5x_selfprog.run_dir import differences
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.context import Context
-from t5x_selfprog.stages.evaluate import read, write
+from t5x_selfprog.stages.evaluate import Subject, read, write
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.shards import SamplingMeter
@@ -39,20 +39,31 @@ from verifier.unit_tests.suites import Suite
 NEVER = "infrastructure"
 
 
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """How a suite's tasks are attempted.
+
+    Attributes:
+      attempts, temperature: at each task; temperature 0 takes the likeliest tokens, once.
+      grid: the shape of the device's work and its number types; its other settings are ignored.
+      chat: "" to continue plain text; in the model's chat template, "begun" to begin each answer for the model up to
+        its code, "free" to let it write the whole answer.
+    """
+
+    attempts: int
+    temperature: float
+    grid: SamplingConfig
+    chat: Chat = ""
+
+
 @gin.configurable(module="evaluate_suite")
 def run(
     context: Context,
     suite: SuiteFile,
-    model: str,
-    output: str,
-    arm: str,
-    iteration: int | None,
+    subject: Subject,
+    asked: Asked,
     base: Mapping[str, Any] | None = None,
     *,
-    attempts: int,
-    temperature: float,
-    grid: SamplingConfig,
-    chat: Chat = "",
     max_new_tokens: int = 512,
     prompt_buckets: tuple[int, ...] = (256, 512, 1024),
     limits: Limits = Limits(cpu_s=10.0),
@@ -61,10 +72,6 @@ def run(
 
     Args:
       base: the base model's evaluation on the same suite, for paired differences.
-      attempts, temperature: at each task; temperature 0 takes the likeliest tokens, once.
-      grid: the shape of the device's work and its number types; its other settings are ignored.
-      chat: "" to continue plain text; in the model's chat template, "begun" to begin each answer for the model up to
-        its code, "free" to let it write the whole answer.
       limits: CPU seconds cover all tests of a task together.
 
     Returns:
@@ -75,9 +82,10 @@ def run(
     a model without a chat template is to answer in conversation.
     """
     limits.require_exact("evaluate_suite")
+    attempts, temperature, grid, chat = asked.attempts, asked.temperature, asked.grid, asked.chat
     require_chance(attempts, temperature)
     if chat:
-        SuiteAsking.of(chat, store.load_tokenizer(store.resolve(model)), model)
+        SuiteAsking.of(chat, store.load_tokenizer(store.resolve(subject.model)), subject.model)
     sampling = dataclasses.replace(
         grid, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=max_new_tokens,
         prompt_buckets=prompt_buckets, stop="unindented" if suite.inside and not chat else "none",
@@ -87,7 +95,7 @@ def run(
     settings = {
         "suite": suite.name,
         "sha256": suite.sha256,
-        "model": _identity(model),
+        "model": _identity(subject.model),
         "attempts": attempts,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
@@ -99,21 +107,21 @@ def run(
         "seed": context.experiment.seed,
         **({"chat": chat} if chat else {}),
     }
-    _require_same(output, settings)
-    done = hosts.agree(read(output))
+    _require_same(subject.output, settings)
+    done = hosts.agree(read(subject.output))
     if done is not None:
         return done
     if hosts.is_first():
-        look = {"split": suite.name, "arm": arm, "iteration": iteration, "config": context.run.fingerprint}
-        held_out.record(context.run.root, {**look, **settings})
-    work = _Work(context, suite, output, short_hash(repr(sorted(settings.items()))))
-    label = f"{suite.name} {arm}" + ("" if iteration is None else f" {iteration}")
-    work.sample(model, sampling, attempts, chat, label)
+        who = {"arm": subject.arm, "iteration": subject.iteration, "config": context.run.fingerprint}
+        held_out.record(context.run.root, {"split": suite.name, **who, **settings})
+    work = _Work(context, suite, subject.output, short_hash(repr(sorted(settings.items()))))
+    label = f"{suite.name} {subject.name}"
+    work.sample(subject.model, sampling, attempts, chat, label)
     work.judge(limits, label)
     return work.conclude(
         {
-            "arm": arm,
-            "iteration": iteration,
+            "arm": subject.arm,
+            "iteration": subject.iteration,
             "seed": context.experiment.seed,
             "suite": suite.name,
             "suite_sha256": suite.sha256,

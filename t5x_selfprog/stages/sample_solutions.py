@@ -11,7 +11,7 @@ from t5x_selfprog.bounds import Count
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import SamplingConfig
 from t5x_selfprog.schedule import Schedule
-from t5x_selfprog.stages.attempts import Allocation, sample_attempts
+from t5x_selfprog.stages.attempts import Allocation, Solving, sample_attempts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.telemetry import recorder
@@ -38,12 +38,9 @@ def run(
             context,
             kept,
             path,
+            Solving(schedule.attempts_of(context.run, iteration, attempts), sampling, prompt, allocation),
             model=context.run.sampled_from(iteration, context.experiment.base),
             key=context.key(iteration, "solutions"),
-            attempts=schedule.attempts_of(context.run, iteration, attempts),
-            sampling=sampling,
-            prompt=prompt,
             label=f"{iteration}.3",
-            allocation=allocation,
             earlier=EarlierAttempts(context.run.root, path),
         )

@@ -15,6 +15,8 @@ from t5x_selfprog.evaluation.table import P3_PARTS, table
 from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.evaluate import Subject
+from t5x_selfprog.stages.evaluate_suite import Asked
 from verifier.storage import files
 
 FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json
@@ -36,8 +38,8 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
 
     def one(model: str, place: str, arm: str, iteration: int | None, base: Any = None) -> dict[str, Any]:
         return evaluate_suite.run(
-            context, suite, model, files.join(run.root, FOLDER, name, folder, place), arm, iteration, base,
-            attempts=attempts, temperature=temperature, grid=grid, chat=args.chat or "",
+            context, suite, Subject(model, files.join(run.root, FOLDER, name, folder, place), arm, iteration),
+            Asked(attempts, temperature, grid, args.chat or ""), base,
         )  # fmt: skip
 
     if args.model:

@@ -18,7 +18,7 @@ from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.room import sampled
 from t5x_selfprog.sampling.weights import prepare
 from t5x_selfprog.stages import finetune, sample_puzzles
-from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.attempts import Solving, sample_attempts
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer
 from tests.model.tiny_models import copy_golden
@@ -52,8 +52,8 @@ def test_every_door_refuses_a_model_that_does_not_fit(huge, tmp_path):
     doors = {
         "weights in float32 ": lambda: store.load(huge),
         "that decoding reads": lambda: sample_attempts(
-            context, [("p", "def f(x: int):\n    return x == 1")], str(tmp_path / "3"), model=huge,
-            key=jax.random.key(0), attempts=1, sampling=small, prompt=SolvePrompt("none"), label="0.3",
+            context, [("p", "def f(x: int):\n    return x == 1")], str(tmp_path / "3"),
+            Solving(1, small, SolvePrompt("none")), model=huge, key=jax.random.key(0), label="0.3",
         ),
         "caches in float32": lambda: sample_puzzles.run(context, 0, small, prompts=1, attempts=1, prompt_tokens=8),
         "the optimizer's state": lambda: finetune.run(context, [], huge, str(tmp_path / "6")),

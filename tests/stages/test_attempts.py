@@ -10,7 +10,7 @@ import pytest
 
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import Completion, SamplingConfig
-from t5x_selfprog.stages.attempts import Allocation, sample_attempts
+from t5x_selfprog.stages.attempts import Allocation, Solving, sample_attempts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
@@ -87,8 +87,8 @@ class OneShard:
 def sample(path, allocation=None, attempts=40, earlier=None):
     context = OneShard()
     sample_attempts(
-        context, PUZZLES, str(path), model="m", key=None, attempts=attempts, sampling=SamplingConfig(),
-        prompt=SolvePrompt("none"), label="0.3", allocation=allocation, earlier=earlier,
+        context, PUZZLES, str(path), Solving(attempts, SamplingConfig(), SolvePrompt("none"), allocation), model="m",
+        key=None, label="0.3", earlier=earlier,
     )  # fmt: skip
     return context, list(Ledger.open(str(path))), Ledger.open(str(path)).counters()
 

@@ -13,7 +13,7 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import finetune, sample_puzzles
-from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.attempts import Solving, sample_attempts
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.training.train_loop import LoopConfig
 from tests.puzzles.chatting import chat_folder
@@ -58,8 +58,8 @@ def test_attempts_are_sampled_in_conversation(context, models, tmp_path, chat):
     context.sampler = sampler
     prompt = SolvePrompt("none", typed=True, chat=chat)
     sample_attempts(
-        context, [("p", PUZZLE)], str(tmp_path / "3"), model=models[0], key=jax.random.key(0), attempts=3,
-        sampling=SMALL, prompt=prompt, label="0.3",
+        context, [("p", PUZZLE)], str(tmp_path / "3"), Solving(3, SMALL, prompt), model=models[0],
+        key=jax.random.key(0), label="0.3",
     )  # fmt: skip
     ((sampling, prefix),) = seen
     assert not sampling.document_start and sampling.stop == ("none" if chat == "free" else "unindented")
@@ -94,8 +94,8 @@ def test_pairs_are_learnt_in_conversation(context, models, tmp_path):
 def test_a_model_without_a_template_is_refused_before_anything_is_sampled(context, models, tmp_path):
     with pytest.raises(UserError, match=r"mute: no chat template"):
         sample_attempts(
-            context, [("p", PUZZLE)], str(tmp_path / "3"), model=models[1], key=jax.random.key(0), attempts=3,
-            sampling=SMALL, prompt=SolvePrompt("none", chat="begun"), label="0.3",
+            context, [("p", PUZZLE)], str(tmp_path / "3"), Solving(3, SMALL, SolvePrompt("none", chat="begun")),
+            model=models[1], key=jax.random.key(0), label="0.3",
         )  # fmt: skip
     assert not list((tmp_path / "3").glob("*.tfrecord"))
 

@@ -14,6 +14,8 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import Completion, SamplingConfig
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.evaluate import Subject
+from t5x_selfprog.stages.evaluate_suite import Asked
 from tests.evaluation.suite_rows import HALF, MBPP, SHARED
 from tests.puzzles.chatting import chat_folder
 from verifier import Limits
@@ -83,10 +85,10 @@ def context(root, writer):
     return made
 
 
-def evaluate(root, writer, suite, model, base=None, attempts=4, **changed):
-    asked = {"attempts": attempts, "temperature": 0.8, "grid": SamplingConfig(), "limits": LIMITS} | changed
-    place = str(root / "out")
-    return evaluate_suite.run(context(root, writer), suite, model, place, "verified", 0, base, **asked)
+def evaluate(root, writer, suite, model, base=None, attempts=4, temperature=0.8):
+    subject = Subject(model, str(root / "out"), "verified", 0)
+    asked = Asked(attempts, temperature, SamplingConfig())
+    return evaluate_suite.run(context(root, writer), suite, subject, asked, base, limits=LIMITS)
 
 
 def test_pass_at_k_counts_programs_that_pass_all_tests(tmp_path, suite, model):
@@ -185,8 +187,8 @@ def test_in_conversation_the_programs_are_code_blocks_and_the_evaluation_says_so
     )
     made.model = lambda _: loaded
     found = evaluate_suite.run(
-        made, suite, str(folder), str(tmp_path / "out"), "verified", 0, attempts=2, temperature=0.8,
-        grid=SamplingConfig(), chat="free", limits=LIMITS,
+        made, suite, Subject(str(folder), str(tmp_path / "out"), "verified", 0),
+        Asked(2, 0.8, SamplingConfig(), "free"), limits=LIMITS,
     )  # fmt: skip
     assert {p["name"]: p["c"] for p in found["problems"]} == {"HumanEval/900": 1, "Mbpp/900": 2, "7": 2}
     assert found["chat"] == "free"

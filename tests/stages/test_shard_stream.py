@@ -10,7 +10,7 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.allocation import Allocation, _order
-from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.attempts import Solving, sample_attempts
 from tests.sampling.byte_model import ByteTokenizer, random_params, tiny_config
 from tests.sampling.test_sampler import KEY
 from tests.stages.test_attempts import LIMITS, OneShard
@@ -61,8 +61,8 @@ def sampler() -> Sampler:
 def sample(path, context, allocation=None):
     with contextlib.suppress(KeyboardInterrupt):
         sample_attempts(
-            context, PUZZLES, str(path), model="m", key=KEY, attempts=ATTEMPTS, sampling=GRID,
-            prompt=SolvePrompt("none"), label="0.3", allocation=allocation,
+            context, PUZZLES, str(path), Solving(ATTEMPTS, GRID, SolvePrompt("none"), allocation), model="m", key=KEY,
+            label="0.3",
         )  # fmt: skip
     return Ledger.open(str(path))
 
@@ -117,6 +117,6 @@ def test_a_shard_of_other_prompts_is_refused(sampler, tmp_path):
     assert ledger.committed() == [0, 1]
     with pytest.raises(UserError, match=r"part-00000.*holds attempts at 3 prompts where this run asks for"):
         sample_attempts(
-            Shards(sampler), PUZZLES[3:], str(tmp_path / "3"), model="m", key=KEY, attempts=ATTEMPTS, sampling=GRID,
-            prompt=SolvePrompt("none"), label="0.3",
+            Shards(sampler), PUZZLES[3:], str(tmp_path / "3"), Solving(ATTEMPTS, GRID, SolvePrompt("none")),
+            model="m", key=KEY, label="0.3",
         )  # fmt: skip

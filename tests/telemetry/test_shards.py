@@ -11,7 +11,7 @@ import pytest
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.sampler import Request, Sampler
-from t5x_selfprog.stages.attempts import sample_attempts
+from t5x_selfprog.stages.attempts import Solving, sample_attempts
 from t5x_selfprog.stages.judging import judge_attempts, overlapped
 from t5x_selfprog.telemetry import goodput, recorder
 from t5x_selfprog.telemetry.capture import Profile
@@ -52,8 +52,8 @@ def sample_and_judge(root, before_judging=0.0):
     def sample():
         with recorder.current().stage(attempts):
             sample_attempts(
-                context, puzzles, attempts, model="m", key=None, attempts=20, sampling=SamplingConfig(),
-                prompt=SolvePrompt("none"), label="1.3",
+                context, puzzles, attempts, Solving(20, SamplingConfig(), SolvePrompt("none")), model="m", key=None,
+                label="1.3",
             )  # fmt: skip
 
     def judge(alive):
