@@ -54,6 +54,11 @@ class Contrast:
     def name(self) -> str:
         return f"{self.left} - {self.right}"
 
+    def word(self, k: int) -> str:
+        """What the intervals at k show before any correction."""
+        claim = self.at[k].claim
+        return claim if self.family == AGAINST_BASE else OF_TWO_ARMS[claim]
+
     def cells(self, k: int) -> list[str]:
         """Difference in points, ratio, p-value, corrected p-value and word; dashes where there is nothing at k."""
         if k not in self.at:
@@ -123,12 +128,14 @@ def between(
         found = compare(left[1], right[1], k, group, seed, spread)
         if found is not None:
             at[k] = found
-    claims = {k: OF_TWO_ARMS[found.claim] for k, found in at.items()}
-    return Contrast(family, left[0], right[0], at, claims, {})
+    return Contrast(family, left[0], right[0], at, {}, {})
 
 
 def correct(contrasts: Sequence[Contrast]) -> None:
-    """Corrects within each family by Holm's method, for each k; a word that does not survive is replaced."""
+    """Corrects within each family by Holm's method, for each k; a word that does not survive is replaced.
+
+    Corrected in a larger family later, contrasts forget the smaller one.
+    """
     for family in dict.fromkeys(contrast.family for contrast in contrasts):
         members = [contrast for contrast in contrasts if contrast.family == family]
         for k in {k for contrast in members for k in contrast.at}:
@@ -136,7 +143,7 @@ def correct(contrasts: Sequence[Contrast]) -> None:
             for i, adjusted in holm(asked).items():
                 contrast = members[int(i)]
                 contrast.adjusted[k] = adjusted
-                contrast.claims[k] = corrected(contrast.claims[k], adjusted)
+                contrast.claims[k] = corrected(contrast.word(k), adjusted)
 
 
 def of_arms(

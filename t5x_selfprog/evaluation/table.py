@@ -19,7 +19,7 @@ from t5x_selfprog.evaluation.compare import (
 )
 from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, Contrast, in_points, percent
 from t5x_selfprog.evaluation.crossed import Spread
-from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN, corrected, holm
+from t5x_selfprog.evaluation.statistics import NOTHING_SHOWN
 from t5x_selfprog.interval import Interval
 
 ARM_ORDER = ("base", "verified", "unverified", "human", "seeds_only")
@@ -76,8 +76,7 @@ def rows(evaluations: Sequence[Evaluation], group: str = ALL, seed: int = 0) -> 
             versus = {k: c for k in ks if (c := compare(found, base, k, group, seed, spreads[k])) is not None}
         claims = {k: comparison.claim for k, comparison in versus.items()}
         found_rows.append(Row(label(found), found, estimates, versus, claims, {}))
-    for k in ks:
-        _correct([row for row in found_rows if row.arm != ENUMERATOR and k in row.versus_base], k)
+    contrasts.correct(against_base(found_rows))
     return found_rows
 
 
@@ -143,16 +142,20 @@ def markdown_grid(grid: Sequence[Sequence[str]]) -> str:
 
 def comparisons(found: Sequence[Row], group: str = ALL, seed: int = 0) -> list[Contrast]:
     """Every arm against the base (corrected by `rows`), then the families of `contrasts`, corrected here."""
-    against_base = [
-        Contrast(AGAINST_BASE, row.label, "base", row.versus_base, row.claims, row.adjusted)
-        for row in found
-        if row.versus_base and row.arm != ENUMERATOR
-    ]
     models = [row for row in found if row.arm != ENUMERATOR] or list(found)
     last = {row.arm: (row.label, row.evaluations) for row in found}  # the last iteration of each arm stays
     of_arms = contrasts.of_arms(last, sorted({k for row in models for k in row.estimates}), group, seed)
     contrasts.correct(of_arms)
-    return against_base + of_arms
+    return against_base(found) + of_arms
+
+
+def against_base(found: Sequence[Row]) -> list[Contrast]:
+    """The trained arms against the base, as contrasts that share the rows' claims and corrected p-values."""
+    return [
+        Contrast(AGAINST_BASE, row.label, "base", row.versus_base, row.claims, row.adjusted)
+        for row in found
+        if row.versus_base and row.arm != ENUMERATOR
+    ]
 
 
 def _order(evaluation: Evaluation) -> tuple[int, str, int, str]:
@@ -174,13 +177,6 @@ def headline_k(found: Sequence[Row]) -> int:
     """The largest k at which models were measured: the enumerator's list may be longer than their attempts."""
     models = [row for row in found if row.arm != ENUMERATOR] or found
     return max((k for row in models for k in row.estimates), default=1)
-
-
-def _correct(compared: Sequence[Row], k: int) -> None:
-    adjusted = holm({str(i): row.versus_base[k].p_value for i, row in enumerate(compared)})
-    for i, row in enumerate(compared):
-        row.adjusted[k] = adjusted[str(i)]
-        row.claims[k] = corrected(row.versus_base[k].claim, row.adjusted[k])
 
 
 def _grid(found: Sequence[Row], ks: Sequence[int], group: str) -> list[list[str]]:

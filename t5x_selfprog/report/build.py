@@ -1,16 +1,7 @@
-"""RUN/report/index.html: one self-contained page about a run, finished or not.
-
-Nothing on the page comes from the network. Model text is escaped, and a content security policy admits only the page's
-own script (by its hash), so that even a mistake here could not run a puzzle's HTML.
-"""
+"""RUN/report/index.html: one self-contained page about a run, finished or not."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
-from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
@@ -18,8 +9,9 @@ from t5x_selfprog.report import sections
 from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.gallery import gallery
-from t5x_selfprog.report.markup import Markup, count, element, escape, join, plural
+from t5x_selfprog.report.markup import Markup, count, element, plural
 from t5x_selfprog.report.problems import problems
+from t5x_selfprog.report.shell import Heading, render, script_json
 from t5x_selfprog.report.spent import spent
 from t5x_selfprog.report.training import training
 from t5x_selfprog.report.transfer import transfer
@@ -62,26 +54,15 @@ def page(run: Run) -> str:
         else None,
         _about(run),
     ]
-    script = template("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     name = PurePath(run.root).name or run.root
-    return fill(
-        template("page.html"),
-        {
-            "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-            "title": escape(f"{name} · t5x_selfprog"),
-            "name": escape(name),
-            "setting": escape(_setting(run)),
-            "headline": escape(found.headline if found else "Nothing is measured yet."),
-            "subline": escape(found.subline if found else "This run has no evaluation so far."),
-            "missing": missing_note(run.missing),
-            "navigation": navigation(body),
-            "sections": join(body),
-            "style": template("page.css"),
-            "data": _data(run, found),
-            "script": script,
-        },
+    heading = Heading(
+        title=f"{name} · t5x_selfprog",
+        name=name,
+        setting=_setting(run),
+        headline=found.headline if found else "Nothing is measured yet.",
+        subline=found.subline if found else "This run has no evaluation so far.",
     )
+    return render(heading, body, _data(run, found), run.missing)
 
 
 def _setting(run: Run) -> str:
@@ -97,23 +78,6 @@ def _setting(run: Run) -> str:
     if sampled.get("temperature"):
         parts.append(f"T\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{sampled['temperature']:g}")
     return " · ".join([*filter(None, parts), plural(len(run.iterations), "iteration")])
-
-
-def missing_note(missing: list[str]) -> Markup:
-    if not missing:
-        return Markup("")
-    return element(
-        "aside",
-        element("h2", "Still missing"),
-        element("ul", *(element("li", line) for line in missing)),
-        class_="missing",
-        aria_label="Still missing",
-    )
-
-
-def navigation(body: list[Markup | None]) -> Markup:
-    found = [re.match(r'<section id="([^"]+)" aria-label="([^"]+)"', part) for part in body if part]
-    return join(element("a", Markup(match[2]), href=f"#{match[1]}") for match in found if match)
 
 
 def _about(run: Run) -> Markup:
@@ -191,19 +155,4 @@ def _data(run: Run, found: Findings | None) -> Markup:
     if len(text) > MAX_DATA_BYTES:
         slim = [{k: v for k, v in e.items() if k != "problems"} for e in run.evaluations]
         text = script_json(data | {"evaluations": slim, "left_out": "problems of each evaluation"})
-    return Markup(text)
-
-
-def script_json(data: dict[str, Any]) -> str:
-    """JSON in which no HTML parser can see a tag."""
-    text = json.dumps(data, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def template(name: str) -> str:
-    return resources.files("t5x_selfprog.report").joinpath(name).read_text("utf-8")
-
-
-def fill(template: str, values: dict[str, str]) -> str:
-    """Replaces every {{name}}; inserted text is not scanned again."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda hole: values[hole[1]], template)
+    return text

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from t5x_selfprog import run_dir
-from t5x_selfprog.report.build import fill, missing_note, script_json, template
 from t5x_selfprog.report.collect import evaluations_of
 from t5x_selfprog.report.findings import Findings, find
-from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, plural
+from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, percent, plural
 from t5x_selfprog.report.sections import section, table
+from t5x_selfprog.report.shell import Heading, render, script_json
 from t5x_selfprog.run_layout import RunDir
 from verifier.errors import UserError
 from verifier.storage import files
@@ -57,28 +55,19 @@ def build_overview(folder: str) -> str:
 
 
 def _page(folder: str, entries: list[Entry]) -> str:
-    script = template("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     name = PurePath(folder).name or folder
     finished = sum(entry.is_finished for entry in entries)
-    return fill(
-        template("page.html"),
-        {
-            "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-            "title": escape(f"{name} · t5x_selfprog runs"),
-            "name": escape(name),
-            "setting": escape(plural(len(entries), "run")),
-            "headline": escape(f"{plural(len(entries), 'run')}, {count(finished)} finished."),
-            "subline": "What each shows of its last iteration against its base; runs of other problems, attempts or "
-            "models do not compare with one another.",
-            "missing": missing_note([line for entry in entries for line in entry.broken]),
-            "navigation": "",
-            "sections": join([_table(entries), _about(folder)]),
-            "style": template("page.css"),
-            "data": Markup(script_json({"runs": [_data(entry) for entry in entries]})),
-            "script": script,
-        },
+    heading = Heading(
+        title=f"{name} · t5x_selfprog runs",
+        name=name,
+        setting=plural(len(entries), "run"),
+        headline=f"{plural(len(entries), 'run')}, {count(finished)} finished.",
+        subline="What each shows of its last iteration against its base; runs of other problems, attempts or "
+        "models do not compare with one another.",
     )
+    broken = [line for entry in entries for line in entry.broken]
+    data = script_json({"runs": [_data(entry) for entry in entries]})
+    return render(heading, [_table(entries), _about(folder)], data, broken)
 
 
 def _table(entries: list[Entry]) -> Markup:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
 from t5x_selfprog.evaluation.compare import Comparison, compare
-from t5x_selfprog.evaluation.contrasts import ENUMERATOR
+from t5x_selfprog.evaluation.contrasts import ENUMERATOR, Contrast, correct
 from t5x_selfprog.evaluation.diversity import diversity
-from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTION, corrected, holm
+from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTION
 from t5x_selfprog.evaluation.table import Row, rows
-from t5x_selfprog.report.build import fill, navigation, script_json, template
 from t5x_selfprog.report.collect import Run, collect
-from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, escape, join, percent, points
+from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, percent, points
 from t5x_selfprog.report.plots import IntervalRow, arm_style, interval_panel
 from t5x_selfprog.report.sections import section, table
+from t5x_selfprog.report.shell import Heading, render, script_json
 from verifier.storage import files
 from verifier.storage.shards import atomic_write
 
@@ -42,31 +40,15 @@ def page(left: Run, right: Run) -> str:
         _variety(left, right, names),
         _settings(left, right, names),
     ]
-    script = template("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     headline, subline = _headline(compared, claims, names)
     data = {
         "left": left.root,
         "right": right.root,
         "evaluations": {names[0]: len(left.evaluations), names[1]: len(right.evaluations)},
     }
-    return fill(
-        template("page.html"),
-        {
-            "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-            "title": escape(f"{names[0]} and {names[1]} · t5x_selfprog"),
-            "name": escape(f"{names[0]} and {names[1]}"),
-            "setting": "",
-            "headline": escape(headline),
-            "subline": escape(subline),
-            "missing": "",
-            "navigation": navigation(body),
-            "sections": join(body),
-            "style": template("page.css"),
-            "data": Markup(script_json(data)),
-            "script": script,
-        },
-    )
+    both = f"{names[0]} and {names[1]}"
+    heading = Heading(f"{both} · t5x_selfprog", both, "", headline, subline)
+    return render(heading, body, script_json(data))
 
 
 def _name(root: str) -> str:
@@ -99,14 +81,13 @@ def _compare(mine: Row, theirs: Row) -> dict[int, Comparison]:
 
 def _claims(compared: Sequence[tuple[Row, Row, dict[int, Comparison]]]) -> dict[tuple[str, int], str]:
     """The claims about the left run's arms against the right's, corrected over the arms, for each k."""
-    said: dict[tuple[str, int], str] = {}
-    words = {"more than doubles": "more than twice", "improves": "higher", "worsens": "lower"}
-    for k in {k for *_, at in compared for k in at}:
-        trained = [(mine.label, at[k]) for mine, _, at in compared if k in at and mine.arm != ENUMERATOR]
-        for name, adjusted in holm({name: comparison.p_value for name, comparison in trained}).items():
-            claim = dict(trained)[name].claim
-            said[name, k] = corrected(words.get(claim, NO_DIFFERENCE), adjusted)
-    return said
+    found = [
+        Contrast("one run against another", mine.label, theirs.label, at, {}, {})
+        for mine, theirs, at in compared
+        if mine.arm != ENUMERATOR
+    ]
+    correct(found)
+    return {(contrast.left, k): claim for contrast in found for k, claim in contrast.claims.items()}
 
 
 def _headline(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -12,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from t5x_selfprog.evaluation.contrasts import ENUMERATOR, EXPLANATION, HEAD
 from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOTHING_SHOWN
 from t5x_selfprog.evaluation.table import family_sizes
-from t5x_selfprog.report.build import fill, missing_note, navigation, script_json, template
-from t5x_selfprog.report.markup import Markup, element, escape, join, percent, plural, points
+from t5x_selfprog.report.markup import Markup, element, percent, plural, points
 from t5x_selfprog.report.plots import IntervalRow, Point, arm_style, interval_panel, scatter_panel
 from t5x_selfprog.report.sections import fallback, section, table
+from t5x_selfprog.report.shell import Heading, render, script_json
 from verifier.storage.shards import atomic_write
 
 if TYPE_CHECKING:
@@ -37,8 +35,6 @@ def page(study_dir: str, study: Study) -> str:
         _fits(study) if study.fits else None,
         _runs(study_dir, study),
     ]
-    script = template("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     name = PurePath(study_dir).name or study_dir
     claimed = [
         line for line in study.lines if line.row.claims.get(study.k, NO_DIFFERENCE) not in NOTHING_SHOWN
@@ -51,23 +47,15 @@ def page(study_dir: str, study: Study) -> str:
         plural(len(first["problems"]), "problem"),
     ]
     setting.append(plural(len({run for line in study.lines for run in line.runs}), "run"))
-    return fill(
-        template("page.html"),
-        {
-            "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-            "title": escape(f"{name} · t5x_selfprog study"),
-            "name": escape(name),
-            "setting": escape(" · ".join(filter(None, setting))),
-            "headline": escape(_headline(len(claimed), len(compared), study.k)),
-            "subline": escape("; ".join(map(_claim, claimed[:6])) + "." if claimed else _nothing(study)),
-            "missing": missing_note([f"{run} is not finished" for run in study.missing]),
-            "navigation": navigation(body),
-            "sections": join(body),
-            "style": template("page.css"),
-            "data": Markup(script_json(_data(study))),
-            "script": script,
-        },
+    heading = Heading(
+        title=f"{name} · t5x_selfprog study",
+        name=name,
+        setting=" · ".join(filter(None, setting)),
+        headline=_headline(len(claimed), len(compared), study.k),
+        subline="; ".join(map(_claim, claimed[:6])) + "." if claimed else _nothing(study),
     )
+    missing = [f"{run} is not finished" for run in study.missing]
+    return render(heading, body, script_json(_data(study)), missing)
 
 
 def _headline(claimed: int, compared: int, k: int) -> str:

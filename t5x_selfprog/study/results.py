@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from t5x_selfprog.evaluation import contrasts, held_out, scaling
 from t5x_selfprog.evaluation.compare import Evaluation, models_of, value_table
-from t5x_selfprog.evaluation.contrasts import AGAINST_BASE, ENUMERATOR, Contrast, percent
-from t5x_selfprog.evaluation.statistics import corrected, holm
-from t5x_selfprog.evaluation.table import Row, family_sizes, headline_k, rows
+from t5x_selfprog.evaluation.contrasts import ENUMERATOR, Contrast, percent
+from t5x_selfprog.evaluation.table import Row, against_base, family_sizes, headline_k, rows
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.study.grid import Cell
 from verifier.storage.shards import atomic_write
@@ -140,7 +139,7 @@ def assemble(
                 {size: sum(each[size] for each in of_row) / len(of_row) for size in SIZES} if of_row else {}
             )
             lines.append(Line(dict(levels), row, means, tuple(name for name, _ in runs)))
-    _correct(lines)
+    contrasts.correct(against_base([line.row for line in lines]))  # over every comparison of the study
     return Study(lines, missing, transfer, _fits(lines), looks, _contrasts(lines))
 
 
@@ -199,32 +198,10 @@ def _sizes(path: str, configured: Configured) -> dict[tuple[str, int | None], di
     return found
 
 
-def _correct(lines: Sequence[Line]) -> None:
-    """Corrects over every comparison of the study by Holm's method, for each k; replaces claims that do not survive."""
-    compared = [line for line in lines if line.row.arm != ENUMERATOR]
-    for k in {k for line in compared for k in line.row.versus_base}:
-        asked = {
-            str(i): line.row.versus_base[k].p_value
-            for i, line in enumerate(compared)
-            if k in line.row.versus_base
-        }
-        for i, adjusted in holm(asked).items():
-            line = compared[int(i)]
-            line.adjusted[k] = adjusted
-            line.row.claims[k] = corrected(line.row.versus_base[k].claim, adjusted)
-
-
 def _contrasts(lines: Sequence[Line]) -> list[tuple[dict[str, str], Contrast]]:
-    """Every arm against its base, as corrected by `_correct`; then the last verified model against the other arms, and
-    the base against the guesses, corrected over all configurations of the study."""
-    found = [
-        (
-            x.levels,
-            Contrast(AGAINST_BASE, x.row.label, "base", x.row.versus_base, x.row.claims, x.row.adjusted),
-        )
-        for x in lines
-        if x.row.versus_base and x.row.arm != ENUMERATOR
-    ]
+    """Every arm against its base, as corrected before; then the last verified model against the other arms, and the
+    base against the guesses, corrected over all configurations of the study."""
+    found = [(line.levels, contrast) for line in lines for contrast in against_base([line.row])]
     by_levels: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for line in lines:
         by_levels.setdefault(tuple(line.levels.items()), []).append(line.row)
