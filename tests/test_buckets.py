@@ -87,7 +87,7 @@ def selfprog(bucket: Bucket, environment: dict, cwd: Path, *arguments: str) -> s
 
 
 def finish(process: subprocess.Popen, status: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=500)
+    out, err = process.communicate(timeout=1500)
     assert process.returncode == status, err[-3000:]
     return out, err
 

@@ -59,7 +59,7 @@ def start(tmp_path_factory, quick_environment) -> Start:
 def finish(processes: list[subprocess.Popen], run_dir: Path) -> None:
     for i, process in enumerate(processes):
         log = run_dir.with_suffix(f".{i}.log")
-        assert process.wait(timeout=500) == 0, f"host {i}: {log.read_text()[-3000:]}"
+        assert process.wait(timeout=1500) == 0, f"host {i}: {log.read_text()[-3000:]}"
 
 
 def end(processes: list[subprocess.Popen]) -> None:

@@ -32,7 +32,7 @@ def finish(root: Path, learner: str, base: str, hosts: int, repository: Path, en
         )  # fmt: skip
     try:
         for process in processes:
-            said, _ = process.communicate(timeout=400)
+            said, _ = process.communicate(timeout=1200)
             assert process.returncode == 0, said[-3000:]
     finally:
         for process in processes:
