@@ -263,12 +263,3 @@ def test_the_run_leaves_its_metrics_in_lines_and_events(unbroken):
     for stage in ("3_solutions", "4_verdicts", "6_checkpoints"):
         assert list((unbroken / "events" / "iter_000" / stage).glob("events.out.tfevents.*"))
     assert not list(unbroken.glob("stuck-*"))
-
-
-@pytest.mark.parametrize("field", ["judges", "start", "writer", "docstrings"])
-def test_a_choice_that_there_is_not_is_refused(field):
-    from t5x_selfprog.stages.context import Experiment
-    from verifier.errors import UserError
-
-    with pytest.raises(UserError, match=rf"Experiment\.{field}='nobody': choose '"):
-        Experiment(**{field: "nobody"})

@@ -8,7 +8,6 @@ from scipy.stats import beta, binomtest
 from t5x_selfprog.puzzles.archive import Archive
 from t5x_selfprog.puzzles.difficulty import Difficulty, difficulties, learnability, write
 from t5x_selfprog.puzzles.prompts import Example, PuzzlePrompts, puzzle_from_completion
-from t5x_selfprog.stages.build_dataset import Selection, by_novelty
 from verifier.errors import UserError
 
 
@@ -62,21 +61,6 @@ def test_the_archive_keeps_the_most_learnable_of_each_form():
     assert own / sum(example.weight for example in found) == pytest.approx(0.25)
     assert Archive(cells=1).examples([*same, other], types, train)[-1].puzzle_id == "bbb"
     assert Archive().examples([unsolved], types, train) == train
-
-
-def test_weights_of_pairs():
-    plain, learnable = Selection(easy_rate=1.0), Selection(easy_rate=1.0, learnability=1.0)
-    assert plain.weight(1, 100) == plain.weight(50, 100) == 1.0
-    assert learnable.weight(50, 100) > 5 * learnable.weight(1, 100)
-    assert Selection(learnability=1.0).weight(100, 100) < Selection().weight(100, 100) == 0.25
-
-
-def test_diverse_solutions_come_before_variations():
-    texts = ["return a", "return b + a", "return a + b", "return sorted(a)[0]", "return max(a)"]
-    ranked = [{"solution": f"def g(a=1, b=2):\n    {text}"} for text in texts]
-    chosen = [v["solution"].partition("\n    ")[2] for v in by_novelty(ranked, 3)]
-    assert chosen == ["return a", "return sorted(a)[0]", "return b + a"]
-    assert by_novelty([], 3) == []
 
 
 def test_a_rate_asked_for_is_noted_above_what_was_measured_and_above_what_is_asked():

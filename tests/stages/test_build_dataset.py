@@ -10,7 +10,7 @@ from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text, puzzle_of_pair
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.stages import build_dataset
-from t5x_selfprog.stages.build_dataset import Selection
+from t5x_selfprog.stages.build_dataset import Selection, by_novelty
 from t5x_selfprog.stages.context import Context
 from verifier import Pool
 from verifier.errors import UserError
@@ -122,3 +122,18 @@ def test_pairs_from_elsewhere_pass_the_firewall(tmp_path, behaviour, kept):
     found = Ledger.open(context.run.control("theirs", "dataset"))
     assert sorted(puzzle_of_pair(pair["text"]) for pair in found) == sorted(kept)
     assert found.manifest()["stage_counters"] == {"contaminated": 3 - len(kept)}
+
+
+def test_weights_of_pairs():
+    plain, learnable = Selection(easy_rate=1.0), Selection(easy_rate=1.0, learnability=1.0)
+    assert plain.weight(1, 100) == plain.weight(50, 100) == 1.0
+    assert learnable.weight(50, 100) > 5 * learnable.weight(1, 100)
+    assert Selection(learnability=1.0).weight(100, 100) < Selection().weight(100, 100) == 0.25
+
+
+def test_diverse_solutions_come_before_variations():
+    texts = ["return a", "return b + a", "return a + b", "return sorted(a)[0]", "return max(a)"]
+    ranked = [{"solution": f"def g(a=1, b=2):\n    {text}"} for text in texts]
+    chosen = [v["solution"].partition("\n    ")[2] for v in by_novelty(ranked, 3)]
+    assert chosen == ["return a", "return sorted(a)[0]", "return b + a"]
+    assert by_novelty([], 3) == []

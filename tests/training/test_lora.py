@@ -23,7 +23,7 @@ from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import train
 from t5x_selfprog.training.train_step import loss_sums
 from tests.sampling.byte_model import random_params
-from tests.training.test_train import assert_equal_trees, one_device, settings
+from tests.training.test_train_loop import assert_equal_trees, one_device, settings
 from verifier.errors import UserError
 
 CONFIG = ModelConfig(61, 32, 16, 2, 4, 2, 8, 24, biases=("qkv",))

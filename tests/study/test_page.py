@@ -8,7 +8,7 @@ import pytest
 import gin
 from t5x_selfprog.study import launch
 from tests.report import chromium
-from tests.study.test_study import FakeRuns
+from tests.study.test_launch import FakeRuns
 
 pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium on this machine")
 
