@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Checks and measures this machine's GPU: is cuDNN's attention the plain one, how fast are decoding and training.
+# Checks and measures this machine's GPU: cuDNN's attention against plain attention, the speed of decoding
+# and training.
 #
 #   scripts/gpu_check.sh                          125M, 1.3B and 2.7B in bfloat16; JSON lines into results/gpu/
-#   PEER_PYTHON=/env/bin/python scripts/gpu_check.sh      also what that environment's torch and transformers reach
+#   PEER_PYTHON=/env/bin/python scripts/gpu_check.sh      also that environment's torch and transformers
 #   VLLM_PYTHON=/env/bin/python scripts/gpu_check.sh      and vLLM in that one (scripts/measure/vllm_peer.py)
-#   DEVICE=cpu SIZES=tiny PROMPT=64 NEW=8 ATTEMPTS=8 SEQ=128 STEPS=1 scripts/gpu_check.sh    the script itself, anywhere
+#   DEVICE=cpu SIZES=tiny PROMPT=64 NEW=8 ATTEMPTS=8 SEQ=128 STEPS=1 scripts/gpu_check.sh    tries the script anywhere
 #
 # Decoding: 128 rows at one prompt; its share of the memory bandwidth counts each byte that a step must read once.
 # Training: AdamW on float32 weights, bfloat16 products; MFU counts 6 FLOPs a weight and token and causal attention.
-# A measurement that fails (out of memory, say) is reported and the rest goes on; the status is then 1.
+# A measurement that fails (out of memory, say) is reported, and the others go on; the status is then 1.
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -38,20 +39,20 @@ measure() {
   fi
 }
 
-# Our command line, in a process that must not have met TensorFlow.
+# Our command line, which must not import TensorFlow.
 guarded='import sys; from t5x_selfprog.main import main; code = main(sys.argv[1:])
 assert "tensorflow" not in sys.modules; sys.exit(code)'
 ours() { measure "$python" -c "$guarded" bench "$@" --json; }
 
 ours attention --attention="$attention" --dtype=bfloat16
-# Are the kernels of a decoding step what plain attention is, and how long do both take?
+# Whether the kernels of a decoding step equal plain attention, and how long both take.
 ours rows --size="${ROW_SHAPES:-$([[ "$device" == cuda ]] && echo 0p5b,smollm2,1p3b || echo tiny)}" --dtype=bfloat16
 for size in ${SIZES:-125m 1p3b 2p7b}; do
   sample=(--size="$size" --dtype=bfloat16 --prompt="$prompt" --new="$new" --attempts="$attempts" --batch="$batch")
   ours sample "${sample[@]}" --repeat=3
   [[ "$device" == cuda ]] && ours sample "${sample[@]}" --repeat=3 --row_attention=triton
   ours sample "${sample[@]}" --repeat=3 --weights_dtype=int8 --cache_dtype=int8
-  # Bigger models recompute more and take fewer rows, so that 80 GB suffice.
+  # Larger models recompute more and get fewer rows, so that 80 GB suffice.
   case "$size" in
     2p7b) rows=8 remat=full ;;
     1p3b) rows=16 remat=dots ;;

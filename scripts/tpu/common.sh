@@ -5,7 +5,7 @@
 #   RUN_DIR   a folder that all workers see        DRY_RUN=1 prints every command and runs none
 #             (gs://BUCKET/..., or Filestore mounted on all of them)
 #
-# `create`, `stage`, `launch` and `keep` save these under their NAME, so that later scripts need not be told again.
+# `create`, `stage`, `launch` and `keep` save these under their NAME, so that they need not be given again.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -15,7 +15,7 @@ notes="${XDG_STATE_HOME:-$HOME/.local/state}/selfprog/$NAME"
 
 say() { echo "tpu: $*" >&2; }
 
-# Fills in what is not set from what was saved: lines of VARIABLE=value.
+# Sets what is not set from what was saved: lines of VARIABLE=value.
 recall() {
   local variable value
   [[ -f "$notes" ]] || return 0
@@ -73,7 +73,7 @@ accelerator() {
   esac
 }
 
-# Where `stage` puts what a run reads: beside the run, so that whoever restarts it finds it.
+# Where `stage` puts what a run reads: beside the run, so that whoever restarts the run finds it.
 staged() { echo "$RUN_DIR.staged"; }
 
 # The files and folders that a run reads and the tree lacks: scripts/tpu/needs, with `selfprog run`'s flags.
