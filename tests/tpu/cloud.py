@@ -1,9 +1,9 @@
 """A cloud that is not there: gcloud, ssh, buckets and systemd as the scripts of scripts/tpu use them, on folders.
 
 `Cloud(folder, hosts)` has a folder of stubs for PATH, a home for the user, one for each worker, and a copy of the tree
-in a repository of its own. A worker's Python is 3.10 until uv brings another, as on Ubuntu 22.04; what is installed as
-`selfprog` there does what the file `behaviour` in the cloud's folder says: a shell script that gets the run's
-arguments.
+in a repository of its own; `Cloud(folder, like=other)` is a copy of another one in which nothing runs. A worker's
+Python is 3.10 until uv brings another, as on Ubuntu 22.04; what is installed as `selfprog` there does what the file
+`behaviour` in the cloud's folder says: a shell script that gets the run's arguments.
 """
 
 import os
@@ -176,8 +176,11 @@ for name in os.listdir(f"{cloud}/workers"):
 class Cloud:
     """Stubs and folders. `close` ends what still runs on the workers."""
 
-    def __init__(self, folder: Path, hosts: int = 2):
+    def __init__(self, folder: Path, hosts: int = 2, like: "Cloud | None" = None):
         self.folder, self.tree = folder, folder / "tree"
+        if like is not None:  # with the times of its files, so that Python's compiled modules still hold
+            shutil.copytree(like.folder, folder, symlinks=True)
+            return
         for name in ("bin", "worker_bin", "python", "workers", "buckets", "home"):
             (folder / name).mkdir(parents=True)
         (folder / "hosts").write_text(str(hosts))

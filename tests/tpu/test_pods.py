@@ -12,18 +12,35 @@ WHERE = "SLICE=v5e_8 ZONE=z1 RUN_DIR=gs://b/runs/p"
 WAITS = 'trap "echo told >>\\"$HOME/told.log\\"; exit 143" TERM\nwhile :; do sleep 0.1; done'
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Cloud:
+    """No slice yet; its tree has been used, as a user's has."""
+    made = Cloud(tmp_path_factory.mktemp("bare") / "cloud")
+    done = made.run('"$SELFPROG_VENV/bin/python" scripts/tpu/needs --gin_file=quickstart')
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def set_up(bare, tmp_path_factory) -> Cloud:
+    made = Cloud(tmp_path_factory.mktemp("ready") / "cloud", like=bare)
+    done = made.run(f"export {WHERE}; scripts/tpu/create && scripts/tpu/setup")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
 @pytest.fixture
-def cloud(tmp_path):
-    made = Cloud(tmp_path / "cloud")
+def cloud(bare, tmp_path):
+    made = Cloud(tmp_path / "cloud", like=bare)
     yield made
     made.close()
 
 
 @pytest.fixture
-def ready(cloud):
-    done = cloud.run(f"export {WHERE}; scripts/tpu/create && scripts/tpu/setup")
-    assert done.returncode == 0, done.stderr
-    return cloud
+def ready(set_up, tmp_path):
+    made = Cloud(tmp_path / "cloud", like=set_up)
+    yield made
+    made.close()
 
 
 def launch(cloud: Cloud, flags: str = "--gin_file=quickstart", variables: str = "") -> None:
@@ -143,6 +160,7 @@ def test_the_service_is_one_that_systemd_takes(ready, tmp_path):
     assert "WantedBy=multi-user.target" in text and "KillMode=mixed" in text
 
 
+@pytest.mark.slow  # half a minute of scripts; what they do is tested above, the whole day in test_pods_walk.py
 def test_capacity_that_is_taken_away_comes_back_and_the_run_goes_on_to_its_end(cloud):
     cloud.behave(WAITS)
     keeper = cloud.start(f"{WHERE} scripts/tpu/keep --gin_file=quickstart")
