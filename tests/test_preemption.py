@@ -78,9 +78,12 @@ def test_who_works_leaves_at_the_next_check(user_environment):
 
 def test_who_waits_for_something_that_does_not_come_is_ended(user_environment):
     # The main thread waits for a mutex forever, so no Python signal handler ever runs.
-    stuck = "preemption.PATIENCE_S = 0.5; m = ctypes.create_string_buffer(64); libc = ctypes.CDLL(None); "
+    stuck = "m = ctypes.create_string_buffer(64); libc = ctypes.CDLL(None); "
     stuck += "libc.pthread_mutex_lock(m); libc.pthread_mutex_lock(m)"
-    script = ALONE.format(body=stuck)
+    impatient = (
+        "from t5x_selfprog import preemption; preemption.PATIENCE_S = 0.5\n"  # the timer is made on entry
+    )
+    script = impatient + ALONE.format(body=stuck)
     with started([[sys.executable, "-c", script]], user_environment) as (process,):
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 143

@@ -14,7 +14,7 @@ from t5x_selfprog.main import main
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import hlo_cost, lowering, slices, workload
+from t5x_selfprog.plan import hlo_cost, lowering, simulation, slices, workload
 from t5x_selfprog.plan.lowering import SamplingPrograms
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
@@ -206,7 +206,8 @@ def test_a_saved_plan_is_compared_with_what_a_run_did(tmp_path, capsys):
     assert "--against=RUN or --simulate, and no --slice" in capsys.readouterr().err
 
 
-def test_a_saved_plan_is_simulated_anew_without_a_compiler(tmp_path, capsys):
+def test_a_saved_plan_is_simulated_anew_without_a_compiler(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(simulation, "RUNS", 4)
     saved = REPOSITORY / "results" / "plans" / "gpt_neo_2p7b.v5e_64.json"
     flags = [
         "plan",

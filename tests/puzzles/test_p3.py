@@ -215,6 +215,7 @@ def arguments(source, **given):
     return argparse.Namespace(source=str(source), **({"download": False, "output": None, "new": ""} | given))
 
 
+@pytest.mark.slow  # it judges all reference solutions, as tests/verifier/test_judge.py does
 @needs_p3
 def test_the_command_prints_the_counts_and_writes_puzzle_records(tmp_path, capsys, p3):
     figures = command(arguments(P3, output=str(tmp_path / "records")))

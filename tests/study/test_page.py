@@ -5,23 +5,14 @@ from pathlib import Path
 
 import pytest
 
-import gin
-from t5x_selfprog.study import launch
 from tests.report import chromium
-from tests.study.test_launch import FakeRuns
 
 pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture(scope="module")
-def page_path(tmp_path_factory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch.subprocess, "run", FakeRuns())
-        data = {"data": {str(n): (f"Selection.max_pairs={n}",) for n in (25, 50, 100, 200, 400)}}
-        root = tmp_path_factory.mktemp("studies") / "by data"
-        launch.run(study_dir=str(root), gin_file="quickstart", axes=data, seeds=(0, 1, 2))
-    gin.clear_config()
-    return root / "report" / "index.html"
+def page_path(finished) -> Path:
+    return finished[0] / "report" / "index.html"
 
 
 @pytest.fixture(scope="module")
