@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import gin
+from t5x_selfprog import main
 from verifier.storage.shards import Ledger
 
 CONFIG = """
@@ -32,6 +34,18 @@ evaluate.run.attempts = 4
 Selection.lists = 0.5
 finetune.run.epochs = 2
 LoopConfig.checkpoint_every = 2
+"""
+# No more rows than so few attempts fill, and the same compiled programs for stages 3 and 7.
+SMALL_DEVICE_WORK = """
+puzzles/SamplingConfig.prompts_in_flight = 8
+puzzles/SamplingConfig.tail_prompts = 0
+solutions/SamplingConfig.prompts_in_flight = 8
+solutions/SamplingConfig.tail_prompts = 0
+evaluation/SamplingConfig.prompts_in_flight = 8
+evaluation/SamplingConfig.tail_prompts = 0
+finetune.run.length = 256
+finetune.run.batch_size = 2
+LoopConfig.unroll = 1
 """
 MEASURED = ("cpu_s", "peak_mb")  # differs between any two runs
 
@@ -59,7 +73,7 @@ def launch(tmp_path_factory, quick_environment):
 
     def start(run_dir: Path, iterations: int = 1, flags: tuple[str, ...] = ()) -> subprocess.Popen:
         config = folder / f"small_{iterations}.gin"
-        config.write_text(CONFIG.format(problems=str(problems), iterations=iterations))
+        config.write_text(CONFIG.format(problems=str(problems), iterations=iterations) + SMALL_DEVICE_WORK)
         command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={config}"]
         log = open(run_dir.with_suffix(".log"), "a")  # noqa: SIM115 (the process owns it)
         return subprocess.Popen(
@@ -129,6 +143,7 @@ def test_records_say_which_weights_wrote_them(unbroken):
     assert evaluated == {done["identity"]}
 
 
+@pytest.mark.slow  # tests/test_schedule.py kills a smaller run
 def test_a_killed_run_ends_as_if_it_had_not_been(unbroken, launch, tmp_path):
     run_dir, draw, kills = tmp_path / "run", random.Random(0), 0
     while True:
@@ -218,23 +233,25 @@ def test_a_fleet_that_loses_members_changes_nothing(launch, unbroken, tmp_path, 
     assert contents(run_dir) == contents(unbroken)
 
 
-def test_another_configuration_is_refused_with_both_values(unbroken, user_environment):
-    command = [sys.executable, "-m", "t5x_selfprog.main", "run", "--gin_file=quickstart", "--quiet"]
-    result = subprocess.run(
-        [*command, f"--run_dir={unbroken}"], env=user_environment, capture_output=True, text=True
-    )
-    assert result.returncode == 2
-    assert "sample_puzzles.run.prompts: there 6, now" in result.stderr
+@pytest.fixture
+def refused(capsys):
+    """`refused(*flags)`: what `selfprog run` says, in this process, before it exits with 2."""
+
+    def run(*flags: str) -> str:
+        assert main.main(["run", "--gin_file=quickstart", "--quiet", *flags]) == 2
+        return capsys.readouterr().err
+
+    yield run
+    gin.clear_config()
 
 
-def test_a_missing_model_names_the_path_and_the_command(launch, tmp_path, user_environment):
-    command = [sys.executable, "-m", "t5x_selfprog.main", "run", "--gin_file=quickstart", "--quiet"]
-    result = subprocess.run(
-        [*command, f"--run_dir={tmp_path / 'run'}", "--gin.Experiment.base='nowhere/model'"],
-        env=user_environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert result.returncode == 2
-    assert "nowhere/model" in result.stderr and "selfprog import --model=nowhere/model" in result.stderr
+def test_another_configuration_is_refused_with_both_values(unbroken, refused):
+    assert "sample_puzzles.run.prompts: there 6, now" in refused(f"--run_dir={unbroken}")
+
+
+def test_a_missing_model_names_the_path_and_the_command(tmp_path, refused):
+    said = refused(f"--run_dir={tmp_path / 'run'}", "--gin.Experiment.base='nowhere/model'")
+    assert "nowhere/model" in said and "selfprog import --model=nowhere/model" in said
 
 
 def test_the_run_says_where_its_time_went(unbroken):

@@ -15,10 +15,23 @@ from typing import Any
 import pytest
 
 from t5x_selfprog import gin_files, main
-from tests.test_loop import few_problems
+from tests.test_loop import SMALL_DEVICE_WORK, few_problems
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "one_accelerator.ipynb"
+CONFIG = """
+include 'runs/quickstart.gin'
+Experiment.problems = {problems!r}
+Experiment.eval_split = 'dev'
+Experiment.workers = 1
+loop.run.iterations = 1
+loop.run.controls = ('unverified',)
+sample_puzzles.run.prompts = 6
+sample_puzzles.run.attempts = 32
+sample_solutions.run.attempts = 8
+evaluate.run.attempts = 4
+finetune.run.epochs = 1
+"""
 
 
 def cells() -> list[dict[str, Any]]:
@@ -77,6 +90,7 @@ def test_its_commands_are_commands_and_its_settings_exist() -> None:
             gin_files.find(name)
 
 
+@pytest.mark.slow  # a whole run, and five more commands, twice
 def test_its_cells_run_in_order(tmp_path: Path, quick_environment: dict[str, str], monkeypatch) -> None:
     """From a folder in place of a published model to the table, the pairs and the page; then all of it again."""
     published = tmp_path / "published"
@@ -85,22 +99,12 @@ def test_its_cells_run_in_order(tmp_path: Path, quick_environment: dict[str, str
     checkout = tmp_path / "checkout"
     (checkout / "scripts").mkdir(parents=True)
     shutil.copy(shutil.which("true") or "/bin/true", checkout / "scripts" / "setup")
+    settings = tmp_path / "small.gin"
+    settings.write_text(CONFIG.format(problems=str(few_problems(tmp_path / "problems"))) + SMALL_DEVICE_WORK)
     given = {
         "MODEL": str(published),
         "EXTRAS": "",
-        "SETTINGS": [
-            "--gin_file=quickstart",
-            f"--gin.Experiment.problems='{few_problems(tmp_path / 'problems')}'",
-            "--gin.Experiment.eval_split='dev'",
-            "--gin.loop.run.iterations=1",
-            "--gin.loop.run.controls=('unverified',)",
-            "--gin.sample_puzzles.run.prompts=6",
-            "--gin.sample_puzzles.run.attempts=32",
-            "--gin.sample_solutions.run.attempts=8",
-            "--gin.evaluate.run.attempts=4",
-            "--gin.finetune.run.epochs=1",
-            "--gin.Experiment.workers=1",
-        ],
+        "SETTINGS": [f"--gin_file={settings}"],
     }
     for name in os.environ.keys() - quick_environment.keys():  # JAX as users have it
         monkeypatch.delenv(name)

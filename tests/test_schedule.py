@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import pytest
@@ -12,6 +14,7 @@ from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.schedule import Schedule
+from tests.test_loop import SMALL_DEVICE_WORK, contents
 from verifier.errors import UserError
 
 CONFIG = """
@@ -91,19 +94,39 @@ def test_what_makes_no_sense_is_named(wrong):
         Schedule(**wrong)
 
 
-def test_a_run_whose_model_never_solves_anything_ends_by_itself(tmp_path, quick_environment):
-    """Random weights write no puzzle: a whole run in a real process ends cleanly after two iterations."""
-    base = str(tmp_path / "base")
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory, quick_environment):
+    """`launch(run_dir)` starts a run, in a real process, whose random weights write no puzzle."""
+    folder = tmp_path_factory.mktemp("never")
+    base = str(folder / "base")
     config = ModelConfig(4096, 1024, 16, 1, 2, 1, 8, 16)
     store.save(base, config, network.init(config, jax.random.key(0)), store.resolve("base"))
-    (tmp_path / "small.gin").write_text(CONFIG.format(base=base))
-    run_dir = tmp_path / "run"
-    command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={tmp_path / 'small.gin'}"]
-    done = subprocess.run(
-        [*command, f"--run_dir={run_dir}", "--quiet"], env=quick_environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "No attempt of any iteration was accepted" in done.stderr
+    (folder / "small.gin").write_text(CONFIG.format(base=base) + SMALL_DEVICE_WORK)
+    command = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={folder / 'small.gin'}"]
+
+    def start(run_dir):
+        return subprocess.Popen(
+            [*command, f"--run_dir={run_dir}", "--quiet"], env=quick_environment, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def unbroken(launch, tmp_path_factory):
+    """The directory of a run that ended by itself, and what it said."""
+    run_dir = tmp_path_factory.mktemp("unbroken") / "run"
+    process = launch(run_dir)
+    said = process.communicate(timeout=500)[1]
+    assert process.returncode == 0, said[-3000:]
+    return run_dir, said
+
+
+def test_a_run_whose_model_never_solves_anything_ends_by_itself(unbroken):
+    """A whole run ends cleanly after two iterations."""
+    run_dir, said = unbroken
+    assert "No attempt of any iteration was accepted" in said
     assert not (run_dir / "iter_002").exists() and (run_dir / "iter_001" / "funnel.json").exists()
     funnels = [json.loads((run_dir / f"iter_00{i}" / "funnel.json").read_text())["stages"] for i in (0, 1)]
     assert [stages[0]["count"] for stages in funnels] == [4, 8], "twice the prompts after nothing"
@@ -111,3 +134,21 @@ def test_a_run_whose_model_never_solves_anything_ends_by_itself(tmp_path, quick_
     summary = json.loads((run_dir / "summary.json").read_text())
     assert [evaluation["arm"] for evaluation in summary["evaluations"]] == ["base", "enumerator"]
     assert "in a row" in json.loads((run_dir / "ended.json").read_text())["why"]
+
+
+def test_killed_on_the_way_it_ends_as_if_it_had_not_been(unbroken, launch, tmp_path):
+    """Once while the base is evaluated, once between two iterations."""
+    run_dir = tmp_path / "run"
+    for mark in ("base/7_eval/attempts/manifest.json", "iter_001/1_puzzles"):
+        process = launch(run_dir)
+        while not (run_dir / mark).exists():
+            assert process.poll() is None, process.communicate()[1][-3000:]
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert not (run_dir / "summary.json").exists()
+    process = launch(run_dir)
+    said = process.communicate(timeout=500)[1]
+    assert process.returncode == 0, said[-3000:]
+    assert contents(run_dir) == contents(unbroken[0])
+    assert (run_dir / "ended.json").read_bytes() == (unbroken[0] / "ended.json").read_bytes()
