@@ -377,7 +377,12 @@ def test_the_verifier_alone_refuses_as_well(line: str, place: Path, capsys) -> N
 
 
 @pytest.mark.parametrize(
-    ("hosts", "said"), [("two", "ADDRESS:PORT,COUNT,INDEX"), ("a:1,2,2", "0 to 1"), ("a:1,0,0", "at least 1")]
+    ("hosts", "said"),
+    [
+        ("two", "ADDRESS:PORT,COUNT,INDEX"),
+        pytest.param("a:1,2,2", "0 to 1", marks=pytest.mark.slow),
+        pytest.param("a:1,0,0", "at least 1", marks=pytest.mark.slow),
+    ],
 )
 def test_hosts_that_cannot_be_are_refused_before_anybody_waits(
     hosts: str, said: str, place: Path, user_environment: dict[str, str]

@@ -36,9 +36,9 @@ def test_no_gain_is_rarely_claimed():
     ("start", "better"),
     [
         ({}, {"gain": 0.15}),
-        ({}, {"problems": 600}),
+        pytest.param({}, {"problems": 600}, marks=pytest.mark.slow),
         ({"per_problem": 0.05, "gain": 0.01}, {"attempts": 400}),
-        ({}, {"per_problem": 0.05}),
+        pytest.param({}, {"per_problem": 0.05}, marks=pytest.mark.slow),
     ],
 )
 def test_more_of_what_helps_helps(start, better):

@@ -80,7 +80,9 @@ def test_every_attempt_asked_for_comes_once(expected):
     [
         {"prompts_in_flight": 1, "rows_per_prompt": 5, "prompts_per_load": 1},
         {"prompts_in_flight": 8, "rows_per_prompt": 3, "prompt_buckets": (24,), "tail_prompts": 0},
-        {"chunk_steps": 7, "prompt_buckets": (64,), "prompts_per_load": 1},
+        pytest.param(
+            {"chunk_steps": 7, "prompt_buckets": (64,), "prompts_per_load": 1}, marks=pytest.mark.slow
+        ),
     ],
     ids=str,
 )
@@ -116,7 +118,11 @@ def test_the_same_requests_give_the_same_bits(sampler):
             MeshConfig(2, 2, 2),
             {"prompts_in_flight": 8, "tail_prompts": 1},
         ),  # the last rows move, each in its part
-        (MeshConfig(2, 2, 2), {"prompts_in_flight": 8, "idle_share": 0.3, "cache_dtype": "bfloat16"}),
+        pytest.param(
+            MeshConfig(2, 2, 2),
+            {"prompts_in_flight": 8, "idle_share": 0.3, "cache_dtype": "bfloat16"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
@@ -142,7 +148,7 @@ def test_prompts_are_brought_together(expected):
 @pytest.mark.parametrize(
     "weights, cache, mesh, tolerance",
     [
-        ("float32", "bfloat16", None, 0.02),
+        pytest.param("float32", "bfloat16", None, 0.02, marks=pytest.mark.slow),
         ("bfloat16", "bfloat16", None, 0.02),
         ("int8", "int8", MeshConfig(2, 2, 2), 0.1),
     ],
@@ -225,7 +231,7 @@ def test_prompts_that_do_not_fit_are_named_and_counted(sampler):
         make(prefix="p" * 150)
 
 
-@pytest.mark.parametrize("prefix", ["", "xy\n\n"])
+@pytest.mark.parametrize("prefix", ["", pytest.param("xy\n\n", marks=pytest.mark.slow)])
 def test_every_prompt_begins_with_the_token_that_begins_a_document(prefix):
     """As in training. Spelled out in the prompt, the same token gives the same attempts."""
 

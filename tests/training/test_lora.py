@@ -157,7 +157,7 @@ def test_a_killed_training_ends_in_the_same_bytes(tmp_path):
     assert_equal_trees(learn(tmp_path / "killed").params, whole.params)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "int8"])
 def test_a_base_in_fewer_bytes_learns_alike(tmp_path, dtype):
     narrow = dataclasses.replace(LORA, base_dtype=dtype)
     frozen = narrow.frozen(CONFIG, base())
