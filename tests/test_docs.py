@@ -25,10 +25,29 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if "..." not in line and "|" not in line.split()[0]]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+LINKED = [*PAGES, *(ROOT / path for path in ("CONTRIBUTING.md", "verifier/README.md"))]
+LINKED += sorted(ROOT.glob("results/*/README.md"))
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_where_things_are_is_where_they_are() -> None:
+    """Every file and folder that CONTRIBUTING's table names, and every test or script that its rest names."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.partition("## Where things are")[2].partition("##")[0]
+    rooms = [
+        ROOT / room for room in ("", "t5x_selfprog", "t5x_selfprog/stages", "gin", "scripts", "verifier")
+    ]
+    named = set(re.findall(r"`([\w*/.]+(?:/|\.py))`", table)) - {"__init__.py"}
+    assert len(named) > 40
+    for path in sorted(named):
+        assert any([*room.glob(path)] for room in rooms), path
+    for path in re.findall(r"\b(?:tests|scripts|t5x_selfprog)/[\w/.]+\w", text):
+        assert (ROOT / path).exists(), path
 
 
 def test_the_readme_is_read_in_one_sitting_and_leads_to_every_page() -> None:
