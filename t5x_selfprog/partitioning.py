@@ -98,6 +98,9 @@ class Partitioner:
     mesh: Mesh
     rules: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(DEFAULT_RULES))
 
+    def __hash__(self) -> int:
+        return hash((self.mesh, tuple(sorted(self.rules.items()))))
+
     def spec(self, axes: tuple[str | None, ...], activation: bool = False) -> PartitionSpec:
         """The layout of an array with these logical axes.
 

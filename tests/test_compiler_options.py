@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from t5x_selfprog import compiler_options
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import lowering
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.sampling.programs import Program, Programs
+from t5x_selfprog.sampling.programs import Programs
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
@@ -43,8 +44,10 @@ def test_the_trainer_tells_the_compiler(told, tmp_path):
 def test_the_sampler_tells_the_compiler(told, mesh):
     partitioner = None if mesh is None else Partitioner(mesh.make())
     with told:
-        Programs("told", partitioner).get(
-            Program(f"double {mesh}", lambda x: 2 * x, (np.ones(8, np.float32),))
+        Programs("told").get(
+            DeviceProgram(
+                f"double {mesh}", lambda x: 2 * x, (np.ones(8, np.float32),), partitioner=partitioner
+            )
         )
 
 

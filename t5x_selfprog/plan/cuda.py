@@ -10,19 +10,13 @@ import functools
 import os
 import re
 import sys
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import SingleDeviceSharding
 
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.sampling import stop
-from t5x_selfprog.sampling.decode import Decoding, decode_chunk
-from t5x_selfprog.sampling.grid import empty_grid
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.sampling.blueprint import Blueprint
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.sampling.prefill import compute_prefix
-from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
 from verifier.errors import UserError
 
 VARIABLE = "SELFPROG_CUDA_COMPILER"
@@ -73,40 +67,10 @@ def decoding_program(model: ModelConfig, sampling: SamplingConfig, prefix_tokens
 
     Raises UserError where the compiler is missing.
     """
-    one = SingleDeviceSharding(device())
-    config = sampling_config(model, sampling.weights_dtype)
-
-    def there(tree):
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), tree)
-
-    weights = there(abstract_weights(model, sampling.weights_dtype, None))
-    prefix = None
-    if prefix_tokens:
-        compute = functools.partial(compute_prefix, config, cache_dtype=sampling.cache_dtype)
-        prefix = there(jax.eval_shape(compute, weights, jax.ShapeDtypeStruct((prefix_tokens,), jnp.int32)))
-    fixed = Decoding(
-        config=config,
-        choice=sampling.token_choice(),
-        prefix_length=prefix_tokens,
-        vocab_size=model.vocab_size,
-        end_ids=(0,),
-        max_new_tokens=sampling.max_new_tokens,
-        attention=sampling.row_attention(),
-    )
-    make = functools.partial(
-        empty_grid,
-        config,
-        sampling.prompts_in_flight,
-        sampling.rows_per_prompt,
-        sampling.prompt_buckets[-1],
-        sampling.max_new_tokens,
-        sampling.cache_dtype,
-    )
-    table: Any = jax.ShapeDtypeStruct((model.vocab_size,), jnp.bool_, sharding=one)
-    tables = stop.StopTables(*[table] * len(stop.StopTables._fields))
-    chunk = functools.partial(decode_chunk, fixed, sampling.chunk_steps)
-    arguments = (weights, prefix, tables, there(jax.eval_shape(make)))
-    return jax.jit(chunk, donate_argnums=3).lower(*arguments).compile().as_text() or ""
+    partitioner = Partitioner(MeshConfig().make([device()]))
+    bucket = sampling.prompt_buckets[-1]
+    plan = Blueprint(model, sampling, prefix_tokens, (bucket,), model.vocab_size, (), (0,), partitioner)
+    return plan.described(("decode", sampling.prompts_in_flight)).compile().as_text() or ""
 
 
 @dataclasses.dataclass(frozen=True)

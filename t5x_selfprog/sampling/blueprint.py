@@ -6,12 +6,13 @@ bucket and batch size, one for the prefix, one for an empty grid, one for sharin
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.sampling.decode import Decoding, decode_chunk
@@ -19,9 +20,9 @@ from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.placing import Moves, Placement, load_prompts, narrow_grid, parts, share_prompts
 from t5x_selfprog.sampling.prefill import compute_prefix
-from t5x_selfprog.sampling.programs import Program, Programs
+from t5x_selfprog.sampling.programs import Programs
 from t5x_selfprog.sampling.stop import StopTables, Vocabulary
-from t5x_selfprog.sampling.weights import abstract_weights, sampling_config
+from t5x_selfprog.sampling.weights import SamplingWeights, abstract_weights, sampling_config
 from verifier.errors import UserError
 
 SHARES = 16  # shares that one call carries out
@@ -75,7 +76,7 @@ class Blueprint:
         self._layouts = {
             groups: self._layout_of(groups) for groups in (config.prompts_in_flight, *self.tails)
         }
-        self.key = (self.fixed, config, buckets)
+        self.key = (self.fixed, config, buckets, partitioner)
 
     def together(self) -> int:
         """How many prompts one part of the grid can take at once."""
@@ -90,25 +91,27 @@ class Blueprint:
 
     # The programs and their arguments.
 
-    def prefix(self, weights: Any, tokens: Any) -> Program:
+    def prefix(self, weights: Any, tokens: Any) -> DeviceProgram:
         compute = functools.partial(compute_prefix, self.fixed.config, cache_dtype=self._config.cache_dtype)
-        return Program("prefix", compute, (weights, tokens), None, self._replicated)
+        return self._program("prefix", compute, (weights, tokens), self._replicated)
 
-    def empty(self) -> Program:
+    def empty(self) -> DeviceProgram:
         make = functools.partial(self._empty, self._config.prompts_in_flight)
-        return Program("empty", make, (), None, self.whole)
+        return self._program("empty", make, (), self.whole)
 
-    def load(self, weights: Any, prefix: Any, stage_key: Any, grid: Grid, placement: Placement) -> Program:
+    def load(
+        self, weights: Any, prefix: Any, stage_key: Any, grid: Grid, placement: Placement
+    ) -> DeviceProgram:
         count, bucket = placement.tokens.shape
         function = functools.partial(load_prompts, self.fixed.config, self.fixed.prefix_length, self.whole)
         arguments = (weights, prefix, stage_key, grid, placement)
-        return Program(("load", bucket, count), function, arguments, 3, self.whole)
+        return self._program(("load", bucket, count), function, arguments, self.whole, donate=3)
 
-    def share(self, grid: Grid, numbers: Sequence[Any]) -> Program:
+    def share(self, grid: Grid, numbers: Sequence[Any]) -> DeviceProgram:
         """numbers: source, target and middle, [SHARES] each."""
-        return Program("share", share_prompts, (grid, *numbers), 0, self.whole)
+        return self._program("share", share_prompts, (grid, *numbers), self.whole, donate=0)
 
-    def narrow(self, grid: Grid, moves: Moves) -> Program:
+    def narrow(self, grid: Grid, moves: Moves) -> DeviceProgram:
         """Rows stay in their part of the grid: another part is another device, and caches are large to copy."""
         larger, groups = grid.sample.shape[0], moves.group.shape[0]
         function: Any = narrow_grid
@@ -123,18 +126,23 @@ class Blueprint:
                 out_specs=after,
                 check_vma=False,
             )
-        return Program(("narrow", larger, groups), function, (grid, moves), None, self._layouts[groups])
+        return self._program(("narrow", larger, groups), function, (grid, moves), self._layouts[groups])
 
-    def decode(self, weights: Any, prefix: Any, tables: StopTables, grid: Grid) -> Program:
+    def decode(self, weights: Any, prefix: Any, tables: StopTables, grid: Grid) -> DeviceProgram:
         groups = grid.sample.shape[0]
         out = None if self.partitioner is None else (self._layouts[groups], self._replicated)
         function = functools.partial(decode_chunk, self.fixed, self._config.chunk_steps)
-        return Program(("decode", groups), function, (weights, prefix, tables, grid), 3, out)
+        return self._program(("decode", groups), function, (weights, prefix, tables, grid), out, donate=3)
 
-    def everything(self) -> Iterator[Program]:
+    def _program(
+        self, name: Hashable, function: Callable, arguments: tuple, out: Any, donate: int | None = None
+    ) -> DeviceProgram:
+        return DeviceProgram(name, function, arguments, donate, out, partitioner=self.partitioner)
+
+    def everything(self) -> Iterator[DeviceProgram]:
         """All programs with shapes for arguments, in the order in which they are needed."""
         c, whole = self._config, self._whole_shape
-        weights = abstract_weights(self._model, c.weights_dtype, self.partitioner)
+        weights = self.weights_shape()
         prefix = None
         if self.fixed.prefix_length:
             program = self.prefix(weights, whole((self.fixed.prefix_length,), np.int32))
@@ -160,7 +168,15 @@ class Blueprint:
                 if groups < larger:
                     yield self.narrow(grids[larger], self._moves_shape(groups))
 
+    def described(self, name: Hashable) -> DeviceProgram:
+        """The one of `everything` that has this name."""
+        return next(program for program in self.everything() if program.name == name)
+
     # Shapes.
+
+    def weights_shape(self) -> SamplingWeights:
+        """The shapes of the weights as decoding reads them, with their layout."""
+        return abstract_weights(self._model, self._config.weights_dtype, self.partitioner)
 
     @property
     def _replicated(self) -> Any:
@@ -293,4 +309,4 @@ def compile_ahead(
     """
     plan = blueprint_of(model, tokenizer, config, Room.of(model, tokenizer, config, prefix), partitioner)
     if plan.platform != "cpu":
-        Programs(plan.key, partitioner).ahead(plan.everything())
+        Programs(plan.key).ahead(plan.everything())

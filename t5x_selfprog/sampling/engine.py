@@ -47,7 +47,7 @@ class Engine:
             f"weights {machine.gib(tree_bytes(self._weights))}, caches {machine.gib(plan.grid_bytes())} for "
             f"{config.prompts_in_flight} prompts x {config.rows_per_prompt} rows, on all devices together"
         )
-        self.programs = Programs(plan.key, self._partitioner, holds)
+        self.programs = Programs(plan.key, holds)
         self._tables = self._put(tables)
         self._prefix: Prefix | None = None
         if prefix_tokens:

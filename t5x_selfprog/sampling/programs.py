@@ -7,18 +7,13 @@ while it compiles.
 
 import collections
 import concurrent.futures
-import contextlib
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-import jax
-
-from t5x_selfprog import machine, partitioning
-from t5x_selfprog.compiler_options import compiler_options
-from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog import machine
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.compiles import compiles
 
@@ -27,23 +22,9 @@ REMEDY = (
     "prompt_buckets, or set cache_dtype or weights_dtype to 'bfloat16' or 'int8'."
 )
 CAPACITY = 64
+_keys: dict[Hashable, object] = {}
 _compiled: collections.OrderedDict[Hashable, concurrent.futures.Future] = collections.OrderedDict()
 _threads: list[concurrent.futures.ThreadPoolExecutor] = []
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """One program with its arguments, or their shapes.
-
-    Attributes:
-      donate: the position of the argument that it consumes.
-    """
-
-    name: Hashable
-    function: Callable
-    arguments: tuple
-    donate: int | None = None
-    out_shardings: Any = None
 
 
 class Programs:
@@ -54,33 +35,31 @@ class Programs:
       compile_s: how long it waited for compilation.
     """
 
-    def __init__(self, shapes: Hashable, partitioner: Partitioner | None, holds: str = ""):
+    def __init__(self, key: Hashable, holds: str = ""):
         """Args:
-        shapes: everything that a program's name leaves open, so that equal keys mean equal programs.
+        key: everything that a program's name leaves open, so that equal keys and names mean equal programs.
         holds: what else occupies memory, for messages.
         """
-        layout = None if partitioner is None else (partitioner.mesh, tuple(sorted(partitioner.rules.items())))
-        self._key = (shapes, layout)
-        self._partitioner, self._holds = partitioner, holds
-        self._platform = jax.default_backend() if partitioner is None else partitioner.platform
+        self._key = _keys.setdefault(key, object())  # hashing it costs a chunk less than hashing all settings
+        self._holds = holds
         self.compilations, self.compile_s = 0, 0.0
 
-    def ahead(self, programs: Iterable[Program]) -> None:
+    def ahead(self, programs: Iterable[DeviceProgram]) -> None:
         """Begins to compile those that do not exist yet, in other threads, in order of need."""
         for program in programs:
             key = (self._key, program.name)
             if key not in _compiled:
                 self.compilations += 1
-                _compiled[key] = _pool().submit(self._compile, program)
+                _compiled[key] = _pool().submit(_compile, program)
 
-    def get(self, program: Program) -> Callable:
+    def get(self, program: DeviceProgram) -> Callable:
         """The program compiled for its arguments, now or earlier."""
         key = (self._key, program.name)
         if key not in _compiled:
             start = time.perf_counter()
             _compiled[key] = concurrent.futures.Future()
             try:
-                _compiled[key].set_result(self._compile(program))
+                _compiled[key].set_result(_compile(program))
             except BaseException:
                 del _compiled[key]
                 raise
@@ -100,18 +79,16 @@ class Programs:
             del _compiled[key]
             raise
 
-    def call(self, program: Program) -> Any:
+    def call(self, program: DeviceProgram) -> Any:
         """Runs the program. Raises UserError if the device's memory does not suffice."""
         with machine.naming_memory(f"sampling program {program.name} ({self._holds})", REMEDY):
             return self.get(program)(*program.arguments)
 
-    def _compile(self, program: Program) -> Callable:
-        donated = () if program.donate is None else (program.donate,)
-        use = partitioning.use(self._partitioner) if self._partitioner else contextlib.nullcontext()
-        words = program.name if isinstance(program.name, tuple) else (program.name,)
-        with use, compiles().naming(" ".join(map(str, ("sampling", *words)))):
-            jitted = jax.jit(program.function, donate_argnums=donated, out_shardings=program.out_shardings)
-            return jitted.lower(*program.arguments).compile(compiler_options(self._platform))
+
+def _compile(program: DeviceProgram) -> Callable:
+    words = program.name if isinstance(program.name, tuple) else (program.name,)
+    with compiles().naming(" ".join(map(str, ("sampling", *words)))):
+        return program.compile()
 
 
 def _pool() -> concurrent.futures.ThreadPoolExecutor:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.int8 import Int8, quantize, store
@@ -44,28 +45,29 @@ def prepare(
     int8 every output of a projection, and every token of the head, has its own scale; embeddings, of which a step
     reads only one row per token, are bfloat16.
     """
-    return jax.block_until_ready(preparation(config, weights_dtype, partitioner)(params))
+    return jax.block_until_ready(preparation(config, weights_dtype, partitioner).jitted(params))
 
 
-def preparation(config: ModelConfig, weights_dtype: str, partitioner: Partitioner | None) -> Any:
-    """The jitted function that `prepare` calls."""
+@functools.lru_cache(maxsize=8)  # a run makes many samplers of one shape
+def preparation(config: ModelConfig, weights_dtype: str, partitioner: Partitioner | None) -> DeviceProgram:
+    """The program that `prepare` runs, of a model's weights."""
     joint = _may_join(config, partitioner)
-    if partitioner is None:
-        return _cut(config, weights_dtype, joint, None)
-    leaves, tree = jax.tree.flatten(_shardings(config, weights_dtype, joint, partitioner))
-    return _cut(config, weights_dtype, joint, (tuple(leaves), tree))
+    out = None if partitioner is None else _shardings(config, weights_dtype, joint, partitioner)
+    cut = _cut(config, weights_dtype, joint)
+    return DeviceProgram("weights", cut, out_shardings=out, partitioner=partitioner)
 
 
 def abstract_weights(
     config: ModelConfig, weights_dtype: str, partitioner: Partitioner | None
 ) -> SamplingWeights:
     """Shapes and shardings (without a partitioner: none) of what `prepare` makes; nothing is allocated."""
-    joint = _may_join(config, partitioner)
-    shapes = jax.eval_shape(_cut(config, weights_dtype, joint, None), network.abstract_params(config))
+    program = preparation(config, weights_dtype, partitioner)
+    shapes = jax.eval_shape(program.function, network.abstract_params(config))
     if partitioner is None:
         return shapes
-    shardings = _shardings(config, weights_dtype, joint, partitioner)
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, program.out_shardings
+    )
 
 
 def _may_join(config: ModelConfig, partitioner: Partitioner | None) -> bool:
@@ -79,11 +81,8 @@ def _may_join(config: ModelConfig, partitioner: Partitioner | None) -> bool:
     return ways[0] == ways[1] and config.num_kv_heads % ways[0] == 0
 
 
-@functools.lru_cache(maxsize=8)
-def _cut(
-    config: ModelConfig, weights_dtype: str, joint: bool, layout: tuple[tuple, Any] | None
-) -> Callable[[Params], SamplingWeights]:
-    """The jitted preparation; layout: the result's flattened shardings and their tree."""
+def _cut(config: ModelConfig, weights_dtype: str, joint: bool) -> Callable[[Params], SamplingWeights]:
+    """joint: projections of the same input are joined."""
 
     dtype = sampling_config(config, weights_dtype).dtype
     inputs = _layer_inputs(config, joint)
@@ -107,8 +106,7 @@ def _cut(
             )
         return SamplingWeights(tuple(jax.tree.map(cast, layer) for layer in layers), outer)
 
-    out_shardings = None if layout is None else jax.tree.unflatten(layout[1], layout[0])
-    return jax.jit(cut, out_shardings=out_shardings)
+    return cut
 
 
 def _layer_inputs(config: ModelConfig, joint: bool) -> Params:

@@ -33,8 +33,6 @@ def learn(
     """Trains adapters of the model at `start`, writes them for PEFT, and returns the merged weights. Collective."""
     model = context.model(start)
     config, partitioner = model.config, context.partitioner
-    axes = network.logical_axes(config)
-    abstract = network.abstract_params(config)
     frozen = lora.frozen(config, model.params, partitioner)
     if lora.base_dtype != "float32":
         del model
@@ -48,11 +46,7 @@ def learn(
     del frozen
     model = context.model(start)
     write(model, lora, state.params, output)
-    merge = jax.jit(
-        lambda params, adapters: low_rank.merged(params, adapters, lora.scale),
-        out_shardings=partitioner.param_shardings(axes, abstract),
-    )
-    return merge(model.params, state.params)
+    return lora.merging(config, partitioner).jitted(model.params, state.params)
 
 
 def write(model: store.LoadedModel, lora: Lora, trained: low_rank.Adapters, output: str) -> None:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from t5x_selfprog import hosts
-from t5x_selfprog.model import low_rank, network, store
+from t5x_selfprog.model import network, store
 from t5x_selfprog.model.compute_dtype import on_this_device
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
@@ -164,13 +164,7 @@ class _Merging:
         if lora is None:
             self._merge: Callable[[Any, Any], Any] = lambda base, changed: changed
         else:
-            scale = lora.scale
-            self._merge = jax.jit(
-                lambda base, changed: low_rank.merged(base, changed, scale),
-                out_shardings=context.partitioner.param_shardings(
-                    network.logical_axes(model.config), network.abstract_params(model.config)
-                ),
-            )
+            self._merge = lora.merging(model.config, context.partitioner).jitted
 
     def weights(self, changed: Any) -> network.Params:
         return self._merge(self._base, changed)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model import low_rank, network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.int8 import Int8, quantize
@@ -97,10 +98,10 @@ class Lora:
         """The base as it is held while its adapters are trained; with a partitioner, laid out by it."""
         if self.base_dtype == "float32":
             return params
-        return self.holding(config, partitioner)(params)
+        return self.holding(config, partitioner).jitted(params)
 
-    def holding(self, config: ModelConfig, partitioner: Partitioner | None = None) -> Any:
-        """From the base's weights to what is held of them, jitted."""
+    def holding(self, config: ModelConfig, partitioner: Partitioner | None = None) -> DeviceProgram:
+        """The program from the base's weights to what is held of them."""
         summed = self._summed(config)
 
         def hold(path: tuple, value: jax.Array) -> Any:
@@ -110,12 +111,30 @@ class Lora:
             return value.astype(jnp.bfloat16) if value.ndim > 1 + (name[0] == "blocks") else value
 
         out = None if partitioner is None else self.frozen_shardings(config, partitioner)
-        return jax.jit(lambda tree: jax.tree_util.tree_map_with_path(hold, tree), out_shardings=out)
+        return DeviceProgram(
+            "narrow the base",
+            lambda tree: jax.tree_util.tree_map_with_path(hold, tree),
+            out_shardings=out,
+            partitioner=partitioner,
+        )
+
+    def merging(self, config: ModelConfig, partitioner: Partitioner) -> DeviceProgram:
+        """The program from the base's weights and trained adapters to a whole model's weights."""
+        return DeviceProgram(
+            "merge adapters",
+            lambda base, adapters: low_rank.merged(base, adapters, self.scale),
+            out_shardings=partitioner.param_shardings(
+                network.logical_axes(config), network.abstract_params(config)
+            ),
+            partitioner=partitioner,
+        )
 
     def abstract_frozen(self, config: ModelConfig) -> Any:
         """Shapes of the base as it is held."""
         shapes = network.abstract_params(config)
-        return shapes if self.base_dtype == "float32" else jax.eval_shape(self.holding(config), shapes)
+        return (
+            shapes if self.base_dtype == "float32" else jax.eval_shape(self.holding(config).function, shapes)
+        )
 
     def frozen_shardings(self, config: ModelConfig, partitioner: Partitioner) -> Any:
         """How the base is laid out as it is held: as it is loaded, scales as what they scale."""

@@ -3,15 +3,14 @@
 import re
 import threading
 
-import jax
 import pytest
 
-from t5x_selfprog import partitioning
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.sampling import blueprint, programs
 from t5x_selfprog.sampling.blueprint import Blueprint, Room, blueprint_of
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.sampling.programs import Program, Programs
+from t5x_selfprog.sampling.programs import Programs
 from tests.sampling.byte_model import ByteTokenizer
 from tests.sampling.test_sampler import BASE, KEY, MODEL, PREFIX, REQUESTS, make, outcome
 
@@ -23,7 +22,7 @@ def test_a_sampler_finds_all_that_it_needs(mesh):
     config = SamplingConfig(**BASE | changes)
     room = Room.of(MODEL, ByteTokenizer(), config, PREFIX)
     plan = blueprint_of(MODEL, ByteTokenizer(), config, room, partitioner)
-    ahead = Programs(plan.key, partitioner)
+    ahead = Programs(plan.key)
     ahead.ahead(plan.everything())
     assert ahead.compilations == len({program.name for program in plan.everything()}) >= 7
     sampler = make(partitioner=partitioner, **changes)
@@ -43,13 +42,7 @@ def test_at_the_end_no_cache_leaves_its_device(by_slots, monkeypatch):
     )
     assert plan.parts == 4 and plan.tails == (4, 8)
     (narrow,) = (program for program in plan.everything() if program.name == ("narrow", 16, 4))
-    with partitioning.use(partitioner):
-        text = (
-            jax.jit(narrow.function, out_shardings=narrow.out_shardings)
-            .lower(*narrow.arguments)
-            .compile()
-            .as_text()
-        )
+    text = narrow.compile().as_text()
     assert not re.findall(r"= \S+ (all-\w+|collective-\w+|reduce-scatter)\(", text)
 
 
@@ -71,9 +64,9 @@ def test_they_are_compiled_beside_one_another_and_once():
             together.wait()
             return x + 1
 
-        return Program(name, function, (1.0,))
+        return DeviceProgram(name, function, (1.0,))
 
-    mine = Programs(("beside", object()), None)
+    mine = Programs(("beside", object()))
     mine.ahead([program("a"), program("b")])
     mine.ahead([program("a")])
     assert mine.call(program("a")) == mine.call(program("b")) == 2.0
@@ -84,9 +77,9 @@ def test_one_that_fails_says_so_to_whoever_needs_it_and_may_be_tried_again():
     def function(x):
         raise ValueError("not today")
 
-    mine = Programs(("failing", object()), None)
-    mine.ahead([Program("a", function, (1.0,))])
+    mine = Programs(("failing", object()))
+    mine.ahead([DeviceProgram("a", function, (1.0,))])
     for _ in range(2):
         with pytest.raises(ValueError, match="not today"):
-            mine.call(Program("a", function, (1.0,)))
-    assert not any(key[0][0][0] == "failing" for key in programs._compiled if isinstance(key[0][0], tuple))
+            mine.call(DeviceProgram("a", function, (1.0,)))
+    assert not any(key[0] is mine._key for key in programs._compiled)
