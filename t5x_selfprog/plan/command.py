@@ -31,10 +31,10 @@ from t5x_selfprog.plan.slices import GIB, Slice
 from t5x_selfprog.plan.workload import Workload, Yields
 from t5x_selfprog.puzzles.prompts import tutorial_blocks
 from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.lora_room import LORA_REMEDY, axes_of, largest
 from t5x_selfprog.training.optimizers import make_optimizer
-from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
 from verifier.storage.shards import atomic_write
 

@@ -13,7 +13,7 @@ from t5x_selfprog.plan.lowering import Program
 from t5x_selfprog.plan.slices import Slice
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.flops import train_flops_per_token
-from t5x_selfprog.training.train_loop import LoopConfig
+from t5x_selfprog.training.loop_config import LoopConfig
 
 # Of a chip's peak in attention kernels: roughly what splash attention reaches at 512 to 2048 tokens.
 KERNEL_SHARE = 0.4

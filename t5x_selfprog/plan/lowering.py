@@ -8,9 +8,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model import device_room, network
 from t5x_selfprog.model.config import ModelConfig
@@ -23,12 +20,14 @@ from t5x_selfprog.plan.slices import Slice, devices
 from t5x_selfprog.sampling.blueprint import Blueprint
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.weights import preparation
-from t5x_selfprog.training.batches import Batch
 from t5x_selfprog.training.learning import WHOLE, AdaptersAlone, Learning
+from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
-from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
-from t5x_selfprog.training.train_loop import LoopConfig, abstract_state, state_shardings
-from t5x_selfprog.training.train_step import make_train_step
+from t5x_selfprog.training.training_programs import TrainingPrograms
+
+SCHEDULED = (
+    1000  # updates; how many they are depends on pairs that do not exist yet, and changes a constant alone
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,29 +69,8 @@ def train_step(
     if lora is not None:
         frozen = abstract_like(lora.abstract_frozen(config), lora.frozen_shardings(config, partitioner))
         learning = AdaptersAlone(lora, frozen)
-    optimizer = make_optimizer(loop.optimizer, make_schedule(loop.optimizer, 1000), learning.axes(config))
-    shardings = state_shardings(config, optimizer, partitioner, learning)
-    state = abstract_like(abstract_state(config, optimizer, learning), shardings)
-    rows = partitioner.sharding(("batch", "length"), activation=True)
-    kinds = {"weights": jnp.float32}
-    batch = Batch(
-        **{
-            name: jax.ShapeDtypeStruct((batch_size, length), kinds.get(name, jnp.int32), sharding=rows)
-            for name in Batch._fields
-        }
-    )
-    step = make_train_step(
-        config,
-        optimizer,
-        accumulate=loop.accumulate,
-        loss_chunk=loop.loss_chunk,
-        weights=learning.params,
-        **loop.forward_options(config),
-    )
-    program = DeviceProgram(
-        "train step", step, (state, batch, frozen), 0, (shardings, None), partitioner=partitioner
-    )
-    return _compiled("train step", program)
+    programs = TrainingPrograms(loop, config, partitioner, SCHEDULED, learning)
+    return _compiled("train step", programs.step_of(batch_size, length))
 
 
 def narrowing_of_base(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:

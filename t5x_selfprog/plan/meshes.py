@@ -17,8 +17,8 @@ from t5x_selfprog.partitioning import MeshConfig
 from t5x_selfprog.plan import estimate, lowering
 from t5x_selfprog.plan.lowering import Program
 from t5x_selfprog.plan.slices import GIB, Slice
+from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.optimizers import make_optimizer
-from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
 
 TENSOR = (1, 2, 4)

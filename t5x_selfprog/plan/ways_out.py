@@ -6,8 +6,8 @@ from t5x_selfprog.model import device_room, network
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.plan.lowering import SamplingPrograms
 from t5x_selfprog.plan.slices import GIB, SLICES, Slice
+from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.optimizers import make_optimizer
-from t5x_selfprog.training.train_loop import LoopConfig
 
 ROOM = 0.7  # share of a chip's memory that the state kept between steps may take, leaving room for rows
 

@@ -6,19 +6,17 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from t5x_selfprog import machine, partitioning, profile
-from t5x_selfprog.compiler_options import compiler_options
+from t5x_selfprog import hosts, machine, profile
 from t5x_selfprog.model import network
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.sampling.bench import SHOWN, shape
-from t5x_selfprog.training.batches import Batch
+from t5x_selfprog.training.batches import Batch, filled
 from t5x_selfprog.training.flops import train_flops_per_token
-from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
-from t5x_selfprog.training.train_loop import LoopConfig, state_shardings
-from t5x_selfprog.training.train_step import TrainState, make_train_step
+from t5x_selfprog.training.loop_config import LoopConfig
+from t5x_selfprog.training.optimizers import OptimizerConfig
+from t5x_selfprog.training.training_programs import TrainingPrograms
 
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
@@ -26,42 +24,34 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     config = dataclasses.replace(shape(args), context_length=args.seq, dtype=args.dtype)
     batch_size = args.batch or 4
     partitioner = Partitioner(MeshConfig().make())
-    optimizer_config = OptimizerConfig("adamw", 5e-6)
-    schedule = make_schedule(optimizer_config, args.steps)
-    optimizer = make_optimizer(optimizer_config, schedule, network.logical_axes(config))
-    loop = LoopConfig(unroll=args.unroll, remat=args.remat, attention=args.attention)
-    shardings = state_shardings(config, optimizer, partitioner)
-    step_fn = jax.jit(
-        make_train_step(config, optimizer, loss_chunk=args.loss_chunk, **loop.forward_options(config)),
-        in_shardings=(shardings, None),
-        out_shardings=(shardings, None),
-        donate_argnums=0,
-        compiler_options=compiler_options(partitioner.platform),
+    loop = LoopConfig(
+        OptimizerConfig("adamw", 5e-6),
+        loss_chunk=args.loss_chunk,
+        unroll=args.unroll,
+        remat=args.remat,
+        attention=args.attention,
     )
-
-    def fresh(key: jax.Array) -> TrainState:
-        params = network.init(config, key)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-
-    state = jax.jit(fresh, out_shardings=shardings)(jax.random.key(0))
+    programs = TrainingPrograms(loop, config, partitioner, args.steps)
+    state = programs.fresh().jitted(jax.random.key(0))
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, config.vocab_size, (batch_size, args.seq), dtype=np.int32)
     positions = np.broadcast_to(np.arange(args.seq, dtype=np.int32), tokens.shape)
     ones = np.ones_like(tokens)
     batch = Batch(tokens, np.roll(tokens, -1, 1), positions, ones, ones.astype(np.float32))
-    with partitioning.use(partitioner):
-        begun = time.perf_counter()
-        compiled = step_fn.lower(state, batch).compile()
-        compile_s = time.perf_counter() - begun
-    state, _ = jax.block_until_ready(compiled(state, batch))
+    rows = filled(batch, partitioner.batch_ways)
+    batch = hosts.place(rows, jax.tree.map(lambda _: programs.by_rows, rows))
+    begun = time.perf_counter()
+    compiled = programs.step().of(state, batch, ()).compile()
+    compile_s = time.perf_counter() - begun
+    state, _ = jax.block_until_ready(compiled(state, batch, ()))
     begun = time.perf_counter()
     for _ in range(args.steps):
-        state, metrics = compiled(state, batch)
+        state, metrics = compiled(state, batch, ())
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - begun
     if args.profile:
         with profile.capture(args.profile):
-            jax.block_until_ready(compiled(state, batch))
+            jax.block_until_ready(compiled(state, batch, ()))
     count = args.steps * batch_size * args.seq
     flops_per_s = count / seconds * train_flops_per_token(config, args.seq)
     peak = machine.peak()

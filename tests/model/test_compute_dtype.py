@@ -9,7 +9,7 @@ from t5x_selfprog.model import compute_dtype, store
 from t5x_selfprog.model.compute_dtype import has_bfloat16_units, on_this_device
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.stages.likelihoods import log_likelihoods
-from t5x_selfprog.training import train_loop
+from t5x_selfprog.training import training_programs
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
@@ -47,7 +47,7 @@ def test_training_computes_in_it_unless_gin_says_otherwise(asked, units, tmp_pat
         computed.append(config.dtype)
         raise KeyboardInterrupt  # before anything is compiled
 
-    monkeypatch.setattr(train_loop, "make_train_step", spy)
+    monkeypatch.setattr(training_programs, "make_train_step", spy)
     source = PackedDocuments([np.arange(2, 18)], [1.0], 1, 16, seed=0)
     with pytest.raises(KeyboardInterrupt):
         partitioner, task = Partitioner(MeshConfig().make()), TrainingTask(source, 1)

@@ -17,8 +17,8 @@ from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import hlo_cost, lowering, simulation, slices, workload
 from t5x_selfprog.plan.lowering import SamplingPrograms
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
-from t5x_selfprog.training.train_loop import LoopConfig, fresh_state, state_shardings
+from t5x_selfprog.training.loop_config import LoopConfig
+from t5x_selfprog.training.training_programs import TrainingPrograms
 from verifier.errors import UserError
 
 TINY = ModelConfig(256, 256, 64, 4, 4, 2, 16, 128)
@@ -90,11 +90,8 @@ def test_the_plan_of_memory_is_what_a_run_holds():
     """On virtual CPU devices: the compiled arguments per device equal the arrays that a run places there."""
     partitioner = Partitioner(MeshConfig(2, 2, 2).make())
     planned = lowering.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 128)
-    optimizer = make_optimizer(
-        LoopConfig().optimizer, make_schedule(LoopConfig().optimizer, 1), network.logical_axes(TINY)
-    )
-    shardings = state_shardings(TINY, optimizer, partitioner)
-    state = jax.jit(lambda: fresh_state(TINY, optimizer), out_shardings=shardings)()
+    programs = TrainingPrograms(LoopConfig(), TINY, partitioner, 1)
+    state = programs.fresh().jitted(jax.random.key(0))
     first = jax.devices()[0]
     held = sum(
         s.data.nbytes for x in jax.tree.leaves(state) for s in x.addressable_shards if s.device == first

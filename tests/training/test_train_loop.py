@@ -14,7 +14,7 @@ from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.preemption import Preempted
-from t5x_selfprog.training import train_loop
+from t5x_selfprog.training import training_programs
 from t5x_selfprog.training.batches import Batch, PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
@@ -182,7 +182,7 @@ def test_out_of_memory_names_what_to_lower(tmp_path, monkeypatch):
     def exhausted(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12 bytes.")
 
-    monkeypatch.setattr(train_loop, "make_train_step", lambda *_, **__: exhausted)
+    monkeypatch.setattr(training_programs, "make_train_step", lambda *_, **__: exhausted)
     with pytest.raises(UserError, match=r"weights and optimizer .* 12 bytes.*LoopConfig.accumulate"):
         train(settings(), CONFIG, fresh, task(4), str(tmp_path), one_device())
 
