@@ -22,7 +22,7 @@ import t5x_selfprog.loop  # noqa: F401 (declares what small.gin binds)
 from t5x_selfprog import gin_files, main, preflight
 from t5x_selfprog.gin_types import fault
 from t5x_selfprog.gin_values import bound
-from t5x_selfprog.sampling.bench import SIZES
+from t5x_selfprog.model_shapes import named
 from verifier.errors import UserError
 
 SMALL = """\
@@ -411,7 +411,7 @@ def test_a_value_behind_a_macro_is_found(place: Path, capsys) -> None:
 
 def test_a_model_that_no_card_here_can_train_is_refused_with_ways_out(place: Path) -> None:
     gin_files.load(["small.gin"], [])
-    large = SIZES["2p7b"]
+    large = named("gpt_neo_2p7b")
     with pytest.raises(
         UserError, match=r"2,\d+,\d+,\d+ weights.*at least 39\.\d+ GiB.*has 24\.00 GiB.*adafactor"
     ):

@@ -12,7 +12,7 @@ _OPTIONS = (
     Option("job", "what to measure", {"choices": ("sample", "train", "attention", "rows", "loop")}),
     Option(
         "--size",
-        "shape, with random weights: tiny, 11m, 125m, 0p5b, 1p3b, 2p7b (%(default)s)",
+        "shape, with random weights: tiny, 11m, 125m, 0p5b, 1p3b, 2p7b, or a file of gin/models (%(default)s)",
         {"default": "125m"},
     ),
     Option(

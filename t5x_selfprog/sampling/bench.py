@@ -5,13 +5,14 @@ detokenization; compilation is reported separately.
 """
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Iterable
 
 import jax
 import numpy as np
 
-from t5x_selfprog import machine, profile
+from t5x_selfprog import machine, model_shapes, profile
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.sampling.sampler import Request, Sampler, SamplingConfig
@@ -24,37 +25,15 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def _gpt_neo(vocab: int, width: int, layers: int, heads: int) -> ModelConfig:
-    """Black et al. 2021; the vocabulary of 50257 is padded to a multiple of 128 for matrix units."""
-    return ModelConfig(
-        vocab_size=vocab,
-        context_length=2048,
-        embed_dim=width,
-        num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=width // heads,
-        mlp_dim=4 * width,
-        norm="layer",
-        norm_eps=1e-5,
-        mlp="gelu_tanh",
-        positions="learned",
-        windows=(None, 256),
-        attention_scale=1.0,
-        biases=("out", "mlp"),
-    )
-
-
-SIZES = {
-    "tiny": _gpt_neo(2048, 256, 4, 4),
-    "11m": ModelConfig(4096, 1024, 384, 6, 6, 2, 64, 1024),
-    "125m": _gpt_neo(50304, 768, 12, 12),
-    "0p5b": ModelConfig(  # Qwen2.5-Coder
-        151936, 32768, 896, 24, 14, 2, 64, 4864, rope_theta=1e6, biases=("qkv",)
-    ),
-    "1p3b": _gpt_neo(50304, 2048, 24, 16),
-    "2p7b": _gpt_neo(50304, 2560, 32, 20),
+SIZES = {  # short names of files in gin/models
+    "tiny": "gpt_neo_tiny",
+    "11m": "base_11m",
+    "125m": "gpt_neo_125m",
+    "0p5b": "qwen2p5_coder_0p5b",
+    "1p3b": "gpt_neo_1p3b",
+    "2p7b": "gpt_neo_2p7b",
 }
+LANES = 128  # vocabularies are padded to a multiple of this for matrix units, as peers' are
 
 
 class Numbers:
@@ -84,9 +63,17 @@ def shape(args: argparse.Namespace) -> ModelConfig:
     """
     if args.model:
         return store.read_config(store.resolve(args.model))
-    if args.size not in SIZES:
-        raise UserError(f"--size={args.size}: choose from {', '.join(SIZES)}, or give --model=DIR.")
-    return SIZES[args.size]
+    return sized(args.size)
+
+
+def sized(size: str) -> ModelConfig:
+    """The shape of a short name, or of a file in gin/models, that computes in float32. Raises UserError."""
+    if size not in SIZES and "_" not in size:
+        raise UserError(
+            f"--size={size}: choose from {', '.join(SIZES)}, a file of gin/models, or give --model=DIR."
+        )
+    found = model_shapes.named(SIZES.get(size, size), f"--size={size}")
+    return dataclasses.replace(found, vocab_size=-(-found.vocab_size // LANES) * LANES, dtype="float32")
 
 
 def measure(args: argparse.Namespace) -> dict:

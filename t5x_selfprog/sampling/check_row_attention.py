@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from t5x_selfprog import model_shapes
 from t5x_selfprog.sampling.row_attention import RowAttention, Rows, plain
 from t5x_selfprog.sampling.row_attention_triton import triton_attention
 from verifier.errors import UserError
@@ -37,16 +38,23 @@ class Shape:
     prefix: int = 0
     window: int | None = None
 
+    @classmethod
+    def of(cls, model: str, groups: int, rows: int, **slots: int | None) -> "Shape":
+        """model: a file of gin/models."""
+        found = model_shapes.named(model)
+        heads, kv, size = found.num_heads, found.num_kv_heads, found.head_dim
+        return cls(groups=groups, rows=rows, heads=heads, kv=kv, size=size, prompt=512, **slots)  # type: ignore[arg-type]
 
-SHAPES = {
-    "tiny": Shape(2, 4, 4, 2, 16, 40, 24, 9),
-    "0p5b": Shape(64, 8, 14, 2, 64, 512, 160, 437),
-    "0p5b_2048": Shape(256, 8, 14, 2, 64, 512, 160, 437),
-    "smollm2": Shape(64, 8, 9, 3, 64, 512, 160),
-    "125m": Shape(1, 128, 12, 12, 64, 512, 64),
-    "125m_local": Shape(1, 128, 12, 12, 64, 512, 64, window=256),
-    "1p3b": Shape(1, 128, 16, 16, 128, 512, 64),
-    "2p7b": Shape(1, 128, 20, 20, 128, 512, 64),
+
+SHAPES: dict[str, Callable[[], Shape]] = {
+    "tiny": lambda: Shape(2, 4, 4, 2, 16, 40, 24, 9),
+    "0p5b": lambda: Shape.of("qwen2p5_coder_0p5b", 64, 8, ring=160, prefix=437),
+    "0p5b_2048": lambda: Shape.of("qwen2p5_coder_0p5b", 256, 8, ring=160, prefix=437),
+    "smollm2": lambda: Shape.of("smollm2_135m", 64, 8, ring=160),
+    "125m": lambda: Shape.of("gpt_neo_125m", 1, 128, ring=64),
+    "125m_local": lambda: Shape.of("gpt_neo_125m", 1, 128, ring=64, window=256),
+    "1p3b": lambda: Shape.of("gpt_neo_1p3b", 1, 128, ring=64),
+    "2p7b": lambda: Shape.of("gpt_neo_2p7b", 1, 128, ring=64),
 }
 STEPS = 50
 
@@ -63,7 +71,7 @@ def command(args: argparse.Namespace) -> dict:
     for name in names:
         if name not in SHAPES:
             raise UserError(f"--size={name}: choose from {', '.join(SHAPES)}, several with commas between.")
-        found[name] = _compare(SHAPES[name], kernels, args.dtype, steps=2 if interpret else STEPS)
+        found[name] = _compare(SHAPES[name](), kernels, args.dtype, steps=2 if interpret else STEPS)
     result = {"job": "rows", "dtype": args.dtype, "device": jax.devices()[0].device_kind, "shapes": found}
     worst = max(shape["worst"] for shape in found.values())
     if not worst < TOLERANCE:

@@ -8,7 +8,7 @@ import pytest
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares ModelConfig to gin)
-from t5x_selfprog import gin_files
+from t5x_selfprog import gin_files, model_shapes
 from t5x_selfprog.model import hf, network
 from t5x_selfprog.model.config import ModelConfig, RopeScaling
 from t5x_selfprog.model.families import table
@@ -90,6 +90,17 @@ def test_every_size_has_the_published_number_of_weights(path):
         assert round(counted / unit, digits) == float(number[:-1])
     else:
         assert counted == int(number.replace(",", ""))
+
+
+@pytest.mark.parametrize("path", SIZES, ids=lambda path: path.stem)
+def test_a_shape_read_alone_is_what_gin_binds(path):
+    assert model_shapes.named(path.stem) == gin_config(path.stem)
+
+
+@pytest.mark.parametrize("name", ["gpt_neo", "gpt_neo_3b", "../models/gpt_neo_125m", ""])
+def test_what_is_no_whole_shape_is_named_with_those_that_are(name):
+    with pytest.raises(UserError, match=r"no shape in gin/models;.* gpt_neo_125m, gpt_neo_1p3b"):
+        model_shapes.named(name)
 
 
 def test_all_published_sizes_are_there():

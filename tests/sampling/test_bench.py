@@ -43,6 +43,8 @@ def test_bench_attention(capsys):
     ("flags", "message"),
     [
         (["sample", "--size=3t"], "--size=3t"),
+        (["sample", "--size=pythia_71m"], "did you mean pythia_70m?"),
+        (["train", "--size=gpt_neo_2b"], "--size=gpt_neo_2b: no shape in gin/models"),
         (["sample", "--size=tiny", "--prompt=2048"], "exceed the model's context of 2048"),
         (["train", "--size=tiny", "--remat=some"], "remat='some' is unknown"),
         (["attention", "--attention=sparse"], "--attention=sparse"),
@@ -58,7 +60,7 @@ def test_a_step_reads_weights_once_and_caches_by_their_spans():
         prompts_in_flight=1, rows_per_prompt=8, max_new_tokens=64, prompt_buckets=(512,),
         weights_dtype="bfloat16", cache_dtype="bfloat16",
     )  # fmt: skip
-    model = bench.SIZES["125m"]
+    model = bench.sized("125m")
     weights = 2 * 125.2e6
     entry = 2 * 12 * 64 * 2
     caches = entry * (6 * (512 + 8 * 32) + 6 * (256 + 8 * 32))
@@ -71,5 +73,5 @@ def test_peaks_and_flops_are_the_published_ones():
     assert machine.peak("TPU v5p").bytes_per_s > 2.7e12
     assert machine.peak("NVIDIA H200 141GB").bytes_per_s == 4.8e12
     assert machine.peak("cpu") is None
-    flops = train_flops_per_token(bench.SIZES["125m"], 512)
+    flops = train_flops_per_token(bench.sized("125m"), 512)
     assert flops == pytest.approx(6 * 125.2e6 + 6 * 12 * 768 * 512, rel=0.02)
