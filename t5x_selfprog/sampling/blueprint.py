@@ -69,6 +69,7 @@ class Blueprint:
             attention=config.row_attention(),
         )
         # The shardings of the grid and its tails are needed at every load and chunk, so they are kept.
+        self._replicated = None if partitioner is None else partitioner.replicated
         self.whole = self._layout_of(config.prompts_in_flight)
         self.parts = parts(self.whole)
         wide = {-(-groups // self.parts) * self.parts for groups in config.tails()}
@@ -177,10 +178,6 @@ class Blueprint:
     def weights_shape(self) -> SamplingWeights:
         """The shapes of the weights as decoding reads them, with their layout."""
         return abstract_weights(self._model, self._config.weights_dtype, self.partitioner)
-
-    @property
-    def _replicated(self) -> Any:
-        return None if self.partitioner is None else self.partitioner.replicated
 
     def _whole_shape(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """The shape of an array that every device holds whole."""
