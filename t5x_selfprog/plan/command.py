@@ -40,6 +40,7 @@ from verifier.storage.shards import atomic_write
 
 FORM = 2  # of what --save writes: with the slice's links, and the memory held beside the programs
 TEST_PROBLEMS = 228  # of P3
+ATTEMPTS = {"puzzles": 64, "solutions": 100}  # at each prompt, where gin binds no other number
 VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
 ADAPTERS_SHARE = 2 / 3  # of training's arithmetic: the base's weights need no gradients
 BYTES_A_TOKEN = 3.0  # of Python, with the vocabularies of code models
@@ -237,14 +238,16 @@ def configured(kind: type, scope: str | None = None) -> Any:
 
 def _sampler(partitioner: Partitioner, config: ModelConfig, scope: str, prefix: int) -> SamplingPrograms:
     """The programs of the stage that gin calls `scope`. Raises UserError where its prompts do not fit the context."""
-    sampling = configured(SamplingConfig, scope).fitted(workload.bound(f"sample_{scope}.run.attempts", 64))
+    sampling = configured(SamplingConfig, scope).fitted(
+        workload.bound(f"sample_{scope}.run.attempts", ATTEMPTS[scope])
+    )
     room = config.context_length - prefix - sampling.max_new_tokens
     if room < 1:
         raise UserError(
             f"{prefix} tokens before every prompt and {scope}/SamplingConfig.max_new_tokens="
             f"{sampling.max_new_tokens} leave no room in a context of {config.context_length}: lower the latter."
         )
-    return SamplingPrograms(partitioner, config, sampling, prefix, min(sampling.prompt_buckets[-1], room))
+    return SamplingPrograms(partitioner, config, sampling, prefix, sampling.buckets(room)[-1])
 
 
 def _prefix_tokens() -> int:

@@ -80,7 +80,7 @@ def read(yields: Yields, test_problems: int) -> Workload:
         puzzle_prompts=prompts,
         puzzle_prompt_tokens=bound("sample_puzzles.run.prompt_tokens", 384),
         puzzles_kept=kept,
-        solution_attempts=kept * bound("sample_solutions.run.attempts", 32),
+        solution_attempts=kept * bound("sample_solutions.run.attempts", 100),
         pairs=min(most, kept * yields.pairs_per_kept),
         epochs=bound("finetune.run.epochs", 4),
         iterations=iterations,

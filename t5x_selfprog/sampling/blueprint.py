@@ -270,8 +270,7 @@ class Room:
         )
         if room < 1:
             raise UserError(f"No room for prompts: {limits}.")
-        buckets = tuple(sorted({min(bucket, room) for bucket in config.prompt_buckets}))
-        return cls(() if prefix else start, before, buckets, limits)
+        return cls(() if prefix else start, before, config.buckets(room), limits)
 
 
 def blueprint_of(

@@ -98,6 +98,10 @@ class SamplingConfig:
             )
         self.token_choice()
 
+    def buckets(self, room: int) -> tuple[int, ...]:
+        """Lengths that prompts are padded to, increasing, where the model's context leaves `room` tokens for one."""
+        return tuple(sorted({min(bucket, room) for bucket in self.prompt_buckets}))
+
     def tails(self) -> tuple[int, ...]:
         """Sizes of the smaller grids; 0 means none."""
         return self.tail_prompts if isinstance(self.tail_prompts, tuple) else (self.tail_prompts,)

@@ -16,8 +16,7 @@ REMEDY = (
 
 def sampled(config: ModelConfig, sampling: SamplingConfig, partitioner: Partitioner | None) -> list[Part]:
     """The copy of the weights that decoding reads, and the caches of the grid."""
-    most = max(1, config.context_length - sampling.max_new_tokens)
-    buckets = tuple(sorted({min(bucket, most) for bucket in sampling.prompt_buckets}))
+    buckets = sampling.buckets(max(1, config.context_length - sampling.max_new_tokens))
     plan = Blueprint(config, sampling, 0, buckets, config.vocab_size, (), (), partitioner)
     copy = on_a_device(abstract_weights(config, sampling.weights_dtype, partitioner))
     return [
