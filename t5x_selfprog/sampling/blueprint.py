@@ -1,7 +1,7 @@
 """The programs of a sampler, each with its arguments: arrays when it runs, shapes when it is compiled ahead.
 
 All shapes are static: a decoding program for the grid and one for each tail size, a loading program for each prompt
-bucket and batch size, one for the prefix, one for an empty grid, one for sharing prompts, and one for each narrowing.
+bucket and batch size, one for the prefix, one for an empty grid, one for sharing prompts, and one for each compaction.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.sampling.decode import Decoding, decode_chunk
 from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by_slots
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.sampling.placing import Moves, Placement, load_prompts, narrow_grid, parts, share_prompts
+from t5x_selfprog.sampling.placing import Moves, Placement, compact_grid, load_prompts, parts, share_prompts
 from t5x_selfprog.sampling.prefill import compute_prefix
 from t5x_selfprog.sampling.programs import Programs
 from t5x_selfprog.sampling.stop import StopTables, Vocabulary
@@ -112,22 +112,22 @@ class Blueprint:
         """numbers: source, target and middle, [SHARES] each."""
         return self._program("share", share_prompts, (grid, *numbers), self.whole, donate=0)
 
-    def narrow(self, grid: Grid, moves: Moves) -> DeviceProgram:
+    def compact(self, grid: Grid, moves: Moves) -> DeviceProgram:
         """Rows stay in their part of the grid: another part is another device, and caches are large to copy."""
         larger, groups = grid.sample.shape[0], moves.group.shape[0]
-        function: Any = narrow_grid
+        function: Any = compact_grid
         if self.parts > 1:
             before, after = (jax.tree.map(lambda x: x.spec, self._layouts[n]) for n in (larger, groups))
             by_groups: Any = after.prompt_length
             assert self.partitioner is not None  # without one there is a single part
             function = jax.shard_map(
-                narrow_grid,
+                compact_grid,
                 mesh=self.partitioner.mesh,
                 in_specs=(before, by_groups),
                 out_specs=after,
                 check_vma=False,
             )
-        return self._program(("narrow", larger, groups), function, (grid, moves), self._layouts[groups])
+        return self._program(("compact", larger, groups), function, (grid, moves), self._layouts[groups])
 
     def decode(self, weights: Any, prefix: Any, tables: StopTables, grid: Grid) -> DeviceProgram:
         groups = grid.sample.shape[0]
@@ -167,7 +167,7 @@ class Blueprint:
         for larger in (c.prompts_in_flight, *smaller):
             for groups in smaller:
                 if groups < larger:
-                    yield self.narrow(grids[larger], self._moves_shape(groups))
+                    yield self.compact(grids[larger], self._moves_shape(groups))
 
     def described(self, name: Hashable) -> DeviceProgram:
         """The one of `everything` that has this name."""

@@ -8,7 +8,7 @@ import numpy as np
 from t5x_selfprog import hosts
 from t5x_selfprog.sampling.decode import Events
 from t5x_selfprog.sampling.engine import Engine, Pending
-from t5x_selfprog.sampling.scheduler import Job, Narrowing, Share
+from t5x_selfprog.sampling.scheduler import Compaction, Job, Share
 from t5x_selfprog.telemetry import recorder
 
 
@@ -26,8 +26,8 @@ class Device:
     def share(self, shares: Sequence[Share]) -> None:
         self._grid = self._engine.share(self._grid, shares)
 
-    def narrow(self, narrowing: Narrowing) -> None:
-        self._grid = self._engine.narrow(self._grid, narrowing)
+    def compact(self, compaction: Compaction) -> None:
+        self._grid = self._engine.compact(self._grid, compaction)
 
     def decode(self) -> Pending:
         """Starts one chunk."""

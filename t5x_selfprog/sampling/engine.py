@@ -17,7 +17,7 @@ from t5x_selfprog.sampling.grid import Grid
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.prefill import Prefix
 from t5x_selfprog.sampling.programs import REMEDY, Programs
-from t5x_selfprog.sampling.scheduler import Job, Narrowing, Share
+from t5x_selfprog.sampling.scheduler import Compaction, Job, Share
 from t5x_selfprog.sampling.stop import StopTables
 from t5x_selfprog.sampling.weights import prepare
 
@@ -96,9 +96,9 @@ class Engine:
             grid = self.programs.call(self.plan.share(grid, self._put([source, target, middle])))
         return grid
 
-    def narrow(self, grid: Grid, narrowing: Narrowing) -> Grid:
+    def compact(self, grid: Grid, compaction: Compaction) -> Grid:
         """The rows still at work, in a smaller grid (one of the blueprint's `tails`)."""
-        return self.programs.call(self.plan.narrow(grid, self._put(narrowing.moves)))
+        return self.programs.call(self.plan.compact(grid, self._put(compaction.moves)))
 
     def decode(self, grid: Grid) -> tuple[Grid, "Pending"]:
         """Starts one chunk. Consumes the grid."""

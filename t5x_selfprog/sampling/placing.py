@@ -142,7 +142,7 @@ class Moves(NamedTuple):
     live: jax.Array | np.ndarray  # [G', R] bool: the row goes on; others are idle
 
 
-def narrow_grid(grid: Grid, moves: Moves) -> Grid:
+def compact_grid(grid: Grid, moves: Moves) -> Grid:
     """The rows still at work in a smaller grid: at the end of a list of prompts, few are left.
 
     All attempts of all groups must have started. Given one part of a grid (see `parts`), `moves` are those within it.

@@ -138,13 +138,13 @@ class Sampler:
             grid = engine.share(grid, [Share(source=0, target=1, middle=0)])
         sizes, parts = self._plan.tails, self._plan.parts
         for size in sizes:
-            narrowing = scheduler.narrowed([size], parts)
-            assert narrowing is not None
-            smaller = engine.narrow(grid, narrowing)
+            compaction = scheduler.compacted([size], parts)
+            assert compaction is not None
+            smaller = engine.compact(grid, compaction)
             for least in (other for other in sizes if other < size):
-                again = narrowing.scheduler.narrowed([least], parts)
+                again = compaction.scheduler.compacted([least], parts)
                 assert again is not None
-                engine.narrow(smaller, again)
+                engine.compact(smaller, again)
             engine.decode(smaller)
         engine.decode(grid)[1].get()
 
@@ -243,11 +243,11 @@ class Sampler:
     def _end(self, device: Device, scheduler: Scheduler) -> Scheduler:
         """No more requests: idle groups take over waiting attempts, and the last rows move to a smaller grid."""
         device.share(scheduler.shares())
-        narrowing = scheduler.narrowed(self._plan.tails, self._plan.parts)
-        if narrowing is None:
+        compaction = scheduler.compacted(self._plan.tails, self._plan.parts)
+        if compaction is None:
             return scheduler
-        device.narrow(narrowing)
-        return narrowing.scheduler
+        device.compact(compaction)
+        return compaction.scheduler
 
     def _job(self, number: int, request: Request) -> Job:
         tokens = self._encode(request.prompt)

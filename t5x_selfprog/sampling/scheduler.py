@@ -58,7 +58,7 @@ class Share:
 
 
 @dataclasses.dataclass(frozen=True)
-class Narrowing:
+class Compaction:
     """How the busy rows are gathered in fewer groups, and their new scheduler."""
 
     moves: Moves
@@ -166,7 +166,7 @@ class Scheduler:
                 done.append(job)
         return done
 
-    def narrowed(self, sizes: Sequence[int], parts: int = 1) -> Narrowing | None:
+    def compacted(self, sizes: Sequence[int], parts: int = 1) -> Compaction | None:
         """Gathers the busy rows in the smallest of `sizes` that fits, prompts kept together; None if none fits.
 
         None fits while any attempt has not started: its prompt would need a row to start in.
@@ -205,7 +205,7 @@ class Scheduler:
                     other._ages[g, r] = self._ages[source]
         moves = Moves(row_group[:, 0], row_group, row, live)
         other._past = self._past and self._past.moved(row_group, row)
-        return Narrowing(moves, other)
+        return Compaction(moves, other)
 
     def _assign(self, job: Job, group: int, first: int, end: int) -> None:
         self.jobs[group] = job

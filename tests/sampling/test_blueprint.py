@@ -41,8 +41,8 @@ def test_at_the_end_no_cache_leaves_its_device(by_slots, monkeypatch):
         MODEL, ByteTokenizer(), config, Room.of(MODEL, ByteTokenizer(), config, ""), partitioner
     )
     assert plan.parts == 4 and plan.tails == (4, 8)
-    (narrow,) = (program for program in plan.everything() if program.name == ("narrow", 16, 4))
-    text = narrow.compile().as_text()
+    (compact,) = (program for program in plan.everything() if program.name == ("compact", 16, 4))
+    text = compact.compile().as_text()
     assert not re.findall(r"= \S+ (all-\w+|collective-\w+|reduce-scatter)\(", text)
 
 

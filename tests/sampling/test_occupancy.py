@@ -11,7 +11,7 @@ from verifier.errors import UserError
 
 
 class Device(Remembered):
-    """A device that also shares and narrows."""
+    """A device that also shares and compacts."""
 
     def share(self, shares) -> None:
         for s in shares:
@@ -19,7 +19,7 @@ class Device(Remembered):
             self._next[s.target], self._end[s.target] = s.middle, self._end[s.source]
             self._end[s.source] = s.middle
 
-    def narrow(self, moves) -> None:
+    def compact(self, moves) -> None:
         self._lengths, self._first = [self._lengths[group] for group in moves.group], self._first[moves.group]
         sample = self._sample[moves.row_group, moves.row]
         self._sample = np.where(moves.live, sample, IDLE).astype(np.int32)
@@ -40,10 +40,10 @@ def occupancy(lists: list[int], attempts: int, groups: int, rows: int, tails: tu
                 device.load([(jobs.pop(0), group)], 1)
             if not jobs:
                 device.share(scheduler.shares())
-                narrowing = scheduler.narrowed(tails)
-                if narrowing is not None:
-                    device.narrow(narrowing.moves)
-                    scheduler = narrowing.scheduler
+                compaction = scheduler.compacted(tails)
+                if compaction is not None:
+                    device.compact(compaction.moves)
+                    scheduler = compaction.scheduler
             if not scheduler.busy():
                 break
             events = device.decode()

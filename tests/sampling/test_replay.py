@@ -13,7 +13,7 @@ from verifier.errors import UserError
 
 SIZES = (5, 9, 1, 14, 6, 3, 8, 2, 11, 4, 7, 10)
 REQUESTS = [Request(f"item {i}", "def f(x)"[: 1 + i % 8], n) for i, n in enumerate(SIZES)]
-# Rows that start at all places in the ring, several prompts per load, and an end with sharing and narrowing.
+# Rows that start at all places in the ring, several prompts per load, and an end with sharing and compaction.
 GRID = {"prompt_buckets": (24,), "chunk_steps": 3, "prompts_in_flight": 4}
 
 

@@ -127,15 +127,15 @@ def test_the_same_requests_give_the_same_bits(sampler):
     ids=str,
 )
 def test_a_mesh_changes_nothing(expected, mesh, changes, monkeypatch):
-    narrowed, narrow = [], Engine.narrow
-    monkeypatch.setattr(Engine, "narrow", lambda *a: narrowed.append(a) or narrow(*a))
+    compacted, compact = [], Engine.compact
+    monkeypatch.setattr(Engine, "compact", lambda *a: compacted.append(a) or compact(*a))
     if "cache_dtype" in changes:
         expected = outcome(make(cache_dtype=changes["cache_dtype"]))
     partitioner = Partitioner(mesh.make())
     mine = make(partitioner=partitioner, **(FEW_PROGRAMS | changes))
-    narrowed.clear()
+    compacted.clear()
     assert outcome(mine) == expected
-    assert bool(narrowed) == ("tail_prompts" in changes)
+    assert bool(compacted) == ("tail_prompts" in changes)
 
 
 def test_prompts_are_brought_together(expected):

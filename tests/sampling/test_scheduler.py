@@ -15,7 +15,7 @@ class Device:
         self.sample = np.full((groups, rows), IDLE)
         self.age = np.zeros((groups, rows), int)
 
-    def narrow(self, moves) -> None:
+    def compact(self, moves) -> None:
         taken = set(zip(moves.row_group[moves.live], moves.row[moves.live], strict=True))
         assert taken == set(zip(*np.nonzero(self.sample != IDLE), strict=True))
         self.sample = np.where(moves.live, self.sample[moves.row_group, moves.row], IDLE)
@@ -40,7 +40,7 @@ class Device:
 
 
 def test_all_attempts_are_collected_once_however_rows_move():
-    assert sum(simulate(seed) for seed in range(12)) > 3  # some runs end in a narrower grid
+    assert sum(simulate(seed) for seed in range(12)) > 3  # some runs end in a smaller grid
 
 
 def test_where_the_grid_lies_in_parts_rows_stay_in_theirs():
@@ -48,7 +48,7 @@ def test_where_the_grid_lies_in_parts_rows_stay_in_theirs():
 
 
 def simulate(seed: int, parts: int = 1) -> int:
-    """Seven requests through a random grid; returns how often the grid was narrowed."""
+    """Seven requests through a random grid; returns how often the grid was compacted."""
     random = np.random.default_rng(seed)
     groups, rows, longest = (int(random.integers(1, high)) for high in (6, 5, 12))
     groups *= parts
@@ -63,7 +63,7 @@ def simulate(seed: int, parts: int = 1) -> int:
         jobs[:],
         [],
     )
-    tail, narrowed = groups // parts // 2 * parts, 0
+    tail, compacted = groups // parts // 2 * parts, 0
     while True:
         for group in scheduler.idle_groups()[: len(waiting)]:
             assert (device.sample[group] == IDLE).all() and device.next[group] == device.end[group]
@@ -78,12 +78,12 @@ def simulate(seed: int, parts: int = 1) -> int:
             device.end[share.source] = share.middle
         if not scheduler.busy():
             break
-        narrowing = None if waiting else scheduler.narrowed((tail,), parts)
-        if narrowing is not None:
+        compaction = None if waiting else scheduler.compacted((tail,), parts)
+        if compaction is not None:
             part_there = np.arange(tail) * parts // tail
-            assert (narrowing.moves.row_group * parts // len(device.next) == part_there[:, None]).all()
-            device.narrow(narrowing.moves)
-            scheduler, narrowed = narrowing.scheduler, narrowed + 1
+            assert (compaction.moves.row_group * parts // len(device.next) == part_there[:, None]).all()
+            device.compact(compaction.moves)
+            scheduler, compacted = compaction.scheduler, compacted + 1
         scheduler.record(device.chunk(3))
         done += scheduler.collect()
     assert sorted(job.number for job in done) == list(range(7))
@@ -91,7 +91,7 @@ def simulate(seed: int, parts: int = 1) -> int:
         assert sorted(a.sample for a in job.finished) == list(range(job.first_sample, job.end_sample))
         for attempt in job.finished:
             assert set(attempt.tokens) == {attempt.sample} and attempt.logprob == -len(attempt.tokens)
-    return narrowed
+    return compacted
 
 
 def test_one_request_spreads_over_the_whole_grid():
