@@ -1,0 +1,138 @@
+"""What a run compiles is what the plan lowers, character for character: neither has a description of its own."""
+
+import collections
+import hashlib
+
+import jax
+import numpy as np
+import pytest
+
+from t5x_selfprog.model import network
+from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
+from t5x_selfprog.plan import lowering
+from t5x_selfprog.plan.compiled import Compiled
+from t5x_selfprog.sampling.bench import Numbers
+from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.sampling.sampler import Request, Sampler
+from t5x_selfprog.training.batches import PackedDocuments
+from t5x_selfprog.training.learning import WHOLE, AdaptersAlone
+from t5x_selfprog.training.loop_config import LoopConfig
+from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.task import TrainingTask
+from t5x_selfprog.training.train_loop import train
+from t5x_selfprog.training.training_programs import TrainingPrograms
+from tests.sampling.byte_model import random_params
+
+MODEL = ModelConfig(256, 96, 32, 1, 4, 2, 8, 48)
+LORA = Lora(rank=2, targets=("query",), base_dtype="int8")
+SAMPLING = SamplingConfig(
+    prompts_in_flight=8, rows_per_prompt=2, max_new_tokens=8, prompt_buckets=(16,), prompts_per_load=1,
+    chunk_steps=4, tail_prompts=(4,), weights_dtype="bfloat16", cache_dtype="int8",
+)  # fmt: skip
+PREFIX = "5 6 7"
+ROWS, LENGTH = 8, 32
+
+
+class Vocabulary(Numbers):
+    end_ids = (0,)  # what the plan assumes: only the tokenizer knows
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Partitioner:
+    return Partitioner(MeshConfig(2, 2, 2).make())
+
+
+@pytest.fixture
+def compiled_here(tmp_path):
+    """A function that returns the texts of all that JAX has compiled since the test began, by module name."""
+    settings = {
+        "jax_dump_ir_to": str(tmp_path / "programs"),
+        "jax_include_debug_info_in_dumps": False,
+        "jax_numpy_dtype_promotion": "standard",  # optax is not strict
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield lambda: prints(path.read_text() for path in (tmp_path / "programs").glob("*_compile.mlir"))
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Lowers what it is given as the plan does, without compiling: the programs' texts by module name."""
+    texts: list[str] = []
+    nothing = Compiled("", {}, 0.0, "not compiled")
+    monkeypatch.setattr(lowering, "compiled", lambda low, *_: texts.append(low.as_text()) or nothing)
+
+    def of(*jobs) -> dict[str, set[str]]:
+        for job in jobs:
+            job()
+        return prints(texts)
+
+    return of
+
+
+def prints(texts) -> dict[str, set[str]]:
+    """Fingerprints of programs by the names of their modules."""
+    found = collections.defaultdict(set)
+    for text in texts:
+        head = text.split("@", 1)[1]
+        found[head[: head.index(" ")]].add(hashlib.sha256(text.strip().encode()).hexdigest())
+    return found
+
+
+def weights(partitioner: Partitioner):
+    shardings = partitioner.param_shardings(network.logical_axes(MODEL), network.abstract_params(MODEL))
+    return jax.device_put(random_params(MODEL), shardings)
+
+
+def test_the_sampler_compiles_what_the_plan_lowers(loaded, planned, compiled_here):
+    partitioner = loaded.for_sampling(2)
+    sampler = Sampler(
+        MODEL, weights(loaded), Vocabulary(MODEL.vocab_size), SAMPLING, checkpoint="a", prefix=PREFIX,
+        partitioner=partitioner,
+    )  # fmt: skip
+    sampler.warm_up()
+    ran = compiled_here()
+    assert [len(done) for done in sampler.sample([Request("x", "9", 3)], jax.random.key(0))] == [3]
+    assert {name: compiled_here()[name] for name in ran} == ran  # all that sampling needs was there
+
+    plan = lowering.SamplingPrograms(partitioner, MODEL, SAMPLING, 3, 16)
+    costly = planned(plan.decode, plan.prefill, lambda: plan.cut(loaded))
+    assert set(costly) == {"jit_decode_chunk", "jit_load_prompts", "jit_cut"}
+    assert all(len(texts) == 1 and texts <= ran[name] for name, texts in costly.items())
+    everything = prints(program.lower().as_text() for program in plan.blueprint.everything())
+    assert {name: ran[name] for name in everything} == everything and len(everything) == 6
+    assert len(everything["jit_decode_chunk"]) == 2  # the grid, and the smaller one for its last rows
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "adapters"])
+def test_the_trainer_compiles_what_the_plan_lowers(lora, loaded, planned, compiled_here, tmp_path):
+    loop = LoopConfig(remat="dots", dtype="bfloat16", accumulate=2)
+    documents = PackedDocuments([np.arange(1, LENGTH)] * ROWS, [1.0] * ROWS, ROWS, LENGTH, seed=0)
+    base = weights(loaded)
+    learning = WHOLE if lora is None else AdaptersAlone(lora, lora.frozen(MODEL, base, loaded))
+    start = (lambda: base) if lora is None else (lambda: lora.init(MODEL, 0))
+    task = TrainingTask(documents, lowering.SCHEDULED, learning)
+    assert train(loop, MODEL, start, task, str(tmp_path / "run"), loaded, stop_after_s=0.0) is None
+    jobs = [lambda: lowering.train_step(loaded, MODEL, loop, ROWS, LENGTH, lora)]
+    if lora is not None:
+        whole = lora.merging(MODEL, loaded).jitted(base, place(lora, loaded))
+        assert jax.tree.map(jax.numpy.shape, whole) == jax.tree.map(jax.numpy.shape, base)
+        jobs += [
+            lambda: lowering.narrowing_of_base(loaded, MODEL, lora),
+            lambda: lowering.merging(loaded, MODEL, lora),
+        ]
+    ran, costly = compiled_here(), planned(*jobs)
+    assert sum(map(len, costly.values())) == len(jobs) and len(costly["jit_train_step"]) == 1
+    assert {name: ran[name] for name in costly} == costly
+    programs = TrainingPrograms(loop, loop.computing(MODEL), loaded, lowering.SCHEDULED, learning)
+    moments = programs.moments().of(programs.state_shape().params)
+    assert prints([moments.lower().as_text()]) == {"jit_init_fn": ran["jit_init_fn"]}
+
+
+def place(lora: Lora, partitioner: Partitioner):
+    fresh = lora.init(MODEL, 0)
+    return jax.device_put(fresh, partitioner.param_shardings(lora.axes(MODEL), lora.abstract(MODEL)))
