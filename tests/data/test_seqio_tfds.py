@@ -1,21 +1,32 @@
 """seqio and TFDS over a run: packing loses nothing, rates hold, restarts are exact, builders go by content."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-seqio = pytest.importorskip("seqio")
-tfds = pytest.importorskip("tensorflow_datasets")
+from t5x_selfprog.data.sources import run_datasets
+from t5x_selfprog.model.store import SHIPPED
+from t5x_selfprog.tokenizer import Tokenizer, train_tokenizer
+from tests.data.pairs_run import make_pairs_run, puzzle, solution
+from verifier.errors import UserError
+from verifier.storage.shards import LedgerMismatch
 
-from t5x_selfprog.data import tasks  # noqa: E402
-from t5x_selfprog.data.sources import run_datasets  # noqa: E402
-from t5x_selfprog.data.tokens import ShiftedVocabulary, write_tokens  # noqa: E402
-from t5x_selfprog.model.store import SHIPPED  # noqa: E402
-from t5x_selfprog.tokenizer import Tokenizer, train_tokenizer  # noqa: E402
-from tests.data.pairs_run import make_pairs_run, puzzle, solution  # noqa: E402
-from verifier.errors import UserError  # noqa: E402
-from verifier.storage.shards import LedgerMismatch  # noqa: E402
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("seqio", "tensorflow_datasets")),
+    reason="seqio or tensorflow_datasets is not installed: pip install '.[data]'",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tensorflow():
+    """Imported with the first of these tests: every process of the suite collects them, and one runs them."""
+    global tfds, tasks, ShiftedVocabulary, write_tokens
+    import tensorflow_datasets as tfds
+
+    from t5x_selfprog.data import tasks
+    from t5x_selfprog.data.tokens import ShiftedVocabulary, write_tokens
 
 
 @pytest.fixture(scope="module")
