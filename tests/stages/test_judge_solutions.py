@@ -30,6 +30,7 @@ def test_every_attempt_has_its_verdict(context):
     verdicts = list(Ledger.open(context.run.stage(2, "verdicts")))
     assert [v["outcome"] for v in verdicts] == ["accepted", "wrong", "cpu_limit", "syntax"]
     assert [v["solution"] for v in verdicts] == solutions
+    assert 0.1 < verdicts[2]["cpu_s"] < 0.8, "the limit is the one that was given, not the usual second"
 
 
 def test_attempts_that_nobody_writes_are_not_waited_for(context):
