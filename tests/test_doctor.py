@@ -49,7 +49,11 @@ def test_a_full_disk_is_said(tmp_path) -> None:
 
 @pytest.mark.skipif(devices.gpu_is_there(), reason="here a run on cuda begins")
 @pytest.mark.parametrize(
-    ("asked", "words"), [("cuda", ("JAX_PLATFORMS=cuda", "GPU")), ("nonsense", ("cpu, cuda or tpu",))]
+    ("asked", "words"),
+    [
+        ("cuda", ("JAX_PLATFORMS=cuda", "GPU")),
+        pytest.param("nonsense", ("cpu, cuda or tpu",), marks=pytest.mark.slow),
+    ],
 )
 def test_a_platform_that_is_not_installed_is_no_traceback(asked, words, tmp_path, user_environment) -> None:
     command = [

@@ -129,7 +129,7 @@ def test_hosts_that_train_save_after_the_same_step(user_environment):
     assert saved[0] == saved[1] and len(saved[0]) == 1
 
 
-@pytest.mark.parametrize("guilty", [0, 1])
+@pytest.mark.parametrize("guilty", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_mistake_that_one_host_finds_is_the_status_of_all(guilty, user_environment):
     body = f"""if host == {guilty}:
     hosts.leave(2)

@@ -133,7 +133,12 @@ def test_data_is_embedded_whole(finished):
 
 
 @pytest.mark.parametrize(
-    ("gain", "words"), [(30.0, "more than doubles"), (1.0, "No difference shown"), (0.15, "worsens")]
+    ("gain", "words"),
+    [
+        (30.0, "more than doubles"),
+        (1.0, "No difference shown"),
+        pytest.param(0.15, "worsens", marks=pytest.mark.slow),
+    ],
 )
 def test_headline_claims_what_the_interval_supports(tmp_path, gain, words):
     page = build(make_run(tmp_path / "run", iterations=1, gain=gain, puzzles=8))
@@ -214,7 +219,9 @@ def test_the_same_run_gives_the_same_page(tmp_path):
     assert build(root) == build(root)
 
 
-@pytest.mark.parametrize(("name", "limit"), [("MAX_CARDS", 20), ("MAX_BYTES", 40_000)])
+@pytest.mark.parametrize(
+    ("name", "limit"), [("MAX_CARDS", 20), pytest.param("MAX_BYTES", 40_000, marks=pytest.mark.slow)]
+)
 def test_a_large_gallery_is_capped_and_says_so(tmp_path, monkeypatch, name, limit):
     monkeypatch.setattr(f"t5x_selfprog.report.gallery.{name}", limit)
     page = build(make_run(tmp_path / "run", iterations=1, puzzles=80))

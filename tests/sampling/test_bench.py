@@ -28,6 +28,7 @@ def test_bench_sample(dtypes, capsys):
     assert row["bandwidth_share"] is None  # no data sheet for this CPU
 
 
+@pytest.mark.slow  # compiling it
 def test_bench_train_on_a_models_shape(capsys):
     with jax.numpy_dtype_promotion("standard"):  # optax promotes dtypes
         row = bench_json(capsys, "train", "--model=base", "--remat=dots", *TINY)

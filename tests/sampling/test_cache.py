@@ -68,14 +68,19 @@ def close(actual: np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> 
 
 @pytest.mark.parametrize(
     "style, with_prefix",
-    [*((style, True) for style in STYLES), ("grouped_rotary", False), ("gpt_neo", False)],
+    [
+        *((style, True) for style in STYLES),
+        ("gpt_neo", False),
+        pytest.param("grouped_rotary", False, marks=pytest.mark.slow),
+    ],
 )
 def test_logits_through_the_caches_equal_the_full_pass(style, with_prefix):
     check(style, with_prefix, "float32", "float32", 1e-4)
 
 
 @pytest.mark.parametrize(
-    "weights_dtype, cache_dtype, tolerance", [("float32", "int8", 0.03), ("int8", "int8", 0.1)]
+    "weights_dtype, cache_dtype, tolerance",
+    [pytest.param("float32", "int8", 0.03, marks=pytest.mark.slow), ("int8", "int8", 0.1)],
 )
 def test_int8_stays_near_the_full_pass(weights_dtype, cache_dtype, tolerance):
     check("gpt_neo", True, weights_dtype, cache_dtype, tolerance)
@@ -164,7 +169,7 @@ def check(
         close(first_logits[g], first, tolerance)
 
 
-@pytest.mark.parametrize("window", (None, 1, 128, 200))
+@pytest.mark.parametrize("window", (None, 1, pytest.param(128, marks=pytest.mark.slow), 200))
 def test_long_prompts_computed_in_blocks_equal_the_full_pass(window):
     config = byte_model.tiny_config(context_length=512, windows=(window,))
     params = byte_model.random_params(config)

@@ -79,7 +79,10 @@ def test_every_attempt_asked_for_comes_once(expected):
     "changes",
     [
         {"prompts_in_flight": 1, "rows_per_prompt": 5, "prompts_per_load": 1},
-        {"prompts_in_flight": 8, "rows_per_prompt": 3, "prompt_buckets": (24,), "tail_prompts": 0},
+        pytest.param(
+            {"prompts_in_flight": 8, "rows_per_prompt": 3, "prompt_buckets": (24,), "tail_prompts": 0},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"chunk_steps": 7, "prompt_buckets": (64,), "prompts_per_load": 1}, marks=pytest.mark.slow
         ),
@@ -108,7 +111,9 @@ def test_the_same_requests_give_the_same_bits(sampler):
     ("mesh", "changes"),
     [
         (MeshConfig(8, 1, 1), {"prompts_in_flight": 8}),  # a group each
-        (MeshConfig(2, 2, 2), {"prompts_in_flight": 8}),  # two groups in each of four parts
+        pytest.param(  # two groups in each of four parts; so has the mesh with a tail
+            MeshConfig(2, 2, 2), {"prompts_in_flight": 8}, marks=pytest.mark.slow
+        ),
         (
             MeshConfig(1, 2, 4),
             {"prompts_in_flight": 4, "prompts_per_load": 2},

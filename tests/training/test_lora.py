@@ -150,6 +150,7 @@ class Told:
         return self._source.batch(step)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_in_the_same_bytes(tmp_path):
     whole = learn(tmp_path / "whole")
     with pytest.raises(Preempted):

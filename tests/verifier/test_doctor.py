@@ -69,9 +69,9 @@ def test_every_layer_off_has_a_remedy():
     ("name", "value", "word"),
     [
         ("AS", 700 << 20, "--memory_mb=700"),
-        ("DATA", 500 << 20, "--memory_mb=500"),
+        pytest.param("DATA", 500 << 20, "--memory_mb=500", marks=pytest.mark.slow),
         ("CPU", 2, "--timeout_s"),
-        ("FSIZE", 4 << 20, "--output_mb"),
+        pytest.param("FSIZE", 4 << 20, "--output_mb", marks=pytest.mark.slow),
         ("NOFILE", 64, "RLIMIT_NOFILE"),
     ],
 )

@@ -280,6 +280,7 @@ with tf.io.TFRecordWriter(theirs) as writer:
 """
 
 
+@pytest.mark.slow  # importing it; protobuf reads the same bytes above
 def test_tensorflow_reads_ours_and_we_read_tensorflows(tmp_path: Path, user_environment: dict) -> None:
     ours, theirs = tmp_path / "ours.tfrecord", tmp_path / "theirs.tfrecord"
     first = {"i": -(2**63), "f": 0.25, "t": "héllo \ud800", "b": b"\0\xff", "is": [1, 2**62, -3]}
