@@ -62,8 +62,9 @@ def _followed(
 
 
 def _begins(selector: str) -> bool:
-    is_stage = inspect.isfunction(_made_of(selector)) and not selector.startswith("gin.")
-    return is_stage or selector in _CALLED
+    """Whether code calls it: a stage's function or settings (`finetune.run`), or a dataclass that the code makes."""
+    is_function = inspect.isfunction(_made_of(selector)) and not selector.startswith("gin.")
+    return is_function or selector.endswith(".run") or selector in _CALLED
 
 
 def _made_of(selector: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -75,7 +76,8 @@ def check_learner() -> str:
     update = handed("loop.learn", "update")
     if update is None:
         return ""
-    learner = f"{update.__module__.rpartition('.')[2]}.{update.__name__}"
+    name = "run" if inspect.isclass(update) else update.__name__  # settings have their stage's name
+    learner = f"{update.__module__.rpartition('.')[2]}.{name}"
     if learner == "grpo.run":
         require_own_distribution(handed(learner, "sampling"), "grpo.run.sampling")
         require_float_base(handed(learner, "lora"), "grpo.run.lora")

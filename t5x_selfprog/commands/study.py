@@ -9,7 +9,7 @@ from t5x_selfprog.commands.command import Command, Option
 def body(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.study import launch
 
-    return launch.run(study_dir=args.run_dir, only=args.cell, list_only=args.list)
+    return launch.show(args.run_dir) if args.list else launch.run(args.run_dir, only=args.cell)
 
 
 COMMAND = Command(

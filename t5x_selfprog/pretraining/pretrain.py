@@ -6,6 +6,7 @@ Restart:  the newest checkpoint; batches are a function of the step, so the stre
 Left out: making the tokens (scripts/make/pretraining_corpus.py does).
 """
 
+import dataclasses
 import json
 import os
 from typing import Annotated
@@ -32,42 +33,50 @@ from verifier.errors import UserError
 from verifier.storage.shards import atomic_write
 
 
-@gin.configurable(module="pretrain")
-def run(
-    run_dir: str,
-    model: ModelConfig,
-    tokens: str = gin.REQUIRED,
-    tokenizer: str = "base",
-    init_from: str | None = None,
-    num_steps: Count = gin.REQUIRED,
-    batch_size: Count = 32,
-    length: Count = 512,
-    loop: LoopConfig = LoopConfig(),
-    mesh: MeshConfig = MeshConfig(),
-    seed: Seed = 0,
-    heldout_batches: Whole = 8,
-    stop_after_s: Positive = float("inf"),
-    watchdog: Watchdog = Watchdog(),
-    profile: Profile = Profile(),
-    export_dtype: Annotated[str, OneOf(("float32", "bfloat16", "float16"))] = "bfloat16",
-) -> dict | None:
-    """Trains for `num_steps` batches of `batch_size` x `length` tokens; returns the summary, None if paused.
+@gin.configurable("run", module="pretrain")
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is trained on which tokens; `pretrain.run` in gin.
 
-    Args:
+    Attributes:
       tokens: the folder with train.bin and heldout.bin; "~" is expanded.
       tokenizer: a tokenizer folder, or the name of a shipped model.
       init_from: a model to start from (same shape) instead of fresh weights.
+      num_steps: batches of `batch_size` x `length` tokens.
       stop_after_s: saves and stops after this long; the same command continues from there.
     """
+
+    model: ModelConfig = gin.REQUIRED
+    tokens: str = gin.REQUIRED
+    tokenizer: str = "base"
+    init_from: str | None = None
+    num_steps: Count = gin.REQUIRED
+    batch_size: Count = 32
+    length: Count = 512
+    loop: LoopConfig = LoopConfig()
+    mesh: MeshConfig = MeshConfig()
+    seed: Seed = 0
+    heldout_batches: Whole = 8
+    stop_after_s: Positive = float("inf")
+    watchdog: Watchdog = Watchdog()
+    profile: Profile = Profile()
+    export_dtype: Annotated[str, OneOf(("float32", "bfloat16", "float16"))] = "bfloat16"
+
+
+def run(run_dir: str, settings: Settings | None = None) -> dict | None:
+    """Trains with these settings, by default as gin binds them; returns the summary, None if paused."""
+    settings = settings or Settings()
+    model, loop, init_from = settings.model, settings.loop, settings.init_from
+    batch_size, length, num_steps = settings.batch_size, settings.length, settings.num_steps
     keep_compiled()
-    tokenizer_dir = check_inputs(tokens, tokenizer, init_from)
-    tokens = os.path.expanduser(tokens)
+    tokenizer_dir = check_inputs(settings.tokens, settings.tokenizer, init_from)
+    tokens = os.path.expanduser(settings.tokens)
     train_tokens, heldout_tokens = (_token_file(tokens, name) for name in _TOKEN_FILES)
     eos_id = Tokenizer.load(tokenizer_dir).eos_id
-    partitioner = Partitioner(mesh.make())
-    stream = TokenStream(train_tokens, eos_id, batch_size, length, seed)
+    partitioner = Partitioner(settings.mesh.make())
+    stream = TokenStream(train_tokens, eos_id, batch_size, length, settings.seed)
     held = TokenStream(heldout_tokens, eos_id, batch_size, length, seed=0)
-    heldout = [held.batch(i) for i in range(min(heldout_batches, held.windows // batch_size))]
+    heldout = [held.batch(i) for i in range(min(settings.heldout_batches, held.windows // batch_size))]
 
     optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, network.logical_axes(model))
     parts = device_room.trained(model, partitioner, optimizer)
@@ -76,18 +85,18 @@ def run(
     def initial() -> network.Params:
         if init_from:
             return store.load(os.path.expanduser(init_from), partitioner).params
-        return network.init(model, jax.random.key(seed))
+        return network.init(model, jax.random.key(settings.seed))
 
     checkpoints = os.path.join(run_dir, "checkpoints")
-    with recorder.observed(run_dir, watchdog, profile) as watch, watch.stage(checkpoints):
+    with recorder.observed(run_dir, settings.watchdog, settings.profile) as watch, watch.stage(checkpoints):
         state = train(
             loop, model, initial, TrainingTask(stream, num_steps, heldout=heldout), checkpoints, partitioner,
-            stop_after_s=stop_after_s, label="pretrain",
+            stop_after_s=settings.stop_after_s, label="pretrain",
         )  # fmt: skip
     if state is None:
         return None
     output = os.path.join(run_dir, "model")
-    store.save(output, model, state.params, tokenizer_dir, export_dtype)
+    store.save(output, model, state.params, tokenizer_dir, settings.export_dtype)
     with open(os.path.join(checkpoints, "metrics.jsonl")) as file:
         last = json.loads(file.readlines()[-1])
     summary = {

@@ -54,8 +54,8 @@ def run(
             context.run.control(arm, "checkpoints") if count == steps else files.join(root, f"steps_{count}")
         )
         finetune.run(
-            context, [context.run.control(arm, "dataset")], context.experiment.base, checkpoints, steps=count,
-            batch_size=trained["batch_rows"], label=f"{arm} {count} steps",
+            context, [context.run.control(arm, "dataset")], context.experiment.base, checkpoints,
+            finetune.Settings(steps=count, batch_size=trained["batch_rows"]), label=f"{arm} {count} steps",
         )  # fmt: skip
         evaluation = evaluate.run(
             context, evaluate.Subject(checkpoints, files.join(root, f"dev_{count}"), f"{arm} {count} steps"),

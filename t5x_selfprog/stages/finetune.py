@@ -31,20 +31,36 @@ from verifier.storage import files
 from verifier.storage.shards import Ledger
 
 
-@gin.configurable(module="finetune")
+@gin.configurable("run", module="finetune")
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How pairs are learnt; `finetune.run` in gin.
+
+    Attributes:
+      epochs, batch_size: passes over the pairs, and rows of a batch.
+      length: tokens of a row.
+      steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
+      fit: derives steps, batch and warm-up from the number of tokens; plentiful data gets `epochs` and `batch_size`.
+      prompt: pairs are learnt in the form in which solutions are asked for: plain text, or conversations.
+      lora: trains adapters instead of all weights, and merges them in the end (adapters.py).
+    """
+
+    loop: LoopConfig = LoopConfig()
+    epochs: Count = 4
+    batch_size: Count = 16
+    length: Count = 1024
+    steps: Count | None = None
+    fit: Fit | None = None
+    prompt: SolvePrompt = SolvePrompt()
+    lora: Lora | None = None
+
+
 def run(
     context: Context,
     datasets: list[str],
     start: str,
     output: str,
-    loop: LoopConfig = LoopConfig(),
-    epochs: Count = 4,
-    batch_size: Count = 16,
-    length: Count = 1024,
-    steps: Count | None = None,
-    fit: Fit | None = None,
-    prompt: SolvePrompt = SolvePrompt(),
-    lora: Lora | None = None,
+    settings: Settings | None = None,
     label: str = "finetune",
 ) -> dict:
     """Trains the model at `start` on the pairs in `datasets`.
@@ -53,45 +69,44 @@ def run(
       datasets: ledgers of pairs.
       start: a model directory or the name of a shipped model.
       output: where checkpoints go; if done.json is there, nothing is left to do.
-      epochs, batch_size: passes over the pairs, and rows of a batch.
-      steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
-      prompt: pairs are learnt in the form in which solutions are asked for: plain text, or conversations.
-      fit: derives steps, batch and warm-up from the number of tokens; plentiful data gets `epochs` and `batch_size`.
-      lora: trains adapters instead of all weights, and merges them in the end (adapters.py).
+      settings: by default, as gin binds them.
 
     Returns:
       done.json's content: step, batch_rows, identity, pairs, tokens, too_long (pairs left out because they exceed
-      `length`), padding (the share of positions that hold no token).
+      `Settings.length`), padding (the share of positions that hold no token).
     """
     done_path = files.join(output, "done.json")
     done = hosts.agree(_read(done_path))
     if done is not None:
         return done
+    settings = settings or Settings()
+    loop, steps, lora = settings.loop, settings.steps, settings.lora
     context.require_room(start, loop=loop, lora=lora)
     model = context.model(start)
     pairs = [pair for path in datasets for pair in Ledger.open(path)]
-    encode = documents(prompt, model.tokenizer, start)
+    encode = documents(settings.prompt, model.tokenizer, start)
     encoded = [np.asarray(encode(pair["text"]), np.int32) for pair in pairs]
-    length = min(length, model.config.context_length)
+    length = min(settings.length, model.config.context_length)
     fits = [i for i, ids in enumerate(encoded) if len(ids) <= length + 1]
     seed = context.experiment.seed
-    source = PackedDocuments(
-        [encoded[i] for i in fits], [pairs[i]["weight"] for i in fits], batch_size, length, seed
-    )
+    weights = [pairs[i]["weight"] for i in fits]
+    source = PackedDocuments([encoded[i] for i in fits], weights, settings.batch_size, length, seed)
     tokens = sum(len(encoded[i]) for i in fits)
-    if fit is not None:
+    if (fit := settings.fit) is not None:
         ways = context.partitioner.batch_ways * loop.accumulate
         if steps is None:
-            plan = fit.plan(source.rows, length, epochs=epochs, most_rows=batch_size, ways=ways)
+            plan = fit.plan(
+                source.rows, length, epochs=settings.epochs, most_rows=settings.batch_size, ways=ways
+            )
         else:
-            plan = fit.prescribed(source.rows, length, steps=steps, batch_rows=batch_size)
+            plan = fit.prescribed(source.rows, length, steps=steps, batch_rows=settings.batch_size)
         source = dataclasses.replace(source, batch_size=plan.batch_rows)
         optimizer = dataclasses.replace(loop.optimizer, warmup_steps=plan.warmup_steps)
         loop = dataclasses.replace(loop, optimizer=optimizer)
         steps = plan.steps
         if hosts.is_first():
             print(f"{label}: {plan.sentence(len(fits), tokens)}", file=sys.stderr)
-    num_steps = steps if steps is not None else source.steps(epochs)
+    num_steps = steps if steps is not None else source.steps(settings.epochs)
     watch = recorder.current()
     with watch.stage(output):
         if lora is None:

@@ -37,39 +37,53 @@ from verifier.errors import UserError
 from verifier.storage.records import PUZZLE
 
 
-@gin.configurable(module="sample_puzzles")
-def run(
-    context: Context,
-    iteration: int,
-    sampling: SamplingConfig = gin.REQUIRED,
-    prompts: Count = 64,
-    attempts: Count = 64,
-    prompt_tokens: Count = 384,
-    archive: Archive | None = None,
-    signature: AskedSignature | None = None,
-    schedule: Schedule = Schedule(),
-    chat: bool = False,
-) -> None:
-    """Draws `prompts` few-shot prompts of at most `prompt_tokens` and `attempts` completions of each.
+@gin.configurable("run", module="sample_puzzles")
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How puzzles are asked for; `sample_puzzles.run` in gin.
 
-    The `schedule` says how many prompts are drawn after the first iteration.
-    With a `signature`, a prompt ends within the signature of the puzzle it asks for, taken from a train problem.
-    With `chat`, prompts are conversations in the model's own template, with its answer begun (asking.py).
-    With an `archive`, prompts show the model's own puzzles beside train problems from the second iteration on.
+    Attributes:
+      prompts: few-shot prompts drawn in the first iteration.
+      attempts: completions of each.
+      prompt_tokens: of each prompt, at most.
+      archive: prompts show the model's own puzzles beside train problems from the second iteration on.
+      signature: a prompt ends within the signature of the puzzle it asks for, taken from a train problem.
+      schedule: how many prompts are drawn after the first iteration.
+      chat: prompts are conversations in the model's own template, with its answer begun (asking.py).
     """
+
+    sampling: SamplingConfig = gin.REQUIRED
+    prompts: Count = 64
+    attempts: Count = 64
+    prompt_tokens: Count = 384
+    archive: Archive | None = None
+    signature: AskedSignature | None = None
+    schedule: Schedule = Schedule()
+    chat: bool = False
+
+
+def run(context: Context, iteration: int, settings: Settings | None = None) -> None:
+    """Draws few-shot prompts and samples completions of each.
+
+    settings: by default, as gin binds them.
+    """
+    settings = settings or Settings()
+    attempts, prompt_tokens = settings.attempts, settings.prompt_tokens
+    archive, signature = settings.archive, settings.signature
     ledger = context.ledger(context.run.stage(iteration, "puzzles"), "puzzles", PUZZLE)
     pending = context.pending(ledger)
-    prompts = schedule.prompts_of(context.run, iteration, prompts)
+    prompts = settings.schedule.prompts_of(context.run, iteration, settings.prompts)
     if pending:
         experiment = context.experiment
         newest = context.run.sampled_from(iteration, experiment.base)
         writer = newest if experiment.writer == "newest" else experiment.base
-        context.require_room(writer, sampling=sampling.fitted(attempts))
+        sampling = settings.sampling.fitted(attempts)
+        context.require_room(writer, sampling=sampling)
         tokenizer = context.model(writer).tokenizer
-        layout = puzzle_chat(tokenizer, writer) if chat else None
-        if chat:
+        layout = puzzle_chat(tokenizer, writer) if settings.chat else None
+        if settings.chat:
             sampling = dataclasses.replace(sampling, document_start=False)
-        sampler = context.sampler(writer, sampling.fitted(attempts))
+        sampler = context.sampler(writer, sampling)
         room = sampler.longest_prompt - sampler.prompt_tokens("")
         if prompt_tokens > room:
             raise UserError(

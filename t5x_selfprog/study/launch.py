@@ -10,6 +10,7 @@ Left out: any scheduler. `--list` prints what to run; `--cell=NAME` runs one cel
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import shlex
 import subprocess
@@ -30,45 +31,63 @@ from t5x_selfprog.study.sharing import take_over
 from verifier.errors import UserError
 
 
-@gin.configurable(module="study")
-def run(
-    study_dir: str,
-    gin_file: str = gin.REQUIRED,
-    axes: Axes | Sequence[tuple[str, Any]] = (),
-    seeds: Sequence[int] = (0, 1, 2),
-    bindings: Sequence[str] = (),
-    transfer: str = "",
-    train_flops: float | None = None,
-    only: str = "",
-    list_only: bool = False,
-) -> dict[str, Any]:
-    """Runs all unfinished cells, then writes the results of the finished ones.
+@gin.configurable("run", module="study")
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A grid of runs; `study.run` in gin.
 
-    Args:
+    Attributes:
       gin_file: the configuration all runs start from, named as for `selfprog run`.
       axes: see `study.grid`.
       bindings: on top of the gin file, for all runs.
       transfer: an axis whose levels teach each other: every level's run is also trained on the pairs of each other
         level's run, for its own number of steps. Empty for none.
       train_flops: fine-tune every base for this many FLOPs per iteration (6 per weight and token) instead of epochs.
-      only, list_only: see the module's docstring.
+    """
+
+    gin_file: str = gin.REQUIRED
+    axes: Axes | Sequence[tuple[str, Any]] = ()
+    seeds: Sequence[int] = (0, 1, 2)
+    bindings: Sequence[str] = ()
+    transfer: str = ""
+    train_flops: float | None = None
+
+    def levels(self) -> dict[str, dict[str, Sequence[str]]]:
+        return axes_of(self.axes)
+
+    def cells(self) -> list[Cell]:
+        """Its runs, the most informative first. Raises UserError if there can be no such study."""
+        levels = self.levels()
+        if self.transfer and self.transfer not in levels:
+            raise UserError(
+                f"study.run.transfer: {self.transfer!r} is no axis; there are {', '.join(levels) or 'none'}"
+            )
+        return cells(levels, self.seeds, self.bindings)
+
+
+def show(study_dir: str, study: Study | None = None) -> dict[str, Any]:
+    """Prints a command for each run of a study, by default the one that gin binds."""
+    grid = (study or Study()).cells()
+    for cell in grid:
+        print(f"selfprog study {_flags()} --run_dir={shlex.quote(study_dir)} --cell={cell.name}")
+    return {"cells": [cell.name for cell in grid]}
+
+
+def run(study_dir: str, study: Study | None = None, only: str = "") -> dict[str, Any]:
+    """Runs all unfinished cells, then writes the results of the finished ones.
+
+    Args:
+      study: by default, the one that gin binds.
+      only: the name of the cell to run; empty for all.
 
     Raises UserError at the end if runs failed; the others' results are still written.
     """
-    levels = axes_of(axes)
-    if transfer and transfer not in levels:
-        raise UserError(
-            f"study.run.transfer: {transfer!r} is no axis; there are {', '.join(levels) or 'none'}"
-        )
-    grid = cells(levels, seeds, bindings)
+    study = study or Study()
+    gin_file, transfer, grid = study.gin_file, study.transfer, study.cells()
     if only and only not in {cell.name for cell in grid}:
         raise UserError(f"--cell={only}: no such run; `--list` shows {len(grid)}, such as {grid[0].name}")
-    if list_only:
-        for cell in grid:
-            print(f"selfprog study {_flags()} --run_dir={shlex.quote(study_dir)} --cell={cell.name}")
-        return {"cells": [cell.name for cell in grid]}
     root = os.path.join(study_dir, "runs")
-    configured = {cell.name: _configure(cell, gin_file, train_flops) for cell in grid}
+    configured = {cell.name: _configure(cell, gin_file, study.train_flops) for cell in grid}
     if not only and not all(_is_finished(root, cell.name) for cell in grid):
         print(f"study: {foreseen(study_dir, grid, configured)}", file=sys.stderr)
     failed = []
@@ -86,7 +105,7 @@ def run(
             print(f"study: transfer: {taught.name}", file=sys.stderr)
             if not _run(taught, gin_file, root, configured):
                 failed.append(taught.name)
-    summary = results.write(study_dir, in_file_order(grid, levels), configured, transfer)
+    summary = results.write(study_dir, in_file_order(grid, study.levels()), configured, transfer)
     if failed:
         logs = ", ".join(os.path.join(root, f"{name}.log") for name in failed[:3])
         raise UserError(

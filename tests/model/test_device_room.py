@@ -55,7 +55,9 @@ def test_every_door_refuses_a_model_that_does_not_fit(huge, tmp_path):
             context, [("p", "def f(x: int):\n    return x == 1")], str(tmp_path / "3"),
             Solving(1, small, SolvePrompt("none")), model=huge, key=jax.random.key(0), label="0.3",
         ),
-        "caches in float32": lambda: sample_puzzles.run(context, 0, small, prompts=1, attempts=1, prompt_tokens=8),
+        "caches in float32": lambda: sample_puzzles.run(
+            context, 0, sample_puzzles.Settings(small, prompts=1, attempts=1, prompt_tokens=8)
+        ),
         "the optimizer's state": lambda: finetune.run(context, [], huge, str(tmp_path / "6")),
     }  # fmt: skip
     for part, door in doors.items():

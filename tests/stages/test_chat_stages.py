@@ -15,7 +15,6 @@ from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import finetune, sample_puzzles
 from t5x_selfprog.stages.attempts import Solving, sample_attempts
 from t5x_selfprog.stages.context import Context, Experiment
-from t5x_selfprog.training.train_loop import LoopConfig
 from tests.puzzles.chatting import chat_folder
 from verifier.errors import UserError
 from verifier.storage.records import PAIR
@@ -71,7 +70,8 @@ def test_attempts_are_sampled_in_conversation(context, models, tmp_path, chat):
 
 
 def test_puzzles_are_asked_for_in_conversation(context):
-    sample_puzzles.run(context, 0, SMALL, prompts=1, attempts=2, prompt_tokens=200, chat=True)
+    asked = sample_puzzles.Settings(SMALL, prompts=1, attempts=2, prompt_tokens=200, chat=True)
+    sample_puzzles.run(context, 0, asked)
     records = list(context.run.read(0, "puzzles"))
     assert len(records) == 2 and all(record["source"].startswith("def f(") for record in records)
 
@@ -85,8 +85,8 @@ def test_pairs_are_learnt_in_conversation(context, models, tmp_path):
     for chat in ("", "begun"):
         with jax.numpy_dtype_promotion("standard"):
             counted[chat] = finetune.run(
-                context, [str(tmp_path / "5")], models[0], str(tmp_path / f"6{chat}"), LoopConfig(), steps=1,
-                batch_size=8, length=256, prompt=SolvePrompt("none", chat=chat),
+                context, [str(tmp_path / "5")], models[0], str(tmp_path / f"6{chat}"),
+                finetune.Settings(steps=1, batch_size=8, length=256, prompt=SolvePrompt("none", chat=chat)),
             )["tokens"]  # fmt: skip
     assert counted["begun"] > 2 * counted[""] > 20, "the question and its template are learnt too"
 

@@ -17,6 +17,7 @@ from t5x_selfprog.puzzles.prompts import pair_text
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages import finetune
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.finetune import Settings
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
@@ -73,7 +74,7 @@ def test_few_pairs_are_learnt_in_many_small_steps_and_a_control_as_long(
     fit = Fit(min_steps=12, warmup=0.25)
     with jax.numpy_dtype_promotion("standard"):
         done = finetune.run(
-            context, [pairs], base, output, LOOP, epochs=2, batch_size=16, length=128, fit=fit
+            context, [pairs], base, output, Settings(LOOP, epochs=2, batch_size=16, length=128, fit=fit)
         )
         assert (done["step"], done["batch_rows"]) == (12, 1)
         assert "24 pairs" in (said := capsys.readouterr().err) and "12 steps of 1 x 128" in said
@@ -83,8 +84,8 @@ def test_few_pairs_are_learnt_in_many_small_steps_and_a_control_as_long(
         assert rates.index(max(rates)) in (2, 3), "the rise takes a quarter of the steps, not ten of twelve"
         assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
         control = finetune.run(
-            context, [pairs], base, str(tmp_path / "control"), LOOP, epochs=2, batch_size=done["batch_rows"],
-            length=128, steps=done["step"], fit=fit,
+            context, [pairs], base, str(tmp_path / "control"),
+            Settings(LOOP, epochs=2, batch_size=done["batch_rows"], length=128, steps=done["step"], fit=fit),
         )  # fmt: skip
     assert control == done, "the same pairs, steps, batch and warm-up make the same weights"
 
@@ -92,7 +93,7 @@ def test_few_pairs_are_learnt_in_many_small_steps_and_a_control_as_long(
 def test_without_a_fit_epochs_and_batches_are_as_they_were_told(context, base, pairs, tmp_path):
     with jax.numpy_dtype_promotion("standard"):
         done = finetune.run(
-            context, [pairs], base, str(tmp_path / "6"), LOOP, epochs=2, batch_size=4, length=128
+            context, [pairs], base, str(tmp_path / "6"), Settings(LOOP, epochs=2, batch_size=4, length=128)
         )
     assert (done["step"], done["batch_rows"]) == (4, 4)
 
@@ -122,7 +123,11 @@ def test_the_model_that_is_trained_from_is_let_go_before_the_first_step(
         monkeypatch.setattr(PackedDocuments, "batch", counting)
         with contextlib.suppress(KeyError):
             finetune.run(
-                context, [pairs], base, str(tmp_path / "6"), loop, epochs=2, batch_size=4, length=128
+                context,
+                [pairs],
+                base,
+                str(tmp_path / "6"),
+                Settings(loop, epochs=2, batch_size=4, length=128),
             )
         assert len(found) == last - first
         return found[0] - before
@@ -138,7 +143,9 @@ def test_adapters_are_trained_alone_merged_and_left_for_peft(context, base, pair
         Lora(rank=2, alpha=8.0, targets=("query", "up"), base_dtype="bfloat16"),
     )
     with jax.numpy_dtype_promotion("standard"):
-        done = finetune.run(context, [pairs], base, output, LOOP, batch_size=4, length=128, lora=lora)
+        done = finetune.run(
+            context, [pairs], base, output, Settings(LOOP, batch_size=4, length=128, lora=lora)
+        )
     assert done["lora"]["rank"] == 2 and done["step"] == 8
     start, learnt = store.load(base), store.load(output)
     assert learnt.identity == done["identity"] != start.identity

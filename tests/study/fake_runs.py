@@ -60,8 +60,10 @@ class FakeRuns:
         return outcome
 
 
-def study(root: Path, **more):
+def grid(**more) -> launch.Study:
     data = {"data": {str(n): (f"Selection.max_pairs={n}",) for n in (25, 50, 100, 200, 400)}}
-    return launch.run(
-        study_dir=str(root), **{"gin_file": "quickstart", "axes": data, "seeds": (0, 1, 2)} | more
-    )
+    return launch.Study(**{"gin_file": "quickstart", "axes": data, "seeds": (0, 1, 2)} | more)
+
+
+def study(root: Path, only="", **more):
+    return launch.run(str(root), grid(**more), only)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from t5x_selfprog.study import launch
-from tests.study.fake_runs import FakeRuns, study
+from tests.study.fake_runs import FakeRuns, grid, study
 from verifier.errors import UserError
 
 
@@ -68,7 +68,7 @@ def test_the_same_command_goes_on_and_repairs(tmp_path, runs):
 
 
 def test_one_run_a_machine(tmp_path, runs, capsys):
-    listed = study(tmp_path, list_only=True)["cells"]
+    listed = launch.show(str(tmp_path), grid())["cells"]
     assert not runs.commands and len(listed) == 15
     assert capsys.readouterr().out.count("--cell=data-") == 15
     study(tmp_path, only=listed[3])
