@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from t5x_selfprog import model_shapes
-from t5x_selfprog.sampling.row_attention import RowAttention, Rows, plain
+from t5x_selfprog.sampling.row_attention import Caches, RowAttention, Rows, plain
 from t5x_selfprog.sampling.row_attention_triton import triton_attention
 from verifier.errors import UserError
 
@@ -105,20 +105,22 @@ def _jit(way: RowAttention, shape: Shape) -> Callable:
 
 def _time(way: RowAttention, shape: Shape, given: tuple, steps: int) -> float:
     """Microseconds per step, in a loop that carries the caches as a chunk does."""
-    q, k, v, prompt, own, prefix, rows = given
+    q, k, v, caches, rows = given
 
     def chunk(q, own):
         def step(carry, _):
             q, own = carry
-            out, own = way(q, k, v, prompt, own, prefix, rows, window=shape.window, scale=shape.size**-0.5)
+            out, own = way(
+                q, k, v, caches._replace(own=own), rows, window=shape.window, scale=shape.size**-0.5
+            )
             return (out, own), None
 
         return jax.lax.scan(step, (q, own), length=steps)[0]
 
     run = jax.jit(chunk)
-    jax.block_until_ready(run(q, own))
+    jax.block_until_ready(run(q, caches.own))
     begun = time.perf_counter()
-    jax.block_until_ready(run(q, own))
+    jax.block_until_ready(run(q, caches.own))
     return round((time.perf_counter() - begun) / steps * 1e6, 1)
 
 
@@ -138,11 +140,10 @@ def _random(s: Shape, dtype: str) -> tuple:
         normal(s.groups, s.rows, s.heads, s.size),
         normal(s.groups, s.rows, s.kv, s.size),
         normal(s.groups, s.rows, s.kv, s.size),
-        (normal(s.groups, s.kv, s.size, s.prompt), normal(s.groups, s.kv, s.prompt, s.size)),
-        (
-            normal(s.groups, s.kv, s.rows, s.size, s.ring),
-            normal(s.groups, s.kv, s.rows, s.ring, s.size),
+        Caches(
+            (normal(s.groups, s.kv, s.size, s.prompt), normal(s.groups, s.kv, s.prompt, s.size)),
+            (normal(s.groups, s.kv, s.rows, s.size, s.ring), normal(s.groups, s.kv, s.rows, s.ring, s.size)),
+            prefix,
         ),
-        prefix,
         rows,
     )

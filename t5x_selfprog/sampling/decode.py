@@ -17,7 +17,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.sampling import stop
 from t5x_selfprog.sampling.grid import IDLE, Grid
 from t5x_selfprog.sampling.prefill import Prefix
-from t5x_selfprog.sampling.row_attention import RowAttention, Rows, plain
+from t5x_selfprog.sampling.row_attention import Caches, RowAttention, Rows, plain
 from t5x_selfprog.sampling.token_choice import TokenChoice, log_sum_exp
 from t5x_selfprog.sampling.weights import SamplingWeights
 
@@ -140,7 +140,7 @@ def next_logits(
             prompt = grid.prompt_keys[i], grid.prompt_values[i]
             own = grid.suffix_keys[i], grid.suffix_values[i]
             before = None if prefix is None else (prefix.keys[i], prefix.values[i])
-            return fixed.attention(q, k, v, prompt, own, before, rows, window, scale)
+            return fixed.attention(q, k, v, Caches(prompt, own, before), rows, window, scale)
 
         x, own = network.bind_block(config, weights.layers[i])(x, position, attend_fn)
         suffix.append(own)

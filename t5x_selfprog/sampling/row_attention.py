@@ -7,7 +7,7 @@ Two implementations, equal to rounding:
 
 import dataclasses
 import functools
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -43,16 +43,23 @@ class Rows:
         return self.prompt_length[:, None] + jnp.maximum(self.age - 1, 0)
 
 
+class Caches(NamedTuple):
+    """The keys and values of a layer: `prompt` and each row's `own` as `Grid` holds them, `prefix` as `Prefix` does."""
+
+    prompt: Pair
+    own: Pair
+    prefix: Pair | None
+
+
 class RowAttention(Protocol):
     """One query of each row against everything it may see.
 
     Args:
       q: [G, R, H, C]; k, v: [G, R, K, C], of the rows' last tokens.
-      prompt, own: a layer's caches as `Grid` holds them; prefix: as `Prefix` does, or None.
       window: how many positions a row looks back; None is unlimited.
 
     Returns:
-      [G, R, H, C] in q's dtype (garbage for rows of age 0), and `own` with k and v in the rows' slot.
+      [G, R, H, C] in q's dtype (garbage for rows of age 0), and `caches.own` with k and v in the rows' slot.
     """
 
     def __call__(
@@ -60,17 +67,16 @@ class RowAttention(Protocol):
         q: jax.Array,
         k: jax.Array,
         v: jax.Array,
-        prompt: Pair,
-        own: Pair,
-        prefix: Pair | None,
+        caches: Caches,
         rows: Rows,
         window: int | None,
         scale: float,
     ) -> tuple[jax.Array, Pair]: ...
 
 
-def plain(q, k, v, prompt, own, prefix, rows, window, scale) -> tuple[jax.Array, Pair]:
+def plain(q, k, v, caches, rows, window, scale) -> tuple[jax.Array, Pair]:
     """Attends to all pieces under one softmax, see `attend_pieces`."""
+    prompt, own, prefix = caches
     piece: type[Piece | Slots]
     if is_by_slots(own[0]):
         flat = (1, *k.shape[:2], -1)

@@ -17,7 +17,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from t5x_selfprog.model.attention import MASKED
-from t5x_selfprog.sampling.row_attention import Pair, Rows
+from t5x_selfprog.sampling.row_attention import Caches, Pair, Rows
 from verifier.errors import UserError
 
 TILE, BLOCK = 64, 64  # at most this many queries per program, and keys per pass
@@ -26,16 +26,16 @@ LEAST = 16  # the fewest rows of a tensor core's product
 
 
 def triton_attention(
-    q, k, v, prompt, own, prefix, rows, window, scale, interpret: bool = False
+    q, k, v, caches: Caches, rows, window, scale, interpret: bool = False
 ) -> tuple[jax.Array, Pair]:
     """See `row_attention.RowAttention`. interpret: run the kernels as plain JAX (slow), on any machine.
 
     Raises UserError if the caches' dtype is not the activations' (int8, say) or a head's size is not a power of 2.
     """
-    _check(q, own)
+    _check(q, caches.own)
     q = q * jnp.asarray(scale, q.dtype)
-    shared = _attend_shared(q, prompt, prefix, rows, window, interpret)
-    return _attend_own(q, k, v, own, shared, rows, window, interpret)
+    shared = _attend_shared(q, caches.prompt, caches.prefix, rows, window, interpret)
+    return _attend_own(q, k, v, caches.own, shared, rows, window, interpret)
 
 
 def _check(q: jax.Array, own: Pair) -> None:

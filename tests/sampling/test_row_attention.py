@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from t5x_selfprog.model.int8 import quantize
-from t5x_selfprog.sampling.row_attention import Rows, plain
+from t5x_selfprog.sampling.row_attention import Caches, Rows, plain
 from t5x_selfprog.sampling.row_attention_triton import triton_attention
 from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
 from tests.sampling import byte_model
@@ -40,7 +40,7 @@ def arguments(heads: int, kv: int, dtype: str, before: int, slot: int) -> tuple:
     own = normal(GROUPS, kv, ROWS, SIZE, RING), normal(GROUPS, kv, ROWS, RING, SIZE)
     prefix = (normal(1, kv, SIZE, before), normal(1, kv, before, SIZE)) if before else None
     place = [jnp.asarray(x, jnp.int32) for x in (LENGTHS, AGES, slot)]
-    return q, k, v, prompt, own, prefix, Rows(*place, before)
+    return q, k, v, Caches(prompt, own, prefix), Rows(*place, before)
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,15 @@ def test_the_kernels_equal_plain_attention(heads, kv, dtype, before, slot, windo
 
 
 def test_what_the_kernels_cannot_read_is_named():
-    q, k, v, prompt, own, prefix, rows = arguments(2, 2, "float32", 0, 0)
+    q, k, v, caches, rows = arguments(2, 2, "float32", 0, 0)
+    own = caches.own
     narrow = quantize(own[0], -2), quantize(own[1], -1)
     for bad, named in ((narrow, "cache_dtype"), (tuple(x.astype("bfloat16") for x in own), "bfloat16")):
         with pytest.raises(UserError, match=named):
-            triton_attention(q, k, v, prompt, bad, prefix, rows, None, 1.0)
+            triton_attention(q, k, v, caches._replace(own=bad), rows, None, 1.0)
     with pytest.raises(UserError, match="24"):
         odd = q[..., :1].repeat(24, axis=-1)
-        triton_attention(odd, odd, odd, prompt, own, prefix, rows, None, 1.0)
+        triton_attention(odd, odd, odd, caches, rows, None, 1.0)
 
 
 def test_kernels_are_refused_where_there_is_no_gpu():
