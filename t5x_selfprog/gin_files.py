@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import gin
 from gin import config as gin_config
@@ -73,15 +73,12 @@ def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> 
     gin_config._FILE_READERS[:] = [gin_config._FILE_READERS[0], (_open_remote, files.is_remote)]
     if str(GIN_FOLDER) not in gin_config._LOCATION_PREFIXES:
         gin.add_config_file_search_path(str(GIN_FOLDER))
-    paths: list[str] = []
     named = [(name, find(name)) for name in gin_files]
     slices = [found for found in named if _is_slice(found[1])]
     others = [found for found in named if found not in slices]
-    for name, path in [*others, *slices]:
-        with explain(f"--gin_file={name}", [path]):
-            paths += _all_paths(gin.parse_config_file(path, skip_unknown=False))
-    for _, path in others if slices else ():
-        gin.parse_config(_INCLUDE.sub("", files.read_bytes(path).decode()), skip_unknown=False)
+    paths = _parsed(others)
+    if slices:
+        paths += _laid_between(slices, [path for _, path in others])
     for binding in bindings:
         with explain(f"--gin.{binding}"):
             gin.parse_config(binding, skip_unknown=False)
@@ -93,7 +90,41 @@ def load(gin_files: Sequence[str], bindings: Sequence[str], saved: str = "") -> 
     with explain("--gin_file=" + " ".join(gin_files), paths):
         gin.finalize()
     _require_reachable(paths, bindings, saved)
+    _require_in_order([path for _, path in others], paths, bindings)
     return paths
+
+
+def _parsed(named: Sequence[tuple[str, str]]) -> list[str]:
+    """Parses files; returns the paths of all that were read."""
+    paths: list[str] = []
+    for name, path in named:
+        with explain(f"--gin_file={name}", [path]):
+            paths += _all_paths(gin.parse_config_file(path, skip_unknown=False))
+    return paths
+
+
+def _laid_between(slices: Sequence[tuple[str, str]], others: Sequence[str]) -> list[str]:
+    """Parses slices on top of what the others include, under what they bind themselves; returns all paths read.
+
+    Whatever the slices do not change stays as it is without them.
+    """
+    before = _values()
+    paths = _parsed(slices)
+    changed = {key for key, value in _values().items() if repr(before.get(key)) != repr(value)}
+    for path in others:
+        gin.parse_config(_INCLUDE.sub("", files.read_bytes(path).decode()), skip_unknown=False)
+    for (key, parameter), value in before.items():
+        if (key, parameter) not in changed:
+            gin_config._CONFIG[key][parameter] = value
+    return paths
+
+
+def _values() -> dict[tuple[tuple[str, str], str], Any]:
+    return {
+        (key, parameter): value
+        for key, parameters in gin_config._CONFIG.items()
+        for parameter, value in parameters.items()
+    }
 
 
 def _require_reachable(paths: Sequence[str], flags: Sequence[str], saved: str) -> None:
@@ -110,14 +141,49 @@ def _require_reachable(paths: Sequence[str], flags: Sequence[str], saved: str) -
         if one.name in by_flag:
             lines.append(f"--gin.{by_flag[one.name]}: {one.why}")
             continue
-        scope, _, rest = one.name.rpartition("/")
-        pattern = rf"^\s*{re.escape(scope + '/' if scope else '')}(t5x_selfprog\.)?{re.escape(rest)}\s*="
+        pattern = _pattern(one.name)
         places = gin_errors.matching_lines(own, pattern)
         # gin has other spellings (blocks, say); a binding in one of these is refused without its place.
         if places or not gin_errors.matching_lines(accepted, pattern):
             lines.append(f"{one.name}: {one.why}{places}")
     if lines:
         raise UserError("bound, but nothing can reach it:\n  " + "\n  ".join(lines))
+
+
+def _require_in_order(named: Sequence[str], paths: Sequence[str], flags: Sequence[str]) -> None:
+    """Raises UserError for what a named file or a flag binds, if an earlier file binds it more narrowly.
+
+    gin prefers the narrower scope whatever the order, so what was said last would silently not count there.
+    """
+    by_flag = {_plain_name(flag.partition("=")[0]): flag for flag in flags}
+    # Flags come last, and before them what each named file says itself; includes and slices come first.
+    own = [path for path in named if not _describes_machine_or_model(path)]
+
+    def place(name: str) -> int:
+        if name in by_flag:
+            return len(own)
+        found = [i for i, path in enumerate(own) if gin_errors.matching_lines([path], _pattern(name))]
+        return max(found, default=-1)
+
+    beaten: dict[str, list[str]] = {}
+    for name, narrower in gin_reach.overruled(gin_config._CONFIG):
+        if place(narrower) < place(name) and gin_errors.matching_lines(paths, _pattern(narrower)):
+            beaten.setdefault(name, []).append(narrower)
+    lines = []
+    for name, winners in sorted(beaten.items()):
+        said = f"--gin.{by_flag[name]}" if name in by_flag else name
+        where = "".join(gin_errors.matching_lines(paths, _pattern(one)) for one in winners)
+        lines.append(f"{said}: does not count where an earlier file binds {' and '.join(winners)}{where}")
+    if lines:
+        raise UserError(
+            "bound last, but not everywhere; bind the narrower names too:\n  " + "\n  ".join(lines)
+        )
+
+
+def _pattern(name: str) -> str:
+    """Matches a line that binds this name, in the form of `iterate_bindings`."""
+    scope, _, rest = name.rpartition("/")
+    return rf"^\s*{re.escape(scope + '/' if scope else '')}(t5x_selfprog\.)?{re.escape(rest)}\s*="
 
 
 def _describes_machine_or_model(path: str) -> bool:

@@ -41,6 +41,20 @@ def unreachable(config: Mapping[Key, Mapping[str, Any]]) -> list[Unreachable]:
     return sorted(found, key=lambda one: one.name)
 
 
+def overruled(config: Mapping[Key, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Pairs of a binding and a narrower one that takes its place in a scope where the first would count too."""
+    asked, _ = _followed(config)
+    for (scope, selector), parameters in config.items():
+        within = {one for one in asked.get(selector, ()) if not scope or f"{one}/".startswith(f"{scope}/")}
+        for parameter in parameters if selector != _MACRO else ():
+            for at in sorted({_effective(config, one, selector)[parameter][0] for one in within} - {scope}):
+                yield _name(scope, selector, parameter), _name(at, selector, parameter)
+
+
+def _name(scope: str, selector: str, parameter: str) -> str:
+    return (f"{scope}/" if scope else "") + f"{selector.removeprefix('t5x_selfprog.')}.{parameter}"
+
+
 def _followed(
     config: Mapping[Key, Mapping[str, Any]],
 ) -> tuple[dict[str, set[str]], set[tuple[str, str, str]]]:
@@ -108,14 +122,14 @@ def _said(
         hint = f"; did you mean {known}?" if known else f"; {_one_of(macros)} are named" if macros else ""
         return Unreachable(scope, f"no value names the macro %{scope}{hint}")
     target = selector.removeprefix("t5x_selfprog.")
-    name = (f"{scope}/" if scope else "") + f"{target}.{parameter}"
+    name = _name(scope, selector, parameter)
     scopes = asked.get(selector, set())
     if not scopes:
         takers = _takers(target.rpartition(".")[2], asked)
         remedy = f"; bind {_one_of([f'{taker} = @{target}()' for taker in takers])} as well" if takers else ""
         return Unreachable(name, f"nothing asks for {target}{remedy}")
     works = _that_work(selector, parameter, scopes, config)
-    names = [(f"{at}/" if at else "") + f"{target}.{parameter}" for at in works]
+    names = [_name(at, selector, parameter) for at in works]
     if not any(inner == scope or inner.startswith(f"{scope}/") or not scope for inner in scopes):
         known = nearest(name, names) or _one_of(names)
         return Unreachable(name, f"nothing asks for {target} in the scope {scope!r}; did you mean {known}?")
