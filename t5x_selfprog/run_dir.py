@@ -83,14 +83,14 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     files.makedirs(run.root)
     # Exclusive, so that one of two hosts with different settings is refused.
     files.create_exclusive(files.join(run.root, FINGERPRINT), _json(wanted))
-    saved = read_saved(run)
-    if saved is not None and saved["bindings"] != counted(bindings):
-        same = _without_base(saved["bindings"]) == _without_base(counted(bindings))
+    there = saved_bindings(run)
+    if there != counted(bindings):
+        same = _without_base(there) == _without_base(counted(bindings))
         if not has_made(run):
             # A run that stopped at a bad value before producing anything must not bind its successor to that value.
             files.write_atomic(files.join(run.root, FINGERPRINT), _json(wanted))
         elif not (same and noted_base(run)):
-            raise ConfigMismatch(_difference(run.root, saved["bindings"], counted(bindings)))
+            raise ConfigMismatch(_difference(run.root, there, counted(bindings)))
     if config_text:
         files.write_atomic(run.config, config_text)
     return run
@@ -131,8 +131,11 @@ def counted(bindings: Mapping[str, str]) -> dict[str, str]:
 
 
 def saved_bindings(run: RunDir) -> dict[str, str]:
-    """The counted bindings under which the directory was made; {} if it recorded none."""
-    return (read_saved(run) or {}).get("bindings", {})
+    """The counted bindings under which the directory was made; {} if it recorded none.
+
+    A run from before one of FREE was free recorded that binding too; it does not count any more.
+    """
+    return counted((read_saved(run) or {}).get("bindings", {}))
 
 
 def is_finished(root: files.Path, bindings: Mapping[str, str]) -> bool:
