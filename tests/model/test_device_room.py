@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+import gin
 from t5x_selfprog.main import main
 from t5x_selfprog.model import device_room, hf, hf_import, network, store
 from t5x_selfprog.model.config import ModelConfig
@@ -30,6 +31,13 @@ HUGE = ModelConfig(4096, 1024, 1 << 15, 200, 256, 256, 128, 1 << 17)  # 4e12 wei
 REFUSED = (
     r"huge: a model of [0-9,]{15,} weights does not fit: it takes [0-9.]+ GiB.*and this machine's free memory"
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_bindings_left():
+    """What the command line is given here would be the base of whatever test comes next."""
+    yield
+    gin.clear_config()
 
 
 @pytest.fixture(scope="module")
