@@ -1,4 +1,4 @@
-"""`scripts/p3_experiment`: what it refuses, and a small run that its budget stops, packed and continued."""
+"""`scripts/p3_experiment.py`: what it refuses, and a small run that its budget stops, packed and continued."""
 
 import json
 import os
@@ -16,7 +16,7 @@ NEEDED = ("--gin_file=quickstart", f"--model={BASE}", "--budget_s=500", "--outpu
 
 
 def experiment(environment: dict[str, str], cwd: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPOSITORY / "scripts" / "p3_experiment"), *flags]
+    command = [sys.executable, str(REPOSITORY / "scripts" / "p3_experiment.py"), *flags]
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True)
 
 

@@ -76,11 +76,11 @@ accelerator() {
 # Where `stage` puts what a run reads: beside the run, so that whoever restarts the run finds it.
 staged() { echo "$RUN_DIR.staged"; }
 
-# The files and folders that a run reads and the tree lacks: scripts/tpu/needs, with `selfprog run`'s flags.
+# The files and folders that a run reads and the tree lacks: scripts/tpu/needs.py, with `selfprog run`'s flags.
 needs() {
   local python="${SELFPROG_VENV:-$root/.venv}/bin/python"
   [[ -x "$python" ]] || { say "error: $python is not there: run scripts/setup first"; exit 2; }
-  "$python" "$here/needs" "$@"
+  "$python" "$here/needs.py" "$@"
 }
 
 needs_gcloud() {

@@ -16,7 +16,7 @@ WAITS = 'trap "echo told >>\\"$HOME/told.log\\"; exit 143" TERM\nwhile :; do sle
 def bare(tmp_path_factory) -> Cloud:
     """No slice yet; its tree has been used, as a user's has."""
     made = Cloud(tmp_path_factory.mktemp("bare") / "cloud")
-    done = made.run('"$SELFPROG_VENV/bin/python" scripts/tpu/needs --gin_file=quickstart')
+    done = made.run('"$SELFPROG_VENV/bin/python" scripts/tpu/needs.py --gin_file=quickstart')
     assert done.returncode == 0, done.stderr
     return made
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints the files and folders that a run reads and the repository lacks, one a line, relative to it.
 
-  scripts/tpu/needs --gin_file=paper_gpt_neo_2p7b --gin.NAME=VALUE ...
+  scripts/tpu/needs.py --gin_file=paper_gpt_neo_2p7b --gin.NAME=VALUE ...
 
 They are what the configuration names: Experiment.base and .problems, SolvePrompt.tutorial, pairs for controls. Refuses
 a configuration that is wrong, and says what is missing here.
@@ -15,8 +15,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from t5x_selfprog import reads  # noqa: E402
-from verifier.errors import UserError  # noqa: E402
+from t5x_selfprog import reads
+from verifier.errors import UserError
 
 
 def main() -> int:

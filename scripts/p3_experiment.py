@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes the most of a stretch of accelerator time: self-play on P3 from a published model, measured before it ends.
 
-  scripts/p3_experiment --gin_file=claim_smollm2_135m --model=smollm2-135m-instruct.gguf --seeds=0,1,2 \
-      --budget_s=780 --output=out                 # packs in out/, small enough to bring home
-  scripts/p3_experiment ... --model='pieces/q.gguf.*' --pieces=9       # waits until nine pieces have arrived
-  scripts/p3_experiment ... --from=out            # goes on from the packs of an earlier stretch, another machine's too
-  scripts/p3_experiment ... --cache=xla.tar       # begins with compiled programs, and leaves them in out/xla.tar
+  scripts/p3_experiment.py --gin_file=claim_smollm2_135m --model=smollm2-135m-instruct.gguf --seeds=0,1,2 \
+      --budget_s=780 --output=out                 # packs in out/, small enough to copy home
+  scripts/p3_experiment.py ... --model='pieces/q.gguf.*' --pieces=9       # waits until nine pieces have arrived
+  scripts/p3_experiment.py ... --from=out            # continues from the packs of an earlier stretch, on any machine
+  scripts/p3_experiment.py ... --cache=xla.tar       # begins with compiled programs, and leaves them in out/xla.tar
 
 In this order: the model is imported (once), compiled programs are unpacked, every seed's run is started, the first one
 alone until its base is measured, so that the others find its programs compiled. Each run is given what is left of the
@@ -143,7 +143,8 @@ class Run:
         self.name = f"{os.path.basename(base)}-seed-{seed}"
         self.root = Path(args.work).absolute() / self.name
         self.log = self.root.parent / f"{self.name}.log"
-        self._environment, self._process = environment, None
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
         self._command = [
             *SELFPROG, "run", *(f"--gin_file={name}" for name in args.gin_file), *further, "--quiet",
             f"--gin.Experiment.seed={seed}", f'--gin.Experiment.base="{base}"', f"--run_dir={self.root}",
@@ -171,14 +172,15 @@ class Run:
         return (self.root / "summary.json").exists()
 
     def stop(self) -> None:
-        """Ends the run's processes: told first, then killed."""
-        if not self.is_running():
+        """Ends the run's processes: asked first, then killed."""
+        process = self._process
+        if process is None or process.poll() is not None:
             return
         for how, patience_s in ((signal.SIGTERM, 8.0), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, how)
+                os.killpg(process.pid, how)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(patience_s)
+                process.wait(patience_s)
                 return
 
     def pack(self, output: Path) -> list[str]:
@@ -187,9 +189,18 @@ class Run:
             return []
         shutil.copy(self.log, output / f"{self.name}.log")
         fresh = output / f"{self.name}.packing"  # the old pack stays until the new one is whole
-        command = [*SELFPROG, "pack", f"--run_dir={self.root}", f"--output={fresh / self.name}.pack", "--piece_mb=15"]
+        command = [
+            *SELFPROG,
+            "pack",
+            f"--run_dir={self.root}",
+            f"--output={fresh / self.name}.pack",
+            "--piece_mb=15",
+        ]
         done = subprocess.run(
-            command, env=self._environment | {"JAX_PLATFORMS": "cpu"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command,
+            env=self._environment | {"JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         if done.returncode == 0:
             for old in output.glob(f"{self.name}.pack.*"):
@@ -197,7 +208,9 @@ class Run:
             for piece in fresh.iterdir():
                 piece.rename(output / piece.name)
         else:
-            print(f"p3_experiment: {self.name} was not packed: {done.stderr.decode()[-2000:]}", file=sys.stderr)
+            print(
+                f"p3_experiment: {self.name} was not packed: {done.stderr.decode()[-2000:]}", file=sys.stderr
+            )
         shutil.rmtree(fresh, ignore_errors=True)
         return sorted(path.name for path in output.glob(f"{self.name}.pack.*"))
 
