@@ -33,12 +33,12 @@ class PuzzleWriter(Writer):
 
 
 class FirstStage(OneShard):
-    train_problems = in_split(load_problems(SEEDS_FOLDER), "train")[:20]
     experiment = SimpleNamespace(base="the base", writer="newest", seed=5)
 
     def __init__(self, root):
         super().__init__()
         self.writer, self.run, self.loaded = PuzzleWriter(), RunDir(str(root)), []
+        self.train_problems = in_split(load_problems(SEEDS_FOLDER), "train")[:20]
 
     def key(self, iteration, stage):
         return (iteration, stage)
