@@ -50,9 +50,8 @@ class FirstStage(OneShard):
 
 def written(root, iteration=0, **more):
     context = FirstStage(root)
-    sample_puzzles.run(
-        context, iteration, SamplingConfig(), **{"prompts": 3, "attempts": 4, "prompt_tokens": 900} | more
-    )
+    asked = {"prompts": 3, "attempts": 4, "prompt_tokens": 900} | more
+    sample_puzzles.run(context, iteration, sample_puzzles.Settings(SamplingConfig(), **asked))
     return context, list(Ledger.open(context.run.stage(iteration, "puzzles")))
 
 
