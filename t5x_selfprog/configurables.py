@@ -19,7 +19,7 @@ from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.hindsight import Hindsight
-from t5x_selfprog.stages.selfplay import Mix
+from t5x_selfprog.stages.policy_settings import Mix, PolicyTraining, Proposing, Solving
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.telemetry.weights_and_biases import Wandb
@@ -40,6 +40,9 @@ for dataclass in (
     Lora,
     PolicyGradient,
     ProposerReward,
+    Solving,
+    Proposing,
+    PolicyTraining,
     Mix,
     PuzzleRules,
     Archive,

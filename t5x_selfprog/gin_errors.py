@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gin import config as gin_config
+from t5x_selfprog.gin_moved import moved
 from t5x_selfprog.gin_types import choices, declared, described, fault
 from t5x_selfprog.nearest import nearest
 from verifier.errors import UserError
@@ -182,6 +183,9 @@ def _with_hint(message: str) -> str:
         r"Configurable '(?P<of>[^']+)' doesn't have a parameter named '(?P<name>[^']+)'", message
     )
     if parameter:
+        new_name = moved(parameter["of"].removeprefix("t5x_selfprog."), parameter["name"])
+        if new_name:
+            return _insert(message, new_name)
         valid = _parameter_names(parameter["of"])
         return _insert(message, _did_you_mean(parameter["name"], valid, valid))
     return message

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import inspect
+import dataclasses
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -26,14 +26,13 @@ from t5x_selfprog.model.packed_attention import require_whole_heads
 from t5x_selfprog.nearest import nearest
 from t5x_selfprog.partitioning import Partitioner
 from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
-from t5x_selfprog.puzzles.prompts import solve_prefix, tutorial_blocks
+from t5x_selfprog.puzzles.prompts import SolvePrompt, solve_prefix, tutorial_blocks
 from t5x_selfprog.sampling.blueprint import Room
 from t5x_selfprog.sampling.interface import SamplingConfig
-from t5x_selfprog.stages import selfplay
 from t5x_selfprog.stages.best_control import BEST
 from t5x_selfprog.stages.build_dataset import ARMS
 from t5x_selfprog.stages.context import Experiment
-from t5x_selfprog.stages.policy_learning import require_float_base, require_own_distribution
+from t5x_selfprog.stages.policy_settings import require_learnable, require_playable
 from verifier.errors import UserError
 from verifier.storage import files
 
@@ -47,6 +46,7 @@ _SAMPLERS = {
 _ALL_SAMPLERS = ("sample_puzzles.run", "sample_solutions.run", "evaluate.run")
 
 _LEARNS = ("run", "finetune")
+LEARNERS = ("grpo.run", "selfplay.run")
 
 
 def check_run(args: argparse.Namespace) -> None:
@@ -79,11 +79,9 @@ def check_learner() -> str:
     name = "run" if inspect.isclass(update) else update.__name__  # settings have their stage's name
     learner = f"{update.__module__.rpartition('.')[2]}.{name}"
     if learner == "grpo.run":
-        require_own_distribution(handed(learner, "sampling"), "grpo.run.sampling")
-        require_float_base(handed(learner, "lora"), "grpo.run.lora")
+        require_learnable(handed(learner, "solving"), handed(learner, "training"))
     elif learner == "selfplay.run":
-        names = ("sampling", "proposing", "mix", "prompt", "prompt_tokens", "length", "lora")
-        selfplay.require_playable(*(handed(learner, name) for name in names))
+        require_playable(*(handed(learner, name) for name in ("solving", "proposing", "training", "mix")))
     else:
         raise UserError(
             f"loop.learn.update: {learner} learns from no verdict: choose @grpo.run or @selfplay.run."
@@ -192,37 +190,53 @@ def check_room(model: str, samplers: Iterable[str]) -> None:
     """Requires room for these stages' prompts and attempts in the context of the model at this path."""
     config = store.read_config(model)
     tokenizer = store.load_tokenizer(model)
-    for stage, parameter in _sampled(samplers):
-        sampling = handed(stage, parameter)
-        if not isinstance(sampling, SamplingConfig):
-            raise UserError(
-                f"{stage}.{parameter} must be given a value: {stage}.{parameter} = @SamplingConfig()"
-            )
-        writes = (stage, parameter) in _WRITES_PUZZLES
-        prefix = "" if writes else solve_prefix(handed(stage, "prompt"))
+    for asked in _sampled(samplers):
+        if not isinstance(asked.sampling, SamplingConfig):
+            raise UserError(f"{asked.name} must be given a value: {asked.name} = @SamplingConfig()")
+        prefix = solve_prefix(asked.prompt) if asked.prompt else ""
         try:
-            room = Room.of(config, tokenizer, sampling, prefix)
+            room = Room.of(config, tokenizer, asked.sampling, prefix)
         except UserError as error:
-            raise UserError(f"{stage}.{parameter}: {error} Lower SamplingConfig.max_new_tokens.") from error
-        wanted = handed(stage, "prompt_tokens") if writes else 0
+            raise UserError(f"{asked.name}: {error} Lower SamplingConfig.max_new_tokens.") from error
         most = room.buckets[-1] - len(room.start)
-        if wanted > most:
+        if asked.prompt_tokens > most:
             raise UserError(
-                f"{stage}.prompt_tokens={wanted}: prompts have room for {most} tokens, by the largest of "
-                f"SamplingConfig.prompt_buckets={sampling.prompt_buckets} and by what the model's context of "
-                f"{config.context_length} leaves beside max_new_tokens={sampling.max_new_tokens}. Lower it to {most}."
+                f"{asked.name.rpartition('.')[0]}.prompt_tokens={asked.prompt_tokens}: prompts have room for {most} "
+                f"tokens, by the largest of SamplingConfig.prompt_buckets={asked.sampling.prompt_buckets} and by what "
+                f"the model's context of {config.context_length} leaves beside "
+                f"max_new_tokens={asked.sampling.max_new_tokens}. Lower it to {most}."
             )
 
 
-_WRITES_PUZZLES = (("sample_puzzles.run", "sampling"), ("selfplay.run", "proposing"))
+@dataclasses.dataclass(frozen=True)
+class _Sampled:
+    """Sampling that a stage does: its parameter, and what it asks with.
+
+    Attributes:
+      prompt: how solutions are asked for; None for puzzles.
+      prompt_tokens: the most tokens of prompts for puzzles; 0 for solutions.
+    """
+
+    name: str
+    sampling: SamplingConfig
+    prompt: SolvePrompt | None
+    prompt_tokens: int = 0
 
 
-def _sampled(stages: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(stage, parameter) of each sampling configuration of these stages."""
+def _sampled(stages: Iterable[str]) -> Iterator[_Sampled]:
+    """All sampling of these stages."""
     for stage in stages:
-        yield stage, "sampling"
-        if stage == "selfplay.run":
-            yield stage, "proposing"
+        if stage in LEARNERS:
+            solving = handed(stage, "solving")
+            yield _Sampled("Solving.sampling", solving.sampling, solving.prompt)
+            if stage == "selfplay.run":
+                proposing = handed(stage, "proposing")
+                yield _Sampled("Proposing.sampling", proposing.sampling, None, proposing.prompt_tokens)
+        elif stage == "sample_puzzles.run":
+            sampling, tokens = handed(stage, "sampling"), handed(stage, "prompt_tokens")
+            yield _Sampled(f"{stage}.sampling", sampling, None, tokens)
+        else:
+            yield _Sampled(f"{stage}.sampling", handed(stage, "sampling"), handed(stage, "prompt"))
 
 
 def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None:
@@ -266,10 +280,10 @@ def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
                 f"LoopConfig.attention={kernel!r} needs a {wanted.upper()}, the devices here are {platform.upper()}: "
                 "set LoopConfig.attention='plain'."
             )
-    for stage, parameter in _sampled(samplers):
-        if handed(stage, parameter).attention == "triton" and (platform != "gpu" or mesh.size > 1):
+    for asked in _sampled(samplers):
+        if asked.sampling.attention == "triton" and (platform != "gpu" or mesh.size > 1):
             raise UserError(
-                f"SamplingConfig.attention='triton' ({stage}) runs on one GPU, not on {mesh.size} of platform "
+                f"SamplingConfig.attention='triton' ({asked.name}) runs on one GPU, not on {mesh.size} of platform "
                 f"{platform}: set attention='plain'."
             )
 

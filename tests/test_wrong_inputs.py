@@ -52,8 +52,11 @@ CONFIGURED: dict[str, list[str]] = {
         "--gin.loop.run.measured='\"last\"'",
     ],
     "loop.run.measured=Each": ["'Each' is no value", "'each' or 'last'; write 'each'"],
-    "grpo.run.attempts=1": ["grpo.run.attempts = 1", "of at least 2"],
-    "grpo.run.updates=0": ["grpo.run.updates = 0", "of at least 1"],
+    "grpo.run.puzzles=0": ["grpo.run.puzzles = 0", "of at least 1"],
+    "grpo.run.batches=3": ["It is PolicyTraining.batches now, with grpo.run.training = @PolicyTraining()"],
+    "selfplay.run.screening=@Limits()": [
+        "It is Proposing.limits now, with selfplay.run.proposing = @Proposing()"
+    ],
     "Budget.seconds=-1": ["Budget.seconds=-1", "0 for no limit", "--gin.Budget.seconds=-1"],
     "Schedule.prompts=0": ["Schedule.prompts=0", "above 0", "--gin.Schedule.prompts=0"],
     "Experiment.base='models/nope'": ["No model at 'models/nope'", "'base' ships"],
@@ -316,6 +319,8 @@ def test_a_wrong_value_is_refused_before_anything_is_made(binding: str, place: P
         ("grpo/SamplingConfig.top_p=0.9", "SamplingConfig.top_p=0.9: must be 1.0"),
         ("PolicyGradient.advantage='grp'", "'grp'"),
         ("PolicyGradient.clip_low=1.2", "above 0, of at most 1"),
+        ("PolicyTraining.attempts=1", "PolicyTraining.attempts = 1: must be a whole number of at least 2"),
+        ("PolicyTraining.updates=0", "of at least 1"),
     ],
 )
 def test_a_policy_gradient_that_cannot_be_taken_is_refused(binding, part, place: Path, capsys) -> None:
@@ -328,14 +333,14 @@ def test_a_policy_gradient_that_cannot_be_taken_is_refused(binding, part, place:
     [
         (
             "selfplay/SamplingConfig.temperature=0.8",
-            "selfplay.run.sampling: SamplingConfig.temperature=0.8: must be",
+            "Solving.sampling: SamplingConfig.temperature=0.8: must be",
         ),
-        ("proposing/SamplingConfig.top_k=50", "selfplay.run.proposing: SamplingConfig.top_k=50: must be 0"),
-        ("selfplay.run.length=256", "selfplay.run.length=256: a prompt for puzzles"),
-        ("selfplay.run.prompt_tokens=5000", "selfplay.run.length=1024: a prompt for puzzles"),
+        ("proposing/SamplingConfig.top_k=50", "Proposing.sampling: SamplingConfig.top_k=50: must be 0"),
+        ("PolicyTraining.length=256", "PolicyTraining.length=256: a prompt for puzzles"),
+        ("Proposing.prompt_tokens=5000", "PolicyTraining.length=1024: a prompt for puzzles"),
         (
             "proposing/SamplingConfig.prompt_buckets=(64,)",
-            "selfplay.run.prompt_tokens=384: prompts have room for",
+            "Proposing.prompt_tokens=384: prompts have room for",
         ),
         ("SolvePrompt.chat='free'", "deductions and abductions are texts that go on"),
         ("ProposerReward.target='half'", "'half'"),

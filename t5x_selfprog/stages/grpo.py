@@ -9,23 +9,21 @@ Left out: a value model, learnt rewards, sampling with stale weights (a step wai
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import jax
 import numpy as np
 
 import gin
-from t5x_selfprog.bounds import Bound, Count
-from t5x_selfprog.model import network, store
+from t5x_selfprog.bounds import Count
+from t5x_selfprog.model import network
 from t5x_selfprog.puzzles.asking import asking
-from t5x_selfprog.puzzles.prompts import SolvePrompt
-from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
+from t5x_selfprog.sampling.interface import Completion, Request
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.policy_learning import (
     ROLLOUT,
-    Pace,
     Record,
+    Session,
     Workers,
     batch_folder,
     chosen_tokens,
@@ -33,22 +31,13 @@ from t5x_selfprog.stages.policy_learning import (
     finished,
     fits_row,
     learn,
-    made_sampler,
-    outcomes_of,
-    require_float_base,
-    require_own_distribution,
     sample_and_judge,
 )
-from t5x_selfprog.training.lora import Lora
-from t5x_selfprog.training.policy_gradient import PolicyGradient
+from t5x_selfprog.stages.policy_settings import PolicyTraining, Solving, require_learnable
 from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle
-from t5x_selfprog.training.train_loop import LoopConfig
-from verifier import Limits
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
 from verifier.storage.shards import Ledger
-
-Group = Annotated[int, Bound(least=2)]  # attempts whose rewards are compared
 
 
 @gin.configurable(module="grpo")
@@ -57,29 +46,18 @@ def run(
     iteration: int,
     start: str,
     output: str,
-    objective: PolicyGradient = PolicyGradient(),
-    loop: LoopConfig = LoopConfig(),
-    sampling: SamplingConfig = gin.REQUIRED,
-    prompt: SolvePrompt = SolvePrompt(),
-    limits: Limits = Limits(cpu_s=1.0),
-    batches: Count = 20,
+    solving: Solving = Solving(),
+    training: PolicyTraining = PolicyTraining(),
     puzzles: Count = 16,
-    attempts: Group = 8,
-    updates: Count = 1,
-    length: Count = 1024,
-    lora: Lora | None = None,
     each: Count | None = None,
 ) -> dict[str, Any] | None:
-    """Samples, judges and learns, `batches` times.
+    """Samples, judges and learns, `training.batches` times.
 
     Args:
       start: the model directory to begin from.
-      batches: how many batches, each of `puzzles` puzzles with `attempts` attempts at each by the newest weights.
-      updates: steps per batch, each on a different part of its attempts. 1 is on-policy throughout.
-      length: tokens of a row; prompt and attempt must fit.
-      lora: trains adapters instead of all weights, and merges them wherever the model samples.
-      each: mean attempts per kept puzzle, including stage 3's, in place of `batches`, so that an iteration samples as
-        much as one of expert iteration whose stage 3 makes as many.
+      puzzles: how many puzzles a batch has, each attempted `training.attempts` times by the newest weights.
+      each: mean attempts per kept puzzle, including stage 3's, in place of `training.batches`, so that an iteration
+        samples as much as one of expert iteration whose stage 3 makes as many.
 
     Puzzles are those that only some attempts of stage 4 solved, in an order given by the run's seed, repeated as
     needed; if there are none, all that were kept.
@@ -88,10 +66,10 @@ def run(
       done.json's content: step, batch_rows, identity, and the numbers of groups, of groups without a contrast
       ("alike"), and of attempts. None if no puzzle was kept.
 
-    Raises UserError if sampling is not from the model's own distribution, whose gradient this is.
+    Raises UserError if sampling is not from the model's own distribution, or adapters are to be trained on a rounded
+    base.
     """
-    require_own_distribution(sampling, "grpo.run.sampling")
-    require_float_base(lora, "grpo.run.lora")
+    require_learnable(solving, training)
     done = finished(output)
     if done is not None:
         return done
@@ -99,29 +77,25 @@ def run(
     if not found:
         return None
     if each is not None:
-        batches = batches_for(context, iteration, each, min(puzzles, len(found)) * attempts)
+        most = batches_for(context, iteration, each, min(puzzles, len(found)) * training.attempts)
+        training = dataclasses.replace(training, batches=most)
     model = context.model(start)
-    sampling = sampling.fitted(attempts)
-    length = min(length, model.config.context_length)
+    training = training.within(model.config)
     with Workers(context) as workers:
-        work = _Attempts(
-            context, iteration, model, output, objective, sampling, prompt, length, limits, found, puzzles, attempts,
-            workers,
-        )  # fmt: skip
-        pace = Pace(batches, updates, length, sampling.max_new_tokens)
-        identity = learn(
-            context, iteration, model, work, output, objective, loop, pace, lora, f"{iteration}.6 policy gradient"
-        )  # fmt: skip
+        session = Session(context, iteration, model, output, workers)
+        work = _Attempts(session, solving, training, found, puzzles)
+        longest = solving.sampling.max_new_tokens
+        identity = learn(session, work, training, longest, f"{iteration}.6 policy gradient")
     return conclude(
         output,
         {
-            "step": batches * updates,
-            "batch_rows": -(-puzzles * attempts // updates),  # attempts, at most
+            "step": training.steps,
+            "batch_rows": -(-puzzles * training.attempts // training.updates),  # attempts, at most
             "identity": identity,
             "start": model.identity,
-            **_totals(output, batches),
-            "objective": dataclasses.asdict(objective),
-            **({} if lora is None else {"lora": dataclasses.asdict(lora)}),
+            **_totals(output, training.batches),
+            "objective": dataclasses.asdict(training.objective),
+            **({} if training.lora is None else {"lora": dataclasses.asdict(training.lora)}),
         },
     )
 
@@ -130,30 +104,23 @@ def run(
 class _Attempts:
     """Attempts at puzzles in groups, made with the weights at the start of a batch."""
 
-    context: Context
-    iteration: int
-    model: store.LoadedModel
-    output: str
-    objective: PolicyGradient
-    sampling: SamplingConfig
-    prompt: SolvePrompt
-    length: int
-    limits: Limits
+    session: Session
+    solving: Solving
+    training: PolicyTraining
     found: Sequence[tuple[str, str]]
     puzzles: int
-    attempts: int
-    workers: Workers
 
     def __post_init__(self):
-        self._way = asking(self.prompt, self.model.tokenizer, self.model.path)
-        self.sampling = self._way.sampling(self.sampling)
+        model = self.session.model
+        self._way = asking(self.solving.prompt, model.tokenizer, model.path)
+        self._sampling = self._way.sampling(self.solving.sampling.fitted(self.training.attempts))
 
     def groups(self, number: int, weights: network.Params) -> Groups:
-        context = self.context
-        ledger = rollouts_ledger(context, self.output, number)
-        chosen = chosen_of(self.found, self.puzzles, number, (context.experiment.seed, self.iteration))
+        session = self.session
+        ledger = rollouts_ledger(session.context, session.output, number)
+        chosen = chosen_of(self.found, self.puzzles, number, (session.seed, session.iteration))
         asked = {name: self._way.request(source) for name, source in chosen}
-        sampler = made_sampler(context, self.model, weights, self.sampling, number, self._way.prefix)
+        sampler = session.sampler(weights, self._sampling, number, self._way.prefix)
         fitting = {name: source for name, source in chosen if self._fits(sampler, asked[name].text)}
 
         def record(request: Request, completion: Completion) -> Record:
@@ -167,15 +134,15 @@ class _Attempts:
             }
 
         sample_and_judge(
-            context, ledger, sampler, jax.random.fold_in(context.key(self.iteration, "grpo"), number),
-            [(name, asked[name].text) for name in fitting], self.attempts, record,
-            lambda records: outcomes_of(records, self.workers.pool(self.limits)),
+            session.context, ledger, sampler, session.key(number, "grpo"),
+            [(name, asked[name].text) for name in fitting], self.training.attempts, record,
+            lambda records: session.judged(records, self.solving.limits),
         )  # fmt: skip
         prompts = {name: sampler.document(asked[name].text) for name in fitting}
-        return group(self.objective, prompts, list(ledger))
+        return group(self.training.objective, prompts, list(ledger))
 
     def _fits(self, sampler: Sampler, text: str) -> bool:
-        return fits_row(sampler, text, self.length, self.sampling.max_new_tokens)
+        return fits_row(sampler, text, self.training.length, self._sampling.max_new_tokens)
 
 
 def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:

@@ -21,18 +21,18 @@ from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages import adapters
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.policy_settings import PolicyTraining
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.cross_entropy import target_log_probabilities
 from t5x_selfprog.training.learning import WHOLE, AdaptersAlone, Learning
 from t5x_selfprog.training.lora import Lora
-from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts, policy_loss
+from t5x_selfprog.training.policy_gradient import Rollouts, policy_loss
 from t5x_selfprog.training.rollouts import Groups, rows, shared_out
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier import Limits
-from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.records import ATTEMPT, Kind, Schema
 from verifier.storage.shards import Ledger
@@ -40,23 +40,6 @@ from verifier.storage.shards import Ledger
 ROLLOUT: Schema = {**ATTEMPT, "tokens": Kind.INTS, "logprobs": Kind.FLOATS, "outcome": Kind.TEXT}
 
 Record = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pace:
-    """How much is learnt.
-
-    Attributes:
-      batches: how often new attempts are made.
-      updates: steps per batch, each on a different part of its attempts.
-      length: tokens of a row.
-      longest: the most tokens of an attempt.
-    """
-
-    batches: int
-    updates: int
-    length: int
-    longest: int
 
 
 class Work(Protocol):
@@ -86,6 +69,40 @@ class Workers:
         return self._open[limits]
 
 
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """One training under way: an iteration of a run, the model it began from, its folder, and who judges."""
+
+    context: Context
+    iteration: int
+    model: store.LoadedModel
+    output: str
+    workers: Workers
+
+    @property
+    def seed(self) -> int:
+        return self.context.experiment.seed
+
+    def sampler(
+        self, weights: network.Params, sampling: SamplingConfig, number: int, prefix: str = ""
+    ) -> Sampler:
+        """A sampler with the weights at the start of a batch."""
+        model = self.model
+        return Sampler(
+            model.config, weights, model.tokenizer, sampling, checkpoint=f"{model.identity}+{number}", prefix=prefix,
+            partitioner=self.context.sampling_partitioner,
+        )  # fmt: skip
+
+    def key(self, number: int, name: str) -> jax.Array:
+        """The randomness of one kind of samples of a batch."""
+        return jax.random.fold_in(self.context.key(self.iteration, name), number)
+
+    def judged(self, records: Sequence[Record], limits: Limits) -> Iterator[Record]:
+        """The same records with their outcomes."""
+        for record, verdict in zip(records, self.workers.pool(limits).judge(records), strict=True):
+            yield {**record, "outcome": verdict.outcome}
+
+
 def batch_folder(output: str, number: int) -> str:
     """Where the attempts of a batch lie."""
     return files.join(output, "rollouts", f"{number:04d}")
@@ -96,19 +113,13 @@ def fits_row(sampler: Sampler, text: str, length: int, new_tokens: int) -> bool:
     return sampler.fits(text) and len(sampler.document(text)) <= length + 1 - new_tokens
 
 
-def learn(
-    context: Context,
-    iteration: int,
-    model: store.LoadedModel,
-    work: Work,
-    output: str,
-    objective: PolicyGradient,
-    loop: LoopConfig,
-    pace: Pace,
-    lora: Lora | None,
-    label: str,
-) -> str:
-    """Trains on the batches of `work` from `model`, saves the whole model, and returns its identity. Collective."""
+def learn(session: Session, work: Work, training: PolicyTraining, longest: int, label: str) -> str:
+    """Trains on the batches of `work`, saves the whole model, and returns its identity. Collective.
+
+    longest: the most tokens of an attempt.
+    """
+    context, model, output, loop = session.context, session.model, session.output, training.loop
+    objective, lora = training.objective, training.lora
     config = loop.computing(model.config)
     if loop.dtype is None:
         config = on_this_device(config, "LoopConfig.dtype='bfloat16' overrides this")
@@ -119,20 +130,18 @@ def learn(
     def batch(step: int, changed: Any) -> Rollouts:
         """A step's part of the attempts, which the weights before its batch's first step made."""
         nonlocal held
-        number, part = divmod(step, pace.updates)
+        number, part = divmod(step, training.updates)
         if held is None or held[0] != number:
             held = number, work.groups(number, whole.weights(changed))
-        key = (context.experiment.seed, iteration, number)
-        mine = shared_out(held[1].rollouts, pace.updates, key)[part]
-        made = rows(objective, mine, pace.length, pace.longest, context.partitioner.batch_ways)
+        key = (session.seed, session.iteration, number)
+        mine = shared_out(held[1].rollouts, training.updates, key)[part]
+        made = rows(objective, mine, training.length, longest, context.partitioner.batch_ways)
         return made if base is None else made._replace(base=base(made))
 
-    steps = pace.batches * pace.updates
-    seed = context.experiment.seed
-    task = TrainingTask(batch, steps, whole.learning, functools.partial(policy_loss, objective))
+    task = TrainingTask(batch, training.steps, whole.learning, functools.partial(policy_loss, objective))
     with recorder.current().stage(output):
         state = train(
-            loop, model.config, model.params if lora is None else lambda: lora.init(model.config, seed), task,
+            loop, model.config, model.params if lora is None else lambda: lora.init(model.config, session.seed), task,
             output if lora is None else files.join(output, adapters.TRAINING), context.partitioner, label=label,
         )  # fmt: skip
         assert state is not None  # no time limit was given
@@ -142,17 +151,8 @@ def learn(
         if hosts.is_first():
             store.describe(output, model.config, model.path)
         with recorder.current().part("save"), Checkpoints(output) as checkpoints:
-            checkpoints.save_final(steps, params)
+            checkpoints.save_final(training.steps, params)
     return store.weights_identity(params)
-
-
-def require_float_base(lora: Lora | None, parameter: str) -> None:
-    """Raises UserError if adapters would be trained on a base other than the one that samples."""
-    if lora is not None and lora.base_dtype != "float32":
-        raise UserError(
-            f"{parameter}: Lora.base_dtype={lora.base_dtype!r}: must be 'float32' here. Attempts are sampled by the "
-            "base as it is, with the adapters merged; ratios to those of a rounded base would not begin at 1."
-        )
 
 
 class _Merging:
@@ -190,21 +190,6 @@ def _base_log_probs(context: Context, config: Any, loop: LoopConfig) -> Callable
     return of
 
 
-def made_sampler(
-    context: Context,
-    model: store.LoadedModel,
-    weights: network.Params,
-    sampling: SamplingConfig,
-    number: int,
-    prefix: str = "",
-) -> Sampler:
-    """A sampler with the weights at the start of a batch."""
-    return Sampler(
-        model.config, weights, model.tokenizer, sampling, checkpoint=f"{model.identity}+{number}", prefix=prefix,
-        partitioner=context.sampling_partitioner,
-    )  # fmt: skip
-
-
 def sample_and_judge(
     context: Context,
     ledger: Ledger,
@@ -238,11 +223,6 @@ def sample_and_judge(
     context.finish(ledger)
 
 
-def outcomes_of(records: Sequence[Record], pool: Any) -> Iterator[Record]:
-    for record, verdict in zip(records, pool.judge(records), strict=True):
-        yield {**record, "outcome": verdict.outcome}
-
-
 def chosen_tokens(completion: Completion) -> Record:
     """The fields of a record that hold the sampled tokens and their log-probabilities."""
     return {
@@ -253,16 +233,6 @@ def chosen_tokens(completion: Completion) -> Record:
         "tokens": list(completion.tokens),
         "logprobs": [float(x) for x in completion.logprobs],
     }
-
-
-def require_own_distribution(sampling: SamplingConfig, parameter: str) -> None:
-    """Raises UserError if sampling is not from the model's own distribution, whose gradient is taken."""
-    for name, own in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0)):
-        if getattr(sampling, name) != own:
-            raise UserError(
-                f"{parameter}: SamplingConfig.{name}={getattr(sampling, name)}: must be {own}, since the "
-                "gradient is of the model's own distribution."
-            )
 
 
 def finished(output: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The policy-gradient stage with a tiny model that samples and learns, and a fake judge."""
 
 import contextlib
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import grpo
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.policy_settings import PolicyTraining, Solving
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.policy_gradient import PolicyGradient
@@ -92,19 +94,16 @@ def context(root, judge):
 BATCHES, UPDATES, PUZZLES, ATTEMPTS = 12, 2, 3, 8
 
 
+SOLVING = Solving(SAMPLING, SolvePrompt(tutorial="none"))
+TRAINING = PolicyTraining(
+    PolicyGradient(kl=0.02), LOOP, batches=BATCHES, attempts=ATTEMPTS, updates=UPDATES, length=96
+)
+
+
 def learn(root, base, judge=None, **more):
     made = context(root, judge or Judge())
     output = made.run.stage(0, "checkpoints")
-    how = {
-        "batches": BATCHES,
-        "puzzles": PUZZLES,
-        "attempts": ATTEMPTS,
-        "updates": UPDATES,
-        "length": 96,
-    } | more
-    done = grpo.run(
-        made, 0, base, output, PolicyGradient(kl=0.02), LOOP, SAMPLING, SolvePrompt(tutorial="none"), **how
-    )
+    done = grpo.run(made, 0, base, output, SOLVING, dataclasses.replace(TRAINING, **more), PUZZLES)
     return done, output
 
 
@@ -159,7 +158,7 @@ def test_adapters_alone_learn_and_sample_merged(base, tmp_path):
 
 
 def test_adapters_beside_a_rounded_base_are_refused(base, tmp_path):
-    with pytest.raises(UserError, match=r"grpo.run.lora: Lora.base_dtype='int8'"):
+    with pytest.raises(UserError, match=r"PolicyTraining.lora: Lora.base_dtype='int8'"):
         learn(tmp_path, base, lora=Lora(base_dtype="int8"))
     assert not (tmp_path / "iter_000/6_checkpoints").exists()
 

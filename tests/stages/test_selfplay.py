@@ -1,6 +1,7 @@
 """Self-play with a tiny model: the test makes up its proposals, everything else is real."""
 
 import contextlib
+import dataclasses
 import json
 import zlib
 from collections import Counter
@@ -15,14 +16,13 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.proposing import ProposerReward
-from t5x_selfprog.puzzles.rules import PuzzleRules
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import selfplay
 from t5x_selfprog.stages.context import Context, Experiment
-from t5x_selfprog.stages.selfplay import Mix
+from t5x_selfprog.stages.policy_settings import Mix, PolicyTraining, Proposing, Solving
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
-from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.train_loop import LoopConfig
 from verifier.errors import UserError
 from verifier.storage.records import PUZZLE, VERDICT
@@ -38,6 +38,9 @@ LOOP = LoopConfig(
 BATCHES, ATTEMPTS = 3, 4
 MIX = Mix(prompts=2, puzzles=2, deductions=2, abductions=1)
 REWARD = ProposerReward("r_zero", valid=0.1, novel=0.2, rate=0.7)
+SOLVING = Solving(SAMPLING, SolvePrompt(tutorial="none"))
+PROPOSING = Proposing(SAMPLING, prompt_tokens=150, behaviour=None, reward=REWARD)
+TRAINING = PolicyTraining(loop=LOOP, batches=BATCHES, attempts=ATTEMPTS, length=192)
 KEPT = [f"def f(x: int, a={i}):\n    return x == a * a + {i}" for i in range(3)]
 
 
@@ -116,11 +119,8 @@ def play(root, base, judge=None, mix=MIX, **more):
         verdicts.finish()
     hosts.barrier("what there was")
     output = made.run.stage(0, "checkpoints")
-    how = {"batches": BATCHES, "attempts": ATTEMPTS, "prompt_tokens": 150, "length": 192, "updates": 1} | more
-    done = selfplay.run(
-        made, 0, base, output, PolicyGradient(), LOOP, SAMPLING, SAMPLING, mix, REWARD, PuzzleRules(), behaviour=None,
-        prompt=SolvePrompt(tutorial="none"), **how,
-    )  # fmt: skip
+    training = dataclasses.replace(TRAINING, **more)
+    done = selfplay.run(made, 0, base, output, SOLVING, PROPOSING, training, mix)
     return done, output
 
 
@@ -234,25 +234,30 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(whole, base, tmp_path, monkey
     ("wrong", "said"),
     [
         (
-            {"sampling": SamplingConfig(temperature=0.8)},
-            r"selfplay.run.sampling: SamplingConfig.temperature=0.8",
+            {"solving": {"sampling": SamplingConfig(temperature=0.8)}},
+            r"Solving.sampling: SamplingConfig.temperature=0.8",
         ),
         (
-            {"proposing": SamplingConfig(temperature=1.0, top_k=50)},
-            r"selfplay.run.proposing: SamplingConfig.top_k=50",
+            {"proposing": {"sampling": SamplingConfig(temperature=1.0, top_k=50)}},
+            r"Proposing.sampling: SamplingConfig.top_k=50",
         ),
-        ({"prompt": SolvePrompt(chat="free")}, r"SolvePrompt.chat='free': deductions and abductions"),
-        ({"length": 64}, r"selfplay.run.length=64: a prompt for puzzles \(selfplay.run.prompt_tokens=80\)"),
+        (
+            {"solving": {"prompt": SolvePrompt(chat="free")}},
+            r"SolvePrompt.chat='free': deductions and abductions",
+        ),
+        (
+            {"training": {"length": 64}},
+            r"PolicyTraining.length=64: a prompt for puzzles \(Proposing.prompt_tokens=150\)",
+        ),
+        ({"training": {"lora": Lora(base_dtype="int8")}}, r"PolicyTraining.lora: Lora.base_dtype='int8'"),
     ],
 )
 def test_what_cannot_be_played_is_refused(wrong, said):
-    settings = {
-        "sampling": SAMPLING, "proposing": SAMPLING, "mix": MIX, "prompt": SolvePrompt(), "prompt_tokens": 80,
-        "length": 128, "lora": None,
-    }  # fmt: skip
+    settings = {"solving": SOLVING, "proposing": PROPOSING, "training": TRAINING, "mix": MIX}
     selfplay.require_playable(**settings)
+    changed = {name: dataclasses.replace(settings[name], **fields) for name, fields in wrong.items()}
     with pytest.raises(UserError, match=said):
-        selfplay.require_playable(**settings | wrong)
+        selfplay.require_playable(**settings | changed)
 
 
 def test_a_batch_of_nothing_is_refused():
