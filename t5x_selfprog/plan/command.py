@@ -33,8 +33,7 @@ from t5x_selfprog.puzzles.prompts import tutorial_blocks
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
-from t5x_selfprog.training.lora_room import LORA_REMEDY, axes_of, largest
-from t5x_selfprog.training.optimizers import make_optimizer
+from t5x_selfprog.training.lora_room import LORA_REMEDY
 from verifier.errors import UserError
 from verifier.storage.shards import atomic_write
 
@@ -42,7 +41,6 @@ FORM = 2  # of what --save writes: with the slice's links, and the memory held b
 TEST_PROBLEMS = 228  # of P3
 ATTEMPTS = {"puzzles": 64, "solutions": 100}  # at each prompt, where gin binds no other number
 VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
-ADAPTERS_SHARE = 2 / 3  # of training's arithmetic: the base's weights need no gradients
 BYTES_A_TOKEN = 3.0  # of Python, with the vocabularies of code models
 
 
@@ -149,7 +147,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         plan["ways_out"] = _ways_out(wanted, plan, train_partitioner, config, loop, samplers)
         return plan
     tokens = batch_size * length
-    work_share = 1.0 if lora is None else ADAPTERS_SHARE
+    work_share = 1.0 if lora is None else estimate.ADAPTERS_SHARE
     times = {
         "train": estimate.train_time(
             wanted, compiled["train"], config, loop, computed * length, length, work_share
@@ -194,9 +192,11 @@ def _count(shapes: Any) -> int:
 def meshes_for(wanted: Slice, args: argparse.Namespace) -> dict[str, Any]:
     """Compiles the train step on several meshes of a slice. Raises UserError for a malformed mesh."""
     config, loop, batch_size, length = _training(args)
-    tried = meshes.chosen(args.meshes, wanted, config, loop, batch_size)
-    laid = meshes.compare(wanted, tried, config, loop, batch_size, length, beside_one_another)
-    return meshes.result(wanted, laid, configured(MeshConfig), batch_size * length)
+    lora = _lora()
+    tried = meshes.chosen(args.meshes, wanted, config, loop, batch_size, lora)
+    laid = meshes.compare(wanted, tried, config, loop, batch_size, length, beside_one_another, lora)
+    found = meshes.result(wanted, laid, configured(MeshConfig), batch_size * length)
+    return found if lora is None else found | {"lora": dataclasses.asdict(lora)}
 
 
 def beside_one_another(slice_name: str, jobs: Mapping[str, Callable[[], Program]]) -> dict[str, Program]:
@@ -288,12 +288,7 @@ def adapters_way(partitioner: Partitioner, config: ModelConfig, loop: LoopConfig
     """What training adapters would take in place of the whole model, without activations."""
 
     def of(lora: Lora | None) -> float:
-        optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, axes_of(config, lora))
-        if lora is None:
-            parts = device_room.trained(config, partitioner, optimizer)
-        else:
-            parts = largest(config, lora, optimizer, partitioner)
-        return sum(part.num_bytes for part in parts) / GIB
+        return meshes.held_bytes(config, loop, lora, partitioner) / GIB
 
     return (
         f"finetune.run.lora = @Lora(), Lora.base_dtype = 'int8': {of(Lora(base_dtype='int8')):.2f} GiB of weights and "

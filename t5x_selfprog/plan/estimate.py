@@ -17,6 +17,7 @@ from t5x_selfprog.training.loop_config import LoopConfig
 
 # Of a chip's peak in attention kernels: roughly what splash attention reaches at 512 to 2048 tokens.
 KERNEL_SHARE = 0.4
+ADAPTERS_SHARE = 2 / 3  # of training's arithmetic: the base's weights need no gradients
 
 
 @dataclasses.dataclass(frozen=True)

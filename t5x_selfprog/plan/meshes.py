@@ -11,13 +11,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from t5x_selfprog.model import device_room, network
+import jax
+
+from t5x_selfprog.model import device_room
 from t5x_selfprog.model.config import ModelConfig
-from t5x_selfprog.partitioning import MeshConfig
+from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import estimate, lowering
 from t5x_selfprog.plan.lowering import Program
 from t5x_selfprog.plan.slices import GIB, Slice
 from t5x_selfprog.training.loop_config import LoopConfig
+from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.lora_room import axes_of, largest
 from t5x_selfprog.training.optimizers import make_optimizer
 from verifier.errors import UserError
 
@@ -45,11 +49,16 @@ class Laid:
 
 
 def chosen(
-    asked: str, wanted: Slice, config: ModelConfig, loop: LoopConfig, batch_size: int
+    asked: str,
+    wanted: Slice,
+    config: ModelConfig,
+    loop: LoopConfig,
+    batch_size: int,
+    lora: Lora | None = None,
 ) -> list[MeshConfig]:
     """The candidates, or those of `asked`: DATAxFSDPxTENSOR, with commas between. Raises UserError for another form."""
     if asked == "all":
-        return candidates(wanted, config, loop, batch_size)
+        return candidates(wanted, config, loop, batch_size, lora)
     found = []
     for words in asked.split(","):
         sizes = re.fullmatch(r"(\d+)x(\d+)x(\d+)", words.strip())
@@ -62,12 +71,22 @@ def chosen(
     return found
 
 
-def candidates(wanted: Slice, config: ModelConfig, loop: LoopConfig, batch_size: int) -> list[MeshConfig]:
+def held_bytes(config: ModelConfig, loop: LoopConfig, lora: Lora | None, partitioner: Partitioner) -> int:
+    """What a device holds without activations: all weights and their state, or of adapters the largest phase."""
+    optimizer = make_optimizer(loop.optimizer, lambda step: 0.0, axes_of(config, lora))
+    if lora is None:
+        parts = device_room.trained(config, partitioner, optimizer)
+    else:
+        parts = largest(config, lora, optimizer, partitioner)
+    return sum(part.num_bytes for part in parts)
+
+
+def candidates(
+    wanted: Slice, config: ModelConfig, loop: LoopConfig, batch_size: int, lora: Lora | None = None
+) -> list[MeshConfig]:
     """Meshes that hold the state, divide the heads and give every chip a row; thinnest splits first."""
-    parts = device_room.trained(
-        config, None, make_optimizer(loop.optimizer, lambda step: 0.0, network.logical_axes(config))
-    )
-    least_split = sum(part.num_bytes for part in parts) / (FULL * wanted.chip.hbm_bytes)
+    one_device = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
+    least_split = held_bytes(config, loop, lora, one_device) / (FULL * wanted.chip.hbm_bytes)
     found = []
     for tensor in TENSOR:
         if config.num_heads % tensor or config.num_kv_heads % tensor or wanted.chips % tensor:
@@ -91,11 +110,15 @@ def compare(
     batch_size: int,
     length: int,
     compiled: Callable[[str, dict[str, Callable[[], Program]]], dict[str, Program]],
+    lora: Lora | None = None,
 ) -> list[Laid]:
     """All of them, fastest first, those that do not fit last.
 
-    compiled: makes the programs of named jobs (command.beside_one_another).
+    Args:
+      compiled: makes the programs of named jobs (command.beside_one_another).
+      lora: adapters are trained; narrowing the base and merging them must fit too.
     """
+    held: dict[str, int] = {}
     rows: dict[str, int] = {}
     jobs: dict[str, Callable[[], Program]] = {}
     by_name: dict[str, MeshConfig] = {}
@@ -104,14 +127,17 @@ def compare(
         name = f"train on {mesh.data} x {mesh.fsdp} x {mesh.tensor}"
         multiple = partitioner.batch_ways * loop.accumulate
         rows[name], by_name[name] = -(-batch_size // multiple) * multiple, mesh
-        jobs[name] = lambda p=partitioner, n=name: lowering.train_step(p, config, loop, rows[n], length)  # type: ignore[misc]
+        held[name] = 0 if lora is None else held_bytes(config, loop, lora, partitioner)
+        jobs[name] = lambda p=partitioner, n=name: lowering.train_step(p, config, loop, rows[n], length, lora)  # type: ignore[misc]
     found = []
     for name, program in compiled(wanted.name, jobs).items():
-        mesh, gib = by_name[name], program.needs / GIB
-        if program.error or program.needs > wanted.chip.hbm_bytes:
+        needs = max(program.needs, held[name])
+        mesh, gib = by_name[name], needs / GIB
+        if program.error or needs > wanted.chip.hbm_bytes:
             found.append(Laid(mesh, rows[name], gib, False))
             continue
-        time = estimate.train_time(wanted, program, config, loop, rows[name] * length, length)
+        tokens, share = rows[name] * length, 1.0 if lora is None else estimate.ADAPTERS_SHARE
+        time = estimate.train_time(wanted, program, config, loop, tokens, length, share)
         found.append(
             Laid(mesh, rows[name], gib, True, time.compute_s, time.links_s, time.most_s, time.least_s)
         )
@@ -136,8 +162,9 @@ def result(wanted: Slice, laid: list[Laid], shipped: MeshConfig, tokens: int) ->
 def describe(found: dict[str, Any]) -> str:
     """A line for each mesh, and what to write in the slice's file."""
     head = f"{'data x fsdp x tensor':<22}{'GiB a chip':>11}{'compiler ms':>13}{'links ms':>10}{'tokens/s/chip':>20}"
+    what = f"training adapters of rank {found['lora']['rank']}" if "lora" in found else "training"
     lines = [
-        f"\n{found['slice']}: meshes for training (the configuration has {found['configured']})",
+        f"\n{found['slice']}: meshes for {what} (the configuration has {found['configured']})",
         f"  {head}",
     ]
     for line in found["meshes"]:

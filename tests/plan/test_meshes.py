@@ -7,12 +7,14 @@ import pytest
 
 import gin
 from t5x_selfprog.main import main
+from t5x_selfprog.model import device_room, network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import lowering, meshes, slices, ways_out
 from t5x_selfprog.plan.hlo_cost import Cost
 from t5x_selfprog.plan.lowering import Program, SamplingPrograms
 from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
 
@@ -27,8 +29,8 @@ def no_configuration():
     gin.clear_config()
 
 
-def tried(name: str, config: ModelConfig, batch: int = 64) -> set[str]:
-    found = meshes.candidates(slices.named(name), config, FULL, batch)
+def tried(name: str, config: ModelConfig, batch: int = 64, lora: Lora | None = None) -> set[str]:
+    found = meshes.candidates(slices.named(name), config, FULL, batch, lora)
     return {f"{mesh.data}x{mesh.fsdp}x{mesh.tensor}" for mesh in found}
 
 
@@ -53,7 +55,7 @@ def compiler(monkeypatch):
     real = lowering.partitioner_for
     monkeypatch.setattr(lowering, "partitioner_for", lambda wanted, mesh: Partitioner(mesh.make()))
 
-    def train_step(partitioner, config, loop, rows, length):
+    def train_step(partitioner, config, loop, rows, length, lora=None):
         fsdp = partitioner.mesh.shape["fsdp"]
         if fsdp < 4:
             return Program("train step", 1.0, {}, Cost(), "RESOURCE_EXHAUSTED: Used 16.1G of 15.75G hbm.")
@@ -81,6 +83,40 @@ def test_the_mesh_that_is_fastest_with_nothing_hidden_is_named(compiler, tmp_pat
     for bad in ("8x8", "2x8x1"):
         assert main(["plan", "--gin_file=paper_gpt_neo_125m", *flags, f"--meshes={bad}"]) == 2
         assert f"--meshes={bad}: give data x fsdp x tensor" in capsys.readouterr().err
+
+
+def test_adapters_need_less_and_more_meshes_are_worth_it():
+    """A 7B model fits no v5e_8 whole; its adapters do, where base and merged weights lie split over all chips."""
+    assert not tried("v5e_8", QWEN_7B)
+    for dtype in ("float32", "int8"):
+        found = tried("v5e_8", QWEN_7B, lora=Lora(base_dtype=dtype))
+        assert "1x8x1" in found and "8x1x1" not in found
+    one = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
+    held = {
+        dtype: meshes.held_bytes(QWEN_7B, FULL, Lora(base_dtype=dtype), one) for dtype in ("float32", "int8")
+    }
+    whole = meshes.held_bytes(QWEN_7B, FULL, None, one)
+    count = network.num_params(QWEN_7B)
+    assert whole > 16 * count - 1e9 and max(held.values()) < 0.52 * whole
+    # Merging holds the loaded weights and the merged ones, whatever the base was rounded to in between.
+    assert held["int8"] >= 8 * count
+
+
+def test_a_mesh_on_which_adapters_train_but_cannot_be_merged_does_not_fit(
+    compiler, tmp_path, capsys, monkeypatch
+):
+    flags = ["--gin_file=paper_gpt_neo_125m", "--model=pythia_14m", "--slice=v5e_8", "--meshes=1x8x1"]
+    flags += ["--gin.finetune.run.lora=@Lora()", "--gin.Lora.base_dtype='int8'"]
+    asked = []
+    real = lowering.train_step
+    monkeypatch.setattr(lowering, "train_step", lambda *given: asked.append(given[-1]) or real(*given))
+    assert main(["plan", *flags, f"--save={tmp_path / 'a.json'}"]) == 0
+    assert [lora.base_dtype for lora in asked] == ["int8"]
+    said = capsys.readouterr().out
+    assert "meshes for training adapters of rank" in said and "does not fit" not in said
+    monkeypatch.setattr(meshes, "largest", lambda *_: [device_room.Part("merged weights", 2**40)])
+    assert main(["plan", *flags, f"--save={tmp_path / 'b.json'}"]) == 0
+    assert "does not fit" in capsys.readouterr().out
 
 
 def test_what_a_seven_billion_model_is_told_on_eight_chips():
