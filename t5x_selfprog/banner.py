@@ -10,15 +10,16 @@ from typing import Any
 import jax
 
 from t5x_selfprog.devices import unused_gpu
-from t5x_selfprog.gin_values import handed
+from t5x_selfprog.gin_values import handed, learner
 from t5x_selfprog.model import network, store
-from t5x_selfprog.outlook import Outlook, Sizes, duration, flops_per_s, stages
+from t5x_selfprog.outlook import YIELD, Outlook, Rollouts, Sizes, duration, flops_per_s, stages
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.stages.context import Experiment
 from verifier.storage import files
 
 _GB = 1e9
+_PROMPT_TOKENS = 200  # of a prompt for a solution, its tutorial included
 
 
 def outlook(run: RunDir, experiment: Experiment) -> tuple[Outlook, list[str]]:
@@ -80,6 +81,8 @@ def _sizes(experiment: Experiment, parameters: int, evaluated: int) -> Sizes:
     steps = handed("finetune.run", "steps")
     puzzles = handed("sample_puzzles.run", "prompts") * handed("sample_puzzles.run", "attempts")
     pairs = puzzles * 0.1 * 150  # in tokens, if a tenth of the puzzles yield a pair
+    rollouts, prompt_tokens = _rollouts(puzzles)
+    trained = steps * rows * length if steps else pairs * handed("finetune.run", "epochs")
     return Sizes(
         parameters=parameters,
         cores=cores,
@@ -90,8 +93,33 @@ def _sizes(experiment: Experiment, parameters: int, evaluated: int) -> Sizes:
         puzzle_tokens=handed("sample_puzzles.run", "sampling").max_new_tokens,
         solution_tokens=handed("sample_solutions.run", "sampling").max_new_tokens,
         evaluation_tokens=handed("evaluate.run", "sampling").max_new_tokens,
-        trained_tokens=steps * rows * length if steps else pairs * handed("finetune.run", "epochs"),
+        trained_tokens=trained if rollouts is None else rollouts.tokens() + prompt_tokens,
+        rollouts=rollouts,
     )
+
+
+def _rollouts(puzzles: float) -> tuple[Rollouts | None, float]:
+    """What one training samples, and the tokens of all prompts in its rows; None where it learns pairs.
+
+    puzzles: written in an iteration.
+    """
+    stage = learner()
+    if not stage:
+        return None, 0.0
+    solving, training = handed(stage, "solving"), handed(stage, "training")
+    tokens, batches, attempts = solving.sampling.max_new_tokens, training.batches, training.attempts
+    if stage == "grpo.run":
+        each = handed(stage, "each")
+        made = batches * handed(stage, "puzzles") * attempts
+        if each is not None:
+            made = max(0, each - handed("sample_solutions.run", "attempts")) * puzzles * YIELD
+        return Rollouts(made, tokens), made * _PROMPT_TOKENS
+    mix, proposing = handed(stage, "mix"), handed(stage, "proposing")
+    proposals = batches * mix.prompts * attempts
+    asked = batches * (mix.puzzles + mix.deductions + mix.abductions) + proposals * YIELD
+    prompts = asked * attempts * _PROMPT_TOKENS + proposals * proposing.prompt_tokens
+    made = Rollouts(asked * attempts, tokens, proposals, proposing.sampling.max_new_tokens)
+    return made, prompts
 
 
 def _short(count: int) -> str:

@@ -114,3 +114,9 @@ def handed(selector: str, parameter: str) -> Any:
     if parameter in bindings:
         return copy.deepcopy(bindings[parameter])  # copying makes gin evaluate references
     return inspect.signature(found.wrapped).parameters[parameter].default
+
+
+def learner() -> str:
+    """`grpo.run` where gin names it as `loop.learn.update`; "" where fine-tuning learns."""
+    update = handed("loop.learn", "update")
+    return "" if update is None else f"{update.__module__.rpartition('.')[2]}.{update.__name__}"

@@ -22,8 +22,28 @@ _UNKNOWN_DEVICE = 5e13  # FLOP/s of an accelerator that nobody measured
 _VERDICT_S, _SCREENING_S = 0.0015, 0.02  # on one core
 _STAGE_S, _COMPILE_S = 5.0, 15.0
 _LENGTH = 0.5  # mean share of an attempt's token limit that it uses
-_YIELD = 0.2  # share of written puzzles that are attempted
 _RECORD_BYTES = 800  # for an attempt and its verdict
+_TOKEN_BYTES = 8  # of a rollout's record: a token and its log-probability
+YIELD = 0.2  # share of written puzzles that are attempted
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollouts:
+    """What one training samples where a policy gradient of verdicts replaces fine-tuning.
+
+    Attributes:
+      attempts, attempt_tokens: how many are judged, and the most tokens of each.
+      proposals, proposal_tokens: likewise for puzzles that are screened.
+    """
+
+    attempts: float
+    attempt_tokens: int
+    proposals: float = 0.0
+    proposal_tokens: int = 0
+
+    def tokens(self) -> float:
+        """Tokens sampled, and learnt behind their prompts."""
+        return _LENGTH * (self.attempts * self.attempt_tokens + self.proposals * self.proposal_tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +58,8 @@ class Sizes:
       attempts: attempts at each kept puzzle.
       evaluated: attempts in one evaluation.
       puzzle_tokens, solution_tokens, evaluation_tokens: the most tokens of each of those.
-      trained_tokens: tokens of one fine-tuning, over all passes.
+      trained_tokens: tokens of one training, over all passes.
+      rollouts: what one training samples; None if it learns pairs.
     """
 
     parameters: int
@@ -51,6 +72,7 @@ class Sizes:
     solution_tokens: int
     evaluation_tokens: int
     trained_tokens: float
+    rollouts: Rollouts | None = None
 
     def guess(self, stage: str) -> float:
         """Estimated seconds of a stage, by its name in `stages`."""
@@ -61,17 +83,27 @@ class Sizes:
             + self.puzzles * _SCREENING_S / self.cores,
             "solutions and verdicts": self._sampling(self._solutions, self.solution_tokens)
             + self._judging(self._solutions),
-            "training": 6 * self.parameters * self.trained_tokens / self.flops_per_s[1] + _COMPILE_S,
+            "training": 6 * self.parameters * self.trained_tokens / self.flops_per_s[1]
+            + _COMPILE_S
+            + self._rollouts(),
         }
         kinds["training and evaluation"] = kinds["training"] + kinds["evaluation"]
         return _STAGE_S + kinds.get(kind(stage), 0.0)
 
     @property
     def _solutions(self) -> float:
-        return self.puzzles * _YIELD * self.attempts
+        return self.puzzles * YIELD * self.attempts
 
     def _sampling(self, attempts: float, tokens: int) -> float:
         return attempts * tokens * _LENGTH * 2 * self.parameters / self.flops_per_s[0]
+
+    def _rollouts(self) -> float:
+        if self.rollouts is None:
+            return 0.0
+        made = self.rollouts
+        sampling = self._sampling(made.attempts, made.attempt_tokens)
+        sampling += self._sampling(made.proposals, made.proposal_tokens)
+        return sampling + self._judging(made.attempts) + made.proposals * _SCREENING_S / self.cores
 
     def _judging(self, attempts: float) -> float:
         return attempts * _VERDICT_S / self.cores
@@ -82,7 +114,11 @@ class Sizes:
         evaluations = sum(kind(name).endswith("evaluation") for name in names)
         iterations = sum(kind(name) == "puzzles" for name in names)
         records = evaluations * self.evaluated + iterations * (self.puzzles + self._solutions)
-        return 4.0 * self.parameters * (models + 2 * bool(models)) + records * _RECORD_BYTES
+        in_training = 0.0
+        if self.rollouts is not None:
+            learnt = self.rollouts.attempts + self.rollouts.proposals
+            in_training = iterations * (learnt * _RECORD_BYTES + self.rollouts.tokens() * _TOKEN_BYTES)
+        return 4.0 * self.parameters * (models + 2 * bool(models)) + records * _RECORD_BYTES + in_training
 
 
 def flops_per_s(platform: str, device_kind: str, devices: int) -> tuple[float, float]:

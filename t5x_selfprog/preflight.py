@@ -19,7 +19,7 @@ from typing import Any
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
 from t5x_selfprog import gin_files, hosts, machine, run_dir
 from t5x_selfprog.devices import require_devices
-from t5x_selfprog.gin_values import handed
+from t5x_selfprog.gin_values import handed, learner
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.packed_attention import require_whole_heads
@@ -63,8 +63,8 @@ def check_run(args: argparse.Namespace) -> None:
     check_limits()
     check_tutorials()
     samplers = _SAMPLERS.get(args.command, _ALL_SAMPLERS)
-    if args.command in _LEARNS and (learner := check_learner()):
-        samplers = (*samplers, learner)
+    if args.command in _LEARNS and (stage := check_learner()):
+        samplers = (*samplers, stage)
     # A suite brings its own prompts and lengths.
     roomy = () if getattr(args, "suite", None) else samplers
     check_room(store.resolve(getattr(args, "model", None) or experiment.base), roomy)
@@ -73,20 +73,16 @@ def check_run(args: argparse.Namespace) -> None:
 
 def check_learner() -> str:
     """The stage that learns from verdicts in place of fine-tuning, "" if none; raises UserError for bad settings."""
-    update = handed("loop.learn", "update")
-    if update is None:
-        return ""
-    name = "run" if inspect.isclass(update) else update.__name__  # settings have their stage's name
-    learner = f"{update.__module__.rpartition('.')[2]}.{name}"
-    if learner == "grpo.run":
-        require_learnable(handed(learner, "solving"), handed(learner, "training"))
-    elif learner == "selfplay.run":
-        require_playable(*(handed(learner, name) for name in ("solving", "proposing", "training", "mix")))
-    else:
+    stage = learner()
+    if stage == "grpo.run":
+        require_learnable(handed(stage, "solving"), handed(stage, "training"))
+    elif stage == "selfplay.run":
+        require_playable(*(handed(stage, name) for name in ("solving", "proposing", "training", "mix")))
+    elif stage:
         raise UserError(
-            f"loop.learn.update: {learner} learns from no verdict: choose @grpo.run or @selfplay.run."
+            f"loop.learn.update: {stage} learns from no verdict: choose @grpo.run or @selfplay.run."
         )
-    return learner
+    return stage
 
 
 def check_pretraining(args: argparse.Namespace) -> None:
@@ -282,8 +278,9 @@ def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
             )
     for asked in _sampled(samplers):
         if asked.sampling.attention == "triton" and (platform != "gpu" or mesh.size > 1):
+            stage = asked.name.rpartition(".")[0]
             raise UserError(
-                f"SamplingConfig.attention='triton' ({asked.name}) runs on one GPU, not on {mesh.size} of platform "
+                f"SamplingConfig.attention='triton' ({stage}) runs on one GPU, not on {mesh.size} of platform "
                 f"{platform}: set attention='plain'."
             )
 

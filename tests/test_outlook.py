@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+import gin
+import t5x_selfprog.loop  # noqa: F401 (declares what the gin files bind)
 from scripts.make import pack_results
-from t5x_selfprog import outlook
+from t5x_selfprog import banner, gin_files, outlook
 from t5x_selfprog.outlook import Outlook, Sizes, duration, stages
+from t5x_selfprog.stages.context import Experiment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -40,6 +43,32 @@ def test_the_guess_is_of_the_order_of_what_the_quickstart_took() -> None:
     sizes = Sizes(5_500_000, 2, (4e10, 4e10), 28 * 64, 20, 60 * 100, 80, 40, 40, 1792 * 0.1 * 150 * 2)
     guessed = sum(sizes.guess(name) for name in took)
     assert sum(took.values()) / 2 < guessed < 2 * sum(took.values())
+
+
+@pytest.mark.parametrize(
+    ("gin_file", "attempts", "proposals"),
+    [
+        ("quickstart_grpo", 20 * 16 * 8, 0),
+        # 4 puzzles, 4 deductions, 4 abductions, and a fifth of 32 proposals, a batch.
+        ("quickstart_selfplay", 20 * 8 * (12 + 0.2 * 32), 20 * 32),
+    ],
+)
+def test_what_a_policy_gradient_samples_counts(gin_file: str, attempts: float, proposals: int) -> None:
+    def guess(*bindings: str) -> tuple[Sizes, float]:
+        gin_files.load([gin_file], bindings)
+        sizes = banner._sizes(Experiment(), 5_500_000, 100)
+        return sizes, sizes.guess("iteration 0: training")
+
+    try:
+        sizes, usual = guess()
+        assert sizes.rollouts is not None
+        assert (sizes.rollouts.attempts, sizes.rollouts.proposals) == (pytest.approx(attempts), proposals)
+        _, longer = guess("PolicyTraining.batches=200")
+        _, without = guess("loop.learn.update=None")
+        assert longer > 5 * usual > 5 * without
+        assert sizes.disk_bytes(["iteration 0: puzzles"]) > (attempts + proposals) * 800
+    finally:
+        gin.clear_config()
 
 
 def test_a_stage_that_took_three_times_as_long_makes_the_rest_longer(monkeypatch, capsys) -> None:

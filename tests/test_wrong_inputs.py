@@ -342,7 +342,6 @@ def test_a_policy_gradient_that_cannot_be_taken_is_refused(binding, part, place:
             "proposing/SamplingConfig.prompt_buckets=(64,)",
             "Proposing.prompt_tokens=384: prompts have room for",
         ),
-        ("SolvePrompt.chat='free'", "deductions and abductions are texts that go on"),
         ("ProposerReward.target='half'", "'half'"),
         ("Mix.prompts=-1", "Mix.prompts = -1"),
         (

@@ -22,13 +22,17 @@ from t5x_selfprog.puzzles.prompts import (
     solve_prompt,
     tutorial_blocks,
 )
-from t5x_selfprog.puzzles.question import END, FENCE, LEAD, question
+from t5x_selfprog.puzzles.question import END, FENCE, LEAD, question, rest_of_assertion
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.errors import UserError
 from verifier.language.puzzle import PuzzleError, parse_puzzle, solution_header
 
 MORE = "These are puzzles, Python functions that are True of the right first argument:\n\n"
+ABOUT = "This is a Python function:\n\n"
+COMPLETE = (
+    "Complete this assertion with plain values, so that it holds: `{}`. Answer with the assertion alone."
+)
 WRITE = "Write one more puzzle, `f{}`, unlike these. Answer with its code alone."
 
 
@@ -57,6 +61,22 @@ class Asking:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class AssertionRequest:
+    """A prompt about a program: `text` is what the model continues.
+
+    Attributes:
+      assertion: how the assertion begins that an answer in prose must hold; "" where `text` ends with it.
+    """
+
+    text: str
+    assertion: str = ""
+
+    def continuation(self, answer: str) -> str:
+        """What the model wrote behind the beginning of the assertion."""
+        return rest_of_assertion(answer, self.assertion) if self.assertion else answer
+
+
 def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
     """Raises UserError for a tutorial that is none, and for a conversation with a model without a template."""
     encode = tokenizer.encode
@@ -80,6 +100,36 @@ def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
         return SolveRequest(_after(prefix, text), header)
 
     return Asking(prefix, request, document_start=False, writes_prose=prompt.chat == "free")
+
+
+def asking_about_programs(
+    prompt: SolvePrompt, tokenizer: Tokenizer, model: str
+) -> tuple[Asking, Callable[[str], AssertionRequest]]:
+    """As `asking`, and how assertions about programs are asked for behind the same prefix.
+
+    The second is a function of a text that ends with the beginning of an assertion (reasoning.py).
+    """
+    way = asking(prompt, tokenizer, model)
+    if not prompt.chat:
+        return way, AssertionRequest
+    template = ChatTemplate.of(tokenizer, model)
+    before = _tutorial_turns(prompt)
+    mark = "\ue002"
+    start, _, _ = template.render([*before, (USER, mark)], "").partition(mark)
+    lead = _after(start, way.prefix)  # questions about puzzles begin with it, those about programs do not
+
+    def puzzle(source: str) -> SolveRequest:
+        asked = way.request(source)
+        return SolveRequest(lead + asked.text, asked.header)
+
+    def assertion(text: str) -> AssertionRequest:
+        program, _, begun = text.rpartition("\n\n\n")
+        asked = f"{ABOUT}{FENCE}{program}{END}{BLANK_LINE}{COMPLETE.format(begun)}"
+        reply = "" if way.writes_prose else FENCE + begun
+        written = template.render([*before, (USER, asked)], reply)
+        return AssertionRequest(_after(start, written), begun if way.writes_prose else "")
+
+    return dataclasses.replace(way, prefix=start, request=puzzle), assertion
 
 
 def documents(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Callable[[str], list[int]]:

@@ -28,3 +28,15 @@ def solution_of_answer(answer: str) -> str:
         if found := _SOLUTION.search(text):
             return text[found.start() :]
     return blocks[0] if blocks else answer
+
+
+def rest_of_assertion(answer: str, assertion: str) -> str:
+    """What follows `assertion` in an answer in prose, on the same line; its first code block that has it counts.
+
+    An answer without it is its first code block, where values may stand alone; "" if it has none.
+    """
+    blocks = [block for block in _BLOCK.findall(answer) if block.strip()]
+    for line in (line for text in (*blocks, answer) for line in text.split("\n")):
+        if line.strip().startswith(assertion):
+            return line.strip()[len(assertion) :]
+    return blocks[0].strip() if blocks else ""

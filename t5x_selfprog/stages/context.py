@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import gc
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import jax
@@ -201,6 +201,22 @@ class Context:
                 self._require(path, config, parts, TRAINING_REMEDY)
             else:
                 self._require(path, config, largest(config, lora, optimizer, self.partitioner), LORA_REMEDY)
+
+    def require_phases(
+        self, path: str, phases: Callable[[ModelConfig], list[list[device_room.Part]]], remedy: str
+    ) -> None:
+        """As `require_room`, for work whose largest phase must fit, also where its model is loaded already.
+
+        phases: from a model's shape; the first part of each is the loaded model.
+        """
+        path = store.resolve(path)
+        if self._model is not None and self._model.path != path:
+            self.release()
+        config = store.read_config(path)
+        largest_phase = max(phases(config), key=lambda parts: sum(part.num_bytes for part in parts))
+        if self._model is not None and self.partitioner.mesh.devices.flat[0].platform == "cpu":
+            largest_phase = largest_phase[1:]  # the machine's free memory is without it
+        self._require(path, config, largest_phase, remedy)
 
     def _require(self, path: str, config: ModelConfig, parts: list[device_room.Part], remedy: str) -> None:
         device_room.require_room(path, config, parts, remedy, list(self.partitioner.mesh.devices.flat))

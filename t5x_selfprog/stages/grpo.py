@@ -15,6 +15,7 @@ import numpy as np
 
 import gin
 from t5x_selfprog.bounds import Count
+from t5x_selfprog.evaluation.rollout_accounts import TaskCount, account, batch_folder
 from t5x_selfprog.model import network
 from t5x_selfprog.puzzles.asking import asking
 from t5x_selfprog.sampling.interface import Completion, Request
@@ -25,7 +26,6 @@ from t5x_selfprog.stages.policy_learning import (
     Record,
     Session,
     Workers,
-    batch_folder,
     chosen_tokens,
     conclude,
     finished,
@@ -33,8 +33,9 @@ from t5x_selfprog.stages.policy_learning import (
     learn,
     sample_and_judge,
 )
+from t5x_selfprog.stages.policy_room import require_room
 from t5x_selfprog.stages.policy_settings import PolicyTraining, Solving, require_learnable
-from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle
+from t5x_selfprog.training.rollouts import Groups, group
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
 from verifier.storage.shards import Ledger
@@ -79,6 +80,7 @@ def run(
     if each is not None:
         most = batches_for(context, iteration, each, min(puzzles, len(found)) * training.attempts)
         training = dataclasses.replace(training, batches=most)
+    require_room(context, start, training, [solving.sampling.fitted(training.attempts)])
     model = context.model(start)
     training = training.within(model.config)
     with Workers(context) as workers:
@@ -189,14 +191,6 @@ def rollouts_ledger(context: Context, output: str, number: int) -> Ledger:
 
 def _totals(output: str, batches: int) -> dict[str, int]:
     """Totals over all batches, counted from disk, because an interrupted run may have made some."""
-    groups = alike = attempts = accepted = 0
-    for number in range(batches):
-        records = Ledger.open(batch_folder(output, number))
-        for judged in judged_by_puzzle(records).values():
-            right = sum(record["outcome"] == ACCEPTED for record in judged)
-            groups += 1
-            alike += right in (0, len(judged))
-            attempts += len(judged)
-            accepted += right
+    whole = sum((account(output, number).whole for number in range(batches)), TaskCount())
     # Other stages call training examples "pairs".
-    return {"groups": groups, "alike": alike, "attempts": attempts, "accepted": accepted, "pairs": attempts}
+    return {**dataclasses.asdict(whole), "pairs": whole.attempts}

@@ -103,11 +103,6 @@ class Session:
             yield {**record, "outcome": verdict.outcome}
 
 
-def batch_folder(output: str, number: int) -> str:
-    """Where the attempts of a batch lie."""
-    return files.join(output, "rollouts", f"{number:04d}")
-
-
 def fits_row(sampler: Sampler, text: str, length: int, new_tokens: int) -> bool:
     """Whether a prompt and the longest answer to it fit the sampler and a row of `length` tokens."""
     return sampler.fits(text) and len(sampler.document(text)) <= length + 1 - new_tokens

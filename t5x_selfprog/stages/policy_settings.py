@@ -113,11 +113,6 @@ def require_playable(solving: Solving, proposing: Proposing, training: PolicyTra
     """As `require_learnable`, for self-play."""
     require_learnable(solving, training)
     require_own_distribution(proposing.sampling, "Proposing.sampling")
-    if solving.prompt.chat and (mix.deductions or mix.abductions):
-        raise UserError(
-            f"Solving.prompt: SolvePrompt.chat={solving.prompt.chat!r}: deductions and abductions are texts that go "
-            "on, not conversations. Set Mix.deductions = 0 and Mix.abductions = 0, or SolvePrompt.chat = ''."
-        )
     if mix.prompts and proposing.prompt_tokens + proposing.sampling.max_new_tokens > training.length:
         raise UserError(
             f"PolicyTraining.length={training.length}: a prompt for puzzles "

@@ -20,10 +20,18 @@ from typing import Any
 
 import gin
 from t5x_selfprog import hosts
+from t5x_selfprog.evaluation.rollout_accounts import (
+    KNOWN,
+    TASKS,
+    TaskCount,
+    account,
+    batch_folder,
+    proposal_outcomes,
+)
 from t5x_selfprog.model import network
-from t5x_selfprog.puzzles.asking import asking
+from t5x_selfprog.puzzles.asking import asking_about_programs
 from t5x_selfprog.puzzles.prompts import PuzzlePrompts, examples_of, puzzle_from_completion
-from t5x_selfprog.puzzles.proposing import Proposed, ProposerReward
+from t5x_selfprog.puzzles.proposing import ProposerReward
 from t5x_selfprog.puzzles.reasoning import Reasoning, program, reasonings
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.interface import Completion, Request
@@ -35,7 +43,6 @@ from t5x_selfprog.stages.policy_learning import (
     Record,
     Session,
     Workers,
-    batch_folder,
     chosen_tokens,
     conclude,
     finished,
@@ -43,9 +50,10 @@ from t5x_selfprog.stages.policy_learning import (
     learn,
     sample_and_judge,
 )
+from t5x_selfprog.stages.policy_room import require_room
 from t5x_selfprog.stages.policy_settings import Mix, PolicyTraining, Proposing, Solving, require_playable
 from t5x_selfprog.stages.proposal_screen import SCREENED, Screen
-from t5x_selfprog.training.rollouts import Groups, group, judged_by_puzzle, rewarded, together
+from t5x_selfprog.training.rollouts import Groups, group, rewarded, together
 from verifier.outcomes import ACCEPTED
 from verifier.storage import files
 from verifier.storage.records import PUZZLE, Kind, Schema
@@ -60,8 +68,6 @@ PROPOSAL: Schema = {
     "logprobs": Kind.FLOATS,
 }
 PROGRAM: Schema = {"kind": Kind.TEXT, "text": Kind.TEXT, "puzzle": Kind.TEXT}
-TASKS = ("proposal", "puzzle", "deduction", "abduction")
-KNOWN = "duplicate"  # the reason for which a valid puzzle is not new
 
 
 @gin.configurable(module="selfplay")
@@ -85,13 +91,14 @@ def run(
       done.json's content: as grpo.run's, with "tasks" (groups, alike, attempts and accepted of each kind) and
       "proposals" (how many, valid, new, the mean reward, and each part's share of it).
 
-    Raises UserError if sampling is not from the model's own distribution, if rows are too short for proposals, or if
-    deductions or abductions are asked for in conversation.
+    Raises UserError if sampling is not from the model's own distribution, or if rows are too short for proposals.
     """
     require_playable(solving, proposing, training, mix)
     done = finished(output)
     if done is not None:
         return done
+    samplings = [each.sampling.fitted(training.attempts) for each in (solving, proposing)]
+    require_room(context, start, training, samplings)
     model = context.model(start)
     training = training.within(model.config)
     with Workers(context) as workers:
@@ -125,7 +132,9 @@ class _Play:
 
     def __post_init__(self):
         session, attempts = self.session, self.training.attempts
-        self._way = asking(self.solving.prompt, session.model.tokenizer, session.model.path)
+        self._way, self._assertion = asking_about_programs(
+            self.solving.prompt, session.model.tokenizer, session.model.path
+        )
         self._sampling = self._way.sampling(self.solving.sampling.fitted(attempts))
         self._proposals = self.proposing.sampling.fitted(attempts)
         self._puzzles = list(candidates(session.context, session.iteration))
@@ -137,7 +146,7 @@ class _Play:
         screened = self._screened(number, proposals)
         attempted, prompts = self._attempted(number, weights, proposals, screened)
         by_prompt: dict[str, list[tuple[Record, float]]] = {}
-        for proposal, proposed in _outcomes(proposals, screened, attempted):
+        for proposal, proposed in proposal_outcomes(proposals, screened, attempted):
             by_prompt.setdefault(proposal["prompt"], []).append(
                 (proposal, self.proposing.reward.of(proposed))
             )
@@ -232,16 +241,17 @@ class _Play:
             (*item, "puzzle") for item in chosen_of(self._puzzles, self.mix.puzzles, number, self._key)
         ]
         solving = {name: (task, source, self._way.request(source)) for name, source, task in chosen}
-        reasoning = {task.task_id: task for task in self._reasonings(number)}
+        reasoning = {task.task_id: (task, self._assertion(task.text)) for task in self._reasonings(number)}
         texts = {name: asked.text for name, (_, _, asked) in solving.items()}
-        texts |= {name: task.text for name, task in reasoning.items()}
+        texts |= {name: asked.text for name, (_, asked) in reasoning.items()}
         fitting = [(name, text) for name, text in texts.items() if self._fits(sampler, text)]
 
         def record(request: Request, completion: Completion) -> Record:
             name = request.item_id
             if name in reasoning:
-                task, puzzle = str(reasoning[name].kind), reasoning[name].puzzle
-                solution = reasoning[name].solution(completion.text)
+                about, begun = reasoning[name]
+                task, puzzle = str(about.kind), about.puzzle
+                solution = about.solution(begun.continuation(completion.text))
             else:
                 task, puzzle, asked = solving[name]
                 solution = asked.solution(completion.text).rstrip() + "\n"
@@ -315,52 +325,26 @@ def _task_id(row: Mapping[str, Any]) -> str:
     return f"{row['kind']}/{short_hash(row['text'])}"
 
 
-def _outcomes(
-    proposals: Sequence[Record], screened: Sequence[Record], attempted: Sequence[Record]
-) -> Iterator[tuple[Record, Proposed]]:
-    """Proposals with their outcomes, except valid and new ones that could not be attempted."""
-    tried = judged_by_puzzle(attempted)
-    for proposal, shown in zip(proposals, screened, strict=True):
-        if shown["reason"]:
-            yield proposal, Proposed(valid=shown["reason"] == KNOWN)
-        elif judged := tried.get(shown["puzzle_id"]):
-            accepted = sum(record["outcome"] == ACCEPTED for record in judged)
-            yield proposal, Proposed(True, shown["novelty"], accepted, len(judged))
-
-
 def _totals(output: str, batches: int, reward: ProposerReward) -> dict[str, Any]:
     """Totals over all batches, counted from disk, because an interrupted run may have made some."""
-    tasks = {name: Counter[str]() for name in TASKS[1:]}
-    proposals: list[Proposed] = []
-    asked = valid = new = 0
-    for number in range(batches):
-        folder = batch_folder(output, number)
-        attempted = list(Ledger.open(files.join(folder, "attempts")))
-        if files.is_folder(files.join(folder, "proposals")):
-            made, screened = (
-                list(Ledger.open(files.join(folder, name))) for name in ("proposals", "screened")
-            )
-            asked += len(made)
-            valid += sum(shown["reason"] in ("", KNOWN) for shown in screened)
-            new += sum(not shown["reason"] for shown in screened)
-            proposals += [proposed for _, proposed in _outcomes(made, screened, attempted)]
-        for judged in judged_by_puzzle(attempted).values():
-            right = sum(record["outcome"] == ACCEPTED for record in judged)
-            # A proposed puzzle counts like any other.
-            count = tasks[judged[0]["task"] if judged[0]["task"] in tasks else "puzzle"]
-            count.update(groups=1, alike=int(right in (0, len(judged))), attempts=len(judged), accepted=right)
-    names = ("groups", "alike", "attempts", "accepted")
-    counts = {task: {name: count[name] for name in names} for task, count in tasks.items()}
-    whole = {name: sum(count[name] for count in counts.values()) for name in names}
+    made = [account(output, number) for number in range(batches)]
+    tasks = dict.fromkeys(TASKS[1:], TaskCount())
+    for batch in made:
+        for task, count in batch.tasks.items():
+            name = task if task in tasks else "puzzle"  # a proposed puzzle counts like any other
+            tasks[name] += count
+    whole = sum(tasks.values(), TaskCount())
+    reasons = sum((Counter(batch.reasons) for batch in made), Counter[str]())
+    proposals = [proposed for batch in made for proposed in batch.proposed]
     mean = sum(map(reward.of, proposals)) / len(proposals) if proposals else 0.0
     return {
-        **whole,
-        "pairs": whole["attempts"] + asked,  # other stages call training examples pairs
-        "tasks": counts,
+        **dataclasses.asdict(whole),
+        "pairs": whole.attempts + reasons.total(),  # other stages call training examples pairs
+        "tasks": {task: dataclasses.asdict(count) for task, count in tasks.items()},
         "proposals": {
-            "asked": asked,
-            "valid": valid,
-            "new": new,
+            "asked": reasons.total(),
+            "valid": reasons[""] + reasons[KNOWN],
+            "new": reasons[""],
             "reward": round(mean, 6),
             "shares": reward.shares(proposals),
         },

@@ -24,8 +24,15 @@ LORA_REMEDY = (
 def phases(config: ModelConfig, lora: Lora, optimizer: Any, partitioner: Partitioner) -> list[list[Part]]:
     """The parts of each phase: narrowing, training, merging. `optimizer` is an optax transformation."""
     loaded = device_room.loaded(config, partitioner)
+    learning = trained(config, lora, optimizer, partitioner)
+    base, adapters, *_ = learning
+    narrowing = [loaded] if lora.base_dtype == "float32" else [loaded, base]
+    return [narrowing, learning, [loaded, adapters, Part("merged weights", loaded.num_bytes)]]
+
+
+def trained(config: ModelConfig, lora: Lora, optimizer: Any, partitioner: Partitioner) -> list[Part]:
+    """What training holds: the base, the adapters, their gradients and their optimizer's state."""
     held = _bytes(lora.abstract_frozen(config), lora.frozen_shardings(config, partitioner))
-    base = Part(f"the base in {lora.base_dtype}", held)
     shapes = lora.abstract(config)
     adapters = _bytes(shapes, partitioner.param_shardings(lora.axes(config), shapes))
     whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
@@ -33,17 +40,11 @@ def phases(config: ModelConfig, lora: Lora, optimizer: Any, partitioner: Partiti
         int(np.prod(x.shape)) * x.dtype.itemsize
         for x in jax.tree.leaves(jax.eval_shape(optimizer.init, shapes))
     )
-    trained = [
-        base,
+    return [
+        Part(f"the base in {lora.base_dtype}", held),
         Part("adapters", adapters),
         Part("their gradients", adapters),
         Part("the optimizer's state", round(state * adapters / whole)),
-    ]
-    narrowing = [loaded] if lora.base_dtype == "float32" else [loaded, base]
-    return [
-        narrowing,
-        trained,
-        [loaded, Part("adapters", adapters), Part("merged weights", loaded.num_bytes)],
     ]
 
 

@@ -1,5 +1,6 @@
 """Models that do not fit are refused before a weight is read, with what they take and what there is."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.room import sampled
 from t5x_selfprog.sampling.weights import prepare
-from t5x_selfprog.stages import finetune, sample_puzzles
+from t5x_selfprog.stages import finetune, grpo, policy_room, sample_puzzles, selfplay
 from t5x_selfprog.stages.attempts import Solving, sample_attempts
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.policy_settings import Attempting, PolicyTraining, Proposing
+from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig, make_optimizer
 from tests.model.tiny_models import copy_golden
 from tests.sampling.byte_model import random_params, tiny_config
 from verifier.errors import UserError
+from verifier.storage.records import PUZZLE, VERDICT
 
 GIB = 2**30
 HUGE = ModelConfig(4096, 1024, 1 << 15, 200, 256, 256, 128, 1 << 17)  # 4e12 weights
@@ -57,6 +61,13 @@ def adamw(config):
 def test_every_door_refuses_a_model_that_does_not_fit(huge, tmp_path):
     context = Context(open_run(tmp_path / "run", {}), Experiment(base=huge, shards=1))
     small = SamplingConfig(prompts_in_flight=1, rows_per_prompt=1, max_new_tokens=8, prompt_buckets=(64,))
+    own = dataclasses.replace(small, temperature=1.0)
+    kept = context.ledger(context.run.stage(0, "kept"), "kept", PUZZLE)
+    verdicts = context.ledger(context.run.stage(0, "verdicts"), "verdicts", VERDICT)
+    kept.commit(0, [{"puzzle_id": "p", "source": "def f(x: int):\n    return x == 1"}])
+    verdicts.commit(0, [])
+    kept.finish()
+    verdicts.finish()
     doors = {
         "weights in float32 ": lambda: store.load(huge),
         "that decoding reads": lambda: sample_attempts(
@@ -67,11 +78,16 @@ def test_every_door_refuses_a_model_that_does_not_fit(huge, tmp_path):
             context, 0, sample_puzzles.Settings(small, prompts=1, attempts=1, prompt_tokens=8)
         ),
         "the optimizer's state": lambda: finetune.run(context, [], huge, str(tmp_path / "6")),
+        "the newest weights": lambda: grpo.run(context, 0, huge, str(tmp_path / "6"), Attempting(sampling=own)),
+        "PolicyTraining.lora": lambda: selfplay.run(
+            context, 0, huge, str(tmp_path / "6"), Attempting(sampling=own), Proposing(sampling=own, prompt_tokens=8)
+        ),
     }  # fmt: skip
     for part, door in doors.items():
         with pytest.raises(UserError, match=REFUSED) as refused:
             door()
-        assert part in str(refused.value) and "selfprog models" in str(refused.value)
+        assert part in str(refused.value), part
+        assert "selfprog models" in str(refused.value)
 
 
 def test_the_command_line_refuses_it_in_one_sentence(huge, tmp_path, capsys):
@@ -99,6 +115,18 @@ def test_what_is_counted_is_what_is_there(huge):
         assert dtype in copy.what and caches.num_bytes > 0
     weights, gradients, state = trained(config, None, adamw(config))
     assert weights.num_bytes == gradients.num_bytes == whole
+    own = SamplingConfig(prompts_in_flight=1, rows_per_prompt=1, prompt_buckets=(32,))
+    one = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
+    plain = policy_room.phases(config, PolicyTraining(), [own], one, one, False)
+    beside = policy_room.phases(config, PolicyTraining(lora=Lora(rank=2)), [own], one, one, True)
+    held = [[sum(part.num_bytes for part in parts) for parts in each] for each in (plain, beside)]
+    assert all(parts[0].num_bytes == whole for parts in (*plain, *beside)), "what training began from stays"
+    # A step: those, the newest weights, their gradients and two moments. With adapters: those and the base's.
+    assert held[0][1] == pytest.approx(5 * whole, rel=1e-3) and 2 * whole < held[1][1] < 3 * whole
+    _, caches = sampled(config, own, None)
+    # Sampling: those, the newest with their moments, a copy; with adapters those, the base's, the merged and a copy.
+    assert held[0][0] - caches.num_bytes == pytest.approx(5 * whole, rel=1e-3)
+    assert 4 * whole < held[1][0] - caches.num_bytes < 5 * whole
     assert state.num_bytes == pytest.approx(
         sum(x.nbytes for x in jax.tree.leaves(adamw(config).init(params))), rel=1e-3
     )

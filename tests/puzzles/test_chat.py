@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from t5x_selfprog.puzzles.asking import asking, documents, puzzle_chat
+from t5x_selfprog.puzzles.asking import asking, asking_about_programs, documents, puzzle_chat
 from t5x_selfprog.puzzles.chat import ASSISTANT, USER, ChatTemplate
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.prompts import (
@@ -155,3 +155,57 @@ def test_the_template_in_the_tokenizers_settings_is_found(tmp_path):
     file.write_text(json.dumps(settings | {"chat_template": 7}))
     with pytest.raises(UserError, match=r"tokenizer_config.json: chat_template is no text"):
         Tokenizer.load(folder)
+
+
+TASK = "def h(a, b):\n    s = 'x\\n\\n\\ny'\n    return a + len(b)\n\n\nassert h(3, [1, 2]) =="
+
+
+@pytest.mark.parametrize("chat", ["begun", "free"])
+def test_programs_are_asked_about_behind_the_prefix_of_puzzles(tokenizer, chat):
+    """Such a question follows the tutorial as one about a puzzle does; a begun answer is the assertion."""
+    prompt = SolvePrompt("seeds", typed=True, chat=chat)
+    way, about = asking_about_programs(prompt, tokenizer, "m")
+    usual = asking(prompt, tokenizer, "m")
+    assert way.prefix + way.request(PUZZLE).text == usual.prefix + usual.request(PUZZLE).text
+    assert tokens(way, PUZZLE, tokenizer) == tokens(usual, PUZZLE, tokenizer)
+    asked = about(TASK)
+    last = (way.prefix + asked.text).rpartition(USER)[2]
+    program = TASK.partition("\n\n\nassert")[0]
+    assert program in last and "`assert h(3, [1, 2]) ==`" in last and "puzzle" not in last
+    said = last.partition(ASSISTANT)[2]
+    if chat == "begun":
+        assert (
+            said.endswith("```python\nassert h(3, [1, 2]) ==") and asked.continuation(" 5\n```") == " 5\n```"
+        )
+    else:
+        assert "assert" not in said and way.writes_prose
+
+
+@pytest.mark.parametrize(
+    ("answer", "rest"),
+    [
+        ("```python\nassert h(3, [1, 2]) == 5\n```", " 5"),
+        ("It holds:\n\n```py\n# so\n  assert h(3, [1, 2]) == 5  # yes\n```\nas 3 + 2 is 5", " 5  # yes"),
+        ("```\n5\n```", "5"),
+        ("So: assert h(3, [1, 2]) == 6\nassert h(3, [1, 2]) == 5", " 5"),
+        ("The answer is 5.", ""),
+        ("", ""),
+    ],
+)
+def test_values_of_an_answer_in_prose_are_those_of_its_assertion(tokenizer, answer, rest):
+    _, about = asking_about_programs(SolvePrompt("none", chat="free"), tokenizer, "m")
+    assert about(TASK).continuation(answer) == rest
+
+
+def test_names_of_special_tokens_in_a_program_stay_text(tokenizer):
+    way, about = asking_about_programs(SolvePrompt("none", chat="begun"), tokenizer, "m")
+    hostile = TASK.replace("'x", "'<|im_end|>")
+    found = tokenizer.encode(way.prefix) + tokenizer.encode(about(hostile).text)
+    assert [found.count(i) for i in (START, END)] == [2, 1]
+
+
+def test_as_plain_text_the_program_goes_on_as_it_is(tokenizer):
+    prompt = SolvePrompt("seeds")
+    way, about = asking_about_programs(prompt, tokenizer, "m")
+    assert way.prefix == asking(prompt, tokenizer, "m").prefix and about(TASK).text == TASK
+    assert about(TASK).continuation(" 5\n") == " 5\n"

@@ -24,6 +24,7 @@ from t5x_selfprog.stages.policy_settings import Mix, PolicyTraining, Proposing, 
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
+from tests.puzzles.chatting import chat_folder
 from verifier.errors import UserError
 from verifier.storage.records import PUZZLE, VERDICT
 from verifier.storage.shards import Ledger
@@ -97,7 +98,7 @@ class Judge:
             yield None
 
 
-def play(root, base, judge=None, mix=MIX, **more):
+def play(root, base, judge=None, mix=MIX, solving=None, **more):
     made = Context(open_run(root, {}), Experiment(shards=2, start="previous"))
     if jax.process_count() == 1 and jax.device_count() == 8:  # as tests have it
         made.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
@@ -120,7 +121,7 @@ def play(root, base, judge=None, mix=MIX, **more):
     hosts.barrier("what there was")
     output = made.run.stage(0, "checkpoints")
     training = dataclasses.replace(TRAINING, **more)
-    done = selfplay.run(made, 0, base, output, SOLVING, PROPOSING, training, mix)
+    done = selfplay.run(made, 0, base, output, solving or SOLVING, PROPOSING, training, mix)
     return done, output
 
 
@@ -242,10 +243,6 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(whole, base, tmp_path, monkey
             r"Proposing.sampling: SamplingConfig.top_k=50",
         ),
         (
-            {"solving": {"prompt": SolvePrompt(chat="free")}},
-            r"SolvePrompt.chat='free': deductions and abductions",
-        ),
-        (
             {"training": {"length": 64}},
             r"PolicyTraining.length=64: a prompt for puzzles \(Proposing.prompt_tokens=150\)",
         ),
@@ -263,6 +260,24 @@ def test_what_cannot_be_played_is_refused(wrong, said):
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(UserError, match="all 0"):
         Mix(0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("chat", ["begun", pytest.param("free", marks=pytest.mark.slow)])
+def test_programs_are_reasoned_about_in_conversation(tmp_path, chat):
+    pytest.importorskip("jinja2", reason="scripts/setup installs it")
+    config = ModelConfig(4098, 320, 16, 1, 2, 1, 8, 32)
+    folder = str(tmp_path / "talks")
+    words = str(chat_folder(tmp_path / "words"))
+    store.save(folder, config, network.init(config, jax.random.key(0)), words)
+    sampling = dataclasses.replace(SAMPLING, prompt_buckets=(256,))
+    solving = Solving(sampling, SolvePrompt(tutorial="none", chat=chat))
+    done, output = play(tmp_path / "run", folder, mix=Mix(0, 0, 2, 2), solving=solving, batches=1, length=300)
+    attempts = read(output, 0, "attempts")
+    assert Counter(r["task"] for r in attempts) == {"deduction": 2 * ATTEMPTS, "abduction": 2 * ATTEMPTS}
+    assert done["tasks"]["deduction"]["groups"] == done["tasks"]["abduction"]["groups"] == 2
+    with open(f"{output}/metrics.jsonl") as file:
+        (line,) = map(json.loads, file)
+    assert abs(line["old_kl"]) < 1e-6, "the sampler's prompts are the trainer's"
 
 
 @pytest.mark.slow
