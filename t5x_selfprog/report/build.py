@@ -11,6 +11,7 @@ from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.gallery import gallery
 from t5x_selfprog.report.markup import Markup, count, element, plural
 from t5x_selfprog.report.problems import problems
+from t5x_selfprog.report.rollouts import rollouts
 from t5x_selfprog.report.shell import Heading, render, script_json
 from t5x_selfprog.report.spent import spent
 from t5x_selfprog.report.training import training
@@ -47,6 +48,7 @@ def page(run: Run) -> str:
         if any(iteration.kept for iteration in run.iterations)
         else None,
         spent(run.times, run.goodput) if run.times else None,
+        rollouts(run.learnt),
         training(run.training),
         gallery(run.iterations, run.train) if any(iteration.solved for iteration in run.iterations) else None,
         sections.checkpoints(run.iterations)

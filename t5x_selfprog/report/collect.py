@@ -13,7 +13,7 @@ from t5x_selfprog import provenance
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.puzzles.behaviour import is_telling
 from t5x_selfprog.puzzles.p3 import load_problems
-from t5x_selfprog.report import tried
+from t5x_selfprog.report import learnt, tried
 from t5x_selfprog.run_layout import RunDir, iteration_name
 from t5x_selfprog.telemetry import goodput
 from verifier.errors import UserError
@@ -95,6 +95,8 @@ class Run:
     """Held-out problems by puzzle id, as far as attempts were kept."""
     training: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     """Logged steps of each fine-tuning, by its folder in the run."""
+    learnt: list[learnt.Learnt] = field(default_factory=list)
+    """Iterations that learnt from verdicts."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """By what the run was made, as provenance.json has it."""
 
@@ -114,6 +116,7 @@ def collect(root: str) -> Run:
             arms.append(tried.Arm(evaluation, tried.read(run, path.rpartition("/")[0], missing, sources)))
         elif not files.exists(path):
             missing.append(f"{what} is not evaluated yet ({_relative(root, path)})")
+    training = _training(root)
     config = files.read_bytes(run.config).decode("utf-8", "replace") if files.exists(run.config) else ""
     return Run(
         root,
@@ -131,7 +134,8 @@ def collect(root: str) -> Run:
         _read_json(files.join(root, goodput.NAME), missing),
         arms,
         sources,
-        _training(root),
+        training,
+        learnt.read(run, [iteration.number for iteration in iterations], training, missing),
         _read_json(files.join(root, provenance.NAME), missing) or {},
     )
 

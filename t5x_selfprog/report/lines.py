@@ -14,15 +14,15 @@ _TICKS = 4
 
 @dataclass(frozen=True)
 class Line:
-    """(step, value) points in order of steps; an empty label is not drawn."""
+    """(step, value) points in order of steps, or of batches; an empty label is not drawn."""
 
     label: str
     style: str
     points: Sequence[tuple[float, float]]
 
 
-def line_panel(title: str, lines: Sequence[Line]) -> Markup:
-    """Lines on one axis that begins at zero, or below it where values are negative."""
+def line_panel(title: str, lines: Sequence[Line], axis: str = "step") -> Markup:
+    """Lines on one axis that begins at zero, or below it where values are negative; `axis` names what they run over."""
     left, right, top, bottom = 54, WIDTH - 12, 10, 150
     drawn = [(line, [(x, y) for x, y in line.points if math.isfinite(y)]) for line in lines]
     xs = [x for _, points in drawn for x, _ in points] or [0.0]
@@ -45,7 +45,7 @@ def line_panel(title: str, lines: Sequence[Line]) -> Markup:
         parts.append(
             element("text", count(step), x=place(step, 0)[0], y=bottom + 18, class_=f"tick {anchor}".strip())
         )
-    parts.append(element("text", "step", x=(left + right) / 2, y=bottom + 18, class_="quiet middle"))
+    parts.append(element("text", axis, x=(left + right) / 2, y=bottom + 18, class_="quiet middle"))
     for line, points in drawn:
         if not points:
             continue

@@ -18,7 +18,7 @@ from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.source import puzzle_id
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.telemetry import goodput
-from verifier.storage.records import PUZZLE, VERDICT, Kind
+from verifier.storage.records import ATTEMPT, PUZZLE, VERDICT, Kind
 from verifier.storage.shards import Ledger, atomic_write
 
 PROBLEMS, ATTEMPTS = 120, 100
@@ -90,6 +90,7 @@ def make_run(
             "kind": "train", "stage": stage.partition("/")[2] if stage.startswith("iter") else stage,
             "iteration": int(stage[5:8]) if stage.startswith("iter") else None, "step": step,
             "loss": 3.0 / (1 + step / 10), "learning_rate": 5e-4 * (1 - step / 60),
+            **({"clipped": 0.02 + step / 1e3, "old_kl": step / 1e4, "base_kl": step / 1e3} if "iter" in stage else {}),
         }
         for stage in stages
         for step in range(0, 60, 5)
@@ -226,6 +227,9 @@ def _iteration(
             run.stage(number, "verdicts"), "verdicts", VERDICT, verdicts, half=stop_after == "half_verdicts"
         )
         done = {"step": 40, "identity": f"base@{number + 1}", "start": "base@0", "pairs": 90, "tokens": 4000}
+        write_rollouts(run.stage(number, "checkpoints"), np.random.default_rng(number), selfplay=number == 0)
+        if number == 0:
+            done["reward"] = {"target": "r_zero", "valid": 0.2, "novel": 0.2, "rate": 1.0}
         atomic_write(f"{run.stage(number, 'checkpoints')}/done.json", json.dumps(done))
         solved = {verdict["puzzle_id"] for verdict in verdicts if verdict["outcome"] == "accepted"}
         stages |= {"solved": len(solved), "kept": 3 * len(solved)}
@@ -234,6 +238,48 @@ def _iteration(
         "rejections": dict(Counter(rejections).most_common()),
     }
     atomic_write(run.funnel(number), json.dumps(funnel))
+
+
+ROLLOUT = {**ATTEMPT, "tokens": Kind.INTS, "logprobs": Kind.FLOATS, "outcome": Kind.TEXT, "task": Kind.TEXT}
+PROPOSED = {"puzzle_id": Kind.TEXT, "prompt": Kind.TEXT}
+REASONS = {"puzzle_id": Kind.TEXT, "reason": Kind.TEXT, "novelty": Kind.FLOAT}
+BATCHES, GROUP = 6, 4
+
+
+def write_rollouts(output: str, rng: np.random.Generator, *, selfplay: bool, batches: int = BATCHES) -> None:
+    """What a training on verdicts leaves: batches with attempts of each kind, and proposals for self-play."""
+    tasks = ("proposal", "puzzle", "deduction", "abduction") if selfplay else ("puzzle",)
+    for number in range(batches):
+        folder = f"{output}/rollouts/{number:04d}"
+        attempts = []
+        for task in tasks:
+            for name in range(3):
+                rate = rng.choice([0.0, 0.3 + 0.1 * number, 1.0])
+                attempts += [
+                    {
+                        "puzzle_id": f"{task}-{number}-{name}", "task": task, "tokens": [1], "logprobs": [-1.0],
+                        "puzzle": HOSTILE[name], "outcome": "accepted" if rng.random() < rate else "wrong",
+                    }
+                    for _ in range(GROUP)
+                ]  # fmt: skip
+        if not selfplay:
+            _ledger(folder, "rollouts", ROLLOUT, attempts)
+            continue
+        _ledger(f"{folder}/attempts", "attempts", ROLLOUT, attempts)
+        reasons = ["", "", "", "duplicate", "no_parse", "no_parse", "bad_type", "<b>odd</b>"]
+        names = [f"proposal-{number}-{i}" for i in range(len(reasons))]
+        proposals = [{"puzzle_id": name, "prompt": f"{number}/0"} for name in names]
+        screened = [
+            {"puzzle_id": name, "reason": reason, "novelty": 0.0 if reason else 0.5}
+            for name, reason in zip(names, reasons, strict=True)
+        ]
+        # One shard each, so that they stay side by side.
+        for name, schema, rows in (("proposals", PROPOSED, proposals), ("screened", REASONS, screened)):
+            ledger = Ledger(
+                f"{folder}/{name}", stage=name, schema=schema, shard_count=1, seed=0, fingerprint="made-up"
+            )
+            ledger.commit(0, rows)
+            ledger.finish()
 
 
 def _puzzle(iteration: int, i: int, rng: np.random.Generator) -> tuple[dict, str]:
