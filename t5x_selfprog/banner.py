@@ -106,8 +106,8 @@ def _rollouts(puzzles: float) -> tuple[Rollouts | None, float]:
     stage = learner()
     if not stage:
         return None, 0.0
-    solving, training = handed(stage, "solving"), handed(stage, "training")
-    tokens, batches, attempts = solving.sampling.max_new_tokens, training.batches, training.attempts
+    attempting, training = handed(stage, "attempting"), handed(stage, "training")
+    tokens, batches, attempts = attempting.sampling.max_new_tokens, training.batches, training.attempts
     if stage == "grpo.run":
         each = handed(stage, "each")
         made = batches * handed(stage, "puzzles") * attempts

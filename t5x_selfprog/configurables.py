@@ -19,7 +19,7 @@ from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages.attempts import Allocation
 from t5x_selfprog.stages.build_dataset import Selection
 from t5x_selfprog.stages.hindsight import Hindsight
-from t5x_selfprog.stages.policy_settings import Mix, PolicyTraining, Proposing, Solving
+from t5x_selfprog.stages.policy_settings import Attempting, Mix, PolicyTraining, Proposing
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import Watchdog
 from t5x_selfprog.telemetry.weights_and_biases import Wandb
@@ -40,7 +40,7 @@ for dataclass in (
     Lora,
     PolicyGradient,
     ProposerReward,
-    Solving,
+    Attempting,
     Proposing,
     PolicyTraining,
     Mix,

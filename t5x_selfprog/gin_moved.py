@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-_SOLVING = {"sampling": "Solving.sampling", "prompt": "Solving.prompt", "limits": "Solving.limits"}
+_ATTEMPTING = {
+    "sampling": "Attempting.sampling",
+    "prompt": "Attempting.prompt",
+    "limits": "Attempting.limits",
+}
 _TRAINING = {
     name: f"PolicyTraining.{name}"
     for name in ("objective", "loop", "lora", "batches", "attempts", "updates", "length")
@@ -15,12 +19,12 @@ _PROPOSING = {
 
 # By configurable and parameter as they were.
 MOVED: dict[str, dict[str, str]] = {
-    "grpo.run": _SOLVING | _TRAINING,
-    "selfplay.run": _SOLVING | _TRAINING | _PROPOSING,
+    "grpo.run": _ATTEMPTING | _TRAINING,
+    "selfplay.run": _ATTEMPTING | _TRAINING | _PROPOSING,
 }
 # What a configurable must be handed for a new name to have an effect.
 _HOLDERS = {
-    "Solving": "solving = @Solving()",
+    "Attempting": "attempting = @Attempting()",
     "PolicyTraining": "training = @PolicyTraining()",
     "Proposing": "proposing = @Proposing()",
 }

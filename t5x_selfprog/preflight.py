@@ -75,9 +75,9 @@ def check_learner() -> str:
     """The stage that learns from verdicts in place of fine-tuning, "" if none; raises UserError for bad settings."""
     stage = learner()
     if stage == "grpo.run":
-        require_learnable(handed(stage, "solving"), handed(stage, "training"))
+        require_learnable(handed(stage, "attempting"), handed(stage, "training"))
     elif stage == "selfplay.run":
-        require_playable(*(handed(stage, name) for name in ("solving", "proposing", "training", "mix")))
+        require_playable(*(handed(stage, name) for name in ("attempting", "proposing", "training", "mix")))
     elif stage:
         raise UserError(
             f"loop.learn.update: {stage} learns from no verdict: choose @grpo.run or @selfplay.run."
@@ -223,8 +223,8 @@ def _sampled(stages: Iterable[str]) -> Iterator[_Sampled]:
     """All sampling of these stages."""
     for stage in stages:
         if stage in LEARNERS:
-            solving = handed(stage, "solving")
-            yield _Sampled("Solving.sampling", solving.sampling, solving.prompt)
+            attempting = handed(stage, "attempting")
+            yield _Sampled("Attempting.sampling", attempting.sampling, attempting.prompt)
             if stage == "selfplay.run":
                 proposing = handed(stage, "proposing")
                 yield _Sampled("Proposing.sampling", proposing.sampling, None, proposing.prompt_tokens)

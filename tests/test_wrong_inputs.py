@@ -333,7 +333,7 @@ def test_a_policy_gradient_that_cannot_be_taken_is_refused(binding, part, place:
     [
         (
             "selfplay/SamplingConfig.temperature=0.8",
-            "Solving.sampling: SamplingConfig.temperature=0.8: must be",
+            "Attempting.sampling: SamplingConfig.temperature=0.8: must be",
         ),
         ("proposing/SamplingConfig.top_k=50", "Proposing.sampling: SamplingConfig.top_k=50: must be 0"),
         ("PolicyTraining.length=256", "PolicyTraining.length=256: a prompt for puzzles"),

@@ -34,7 +34,7 @@ from t5x_selfprog.stages.policy_learning import (
     sample_and_judge,
 )
 from t5x_selfprog.stages.policy_room import require_room
-from t5x_selfprog.stages.policy_settings import PolicyTraining, Solving, require_learnable
+from t5x_selfprog.stages.policy_settings import Attempting, PolicyTraining, require_learnable
 from t5x_selfprog.training.rollouts import Groups, group
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED
@@ -47,7 +47,7 @@ def run(
     iteration: int,
     start: str,
     output: str,
-    solving: Solving = Solving(),
+    attempting: Attempting = Attempting(),
     training: PolicyTraining = PolicyTraining(),
     puzzles: Count = 16,
     each: Count | None = None,
@@ -70,7 +70,7 @@ def run(
     Raises UserError if sampling is not from the model's own distribution, or adapters are to be trained on a rounded
     base.
     """
-    require_learnable(solving, training)
+    require_learnable(attempting, training)
     done = finished(output)
     if done is not None:
         return done
@@ -80,13 +80,13 @@ def run(
     if each is not None:
         most = batches_for(context, iteration, each, min(puzzles, len(found)) * training.attempts)
         training = dataclasses.replace(training, batches=most)
-    require_room(context, start, training, [solving.sampling.fitted(training.attempts)])
+    require_room(context, start, training, [attempting.sampling.fitted(training.attempts)])
     model = context.model(start)
     training = training.within(model.config)
     with Workers(context) as workers:
         session = Session(context, iteration, model, output, workers)
-        work = _Attempts(session, solving, training, found, puzzles)
-        longest = solving.sampling.max_new_tokens
+        work = _Attempts(session, attempting, training, found, puzzles)
+        longest = attempting.sampling.max_new_tokens
         identity = learn(session, work, training, longest, f"{iteration}.6 policy gradient")
     return conclude(
         output,
@@ -107,15 +107,15 @@ class _Attempts:
     """Attempts at puzzles in groups, made with the weights at the start of a batch."""
 
     session: Session
-    solving: Solving
+    attempting: Attempting
     training: PolicyTraining
     found: Sequence[tuple[str, str]]
     puzzles: int
 
     def __post_init__(self):
         model = self.session.model
-        self._way = asking(self.solving.prompt, model.tokenizer, model.path)
-        self._sampling = self._way.sampling(self.solving.sampling.fitted(self.training.attempts))
+        self._way = asking(self.attempting.prompt, model.tokenizer, model.path)
+        self._sampling = self._way.sampling(self.attempting.sampling.fitted(self.training.attempts))
 
     def groups(self, number: int, weights: network.Params) -> Groups:
         session = self.session
@@ -138,7 +138,7 @@ class _Attempts:
         sample_and_judge(
             session.context, ledger, sampler, session.key(number, "grpo"),
             [(name, asked[name].text) for name in fitting], self.training.attempts, record,
-            lambda records: session.judged(records, self.solving.limits),
+            lambda records: session.judged(records, self.attempting.limits),
         )  # fmt: skip
         prompts = {name: sampler.document(asked[name].text) for name in fitting}
         return group(self.training.objective, prompts, list(ledger))

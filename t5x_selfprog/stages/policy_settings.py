@@ -26,7 +26,7 @@ OWN_DISTRIBUTION = SamplingConfig(temperature=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Solving:
+class Attempting:
     """How puzzles are attempted and judged; in self-play also how programs are reasoned about."""
 
     sampling: SamplingConfig = OWN_DISTRIBUTION
@@ -103,15 +103,17 @@ class Mix:
             )
 
 
-def require_learnable(solving: Solving, training: PolicyTraining) -> None:
+def require_learnable(attempting: Attempting, training: PolicyTraining) -> None:
     """Raises UserError for settings that no policy gradient can work with, before any work begins."""
-    require_own_distribution(solving.sampling, "Solving.sampling")
+    require_own_distribution(attempting.sampling, "Attempting.sampling")
     require_float_base(training.lora)
 
 
-def require_playable(solving: Solving, proposing: Proposing, training: PolicyTraining, mix: Mix) -> None:
+def require_playable(
+    attempting: Attempting, proposing: Proposing, training: PolicyTraining, mix: Mix
+) -> None:
     """As `require_learnable`, for self-play."""
-    require_learnable(solving, training)
+    require_learnable(attempting, training)
     require_own_distribution(proposing.sampling, "Proposing.sampling")
     if mix.prompts and proposing.prompt_tokens + proposing.sampling.max_new_tokens > training.length:
         raise UserError(

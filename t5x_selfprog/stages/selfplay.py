@@ -51,7 +51,7 @@ from t5x_selfprog.stages.policy_learning import (
     sample_and_judge,
 )
 from t5x_selfprog.stages.policy_room import require_room
-from t5x_selfprog.stages.policy_settings import Mix, PolicyTraining, Proposing, Solving, require_playable
+from t5x_selfprog.stages.policy_settings import Attempting, Mix, PolicyTraining, Proposing, require_playable
 from t5x_selfprog.stages.proposal_screen import SCREENED, Screen
 from t5x_selfprog.training.rollouts import Groups, group, rewarded, together
 from verifier.outcomes import ACCEPTED
@@ -76,7 +76,7 @@ def run(
     iteration: int,
     start: str,
     output: str,
-    solving: Solving = Solving(),
+    attempting: Attempting = Attempting(),
     proposing: Proposing = Proposing(),
     training: PolicyTraining = PolicyTraining(),
     mix: Mix = Mix(),
@@ -84,7 +84,7 @@ def run(
     """Proposes, screens, attempts, judges and learns, `training.batches` times.
 
     Args:
-      solving: of puzzles, and of tasks about programs.
+      attempting: of puzzles, and of tasks about programs.
       mix: what a batch consists of.
 
     Returns:
@@ -93,18 +93,18 @@ def run(
 
     Raises UserError if sampling is not from the model's own distribution, or if rows are too short for proposals.
     """
-    require_playable(solving, proposing, training, mix)
+    require_playable(attempting, proposing, training, mix)
     done = finished(output)
     if done is not None:
         return done
-    samplings = [each.sampling.fitted(training.attempts) for each in (solving, proposing)]
+    samplings = [each.sampling.fitted(training.attempts) for each in (attempting, proposing)]
     require_room(context, start, training, samplings)
     model = context.model(start)
     training = training.within(model.config)
     with Workers(context) as workers:
         session = Session(context, iteration, model, output, workers)
-        play = _Play(session, solving, proposing, training, mix)
-        longest = max(solving.sampling.max_new_tokens, proposing.sampling.max_new_tokens)
+        play = _Play(session, attempting, proposing, training, mix)
+        longest = max(attempting.sampling.max_new_tokens, proposing.sampling.max_new_tokens)
         identity = learn(session, play, training, longest, f"{iteration}.6 self-play")
     return conclude(
         output,
@@ -125,7 +125,7 @@ class _Play:
     """The batches of one training."""
 
     session: Session
-    solving: Solving
+    attempting: Attempting
     proposing: Proposing
     training: PolicyTraining
     mix: Mix
@@ -133,9 +133,9 @@ class _Play:
     def __post_init__(self):
         session, attempts = self.session, self.training.attempts
         self._way, self._assertion = asking_about_programs(
-            self.solving.prompt, session.model.tokenizer, session.model.path
+            self.attempting.prompt, session.model.tokenizer, session.model.path
         )
-        self._sampling = self._way.sampling(self.solving.sampling.fitted(attempts))
+        self._sampling = self._way.sampling(self.attempting.sampling.fitted(attempts))
         self._proposals = self.proposing.sampling.fitted(attempts)
         self._puzzles = list(candidates(session.context, session.iteration))
         self._screen: Screen | None = None
@@ -267,7 +267,7 @@ class _Play:
         ledger = self._ledger(number, "attempts", ATTEMPTED)
         sample_and_judge(
             session.context, ledger, sampler, session.key(number, "selfplay attempts"), fitting,
-            self.training.attempts, record, lambda records: session.judged(records, self.solving.limits),
+            self.training.attempts, record, lambda records: session.judged(records, self.attempting.limits),
         )  # fmt: skip
         return list(ledger), {name: sampler.document(text) for name, text in fitting}
 
@@ -303,7 +303,7 @@ class _Play:
                 if known is None or (len(verdict["solution"]), verdict["solution"]) < (len(known), known):
                     shortest[verdict["puzzle_id"]] = verdict["solution"]
         solutions = sorted(set(shortest.values()))
-        outputs = self.session.workers.pool(self.solving.limits).answers(solutions)
+        outputs = self.session.workers.pool(self.attempting.limits).answers(solutions)
         for solution, answer in zip(solutions, outputs, strict=True):
             given = None if answer is None else program(solution, answer[0])
             for task in reasonings(given) if given is not None else ():

@@ -39,7 +39,7 @@ _HEADS = ("ledger.json", "manifest.json")
 _TRAINING = (
     "loop.run.", "build_dataset.", "Selection.", "control_dataset.", "finetune.", "LoopConfig.", "OptimizerConfig.",
     "best_control.", "Experiment.start", "loop.learn.", "grpo.", "grpo/", "PolicyGradient.",
-    "selfplay.", "selfplay/", "proposing/", "ProposerReward.", "Mix.", "Solving.", "Proposing.", "PolicyTraining.",
+    "selfplay.", "selfplay/", "proposing/", "ProposerReward.", "Mix.", "Attempting.", "Proposing.", "PolicyTraining.",
 )  # fmt: skip
 _EVALUATION = (
     "evaluate.", "evaluation/", "enumerate.", "Experiment.eval_split", "Experiment.max_eval_problems",

@@ -18,7 +18,7 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import grpo
 from t5x_selfprog.stages.context import Context, Experiment
-from t5x_selfprog.stages.policy_settings import PolicyTraining, Solving
+from t5x_selfprog.stages.policy_settings import Attempting, PolicyTraining
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.policy_gradient import PolicyGradient
@@ -94,7 +94,7 @@ def context(root, judge):
 BATCHES, UPDATES, PUZZLES, ATTEMPTS = 12, 2, 3, 8
 
 
-SOLVING = Solving(SAMPLING, SolvePrompt(tutorial="none"))
+ATTEMPTING = Attempting(SAMPLING, SolvePrompt(tutorial="none"))
 TRAINING = PolicyTraining(
     PolicyGradient(kl=0.02), LOOP, batches=BATCHES, attempts=ATTEMPTS, updates=UPDATES, length=96
 )
@@ -103,7 +103,7 @@ TRAINING = PolicyTraining(
 def learn(root, base, judge=None, **more):
     made = context(root, judge or Judge())
     output = made.run.stage(0, "checkpoints")
-    done = grpo.run(made, 0, base, output, SOLVING, dataclasses.replace(TRAINING, **more), PUZZLES)
+    done = grpo.run(made, 0, base, output, ATTEMPTING, dataclasses.replace(TRAINING, **more), PUZZLES)
     return done, output
 
 

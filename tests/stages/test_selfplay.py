@@ -20,7 +20,7 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import selfplay
 from t5x_selfprog.stages.context import Context, Experiment
-from t5x_selfprog.stages.policy_settings import Mix, PolicyTraining, Proposing, Solving
+from t5x_selfprog.stages.policy_settings import Attempting, Mix, PolicyTraining, Proposing
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
@@ -39,7 +39,7 @@ LOOP = LoopConfig(
 BATCHES, ATTEMPTS = 3, 4
 MIX = Mix(prompts=2, puzzles=2, deductions=2, abductions=1)
 REWARD = ProposerReward("r_zero", valid=0.1, novel=0.2, rate=0.7)
-SOLVING = Solving(SAMPLING, SolvePrompt(tutorial="none"))
+ATTEMPTING = Attempting(SAMPLING, SolvePrompt(tutorial="none"))
 PROPOSING = Proposing(SAMPLING, prompt_tokens=150, behaviour=None, reward=REWARD)
 TRAINING = PolicyTraining(loop=LOOP, batches=BATCHES, attempts=ATTEMPTS, length=192)
 KEPT = [f"def f(x: int, a={i}):\n    return x == a * a + {i}" for i in range(3)]
@@ -98,7 +98,7 @@ class Judge:
             yield None
 
 
-def play(root, base, judge=None, mix=MIX, solving=None, **more):
+def play(root, base, judge=None, mix=MIX, attempting=None, **more):
     made = Context(open_run(root, {}), Experiment(shards=2, start="previous"))
     if jax.process_count() == 1 and jax.device_count() == 8:  # as tests have it
         made.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
@@ -121,7 +121,7 @@ def play(root, base, judge=None, mix=MIX, solving=None, **more):
     hosts.barrier("what there was")
     output = made.run.stage(0, "checkpoints")
     training = dataclasses.replace(TRAINING, **more)
-    done = selfplay.run(made, 0, base, output, solving or SOLVING, PROPOSING, training, mix)
+    done = selfplay.run(made, 0, base, output, attempting or ATTEMPTING, PROPOSING, training, mix)
     return done, output
 
 
@@ -235,8 +235,8 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(whole, base, tmp_path, monkey
     ("wrong", "said"),
     [
         (
-            {"solving": {"sampling": SamplingConfig(temperature=0.8)}},
-            r"Solving.sampling: SamplingConfig.temperature=0.8",
+            {"attempting": {"sampling": SamplingConfig(temperature=0.8)}},
+            r"Attempting.sampling: SamplingConfig.temperature=0.8",
         ),
         (
             {"proposing": {"sampling": SamplingConfig(temperature=1.0, top_k=50)}},
@@ -250,7 +250,7 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(whole, base, tmp_path, monkey
     ],
 )
 def test_what_cannot_be_played_is_refused(wrong, said):
-    settings = {"solving": SOLVING, "proposing": PROPOSING, "training": TRAINING, "mix": MIX}
+    settings = {"attempting": ATTEMPTING, "proposing": PROPOSING, "training": TRAINING, "mix": MIX}
     selfplay.require_playable(**settings)
     changed = {name: dataclasses.replace(settings[name], **fields) for name, fields in wrong.items()}
     with pytest.raises(UserError, match=said):
@@ -270,8 +270,10 @@ def test_programs_are_reasoned_about_in_conversation(tmp_path, chat):
     words = str(chat_folder(tmp_path / "words"))
     store.save(folder, config, network.init(config, jax.random.key(0)), words)
     sampling = dataclasses.replace(SAMPLING, prompt_buckets=(256,))
-    solving = Solving(sampling, SolvePrompt(tutorial="none", chat=chat))
-    done, output = play(tmp_path / "run", folder, mix=Mix(0, 0, 2, 2), solving=solving, batches=1, length=300)
+    attempting = Attempting(sampling, SolvePrompt(tutorial="none", chat=chat))
+    done, output = play(
+        tmp_path / "run", folder, mix=Mix(0, 0, 2, 2), attempting=attempting, batches=1, length=300
+    )
     attempts = read(output, 0, "attempts")
     assert Counter(r["task"] for r in attempts) == {"deduction": 2 * ATTEMPTS, "abduction": 2 * ATTEMPTS}
     assert done["tasks"]["deduction"]["groups"] == done["tasks"]["abduction"]["groups"] == 2
