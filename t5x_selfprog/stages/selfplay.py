@@ -15,7 +15,7 @@ Left out: proposals in the datasets of later iterations (stages 1 to 5 make thos
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gin
@@ -32,7 +32,6 @@ from t5x_selfprog.model import network
 from t5x_selfprog.puzzles.asking import asking_about_programs
 from t5x_selfprog.puzzles.prompts import PuzzlePrompts, examples_of, puzzle_from_completion
 from t5x_selfprog.puzzles.proposing import ProposerReward
-from t5x_selfprog.puzzles.reasoning import Reasoning, program, reasonings
 from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.sampling.interface import Completion, Request
 from t5x_selfprog.sampling.sampler import Sampler
@@ -52,9 +51,9 @@ from t5x_selfprog.stages.policy_learning import (
 )
 from t5x_selfprog.stages.policy_room import require_room
 from t5x_selfprog.stages.policy_settings import Attempting, Mix, PolicyTraining, Proposing, require_playable
+from t5x_selfprog.stages.program_tasks import ProgramTasks
 from t5x_selfprog.stages.proposal_screen import SCREENED, Screen
 from t5x_selfprog.training.rollouts import Groups, group, rewarded, together
-from verifier.outcomes import ACCEPTED
 from verifier.storage import files
 from verifier.storage.records import PUZZLE, Kind, Schema
 from verifier.storage.shards import Ledger
@@ -67,7 +66,6 @@ PROPOSAL: Schema = {
     "tokens": Kind.INTS,
     "logprobs": Kind.FLOATS,
 }
-PROGRAM: Schema = {"kind": Kind.TEXT, "text": Kind.TEXT, "puzzle": Kind.TEXT}
 
 
 @gin.configurable(module="selfplay")
@@ -138,6 +136,7 @@ class _Play:
         self._sampling = self._way.sampling(self.attempting.sampling.fitted(attempts))
         self._proposals = self.proposing.sampling.fitted(attempts)
         self._puzzles = list(candidates(session.context, session.iteration))
+        self._programs = ProgramTasks(session, self.attempting.limits)
         self._screen: Screen | None = None
 
     def groups(self, number: int, weights: network.Params) -> Groups:
@@ -145,7 +144,7 @@ class _Play:
         proposals, shown = self._proposed(number, weights)
         screened = self._screened(number, proposals)
         attempted, prompts = self._attempted(number, weights, proposals, screened)
-        by_prompt: dict[str, list[tuple[Record, float]]] = {}
+        by_prompt: dict[str, list[tuple[Mapping[str, Any], float]]] = {}
         for proposal, proposed in proposal_outcomes(proposals, screened, attempted):
             by_prompt.setdefault(proposal["prompt"], []).append(
                 (proposal, self.proposing.reward.of(proposed))
@@ -241,7 +240,9 @@ class _Play:
             (*item, "puzzle") for item in chosen_of(self._puzzles, self.mix.puzzles, number, self._key)
         ]
         solving = {name: (task, source, self._way.request(source)) for name, source, task in chosen}
-        reasoning = {task.task_id: (task, self._assertion(task.text)) for task in self._reasonings(number)}
+        reasoning = {
+            task.task_id: (task, self._assertion(task.text)) for task in self._programs.of(number, self.mix)
+        }
         texts = {name: asked.text for name, (_, _, asked) in solving.items()}
         texts |= {name: asked.text for name, (_, asked) in reasoning.items()}
         fitting = [(name, text) for name, text in texts.items() if self._fits(sampler, text)]
@@ -271,44 +272,6 @@ class _Play:
         )  # fmt: skip
         return list(ledger), {name: sampler.document(text) for name, text in fitting}
 
-    def _reasonings(self, number: int) -> list[Reasoning]:
-        """A batch's tasks about programs: all in turn, each epoch in a new order."""
-        found: list[Reasoning] = []
-        for kind, count in (("deduction", self.mix.deductions), ("abduction", self.mix.abductions)):
-            tasks = {task.task_id: task for task in self._programs if task.kind == kind} if count else {}
-            chosen = chosen_of([(name, "") for name in tasks], count, number, (*self._key, TASKS.index(kind)))
-            found += [tasks[name] for name, _ in chosen]
-        return found
-
-    @functools.cached_property
-    def _programs(self) -> list[Reasoning]:
-        """Tasks about accepted solutions of the iteration and of train problems, the shortest of each puzzle."""
-        context = self.session.context
-        ledger = context.ledger(files.join(self.session.output, "programs"), "programs", PROGRAM, shards=1)
-        if context.pending(ledger):
-            if hosts.is_first():
-                ledger.commit(0, list(self._run_programs()))
-            context.finish(ledger)
-        return [Reasoning(_task_id(row), row["kind"], row["text"], row["puzzle"]) for row in ledger]
-
-    def _run_programs(self) -> Iterator[Record]:
-        shortest = {
-            problem.puzzle_id: problem.solutions[0]
-            for problem in self.session.context.train_problems
-            if problem.solutions
-        }
-        for verdict in self.session.context.run.read(self.session.iteration, "verdicts"):
-            if verdict["outcome"] == ACCEPTED:
-                known = shortest.get(verdict["puzzle_id"])
-                if known is None or (len(verdict["solution"]), verdict["solution"]) < (len(known), known):
-                    shortest[verdict["puzzle_id"]] = verdict["solution"]
-        solutions = sorted(set(shortest.values()))
-        outputs = self.session.workers.pool(self.attempting.limits).answers(solutions)
-        for solution, answer in zip(solutions, outputs, strict=True):
-            given = None if answer is None else program(solution, answer[0])
-            for task in reasonings(given) if given is not None else ():
-                yield {"kind": task.kind, "text": task.text, "puzzle": task.puzzle}
-
     def _fits(self, sampler: Sampler, text: str) -> bool:
         return fits_row(sampler, text, self.training.length, self._sampling.max_new_tokens)
 
@@ -319,10 +282,6 @@ class _Play:
     @property
     def _key(self) -> tuple[int, int]:
         return self.session.seed, self.session.iteration
-
-
-def _task_id(row: Mapping[str, Any]) -> str:
-    return f"{row['kind']}/{short_hash(row['text'])}"
 
 
 def _totals(output: str, batches: int, reward: ProposerReward) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def finished(tmp_path_factory) -> str:
 def test_a_finished_run_has_every_section_and_misses_nothing(finished):
     sections = re.findall(r'<section id="(\w+)"', finished)
     assert sections == [
-        "results", "problems", "yield", "outcomes", "difficulty", "variety", "time", "training", "gallery",
+        "results", "problems", "yield", "outcomes", "difficulty", "variety", "time", "rollouts", "training", "gallery",
         "checkpoints", "about",
     ]  # fmt: skip
     assert "Still missing" not in finished

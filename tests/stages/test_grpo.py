@@ -204,6 +204,16 @@ def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
         grpo.batches_for(made, 0, 5, 24)
 
 
+def test_groups_that_are_all_alike_teach_nothing(base, tmp_path):
+    """Every attempt is right, so no group has anything to compare: all are dropped and counted, and no loss is left."""
+    everything = SimpleNamespace(judge=lambda items: (SimpleNamespace(outcome="accepted") for _ in items))
+    done, output = learn(tmp_path, base, everything, batches=2, updates=1, objective=PolicyGradient())
+    assert done["alike"] == done["groups"] == 2 * PUZZLES and done["accepted"] == done["attempts"]
+    assert [line["loss"] for line in lines(output)] == [0.0, 0.0]
+    assert all(line["grad_norm"] == 0.0 and line["clipped"] == 0.0 for line in lines(output))
+    assert store.load(output).identity == done["identity"]
+
+
 @pytest.mark.slow
 def test_a_killed_training_ends_in_the_same_bytes(whole, base, tmp_path):
     done, output = whole

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import zlib
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -229,6 +230,48 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(whole, base, tmp_path, monkey
                 with open(f"{output}/{path}", "rb") as one, open(f"{other}/{path}", "rb") as two:
                     assert one.read() == two.read(), path
     assert play(tmp_path, base, Judge(dies_at=1))[0] == done, "nothing is left to do"
+
+
+def stored(output):
+    """The bytes of all ledgers under a training's folder, by path."""
+    kept = [path for path in Path(output).rglob("*") if path.suffix in (".tfrecord", ".json")]
+    inside = ("rollouts", "programs")
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in kept
+        if path.relative_to(output).parts[0] in inside
+    }
+
+
+@pytest.mark.slow
+def test_killed_after_every_single_write_it_ends_in_the_same_bytes(whole, base, tmp_path, monkeypatch):
+    done, output = whole
+    monkeypatch.setattr(selfplay, "puzzle_from_completion", proposal)
+    lives, reals = 0, {name: getattr(Ledger, name) for name in ("commit", "finish")}
+
+    def dying(name):
+        def write(ledger, *given, **more):
+            wrote = not ledger.is_complete() and (name == "finish" or given[0] in ledger.pending())
+            result = reals[name](ledger, *given, **more)
+            if wrote and "6_checkpoints" in ledger.path:
+                raise ConnectionError("killed")
+            return result
+
+        return write
+
+    while True:
+        with monkeypatch.context() as patch:
+            for name in reals:
+                patch.setattr(Ledger, name, dying(name))
+            lives += 1
+            try:
+                again, other = play(tmp_path, base)
+                break
+            except ConnectionError:
+                continue
+    # Programs: a shard and its end; each batch: five shards and three ends.
+    assert lives == 1 + 2 + BATCHES * 8
+    assert again == done and stored(other) == stored(output)
 
 
 @pytest.mark.parametrize(
