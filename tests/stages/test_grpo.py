@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from t5x_selfprog import hosts, loop
-from t5x_selfprog.model import network, store
+from t5x_selfprog.model import hf_import, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.puzzles.prompts import SolvePrompt
@@ -23,6 +23,7 @@ from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.train_loop import LoopConfig
+from tests.model.tiny_models import copy_golden
 from verifier.errors import UserError
 from verifier.storage.records import ATTEMPT, PAIR, PUZZLE, VERDICT
 from verifier.storage.shards import Ledger
@@ -202,6 +203,25 @@ def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
         UserError, match=r"grpo.run.each=5: 6 kept puzzles and 12 attempts of stage 3 leave 18"
     ):
         grpo.batches_for(made, 0, 5, 24)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)], ids=["whole", "adapters"])
+@pytest.mark.parametrize("family", ["qwen2", "gemma", "gptj"])
+def test_a_base_of_any_family_learns_from_its_own_samples(tmp_path, family, lora):
+    """What the sampler says of its tokens is what the trainer says, in every family, adapters merged or beside."""
+    published = copy_golden(family, tmp_path / "published")
+    hf_import.import_model(str(published), str(tmp_path / "shape"))
+    config = store.read_config(str(tmp_path / "shape"))
+    config = dataclasses.replace(config, vocab_size=4096, context_length=128)
+    folder = str(tmp_path / "base")
+    store.save(folder, config, network.init(config, jax.random.key(0)), store.resolve("base"))
+    done, output = learn(
+        tmp_path / "run", folder, batches=2, updates=1, lora=lora, objective=PolicyGradient(kl=0.02)
+    )
+    found = lines(output if lora is None else f"{output}/adapters")
+    assert all(abs(line["old_kl"]) < 1e-5 and line["clipped"] == 0.0 for line in found)
+    assert done["identity"] != done["start"] and store.load(output).identity == done["identity"]
 
 
 def test_groups_that_are_all_alike_teach_nothing(base, tmp_path):
