@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t5x_selfprog.report.markup import Markup, count, element
-from t5x_selfprog.report.plots import WIDTH, as_figure, as_path
+from t5x_selfprog.report.plots import WIDTH, as_figure, as_path, spread
 
 _TICKS = 4
+_LETTERS = 14  # height of a label
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,20 @@ def line_panel(title: str, lines: Sequence[Line], axis: str = "step") -> Markup:
             element("text", count(step), x=place(step, 0)[0], y=bottom + 18, class_=f"tick {anchor}".strip())
         )
     parts.append(element("text", axis, x=(left + right) / 2, y=bottom + 18, class_="quiet middle"))
-    for line, points in drawn:
-        if not points:
-            continue
+    shown = [(line, points) for line, points in drawn if points]
+    labels = spread([place(*points[-1])[1] - 7 for _, points in shown], _LETTERS, top + 8, bottom - 4)
+    for (line, points), label_y in zip(shown, labels, strict=True):
         spoken = f"{line.label or title}: {points[0][1]:.3g} at first, {points[-1][1]:.3g} at the end"
-        end_x, end_y = place(*points[-1])
+        end_x, _ = place(*points[-1])
+        named = line.label and len(lines) > 1
+        key = [(end_x - 14, label_y - 4), (end_x - 2, label_y - 4)]  # in the line's colour, beside its label
         parts.append(
             element(
                 "g",
                 element("title", spoken),
                 element("path", d=as_path([place(*point) for point in points]), class_="curve"),
-                element("text", line.label, x=end_x - 4, y=max(end_y - 7, top + 8), class_="label end")
-                if line.label and len(lines) > 1
-                else None,
+                element("path", d=as_path(key), class_="curve") if named else None,
+                element("text", line.label, x=end_x - 18, y=label_y, class_="label end") if named else None,
                 class_=f"row {line.style}",
             )
         )
