@@ -119,4 +119,7 @@ def handed(selector: str, parameter: str) -> Any:
 def learner() -> str:
     """`grpo.run` where gin names it as `loop.learn.update`; "" where fine-tuning learns."""
     update = handed("loop.learn", "update")
-    return "" if update is None else f"{update.__module__.rpartition('.')[2]}.{update.__name__}"
+    if update is None:
+        return ""
+    name = "run" if inspect.isclass(update) else update.__name__  # settings have their stage's name
+    return f"{update.__module__.rpartition('.')[2]}.{name}"
