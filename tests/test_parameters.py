@@ -12,12 +12,8 @@ ROOT = Path(t5x_selfprog.__file__).parent.parent
 PACKAGES = [Path(package.__file__).parent for package in (t5x_selfprog, verifier)]
 
 # Those that may have more, and why.
-_LEARNS = "learning from verdicts, whose settings are being grouped"
 EXCEPTIONS = {
     "t5x_selfprog/sampling/row_attention_triton.py:_own_kernel": "a Pallas kernel: one reference for each array",
-    "t5x_selfprog/stages/grpo.py:run": _LEARNS,
-    "t5x_selfprog/stages/selfplay.py:run": _LEARNS,
-    "t5x_selfprog/stages/policy_learning.py:learn": _LEARNS,
     "verifier/pool.py:Pool.__init__": "a public door with a default for each: users name what they change",
 }
 
@@ -56,8 +52,7 @@ def test_no_function_has_more_than_eight_parameters():
     assert len(files) > 300
     found = {name: count for name, count in long.items() if name not in EXCEPTIONS}
     assert not found, "pass what belongs together as one frozen dataclass (see e.g. stages/attempts.Solving)"
-    needed = {name for name, why in EXCEPTIONS.items() if why is not _LEARNS}
-    assert not needed - long.keys(), "these no longer need to be exceptions"
+    assert not EXCEPTIONS.keys() - long.keys(), "these no longer need to be exceptions"
 
 
 def test_every_form_of_parameter_is_counted():
