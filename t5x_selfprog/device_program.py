@@ -71,10 +71,8 @@ class DeviceProgram:
         )
 
     def _laid_out(self) -> Callable:
-        """The function, which finds its partitioner wherever it is traced."""
+        """The function, which finds its partitioner, or none, wherever it is traced."""
         function, partitioner = self.function, self.partitioner
-        if partitioner is None:
-            return function
 
         def laid_out(*arguments: Any) -> Any:
             with partitioning.use(partitioner):

@@ -183,11 +183,11 @@ _current: contextvars.ContextVar[Partitioner | None] = contextvars.ContextVar("p
 
 
 @contextlib.contextmanager
-def use(partitioner: Partitioner) -> Iterator[Partitioner]:
-    """Lays out activations traced in the block by this partitioner."""
+def use(partitioner: Partitioner | None) -> Iterator[None]:
+    """Lays out activations traced in the block by this partitioner; None leaves them to the compiler."""
     token = _current.set(partitioner)
     try:
-        yield partitioner
+        yield
     finally:
         _current.reset(token)
 

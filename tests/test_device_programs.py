@@ -1,12 +1,16 @@
 """What a run compiles is what the plan lowers, character for character: neither has a description of its own."""
 
 import collections
+import contextlib
+import functools
 import hashlib
 
 import jax
 import numpy as np
 import pytest
 
+from t5x_selfprog import partitioning
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -136,3 +140,28 @@ def test_the_trainer_compiles_what_the_plan_lowers(lora, loaded, planned, compil
 def place(lora: Lora, partitioner: Partitioner):
     fresh = lora.init(MODEL, 0)
     return jax.device_put(fresh, partitioner.param_shardings(lora.axes(MODEL), lora.abstract(MODEL)))
+
+
+@pytest.mark.parametrize("outside", [None, "another"])
+def test_a_program_finds_its_own_layout_wherever_it_is_traced(outside, loaded):
+    seen = []
+
+    def double(factor: float, x: jax.Array) -> jax.Array:
+        seen.append(partitioning.current())
+        return factor * x
+
+    program = DeviceProgram("double", functools.partial(double, 2.0), partitioner=loaded)
+    around = partitioning.use(loaded.for_sampling(1)) if outside else contextlib.nullcontext()
+    with around:
+        assert program.jitted(np.float32(3)) == program.of(np.float32(3)).compile()(np.float32(3)) == 6.0
+        assert "@jit_double " in program.of(np.float32(3)).lower().as_text()
+    assert seen == [loaded] * 3 and partitioning.current() is None
+
+
+def test_a_program_without_a_mesh_does_not_take_its_caller_s(loaded):
+    seen: list = []
+    program = DeviceProgram("current", lambda x: seen.append(partitioning.current()) or x)
+    with partitioning.use(loaded):
+        program.of(np.float32(1)).lower()
+        assert partitioning.current() is loaded
+    assert seen == [None] and program.platform == "cpu"
