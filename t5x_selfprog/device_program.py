@@ -1,5 +1,5 @@
-"""A program of the devices, described once: the sampler and the trainer run what is compiled from its description, and
-`plan` counts, and threads compile ahead, what is compiled from the same one."""
+"""A program of the devices, described once: the sampler and the trainer run what is compiled from its description; what
+threads compile ahead and what `plan` counts comes from the same one."""
 
 import dataclasses
 import functools
@@ -24,7 +24,8 @@ class DeviceProgram:
         compiled without them (see `of`). Calls of `jitted` bring their own.
       donate: the position of the argument that it consumes.
       in_shardings, out_shardings: as for `jax.jit`; None leaves the layout to the arguments and to the compiler.
-      partitioner: lays out the activations of `function`; None for one device, JAX's default.
+      partitioner: lays out the activations of `function`; None for one device, JAX's default. It does not matter who
+        traces the program.
     """
 
     name: Hashable

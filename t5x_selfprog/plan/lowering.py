@@ -25,9 +25,9 @@ from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.training_programs import TrainingPrograms
 
-SCHEDULED = (
-    1000  # updates; how many they are depends on pairs that do not exist yet, and changes a constant alone
-)
+# Updates of the learning rate's schedule, a constant of the step. How many a run makes depends on pairs that do not
+# exist yet.
+SCHEDULED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
