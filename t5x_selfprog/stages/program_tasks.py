@@ -43,10 +43,9 @@ class ProgramTasks:
     def _all(self) -> list[Reasoning]:
         context = self._session.context
         ledger = context.ledger(files.join(self._session.output, "programs"), "programs", PROGRAM, shards=1)
-        if context.pending(ledger):
-            if hosts.is_first():
-                ledger.commit(0, list(self._made()))
-            context.finish(ledger)
+        if context.pending(ledger) and hosts.is_first():
+            ledger.commit(0, list(self._made()))
+        context.finish(ledger)
         return [Reasoning(_task_id(row), row["kind"], row["text"], row["puzzle"]) for row in ledger]
 
     def _made(self) -> Iterator[Record]:

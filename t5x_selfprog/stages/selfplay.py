@@ -205,12 +205,11 @@ class _Play:
             return []
         context = self.session.context
         ledger = self._ledger(number, "screened", SCREENED, shards=1)
-        if context.pending(ledger):
-            if hosts.is_first():
-                if self._screen is None or self._screen.batches != number:
-                    self._screen = self._after(number)
-                ledger.commit(0, list(self._screen.offer(proposals)))
-            context.finish(ledger)
+        if context.pending(ledger) and hosts.is_first():
+            if self._screen is None or self._screen.batches != number:
+                self._screen = self._after(number)
+            ledger.commit(0, list(self._screen.offer(proposals)))
+        context.finish(ledger)
         return list(ledger)
 
     def _after(self, number: int) -> Screen:

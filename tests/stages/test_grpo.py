@@ -217,7 +217,7 @@ def test_a_base_of_any_family_learns_from_its_own_samples(tmp_path, family, lora
     folder = str(tmp_path / "base")
     store.save(folder, config, network.init(config, jax.random.key(0)), store.resolve("base"))
     done, output = learn(
-        tmp_path / "run", folder, batches=2, updates=1, lora=lora, objective=PolicyGradient(kl=0.02)
+        tmp_path / "run", folder, batches=2, updates=1, lora=lora, objective=PolicyGradient()
     )
     found = lines(output if lora is None else f"{output}/adapters")
     assert all(abs(line["old_kl"]) < 1e-5 and line["clipped"] == 0.0 for line in found)
