@@ -1,9 +1,7 @@
-"""Sampling and judging from ledger to ledger, with a scripted model and a real verifier."""
+"""Sampling from ledger to ledger, with a scripted model; also what tests of judging sample with."""
 
 import contextlib
 import itertools
-import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -13,15 +11,11 @@ from t5x_selfprog.sampling.interface import Completion, SamplingConfig
 from t5x_selfprog.stages.attempts import Allocation, Solving, sample_attempts
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
-from t5x_selfprog.stages.judging import finish_verdicts, judge_attempts
 from t5x_selfprog.stages.shard_stream import known_lengths
 from verifier import Limits, Pool
 from verifier.errors import UserError
-from verifier.fleet.follow import follow
-from verifier.fleet.metrics import Metrics
-from verifier.fleet.terms import Terms
-from verifier.storage.records import ATTEMPT, VERDICT
-from verifier.storage.shards import Ledger, LedgerIncomplete
+from verifier.storage.records import ATTEMPT
+from verifier.storage.shards import Ledger
 
 LIMITS = Limits(cpu_s=1.0)
 EASY = "def f(x: int, a=3):\n    return x > a"
@@ -153,96 +147,3 @@ def test_rounds_cover_all_attempts_once():
         assert [i for first, n in spans for i in range(first, first + n)] == list(range(attempts))
     with pytest.raises(UserError, match=r"Allocation.needed=0"):
         Allocation(needed=0)
-
-
-def test_equal_attempts_are_judged_once_and_all_keep_the_verdict(tmp_path):
-    context, attempts, _ = sample(tmp_path / "3")
-    judge_attempts(context, str(tmp_path / "3"), str(tmp_path / "4"), terms=Terms(LIMITS))
-    finish_verdicts(context, str(tmp_path / "4"))
-    ledger = Ledger.open(str(tmp_path / "4"))
-    verdicts = list(ledger)
-    assert ledger.counters()["distinct"] == 40 and len(verdicts) == 80
-    assert [v["sample_index"] for v in verdicts] == [a["sample_index"] for a in attempts]
-    right = [v["outcome"] == "accepted" for v in verdicts if v["puzzle_id"] == "easy"]
-    assert right == [i // 2 > 3 for i in range(40)]
-    assert ledger.counters()["accepted"] == sum(right)
-
-
-def test_what_depends_on_the_hash_seed_is_not_certified(tmp_path):
-    first_of_set = "def g(words=['alpha', 'beta', 'gamma', 'delta']):\n    return next(iter(set(words)))\n"
-    with Pool(workers=1, limits=LIMITS) as pool:
-        (seen,) = pool.judge([{"puzzle": "def f(s: str):\n    return True", "solution": first_of_set}])
-    puzzle = f"def f(s: str, words=['alpha', 'beta', 'gamma', 'delta']):\n    return s == {seen.answer}"
-    honest = first_of_set.replace("next(iter(set(words)))", seen.answer)
-    attempts = [
-        {"puzzle_id": "p", "puzzle": puzzle, "solution": text, "sample_index": i, "logprob": 0.0, "n_tokens": 1,
-         "stop_reason": "eos", "checkpoint": "c"}
-        for i, text in enumerate((first_of_set, honest))
-    ]  # fmt: skip
-    context = OneShard()
-    context.ledger(str(tmp_path / "3"), "solutions", ATTEMPT).commit(0, attempts)
-    judge_attempts(
-        context,
-        str(tmp_path / "3"),
-        str(tmp_path / "4"),
-        terms=Terms(LIMITS, generality_trials=2, certify_seed=1),
-    )
-    ledger = Ledger.open(str(tmp_path / "4"))
-    assert [verdict["outcome"] for verdict in ledger] == ["unstable", "accepted"]
-    assert ledger.counters()["unstable"] == ledger.counters()["accepted"] == 1
-
-
-def test_what_is_left_to_a_fleet_is_judged_by_it_alike(tmp_path):
-    ours, _, _ = sample(tmp_path / "ours" / "3")
-    judge_attempts(ours, str(tmp_path / "ours" / "3"), str(tmp_path / "ours" / "4"), terms=Terms(LIMITS))
-    context, _, _ = sample(tmp_path / "run" / "3")
-    context.experiment = SimpleNamespace(judges="fleet", workers=1)
-    thread = threading.Thread(
-        target=judge_attempts,
-        args=(context, str(tmp_path / "run" / "3"), str(tmp_path / "run" / "4")),
-        kwargs={"terms": Terms(LIMITS)},
-    )
-    thread.start()
-    thread.join(1.0)
-    assert thread.is_alive() and Ledger.open(tmp_path / "run" / "4").pending() == [0]
-    follow(
-        tmp_path / "run", lambda limits, seed: Pool(1, limits, hash_seed=seed), Metrics(None, {}), once=True
-    )
-    thread.join(30.0)
-    assert not thread.is_alive()
-    finish_verdicts(context, str(tmp_path / "run" / "4"))
-    mine, theirs = (
-        [
-            {k: v for k, v in row.items() if k not in ("cpu_s", "peak_mb")}
-            for row in Ledger.open(folder / "4").read(0)
-        ]
-        for folder in (tmp_path / "ours", tmp_path / "run")
-    )
-    assert mine == theirs
-
-
-def test_the_shard_of_a_host_that_died_is_judged_once_its_claim_ran_out(tmp_path):
-    context, _, _ = sample(tmp_path / "3")
-    dead = context.ledger(str(tmp_path / "4"), "verdicts", VERDICT)
-    assert dead.claim(0, "run-host-7", 2.0)
-    began = time.monotonic()
-    judge_attempts(context, str(tmp_path / "3"), str(tmp_path / "4"), terms=Terms(LIMITS))
-    assert time.monotonic() - began > 1.0 and not dead.pending()
-
-
-@pytest.mark.parametrize("owner", ["run-host-0", "run-host-0-1"])
-def test_a_host_that_comes_back_takes_up_its_own_at_once(tmp_path, owner):
-    """Whichever of its processes claimed them."""
-    again, _, _ = sample(tmp_path / "3")
-    assert again.ledger(str(tmp_path / "4"), "verdicts", VERDICT).claim(0, owner, 600.0)
-    began = time.monotonic()
-    judge_attempts(again, str(tmp_path / "3"), str(tmp_path / "4"), terms=Terms(LIMITS))
-    assert time.monotonic() - began < 300
-
-
-def test_attempts_that_will_not_come_are_not_waited_for(tmp_path):
-    context = OneShard()
-    with pytest.raises(LedgerIncomplete, match=r"shards \[0\] will not come"):
-        judge_attempts(
-            context, str(tmp_path / "3"), str(tmp_path / "4"), terms=Terms(LIMITS), writer_alive=lambda: False
-        )
