@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -108,3 +109,15 @@ def p3_dir() -> Path:
     if not (folder / "puzzles.json").is_file():
         pytest.skip(f"no P3 in {folder}; `selfprog p3 --source=DIR --download`, then SELFPROG_P3_DIR=DIR")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A page of headless Chromium; the test skips where it does not start."""
+    from tests.report import chromium
+
+    try:
+        with chromium.page(tmp_path_factory.mktemp("profile")) as page:
+            yield page
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        pytest.skip(f"Chromium does not start here: {error}")

@@ -18,7 +18,7 @@ from t5x_selfprog.puzzles.source import SourceError, parse, puzzle_id, short_has
 from t5x_selfprog.run_layout import RunDir
 from verifier.errors import UserError
 from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 CHECK = "assert f(g())"
 _MOST_CHECKS = 20  # check-like lines inside the string literals of one pair
@@ -54,9 +54,7 @@ def run_datasets(run_dir: str) -> dict[int, Ledger]:
     """The finished datasets of a run's iterations, by iteration."""
     run = RunDir(run_dir)
     paths = {number: run.stage(number, "dataset") for number in run.iterations()}
-    return {
-        n: Ledger.open(path) for n, path in paths.items() if files.exists(files.join(path, "manifest.json"))
-    }
+    return {n: Ledger.open(path) for n, path in paths.items() if is_finished(path)}
 
 
 def split_pair(text: str) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.source import SourceError, body_tokens
 from t5x_selfprog.run_layout import RunDir
 from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def puzzles_trained_on(run_root: str) -> set[str]:
     ledgers = list(run_datasets(run_root).values())
     for arm in run.controls():
         path = run.control(arm, "dataset")
-        if files.exists(files.join(path, "manifest.json")):
+        if is_finished(path):
             ledgers.append(Ledger.open(path))
     sources = set()
     for ledger in ledgers:

@@ -14,7 +14,7 @@ from typing import Any
 from t5x_selfprog.puzzles.proposing import Proposed, ProposerReward
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE
 from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 ROLLOUTS = "rollouts"
 TASKS = ("proposal", "puzzle", "deduction", "abduction")
@@ -32,7 +32,9 @@ class TaskCount:
     accepted: int = 0
 
     def __add__(self, other: TaskCount) -> TaskCount:
-        return TaskCount(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
+        return TaskCount(
+            *(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True))
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,7 @@ def accounts(output: str) -> Iterator[BatchAccount]:
             continue
         path = files.join(folder, name)
         inner = files.join(path, "attempts")
-        if _is_finished(inner) or _is_finished(path):
+        if is_finished(inner) or is_finished(path):
             yield account(output, int(name))
 
 
@@ -123,11 +125,3 @@ def _counted(attempts: Iterable[Record]) -> dict[str, TaskCount]:
         made = TaskCount(1, int(right in (0, len(judged))), len(judged), right)
         found[task] = found.get(task, TaskCount()) + made
     return found
-
-
-def _is_finished(path: str) -> bool:
-    return files.exists(files.join(path, "manifest.json"))
-
-
-def _values(count: TaskCount) -> tuple[int, ...]:
-    return dataclasses.astuple(count)

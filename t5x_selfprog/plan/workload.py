@@ -11,7 +11,7 @@ import gin
 from t5x_selfprog.run_layout import RunDir
 from verifier.errors import UserError
 from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +92,7 @@ def read(yields: Yields, test_problems: int) -> Workload:
 def measured(run_dir: str) -> Yields:
     """The yields of a finished run's last iteration. Raises UserError where there is none."""
     run = RunDir(run_dir)
-    complete = [
-        number
-        for number in run.iterations()
-        if files.exists(files.join(run.stage(number, "dataset"), "manifest.json"))
-    ]
+    complete = [number for number in run.iterations() if is_finished(run.stage(number, "dataset"))]
     if not complete:
         raise UserError(
             f"--pilot={run_dir}: no iteration there with a finished dataset; name the folder of a finished run."

@@ -19,7 +19,7 @@ from t5x_selfprog.telemetry import goodput
 from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.records import RecordError
-from verifier.storage.shards import Ledger, MissingStage
+from verifier.storage.shards import Ledger, MissingStage, is_finished
 from verifier.storage.tfrecord import CorruptRecordError
 
 SOLUTIONS_SHOWN = 3  # per puzzle
@@ -208,7 +208,7 @@ def _iteration(run: RunDir, number: int, missing: list[str]) -> Iteration:
     iteration.kept = list(_records(run, number, "kept", missing))
     puzzles = {record["puzzle_id"]: record for record in iteration.kept}
     screened = run.stage(number, "screened")
-    if files.exists(files.join(screened, "manifest.json")):
+    if is_finished(screened):
         told = {row["puzzle_id"]: row["behaviour"] for row in Ledger.open(screened)}
         iteration.behaviours = {i: told[i] for i in puzzles if is_telling(told.get(i))}
     done = _read_json(files.join(run.stage(number, "checkpoints"), "done.json"), missing)

@@ -81,5 +81,5 @@ def points(share: float | None) -> str:
     return f"{rounded:+.1f}".replace("-", MINUS)
 
 
-def plural(number: int, noun: str) -> str:
-    return f"{count(number)} {noun}" + ("" if number == 1 else "s")
+def plural(number: int, noun: str, ending: str = "s") -> str:
+    return f"{count(number)} {noun}" + ("" if number == 1 else ending)

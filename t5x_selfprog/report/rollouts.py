@@ -61,7 +61,7 @@ def _iteration(learnt: Learnt) -> Markup:
         panels.append(_reward_bars(name, rewards))
     return join(
         [
-            element("h3", f"{name}: {plural(len(learnt.batches), 'batch').replace('batchs', 'batches')}"),
+            element("h3", f"{name}: {plural(len(learnt.batches), 'batch', 'es')}"),
             _proposals(name, learnt) if proposals else None,
             pair(*panels) if panels else None,
             element("div", _kinds(learnt, tasks, rewards), class_="wide", tabindex=0),

@@ -42,8 +42,8 @@ from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.filter_puzzles import like_held_out
 from t5x_selfprog.stages.gate import let_through
 from verifier.errors import UserError
-from verifier.storage import files
 from verifier.storage.records import PAIR
+from verifier.storage.shards import is_finished
 
 Pair = dict[str, Any]
 
@@ -134,7 +134,7 @@ def run_control(
     """
     path = context.run.control(arm, "dataset")
     if arm in sources:
-        if not files.exists(files.join(path, "manifest.json")):  # reading a million pairs takes minutes
+        if not is_finished(path):  # reading a million pairs takes minutes
             pairs, contaminated = _external(context, sources[arm], behaviour)
             _write(context, path, pairs, selection, prompt, contaminated=contaminated)
         return

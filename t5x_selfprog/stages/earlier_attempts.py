@@ -11,7 +11,7 @@ from typing import Any
 
 from t5x_selfprog.growth import EARLIER
 from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 Records = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ class EarlierAttempts:
         folder = files.join(root, EARLIER)
         for part in sorted(files.listdir(folder) if files.is_folder(folder) else []):
             place = files.join(folder, part, inside)
-            if files.exists(files.join(place, "manifest.json")):
+            if is_finished(place):
                 self._ledger = Ledger.open(place)
 
     def of_shard(self, shard: int, checkpoint: str, fewer_than: int) -> Mapping[str, Records]:

@@ -35,7 +35,7 @@ from verifier import Limits, PuzzleError, PuzzleReport, parse_puzzle
 from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.records import PUZZLE, REJECTION, Kind, Schema
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 # Rejection reasons by the funnel step that they count under.
 UNPARSED = ("no_parse",)
@@ -325,7 +325,7 @@ def write_funnel(
 def _of_hindsight(context: Context, iteration: int) -> dict[str, int]:
     """What became of wrong answers; empty if stage hindsight did not run."""
     path = context.run.stage(iteration, "hindsight")
-    if not files.exists(files.join(path, "manifest.json")):
+    if not is_finished(path):
         return {}
     counters = Ledger.open(path).manifest()["stage_counters"]
     return dict(sorted(counters.items(), key=lambda item: -item[1]))  # each step keeps fewer

@@ -25,9 +25,8 @@ from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.filter_puzzles import SameBehaviour, read_probes
 from verifier import Limits, Pool, Verdict
 from verifier.errors import UserError
-from verifier.storage import files
 from verifier.storage.records import VERDICT
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 Record = dict[str, Any]
 
@@ -102,7 +101,7 @@ def run(
 def of_iteration(context: Context, iteration: int) -> Ledger | None:
     """What this stage wrote; None if it did not run."""
     path = context.run.stage(iteration, "hindsight")
-    return Ledger.open(path) if files.exists(files.join(path, "manifest.json")) else None
+    return Ledger.open(path) if is_finished(path) else None
 
 
 def _wrong(

@@ -1,6 +1,5 @@
 """The page in a real browser: it renders, searches, follows links, and a puzzle's HTML does nothing."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium on 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     return Path(build_report(str(make_run(tmp_path_factory.mktemp("runs") / "run"))))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    try:
-        with chromium.page(tmp_path_factory.mktemp("profile")) as page:
-            yield page
-    except (RuntimeError, subprocess.SubprocessError) as error:
-        pytest.skip(f"Chromium does not start here: {error}")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The page of a study in a real browser: it renders, fits, says nothing in the console, fetches nothing."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium on 
 @pytest.fixture(scope="module")
 def page_path(finished) -> Path:
     return finished[0] / "report" / "index.html"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    try:
-        with chromium.page(tmp_path_factory.mktemp("profile")) as page:
-            yield page
-    except (RuntimeError, subprocess.SubprocessError) as error:
-        pytest.skip(f"Chromium does not start here: {error}")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)])

@@ -34,6 +34,11 @@ _MANIFEST = "manifest.json"
 _FORMAT = 1
 
 
+def is_finished(path: files.Path) -> bool:
+    """Whether a stage has finished a ledger at this path; nothing of it is read."""
+    return files.exists(files.join(path, _MANIFEST))
+
+
 class LedgerMismatch(UserError):
     """A stage directory that was made with another configuration."""
 
@@ -120,7 +125,7 @@ class Ledger:
 
     def is_complete(self) -> bool:
         """Every shard is committed and `finish` was called: nothing is left to do."""
-        return files.exists(files.join(self.path, _MANIFEST)) and not self.pending()
+        return is_finished(self.path) and not self.pending()
 
     def entry(self, i: int) -> dict[str, Any]:
         """The entry of a committed shard: rows, bytes, sha256, counters."""
