@@ -50,7 +50,7 @@ def golden(model: torch.nn.Module, seed: int) -> dict[str, np.ndarray]:
 
 
 def save(model: torch.nn.Module, folder: pathlib.Path, dtype: str, layout: str) -> None:
-    """Save in `dtype`, which the model's weights fit exactly."""
+    """Saves in `dtype`, which the model's weights fit exactly."""
     model = model.to(getattr(torch, dtype))
     if layout == "old":  # with the buffers that files of that time held
         model.config.save_pretrained(folder)

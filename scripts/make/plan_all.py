@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles every published size for the smallest slice that should hold it, and the paper's run for several slices.
 
-  scripts/make/plan_all.py --output results/plans   two to four minutes each on two cores; again goes on where it was
+  scripts/make/plan_all.py --output results/plans   two to four minutes each on two cores; the same command resumes
   scripts/make/plan_all.py --output results/plans --only gpt_neo
 
 Each plan is one file, MODEL.SLICE.json; table.md has a line for each. Needs the TPU compiler: pip install '.[plan]'.

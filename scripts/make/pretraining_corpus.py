@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build the corpus the base model is pretrained on, from Python source on this machine.
+"""Builds the corpus the base model is pretrained on, from Python source on this machine.
 
   scripts/make/pretraining_corpus.py --output ~/.cache/selfprog/corpus     about 15 minutes on two cores
   scripts/make/pretraining_corpus.py --output DIR --download               also fetch the PACKAGES below (60 MB)
@@ -62,7 +62,7 @@ SHIPPED_TOKENIZER = REPOSITORY / "t5x_selfprog" / "assets" / "base"
 
 
 def download(directory: Path) -> None:
-    """Fetch the wheels of PACKAGES that are not there yet; nothing is installed."""
+    """Fetches the wheels of PACKAGES that are not there yet; nothing is installed."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, (version, _) in PACKAGES.items():
         if not list(directory.glob(f"{name.replace('-', '_')}-*.whl")):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Cut a small corpus for a small model: short functions, expressions in the shape of puzzles, and some whole files.
+"""Cuts a small corpus for a small model: short functions, expressions in the shape of puzzles, and some whole files.
 
   scripts/make/pretraining_corpus.py --output ~/.cache/selfprog/corpus
   scripts/make/pretraining_mixture.py --corpus ~/.cache/selfprog/corpus --output ~/.cache/selfprog/mixture

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def run(run_dir: Path, hosts: int) -> None:
-    """Start or continue one run of this many processes."""
+    """Starts or continues one run of this many processes."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]

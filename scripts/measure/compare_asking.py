@@ -52,7 +52,7 @@ COMMON = (
 
 
 def measure(way: str, options: argparse.Namespace) -> None:
-    """Start or continue one evaluation, to its end."""
+    """Starts or continues one evaluation, to its end."""
     bindings = [
         *COMMON,
         *WAYS[way],

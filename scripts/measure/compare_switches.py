@@ -50,7 +50,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 
 
 def measure(name: str, seed: int, output: Path, iterations: int) -> dict:
-    """Start or continue one run, to its end; returns what its iterations yielded and measured."""
+    """Starts or continues one run, to its end; returns what its iterations yielded and measured."""
     run_dir = output / f"{name}_{seed}"
     bindings = [*COMMON, *SWITCHES[name], f"Experiment.seed={seed}", f"loop.run.iterations={iterations}"]
     command = [

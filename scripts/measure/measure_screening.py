@@ -4,7 +4,7 @@
   scripts/measure/measure_screening.py --problems data/p3 --run runs/mine [--sample 300]
 
 Rules are applied to every sampled puzzle, trivial answers tried on --sample of those that pass, and probes put to those
-that pass that. Counted are the CPU seconds of this process and of its workers, one at a time, including their start.
+that pass that. Counts the CPU seconds of this process and of its workers, one at a time, including their start.
 """
 
 import argparse

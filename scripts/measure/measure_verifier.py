@@ -185,7 +185,7 @@ def speed(peer: str, count: int, rounds: int, workers: int) -> dict:
             lambda: peer_cpu_us(peer, "pool", path, workers),
             lambda: our_cpu_us("verifier_each", cases, workers, reuse=0),
         )
-        for number in range(rounds):  # there and back, so that no job always follows the same other
+        for number in range(rounds):  # in alternating direction, so that no job always follows the same one
             runs += [job() for job in jobs[:: -1 if number % 2 else 1]]
     found = summary(runs, len(cases))
     found["over_floor_by_round"] = ratios_by_round(runs, "floor")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Kill a run at random moments, start it again each time, and compare what it made with a run that was left alone.
+"""Kills a run at random moments, restarts it each time, and compares what it made with a run that was left alone.
 
   scripts/measure/resume_check.py --gin_file=quickstart --kills 10 --output /tmp/resume   twice the run's time, and more
   scripts/measure/resume_check.py --gin_file=quickstart --devices 8 --hosts 4,4,2 --kills 2 --output /tmp/hosts
@@ -42,7 +42,7 @@ JSON_FILES = ("evaluation.json", "done.json", "funnel.json")
 def start(
     run_dir: Path, arguments: list[str], hosts: int = 1, devices: int | None = None
 ) -> list[subprocess.Popen]:
-    """Start the run as a user does, each process in a group of its own; host I writes to RUN.I.log."""
+    """Starts the run as a user does, each process in a group of its own; host I writes to RUN.I.log."""
     environment = dict(os.environ)
     if devices is not None:
         environment["JAX_NUM_CPU_DEVICES"] = str(devices // hosts)

@@ -4,9 +4,9 @@
     .venv/bin/python scripts/measure/simulate_statistics.py --output=results/statistics/simulated.jsonl --seconds=500
 
 Writes a JSON line for each setting, and prints one for people. Settings already in the output are not computed again,
-and none is begun after --seconds: the same command continues. About 5 ms of CPU for each comparison, ten minutes for
-all. Each has 100 attempts and five arms under Holm, whose seeds together show how far training varies; the lines say
-what else differs.
+and none begins after --seconds; the same command continues. About 5 ms of CPU for each comparison, ten minutes for all.
+Each has 100 attempts and five arms under Holm, whose seeds together show how far training varies; the lines say what
+else differs.
 
 Left out: other numbers of attempts and arms (`selfprog power` takes those).
 """
