@@ -1,4 +1,4 @@
-"""Compiler options by kind of device, used by the trainer and the sampler when they run, and by `plan` before."""
+"""Compiler options by kind of device, used by the trainer and the sampler when they run, and by `plan` in advance."""
 
 # Windowed einsums exchange a weight piece by piece between pieces of a product. If a chip holds a small part of each
 # weight, they nearly double a training step by the compiler's own count (in one case at 2.7B, 1.25 s for 0.70 s).

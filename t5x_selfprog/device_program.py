@@ -1,5 +1,5 @@
-"""A program of the devices, described once: the sampler and the trainer run what is compiled from its description; what
-threads compile ahead and what `plan` counts comes from the same one."""
+"""A device program, described once: the sampler and the trainer run what is compiled from the description, threads
+compile the same ahead, and `plan` counts it."""
 
 import dataclasses
 import functools

@@ -1,8 +1,8 @@
 """Bindings that nothing can reach: they would be recorded with a run as if used, but have no effect.
 
 gin accepts them all. So values are followed from where the code begins (the stages' functions, and the dataclasses that
-it makes itself) through references and macros, scope by scope, as gin would. A binding that is not reached is a mistake
-of its author's.
+it makes itself) through references and macros, scope by scope, as gin would. A binding that is not reached is its
+author's mistake.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def _files() -> list[str]:
 
 
 def _is_whole(bindings: dict[str, Any]) -> bool:
-    """Not only what the models of a family share."""
+    """Whether these are a whole shape, not only what the models of a family share."""
     return "embed_dim" in bindings
 
 

@@ -134,7 +134,7 @@ def between(
 def correct(contrasts: Sequence[Contrast]) -> None:
     """Corrects within each family by Holm's method, for each k; a word that does not survive is replaced.
 
-    Corrected in a larger family later, contrasts forget the smaller one.
+    Contrasts that are corrected again in a larger family forget the smaller one.
     """
     for family in dict.fromkeys(contrast.family for contrast in contrasts):
         members = [contrast for contrast in contrasts if contrast.family == family]

@@ -1,4 +1,4 @@
-"""What the batches of a policy gradient and of self-play came to, counted from disk, finished or not.
+"""What the batches of a policy gradient and of self-play yielded, counted from disk, whether training has ended or not.
 
 OUTPUT/rollouts/NNNN                                 attempts of a batch at puzzles (grpo)
 OUTPUT/rollouts/NNNN/{proposals,screened,attempts}   of a batch of self-play
@@ -44,7 +44,7 @@ class BatchAccount:
     Attributes:
       tasks: by kind of TASKS; attempts at proposals ("proposal") and at puzzles of stage 2 ("puzzle") apart.
       reasons: proposals by the reason for which screening refused them, "" for those that were attempted.
-      proposed: what became of the proposals, without valid and new ones that fitted no row.
+      proposed: what became of the proposals, except valid and new ones that fitted no row.
     """
 
     number: int

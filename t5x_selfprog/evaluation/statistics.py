@@ -5,7 +5,7 @@ values is [problems], or [seeds, problems] for one recipe trained with several s
 seeds are crossed random effects: `crossed` separates their variances, and `resampling` draws problems, adds the
 variance of seeds to the draws, and widens them for how few seeds estimate it. `trained` says how many models stand
 behind each side and how much training varies across all arms of the table; without it the values at hand are used, each
-row a model of its own. Where no arm has several seeds, an interval says nothing of training again.
+row a model of its own. Where no arm has several seeds, an interval says nothing about training again.
 
 Which bootstrap? Percentile, over the problems and two imagined ones. Held-out scores of small models are mostly zeros,
 and a bootstrap cannot draw what it has not seen: four problems won and none lost would "prove" a gain (the exact sign

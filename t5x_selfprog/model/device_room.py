@@ -1,8 +1,8 @@
 """Whether a model fits the devices that are here, asked before the first of its weights is read.
 
-What is counted is what must be there at once: weights, and by use their copies, caches, gradients and moments. What a
-program needs besides (activations, temporaries) is not, so who passes may still run out of memory, with a message that
-names what to lower (machine.py); who does not pass never had a chance.
+It counts what must be in memory at once: weights and, depending on their use, copies, caches, gradients and moments. It
+leaves out what else a program needs (activations, temporaries), so a model that passes may still run out of memory,
+with a message that names what to lower (machine.py); one that does not pass cannot fit.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import Partitioner
 from verifier.errors import UserError
 
-UNLIMITED = 1 << 60  # a control group of version 1 without a limit says a number near the largest
+UNLIMITED = 1 << 60  # without a limit, a control group of version 1 shows a number near the largest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Part:
 def require_room(
     model: str, config: ModelConfig, parts: Sequence[Part], remedy: str, devices: Sequence[jax.Device]
 ) -> None:
-    """Raises UserError where these parts do not fit the first of the devices: what they take, and what there is."""
+    """Raises UserError if these parts do not fit the first of the devices; it says what they take and what there is."""
     there_is, where = device_bytes(devices)
     needed = sum(part.num_bytes for part in parts)
     if there_is is None or needed <= there_is:
@@ -61,19 +61,19 @@ def trained(config: ModelConfig, partitioner: Partitioner | None, optimizer: Any
     return [
         Part("weights in float32", weights),
         Part("gradients", weights),
-        Part("the optimizer's state", round(moments * weights / whole)),  # it lies as the weights do
+        Part("the optimizer's state", round(moments * weights / whole)),  # laid out as the weights are
     ]
 
 
 def on_a_device(shapes: Any) -> int:
-    """Bytes of a tree of shapes on one device; those without a sharding lie there whole."""
+    """Bytes of a tree of shapes on one device; those without a sharding are there whole."""
     return _on_a_device(shapes, jax.tree.map(lambda x: getattr(x, "sharding", None) or x, shapes))
 
 
 def device_bytes(devices: Sequence[jax.Device]) -> tuple[int | None, str]:
-    """What one of these devices may hold (None: not known), and whose it is, in words."""
+    """The bytes that one of these devices may hold (None if unknown), and what kind of memory it is, in words."""
     mine = [device for device in devices if device.process_index == jax.process_index()] or list(devices)
-    first = mine[0]  # another host's keeps its statistics to itself
+    first = mine[0]  # a device of another host shows no statistics
     limit = (first.memory_stats() or {}).get("bytes_limit") if first.platform != "cpu" else None
     if limit:
         return limit, first.device_kind
@@ -99,7 +99,7 @@ def _meminfo(root: str) -> int | None:
 
 
 def _control_groups(root: str) -> list[int]:
-    """What the limits of this process's groups, and of those around them, leave: versions 1 and 2."""
+    """What the limits of this process's control groups and of their parents leave, in versions 1 and 2."""
     found = []
     for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
@@ -117,7 +117,7 @@ def _control_groups(root: str) -> list[int]:
 
 
 def _kept(stat: str) -> int:
-    """Memory of a group that it cannot give back: not the files it has read."""
+    """Memory that a group cannot give back, unlike the files it has read."""
     numbers = dict(line.split(" ", 1) for line in _read(stat).splitlines() if " " in line)
     return int(numbers.get("anon") or numbers.get("total_rss") or numbers.get("rss") or 0)
 
@@ -138,7 +138,7 @@ def _shardings(config: ModelConfig, partitioner: Partitioner | None) -> Any:
 
 
 def _on_a_device(shapes: Any, shardings: Any) -> int:
-    """shardings: for each shape its sharding, or anything else where it lies whole."""
+    """shardings: for each shape its sharding, or anything else if it is held whole."""
     pairs = zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)
     return sum(
         math.prod(layout.shard_shape(x.shape) if isinstance(layout, jax.sharding.Sharding) else x.shape)

@@ -70,9 +70,9 @@ def import_published(published: hf.Published, output: str, rounded: np.dtype | N
 
 
 def _require_memory(name: str, config: ModelConfig, specs: Sequence[TensorSpec]) -> None:
-    """Raises UserError where this machine has no memory for the largest tensor, which is all that importing takes.
+    """Raises UserError if this machine has no memory for the largest tensor, which is all that importing takes.
 
-    Whether the model can be sampled from or trained is asked where that is done: it may be for another machine.
+    Whether there is room to sample or train is not asked here: the model may be for another machine.
     """
     layers = {spec.name: config.num_layers if spec.name.startswith("blocks/") else 1 for spec in specs}
     largest = max(specs, key=lambda spec: math.prod(spec.shape) / layers[spec.name])

@@ -1,8 +1,8 @@
 """Adapters of low rank (Hu et al. 2021, "LoRA", arXiv:2106.09685): a frozen kernel and a small product added to it.
 
 `Adapters` is a tree beside `params["blocks"]`: {"attention": {"query": {"a": ..., "b": ...}}, "mlp": {...}}, with a
-[N, *inputs, r] and b [N, r, *outputs]; what a projection with them computes is x (kernel + scale a b). Ranks may
-differ from projection to projection.
+[N, *inputs, r] and b [N, r, *outputs]; a projection with them computes x (kernel + scale a b). Ranks may differ from
+projection to projection.
 """
 
 from collections.abc import Iterator
@@ -78,5 +78,5 @@ def _with_kernels(params: Any, adapters: Adapters, change: Any) -> Any:
 
 
 def in_width_of(kernel: Stored, x: jax.Array) -> Stored:
-    """An int8 kernel with its numbers in x's type, which holds them exactly: differentiation knows no integers."""
+    """An int8 kernel with its numbers in x's type, which holds them exactly: integers cannot be differentiated."""
     return Int8(kernel.values.astype(x.dtype), kernel.scale) if isinstance(kernel, Int8) else kernel

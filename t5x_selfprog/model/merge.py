@@ -16,7 +16,7 @@ from verifier.errors import UserError
 def merge(model: str, adapters: str, output: str, dtype: str | None = None) -> dict[str, Any]:
     """Writes a model folder; sums are made in float32 and rounded to `dtype`, or to what the base is stored in.
 
-    Raises UserError where the adapters are of another base, and where something is at `output` already.
+    Raises UserError if the adapters belong to another base, or `output` already has content.
     """
     path = store.resolve(model)
     config, leaves = store.leaves(path)

@@ -1,8 +1,8 @@
 """Adapters in PEFT's format: `adapter_model.safetensors` and `adapter_config.json`, read and written.
 
-PEFT adapts published modules, of which some are several of our projections (`query_key_value`): those share their a
-there. Ours are written side by side, as one of as many times the rank with zeros where two have nothing to do with each
-other, and with as many times the alpha, so that the function is the same; read, each of ours gets all of a.
+PEFT adapts published modules, some of which hold several of our projections (`query_key_value`) and so share one `a`.
+Our adapters of such a module are written side by side as one, whose rank and alpha are multiplied by their number, with
+zeros between them, so that the function is the same. On reading, each of ours gets all of `a`.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ BASE_IDENTITY = (
     "base_identity"  # in the metadata of WEIGHTS: of the model that the adapters were trained beside
 )
 _PREFIX = "base_model.model."
-# What changes the function in ways that ours does not have, and the value that does not.
+# Settings that change the function in ways that ours cannot follow, each with the value that does not.
 _PLAIN: Mapping[str, Any] = {
     "bias": "none",
     "use_dora": False,
@@ -46,7 +46,7 @@ _PLAIN: Mapping[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """Adapters from a file, their scale multiplied into b: they count once."""
+    """Adapters from a file, with their scale multiplied into b, so that their own scale is 1."""
 
     adapters: Adapters
     base_identity: str
@@ -61,12 +61,12 @@ class _Module:
 
     @property
     def parts(self) -> list[tuple[str, str]]:
-        """(part, projection) of each of ours."""
+        """(part, projection) of each of our kernels."""
         return [(path.split("/")[1], path.split("/")[2]) for path in self.weight.ours]
 
     @property
     def short(self) -> str:
-        """As target_modules has it."""
+        """As target_modules names it."""
         return self.name.rpartition(".")[2]
 
 
@@ -81,9 +81,9 @@ def write(
     base: str,
     base_identity: str,
 ) -> None:
-    """Writes both files into a folder, local or in a bucket; `base` is what PEFT loads the adapters on to.
+    """Writes both files into a folder, local or in a bucket; `base` is the model onto which PEFT loads them.
 
-    Every adapter has this rank and counts alpha / rank times.
+    Every adapter has this rank and is scaled by alpha / rank.
     """
     shapes = hf.layer_shapes(config)
     modules = [
@@ -121,9 +121,9 @@ def write(
 
 
 def read(folder: str, family: Family, config: ModelConfig) -> Read:
-    """Adapters of a folder of this machine, for a model of this family and shape.
+    """The adapters in a local folder, for a model of this family and shape.
 
-    Raises UserError naming what is missing, of another base's shape or rank, or of a kind that ours has none of.
+    Raises UserError naming what is missing, has the shape or rank of another base, or is of a kind that ours is not.
     """
     said = _config(folder)
     path = os.path.join(folder, WEIGHTS)
@@ -203,7 +203,7 @@ def _rank_and_scale(said: Mapping[str, Any], module: str) -> tuple[int, float]:
 
 
 def _of_pattern(pattern: Mapping[str, Any] | None, module: str, otherwise: Any) -> Any:
-    """PEFT's patterns are of the module's name or of its end."""
+    """PEFT's patterns match a module's name or its end."""
     for key, value in (pattern or {}).items():
         if re.match(rf"(.*\.)?({key})$", module):
             return value
@@ -263,7 +263,7 @@ def _take(
 
 
 def _rows(weight: Weight) -> Weight:
-    """The entry of B, whose rows lie as the weight's do: one input, the rank."""
+    """The entry of B, whose rows are laid out as the weight's; its one input is the rank."""
     return dataclasses.replace(weight, inputs=1)
 
 
@@ -284,7 +284,7 @@ def _require_finite(adapters: Adapters, path: str) -> None:
 
 
 def family_of(path: str, config: ModelConfig) -> Family:
-    """The family that a model of ours goes out as."""
+    """The family as which one of our models is exported."""
     where = os.path.join(path, "config.json")
     if not files.is_remote(path) and os.path.exists(where):
         family = table.of_published(hf.read_json(where), where)

@@ -130,18 +130,14 @@ def resolve(path: str) -> str:
 
 
 def _instead(path: str) -> str:
-    """What somebody who named a model that is not there may have meant, or must do first."""
+    """For a model that is not there: what the name may mean, or what must be done first."""
     from t5x_selfprog.model.known import KNOWN
 
     names = {model.name for model in KNOWN}
     on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?", path)
     last = path.rstrip("/").rpartition("/")[2].partition("@")[0]
-    local = {
-        "models",
-        "runs",
-        "exported",
-        "downloads",
-    }  # what folders are called here, and no organisation there
+    # Names of folders here, which no organisation on the Hub has.
+    local = {"models", "runs", "exported", "downloads"}
     owner = path.partition("/")[0]
     if path in names or (on_hub and owner not in local and not files.exists(owner)):
         target = f"models/{last}"

@@ -53,7 +53,7 @@ class Asking:
     writes_prose: bool = False
 
     def sampling(self, sampling: SamplingConfig) -> SamplingConfig:
-        """What of `sampling` follows from the way of asking."""
+        """`sampling` as this way of asking needs it."""
         return dataclasses.replace(
             sampling,
             document_start=sampling.document_start and self.document_start,
@@ -78,7 +78,7 @@ class AssertionRequest:
 
 
 def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
-    """Raises UserError for a tutorial that is none, and for a conversation with a model without a template."""
+    """Raises UserError for an invalid tutorial, and for a conversation with a model without a template."""
     encode = tokenizer.encode
     if not prompt.chat:
         return Asking(
@@ -133,11 +133,12 @@ def asking_about_programs(
 
 
 def documents(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Callable[[str], list[int]]:
-    """From the text of a training document to its tokens, from the first that is an input to the last that is learnt.
+    """Turns the text of a training document into its tokens, from the first that is an input to the last that is
+    learnt.
 
-    Plain text stands between the start and the end of documents in pretraining, which is what the weights know, and
-    what `Tokenizer` says both are. A pair in a conversation is what its template makes of it, whose end is the end of
-    an answer; documents of other kinds (lists of puzzles) are plain.
+    Plain text stands between the tokens that start and end documents in pretraining, since the weights know these;
+    `Tokenizer` says which they are. A pair in a conversation is what its template makes of it, and ends as an answer
+    does; documents of other kinds (lists of puzzles) are plain.
     """
 
     def plain(text: str) -> list[int]:

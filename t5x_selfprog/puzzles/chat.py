@@ -5,7 +5,7 @@ tokenizer_config.json); it runs in Jinja's sandbox. What it writes between messa
 stand for those tokens; what stands in a message is text, and can never become one (`tokenizer.control`).
 
 Left out: today's date. Some templates would write it into the prompt, and a run that goes on tomorrow must ask what it
-asked today; they have a fixed one for those who give none.
+asked today; given no date, they write a fixed one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ChatTemplate:
           reply: how the answer to the last message begins ("": at its beginning); None ends with the last message.
 
         Raises:
-          UserError: the template is no Jinja, refuses these messages, or leaves one out.
+          UserError: the template is not Jinja, refuses these messages, or leaves one out.
         """
         # Some templates trim what a message holds, or look into it, so stand-ins go through them.
         stand_ins = [f"\ue000{number}\ue001" for number in range(len(messages))]

@@ -2,11 +2,11 @@
 
 Four levels, each looser than the one before: the same normalised source; the same after names and constants are
 abstracted; the same canonical form (`canonical.py`: the order of operands, the direction of comparisons, negations,
-`bool()`, variables used once and the like forgotten as well), be it with constants where parameters stood; a run of
-tokens in common, of `ngram` lexical tokens or of `outline` tokens of the canonical form, where one name is like the
-other. Runs are looked for in function bodies, since signatures of one answer type are alike by nature. All instances
-of a protected problem count. A match names its problem, so that a rejection can be checked by eye. What a puzzle does,
-`puzzles/behaviour.py` compares.
+`bool()`, variables used once and the like forgotten as well), also with constants in place of parameters; a run of
+tokens in common, of `ngram` lexical tokens or of `outline` tokens of the canonical form, in which all names are alike.
+Runs are sought in function bodies, since signatures of one answer type are alike by nature. All instances of a
+protected problem count. A match names its problem, so that a rejection can be checked by eye. `puzzles/behaviour.py`
+compares what puzzles do.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Protected:
         """
         Args:
           ngram: lexical tokens in a row that make a match; Brown et al. 2020, arXiv:2005.14165, take 13 words.
-          outline: the same of the outline, which has fewer words and says the same things more often; with 20, one of
+          outline: the same for the outline, which has fewer different words and repeats itself more; with 20, one of
             200 puzzles that models wrote has a run in common with P3's held-out problems (results/firewall).
         """
         if min(ngram, outline) < 1:
@@ -121,7 +121,7 @@ class Protected:
     def _outline_grams(self, source: str) -> Iterator[tuple[str, ...]]:
         try:
             tokens = outline_tokens(source)
-        except SourceError:  # it has no canonical form; what its text says still counts
+        except SourceError:  # it has no canonical form; its text still counts
             return iter(())
         return _runs(tokens, self._outline)
 

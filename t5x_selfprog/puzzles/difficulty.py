@@ -1,9 +1,9 @@
 """How hard each puzzle was for the model that tried it, and what there is to learn from it.
 
-A puzzle that is always solved teaches nothing any more, one that is never solved nothing yet: what is learnable is
-p(1 - p), the variance of success (Florensa et al. 2018, arXiv:1705.06366, on goals of intermediate difficulty).
-With few attempts p itself is unsure, so its expectation under Jeffreys' posterior Beta(c + 1/2, n - c + 1/2) stands
-in its place: 0 of 8 still has something, 0 of 800 nearly nothing.
+A puzzle that is always solved teaches nothing any more, one that is never solved nothing yet: what is learnable is p(1
+- p), the variance of success (Florensa et al. 2018, arXiv:1705.06366, on goals of intermediate difficulty). With few
+attempts p itself is uncertain, so the expectation under Jeffreys' posterior Beta(c + 1/2, n - c + 1/2) is used: after 0
+of 8 there is still something to learn, after 0 of 800 next to nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _Z = 1.959964  # of a 95% interval
 
 @dataclass(frozen=True)
 class Difficulty:
-    """A puzzle for one checkpoint: `accepted` of `tried` attempts. Those nobody could judge are in neither."""
+    """A puzzle for one checkpoint: `accepted` of `tried` attempts. Attempts that could not be judged count in
+    neither."""
 
     puzzle_id: str
     source: str
@@ -58,7 +59,7 @@ def learnability(accepted: int, tried: int) -> float:
 
 
 def difficulties(verdicts: Iterable[Mapping[str, Any]]) -> list[Difficulty]:
-    """One entry a puzzle, in order of appearance; of verdict records."""
+    """One entry per puzzle, in order of appearance, from verdict records."""
     found: dict[str, list[Any]] = {}
     for verdict in verdicts:
         entry = found.setdefault(verdict["puzzle_id"], [verdict["puzzle"], verdict["checkpoint"] or "", 0, 0])
@@ -70,5 +71,5 @@ def difficulties(verdicts: Iterable[Mapping[str, Any]]) -> list[Difficulty]:
 
 
 def write(path: str, found: Iterable[Difficulty]) -> None:
-    """The store of one iteration: a line of JSON a puzzle, without its source."""
+    """The store of one iteration: a line of JSON per puzzle, without its source."""
     files.write_atomic(path, "".join(json.dumps(one.as_dict()) + "\n" for one in found).encode())

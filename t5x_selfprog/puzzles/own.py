@@ -1,4 +1,4 @@
-"""Puzzles of one's own: a folder to begin with, and what the verifier says of reference solutions."""
+"""Puzzles of one's own: a template to begin with, and what the verifier says of reference solutions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from verifier.errors import UserError
 from verifier.storage import files
 
 _SHOWN = 20  # refused solutions
-# One a line: a name, the puzzle as `sat` (its first argument, with its type, is the answer), solutions' bodies.
+# One per line: a name, the puzzle as `sat` (its first argument, with its type, is the answer), solutions' bodies.
 _TEMPLATE = (
     ("Add:0", "def sat(x: int, a=3):\n    return x + a == 10", "    return 10 - a"),
     ("Reverse:0", 'def sat(s: str, word="abc"):\n    return s[::-1] == word', "    return word[::-1]"),
@@ -45,7 +45,7 @@ _SPLIT = {"train": ["Add", "Reverse", "Between"], "dev": ["Sorted"], "test": ["C
 def begin(folder: str) -> dict[str, Any]:
     """Writes a template of a set into a new folder; returns the paths.
 
-    Raises UserError where something is there.
+    Raises UserError if the folder has content.
     """
     if os.path.isfile(folder) or files.listdir(folder):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a proposed puzzle is worth: whether it is one, whether it is new, and whether its solve rate is near a target.
+"""What a proposed puzzle is worth: whether it is valid, whether it is new, and whether its solve rate is near a target.
 
 Targets: Absolute Zero's 1 - rate, and 0 where no attempt or every attempt was accepted (Zhao et al. 2025,
 arXiv:2505.03335); R-Zero's 1 - 2 |rate - 1/2| (Huang et al. 2025, arXiv:2508.05004).
@@ -21,8 +21,8 @@ class Proposed:
 
     Attributes:
       valid: a puzzle by the rules, of the kind that trivial answers do not solve, and like no held-out problem.
-      novelty: 1 for the first puzzle of its shape, 1/2 for the second, ...; 0 for one that is there already.
-      accepted, tried: attempts at it; none at what is not valid and new.
+      novelty: 1 for the first puzzle of its shape, 1/2 for the second, ...; 0 for one that exists already.
+      accepted, tried: attempts at it; none unless it is valid and new.
     """
 
     valid: bool = False

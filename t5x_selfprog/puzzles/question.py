@@ -19,7 +19,7 @@ def question(puzzle: str, header: str) -> str:
 
 
 def solution_of_answer(answer: str) -> str:
-    """What of an answer in prose is the solution: from `def g` on, in the first code block that has it.
+    """The solution in an answer in prose: from `def g` on, in the first code block that has it.
 
     An answer without one is its first code block, or all of it, for the verifier to refuse.
     """

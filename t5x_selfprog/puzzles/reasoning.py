@@ -1,9 +1,9 @@
 """Tasks about programs that are known to run: their output on an input (deduction), an input for an output (abduction).
 
 A program is a solution of a puzzle: `g` with the defaults of its arguments, and what it returned. It is shown as `h`;
-the model completes an assertion, and what it completes it with must be plain values, since to run the program would be
-no deduction. Both become attempts like any other: a puzzle that says whether the values are right, and a `g` that
-returns them. (The tasks of Absolute Zero, Zhao et al. 2025, arXiv:2505.03335.)
+the model completes an assertion, and must do so with plain values, since running the program would be no deduction.
+Both become attempts like any other: a puzzle that says whether the values are right, and a `g` that returns them. (The
+tasks of Absolute Zero, Zhao et al. 2025, arXiv:2505.03335.)
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Reasoning:
 
 
 def program(solution: str, output: Any) -> Program | None:
-    """None where a solution is no such program: it is several statements, its defaults are no plain values, or what
-    goes in or comes out is too long to be shown."""
+    """None for a solution that is no such program: it has several statements, its defaults are not plain values, or
+    what goes in or comes out is too long to be shown."""
     try:
         with lenient_python():
             tree = ast.parse(solution)
@@ -78,7 +78,7 @@ def program(solution: str, output: Any) -> Program | None:
 
 
 def reasonings(given: Program) -> Iterator[Reasoning]:
-    """The tasks about a program: a deduction, and where it takes anything an abduction."""
+    """The tasks about a program: a deduction and, if it takes arguments, an abduction."""
     output = literal(given.output)
     called = ", ".join(literal(value) for value in given.inputs)
     above = f"{given.source.rstrip()}\n\n\n"

@@ -1,4 +1,4 @@
-"""The page that every report stands in: one file, self-contained.
+"""The page around every report: one file, self-contained.
 
 Nothing on it comes from the network. Model text is escaped, and a content security policy admits only the page's own
 script (by its hash), so that even a mistake in a report could not run a puzzle's HTML.

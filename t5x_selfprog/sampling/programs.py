@@ -40,7 +40,7 @@ class Programs:
         key: everything that a program's name leaves open, so that equal keys and names mean equal programs.
         holds: what else occupies memory, for messages.
         """
-        self._key = _keys.setdefault(key, object())  # hashing it costs a chunk less than hashing all settings
+        self._key = _keys.setdefault(key, object())  # cheaper to hash for every chunk than all settings
         self._holds = holds
         self.compilations, self.compile_s = 0, 0.0
 

@@ -224,7 +224,7 @@ class _Judge:
             self._queue.put((shard, puzzle, records))
 
     def end(self, shard: int) -> None:
-        """Tells that a round of this shard is complete; its rounds end one after the other."""
+        """Reports that a round of this shard is complete; its rounds end one after the other."""
         if hosts.is_first():
             self._given[shard] += 1
             self._queue.put(_End(shard))

@@ -205,7 +205,7 @@ class Context:
     def require_phases(
         self, path: str, phases: Callable[[ModelConfig], list[list[device_room.Part]]], remedy: str
     ) -> None:
-        """As `require_room`, for work whose largest phase must fit, also where its model is loaded already.
+        """As `require_room`, for work whose largest phase must fit, even if its model is loaded already.
 
         phases: from a model's shape; the first part of each is the loaded model.
         """
@@ -215,7 +215,7 @@ class Context:
         config = store.read_config(path)
         largest_phase = max(phases(config), key=lambda parts: sum(part.num_bytes for part in parts))
         if self._model is not None and self.partitioner.mesh.devices.flat[0].platform == "cpu":
-            largest_phase = largest_phase[1:]  # the machine's free memory is without it
+            largest_phase = largest_phase[1:]  # the machine's free memory does not include it
         self._require(path, config, largest_phase, remedy)
 
     def _require(self, path: str, config: ModelConfig, parts: list[device_room.Part], remedy: str) -> None:

@@ -45,7 +45,7 @@ def phases(
 ) -> list[list[Part]]:
     """The parts of sampling, for each of `samplings`, and of a training step.
 
-    base_apart: another model is loaded beside, for the divergence from it.
+    base_apart: another model is loaded too, for the divergence from it.
     """
     lora = training.lora
     optimizer = make_optimizer(training.loop.optimizer, lambda step: 0.0, lora_room.axes_of(config, lora))

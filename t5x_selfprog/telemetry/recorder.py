@@ -83,7 +83,7 @@ class Recorder:
         """Reports how long judging continued after the last shard was sampled."""
 
     def conclude(self, figures: Mapping[str, float]) -> None:
-        """Reports what the run ends in."""
+        """Reports the run's final figures."""
 
     def flush(self) -> dict[str, Any]:
         """Writes everything known so far; returns the figures of goodput.json, or {}."""

@@ -1,4 +1,4 @@
-"""Measures shards as they are sampled on the devices. (What judging took is told by verifier/fleet/beside.py.)"""
+"""Measures shards as they are sampled on the devices. (verifier/fleet/beside.py reports what judging took.)"""
 
 import time
 from typing import Protocol

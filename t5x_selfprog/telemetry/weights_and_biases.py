@@ -1,6 +1,6 @@
 """The numbers of a run at Weights & Biases too, beside TensorBoard's, where somebody asks for that.
 
-The package `wandb` is imported only then, and what goes wrong with it ends no run: what it misses is in RUN/events.
+The package `wandb` is imported only then, and none of its failures ends a run: what it misses is in RUN/events.
 A run keeps its identity there over its lives. Steps count anew in every stage, so each stage has an axis of its own.
 """
 
@@ -66,7 +66,7 @@ class Sink:
         self._try(send)
 
     def conclude(self, figures: Mapping[str, float]) -> None:
-        """What the run ends in."""
+        """The run's final figures."""
         self._try(lambda: self._run.summary.update(dict(figures)))
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Sink:
         )
 
     def _try(self, act: Callable[[], None]) -> None:
-        """Says once what went wrong, and lets the rest be."""
+        """Reports the first failure; after it, sends nothing more."""
         if self._lost:
             return
         try:

@@ -1,4 +1,4 @@
-"""Adapters of low rank as what training changes: the base stays as it is, in as few bytes as one likes."""
+"""Adapters of low rank as what training changes: the base stays frozen, in as few bytes as one likes."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ class Lora:
 
     Attributes:
       rank: r; columns of a and rows of b.
-      alpha: their product counts alpha / rank times.
+      alpha: their product is scaled by alpha / rank.
       targets: projections that have adapters, by our names: query, key, value, out, up, gate, down. A model without
         gates has none at `gate`; any other target must be there.
       base_dtype: what the frozen weights are held in while adapters are trained, "float32", "bfloat16" or "int8"
@@ -79,7 +79,7 @@ class Lora:
     def init(self, config: ModelConfig, seed: int) -> Adapters:
         """Fresh adapters, which change nothing yet: a as torch's linear layers begin (+-1/sqrt(inputs)), b zero.
 
-        Every number is a function of (seed, projection): neither of which others there are, nor of their order.
+        Every number is a function of (seed, projection) alone, not of which other adapters there are or of their order.
         """
 
         def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -137,7 +137,7 @@ class Lora:
         )
 
     def frozen_shardings(self, config: ModelConfig, partitioner: Partitioner) -> Any:
-        """How the base is laid out as it is held: as it is loaded, scales as what they scale."""
+        """The layout of the base as it is held: the one in which it is loaded; scales have that of what they scale."""
         shardings = partitioner.param_shardings(network.logical_axes(config), network.abstract_params(config))
         summed = self._summed(config)
 
@@ -151,7 +151,7 @@ class Lora:
         return jax.tree_util.tree_map_with_path(of, shardings)
 
     def _summed(self, config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
-        """Of the kernels that are held in int8, by path: the dimensions that share a scale."""
+        """The dimensions that share a scale, by path, of the kernels that are held in int8."""
         if self.base_dtype != "int8":
             return {}
         return {
@@ -184,7 +184,8 @@ def _kernels(params: Any) -> Iterator[tuple[tuple[str, str], Any]]:
 
 
 def _inputs(axes: tuple[str | None, ...]) -> int:
-    """How many dimensions a kernel [N, *inputs, *outputs] sums over: outputs of those that end in `embed` are that."""
+    """How many dimensions of a kernel [N, *inputs, *outputs] are inputs: all but the last if that is `embed`, else
+    one."""
     return len(axes) - 2 if axes[-1] == "embed" else 1
 
 

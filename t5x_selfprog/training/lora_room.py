@@ -1,7 +1,7 @@
-"""What training adapters holds on a device, in each of its three phases; the largest says whether it fits.
+"""What training adapters holds on a device, in each of its three phases; the largest decides whether it fits.
 
-The base comes in float32 and is narrowed; adapters are trained beside what is left of it; in the end the base comes
-again and is merged with them (stages/adapters.py).
+The base is loaded in float32 and narrowed; adapters are trained beside the narrowed base; in the end the base is loaded
+again and merged with them (stages/adapters.py).
 """
 
 from typing import Any

@@ -151,7 +151,7 @@ def train(
                     saved = time.monotonic()
                 if told:
                     checkpoints.wait()
-                    hosts.barrier("saved")  # host 0 is through last, and who leaves takes all along
+                    hosts.barrier("saved")  # host 0 gets here last, and a host that leaves ends all others
                     raise preemption.Preempted
                 if late:
                     return None
@@ -162,7 +162,7 @@ class Window:
     """What happened since the last logged step."""
 
     def __init__(self, config: ModelConfig, step: int, whole: bool = True):
-        """whole: all weights are trained, as the count of operations has it."""
+        """whole: all weights are trained, as the usual count of operations assumes."""
         self._config, self._step, self._whole = config, step, whole
         self._compiled = compiles().totals()
         self._tokens = self._positions = self._length = 0
