@@ -340,7 +340,7 @@ def _follow(options: argparse.Namespace) -> None:
     # Spot machines get SIGTERM: exiting gives claims up, so that others need not wait until they expire.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        trial = make_pool(Limits(), 0)  # an isolation that is not to be had fails before there is work
+        trial = make_pool(Limits(), 0)  # an isolation that this host lacks is refused before there is work
     except ValueError as e:
         raise UserError(str(e)) from e
     with trial as pool:

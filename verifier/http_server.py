@@ -120,7 +120,7 @@ class Front:
                 self.close()
 
     def close(self) -> None:
-        """Refuse new and waiting requests."""
+        """Refuses new and waiting requests."""
         with self._changed:
             self._closing = True
             left = list(self._queue)
@@ -270,7 +270,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve_http(pool: Pool, host: str, port: int, capacity: int) -> None:
-    """Serve until SIGTERM or Ctrl-C. Prints the address on standard error."""
+    """Serves until SIGTERM or Ctrl-C. Prints the address on standard error."""
     with Server(pool, host, port, capacity) as server:
         # `shutdown` waits for the loop, which this thread runs, so another thread must call it
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())

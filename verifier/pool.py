@@ -127,7 +127,7 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """End all workers and whatever they are running. The pool cannot be used afterwards."""
+        """Ends all workers and whatever they are running. The pool cannot be used afterwards."""
         self._finalizer()
 
     @property
@@ -177,7 +177,7 @@ class Pool:
     def ask(
         self, puzzles: Iterable[tuple[str, Sequence[Any]]], *, each_s: float, total_s: float, ends: int
     ) -> Iterator[str]:
-        """What each puzzle, given with the plain values to ask it, says to them: a letter for each, in their order.
+        """What each puzzle says to the plain values that come with it: a letter for each, in their order.
 
         1 accepted, 0 refused, e raised, ! reached a limit or died, ? could not be judged (infrastructure). There are
         fewer letters if the puzzle was given up, after `ends` times ! or `total_s` CPU seconds, none for what is no
@@ -212,7 +212,7 @@ class Pool:
         batch_size: int,
         reuse_under: tuple | None,
     ) -> Iterator[Any]:
-        """Send items out in batches and yield their results in order.
+        """Sends items out in batches and yields their results in order.
 
         What `refuse` returns for an item, if not None, is its result.
         Results are reused for identical items under the same limits `reuse_under`; None reuses none.
@@ -281,7 +281,7 @@ class Pool:
         exhausted: bool,
         full: bool,
     ) -> None:
-        """Give work to started workers with room for it: batches of a second, smaller towards the end."""
+        """Gives work to started workers with room for it: batches of a second, smaller towards the end."""
         while waiting or fresh:
             # no worker gets a second job before all have started and have one
             worker = min(self._workers, key=lambda worker: (len(worker.jobs), worker.isolation is None))
@@ -304,7 +304,7 @@ class Pool:
             worker.send(message(number, [item for _, item in job.items]))
 
     def _pump(self, *, block: bool) -> None:
-        """Move bytes to and from the workers once; with `block`, wait up to a second for some to move."""
+        """Moves bytes to and from the workers once; with `block`, waits up to a second for some to move."""
         poller = select.poll()
         by_descriptor = {}
         for worker in self._workers:
@@ -354,7 +354,7 @@ class Pool:
                 job.deliver(place, result)
 
     def _replace(self, worker: Worker, what: str) -> None:
-        """Replace a worker that is lost, and requeue its jobs or report them as lost."""
+        """Replaces a worker that is lost, and requeues its jobs or reports them as lost."""
         self.counters["workers_lost"] += 1
         if worker.isolation is None:
             self._failed_starts += 1

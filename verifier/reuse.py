@@ -20,7 +20,8 @@ class Reuse:
         self._kept: dict[bytes, Verdict] = {}  # the most recently used last
 
     def begin(self, ready: dict[int, Verdict], limits: tuple) -> Callable[[int, Verdict], None]:
-        """Begin a stream, whose verdicts go to `ready` by place. Returns the function that delivers a fresh verdict."""
+        """Begins a stream, whose verdicts go to `ready` by place. Returns the function that delivers a fresh
+        verdict."""
         self._ready = ready
         self._limits = repr(limits).encode()
         self._waiting: dict[bytes, list[int]] = {}

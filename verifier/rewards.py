@@ -70,7 +70,7 @@ class Reward:
         return [self._value(verdict) for verdict in verdicts]
 
     def close(self) -> None:
-        """End the pool's processes. They end with this process in any case."""
+        """Ends the pool's processes. They end with this process in any case."""
         if self._pool is not None and self._owner == os.getpid():
             self._pool.close()
         self._pool = None

@@ -43,7 +43,7 @@ class Limits:
             )
 
     def require_exact(self, what: str) -> None:
-        """Raise UserError where tiers would leave attempts unjudged that the full limit might accept."""
+        """Raises UserError where tiers would leave attempts unjudged that the full limit might accept."""
         if self.tiers is not None:
             raise UserError(
                 f"{what} takes every attempt to its full limit, but Limits.tiers is {self.tiers}; "

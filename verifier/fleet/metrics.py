@@ -38,7 +38,7 @@ class Metrics:
         }
 
     def write(self, *, now: bool = False) -> None:
-        """Write the file, if there is one and it is time."""
+        """Writes the file, if there is one and it is time."""
         if self._path is None or not (now or time.monotonic() - self._written > EVERY_S):
             return
         self._written = time.monotonic()

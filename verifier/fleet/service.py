@@ -193,7 +193,7 @@ def serve(
     claim_s: float = 120.0,
     once: bool = False,
 ) -> None:
-    """Judge until the work is over; with `once`, what is there now.
+    """Judges until the work is over; with `once`, what is there now.
 
     facts: figures of this host that go into the manifest.
     claim_s: how long a claim on a shard lasts; we prolong it every third of that.

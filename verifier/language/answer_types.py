@@ -66,7 +66,7 @@ class AnswerType(NamedTuple):
 
 
 def parse_type(annotation: str | ast.expr, *, or_any: bool = False) -> AnswerType:
-    """Read an annotation, given as source or as a syntax tree. `or_any` allows Any, by itself.
+    """Reads an annotation, given as source or as a syntax tree. `or_any` allows Any, by itself.
 
     Raises:
         TypeSyntaxError: outside the vocabulary, or not an expression at all.

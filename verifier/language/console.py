@@ -131,7 +131,7 @@ def _exit(status: object = None) -> None:
 
 
 class Thread:
-    """Runs where it is started: programs make one for its bigger stack."""
+    """Runs at once when it is started: programs make threads for their bigger stacks."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class Thread:
             self._target(*self._args, **self._named)
 
     def join(self, timeout: float | None = None) -> None:
-        """It is over already."""
+        """Nothing to wait for: `start` has run it."""
 
 
 def module() -> ModuleType:

@@ -62,7 +62,7 @@ def encode_parts(value: object, limit_bytes: int = 1 << 30) -> list[Part]:
 
 
 def _encode(value: Any, parts: list[Part], room: int, depth: int) -> int:
-    """Append the value to `parts`; returns the bytes of `room` that are left."""
+    """Appends the value to `parts`; returns the bytes of `room` that are left."""
     kind = type(value)
     if kind is int:
         part = _encode_int(value, room)
@@ -283,7 +283,7 @@ def _decode_wide_ints(data: Buffer, at: int) -> tuple[list[int], int]:
 
 
 def _decode_pieces(data: Buffer, at: int) -> tuple[bytes, list[slice], int]:
-    """Of a packed list of lengths and pieces: all the pieces joined, the slice of each, and where they end."""
+    """From a packed list of lengths and pieces: all the pieces joined, the slice of each, and where they end."""
     lengths, at = _decode_lengths(data, at)
     end = at + sum(lengths)
     if end > len(data):

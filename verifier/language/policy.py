@@ -102,7 +102,7 @@ STAND_INS: dict[str, Callable[[], ModuleType]] = {
 
 
 def import_modules(names: frozenset[str]) -> None:
-    """Import every allowed module now: later, in a sandboxed child, no file can be opened.
+    """Imports every allowed module now: later, in a sandboxed child, no file can be opened.
 
     `_hashlib` is left out so that hashlib uses the interpreter's own digests instead of loading OpenSSL (4 MB).
     """

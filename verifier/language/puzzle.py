@@ -45,7 +45,7 @@ class Puzzle(NamedTuple):
 
 
 def parse_puzzle(source: str) -> Puzzle:
-    """Read `def f(answer: T, a=..., b=...)`, the one and only statement of `source`.
+    """Reads `def f(answer: T, a=..., b=...)`, the one and only statement of `source`.
 
     Raises:
         PuzzleError: no_parse (not Python, or it does not compile), bad_signature (not that one function) or

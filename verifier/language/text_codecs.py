@@ -27,7 +27,7 @@ _LIBRARIES = (b"_multibytecodec", b"stringprep")
 
 
 def install() -> None:
-    """Read all codecs; from then on none is looked for on disk. Call it once in a process."""
+    """Reads all codecs; from then on none is looked for on disk. Call it once in a process."""
     for name in COMMON:
         __import__(f"encodings.{name}")
     codes = dict(_read())

@@ -30,7 +30,7 @@ class Jail(NamedTuple):
 
 
 def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
-    """Give up everything but memory and the CPU. Raises OSError if any of it fails; then nothing may run."""
+    """Gives up everything but memory and the CPU. Raises OSError if any of it fails; then nothing may run."""
     linux.die_with_parent(jail.parent)
     os.setsid()
     if jail.root is not None:
@@ -51,7 +51,7 @@ def enter(jail: Jail, cpu_s: float, memory_mb: int) -> None:
 
 
 def open_empty_folder() -> int | None:
-    """A deleted folder, in which nothing is nor can be made.
+    """A deleted folder: it is empty, and nothing can be made in it.
 
     None where there is no place for one, or where root may not be shut in (some containers).
     """

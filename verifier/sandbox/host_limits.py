@@ -59,7 +59,7 @@ def _hard(name: str) -> int:
 
 
 def raise_soft() -> None:
-    """Lift this process's soft limits to the hard ones: a soft one is the host's default, not a rule."""
+    """Lifts this process's soft limits to the hard ones: a soft one is the host's default, not a rule."""
     for name in ("AS", "DATA", "CPU", "FSIZE", "NOFILE"):
         which = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(which)[1]

@@ -35,7 +35,7 @@ class Established(NamedTuple):
 
 
 def establish(level: str, require: str) -> Established:
-    """Put this process into the layers up to `level` ("auto": all that work here).
+    """Puts this process into the layers up to `level` ("auto": all that work here).
 
     With namespaces it returns in another process, the first of its own world. Raises IsolationError if a layer up to
     `require`, or one of a `level` given by name, is not available.
@@ -134,7 +134,7 @@ def _rank(level: str) -> int:
 
 
 def _attempt(layer: Callable[[], None]) -> str:
-    """Try a layer in a process of its own; "" if it works, else why not."""
+    """Tries a layer in a process of its own; "" if it works, else why not."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -24,7 +24,7 @@ def version() -> int:
 
 
 def restrict() -> int:
-    """Shut this process in, for good; returns the version. Raises OSError."""
+    """Shuts this process in, for good; returns the version. Raises OSError."""
     found = version()
     fields = [_FILE_RIGHTS[min(found, 5)]]
     if found >= 4:

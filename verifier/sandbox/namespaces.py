@@ -24,7 +24,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def enter() -> None:
-    """Move into new namespaces of every kind; returns in a new process, number 1 of its own world.
+    """Moves into new namespaces of every kind; returns in a new process, number 1 of its own world.
 
     The calling process stays outside, waits for that one, and ends when it does; either dies with the
     other. Both give up all capabilities, and root becomes nobody. Raises OSError, in the calling process
@@ -48,7 +48,7 @@ def enter() -> None:
 
 
 def leave_shared_objects() -> None:
-    """Get System V memory, queues and semaphores of our own, which end with us. For root; raises OSError."""
+    """Gets System V memory, queues and semaphores of our own, which end with us. For root; raises OSError."""
     linux.call("unshare", _NEWIPC)
 
 
@@ -64,7 +64,7 @@ def _map_identity(user: int, group: int) -> None:
 
 
 def _wait_outside(inside: int, parent: int) -> None:
-    """The rest of the outer process's life: hold nothing, wait for the inner one, end it if our parent is gone."""
+    """The rest of the outer process's life: holds nothing, waits for the inner one, ends it if our parent is gone."""
     os.closerange(0, 1 << 16)
     with contextlib.suppress(OSError):
         drop_capabilities()
@@ -90,7 +90,7 @@ def _empty_root() -> None:
 
 
 def drop_capabilities() -> None:
-    """Drop all of them, from every set, for good: there is no exec to bring any back."""
+    """Drops all of them, from every set, for good: there is no exec to bring any back."""
     import ctypes
     import struct
 

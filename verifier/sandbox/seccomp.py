@@ -119,7 +119,7 @@ def make_loader() -> Callable[[], None]:
 
 
 def _program(architecture: int, numbers: dict[str, int]) -> bytes:
-    """Kill on another architecture's calls; allow the numbers; refuse the rest (x32's have a high bit set)."""
+    """Kills on another architecture's calls, allows the numbers, refuses the rest (x32's have a high bit set)."""
 
     def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
         return struct.pack("<HBBI", code, if_true, if_false, value)

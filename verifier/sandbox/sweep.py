@@ -44,7 +44,7 @@ def children_of(parent: int) -> set[int]:
 
 
 def _reap() -> None:
-    """Reap the processes that are dead already; the others are reaped next time."""
+    """Reaps the processes that are dead already; the others are reaped next time."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             continue

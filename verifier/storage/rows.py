@@ -96,7 +96,7 @@ def out_of_the_way(
 
 
 def write_rows(path: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write verdict rows. The file appears, whole, once the last row is written.
+    """Writes verdict rows. The file appears, whole, once the last row is written.
 
     A TFRecord file holds the fields of a verdict record (records.VERDICT); others are left out.
     """

@@ -48,7 +48,7 @@ class Area:
         return self._used + _RECORD.size + size <= self.capacity
 
     def append(self, item: int, *parts: bytes) -> None:
-        """Write a record, its parts one after another; the item is thereby no longer in progress.
+        """Writes a record, its parts one after another; the item is thereby no longer in progress.
 
         Raises ValueError where there is no room; nothing is written then.
         """
@@ -90,7 +90,7 @@ class Area:
             at += length
 
     def close(self) -> None:
-        """Give the memory back, or while views of it are in use, once the last of them is gone."""
+        """Gives the memory back; if views of it are in use, once the last of them is gone."""
         with contextlib.suppress(BufferError):
             self._view.release()
             self._map.close()

@@ -131,7 +131,7 @@ def run_solutions(
     *,
     plain: bool,
 ) -> None:
-    """Run solutions one after another; or, if not `plain`, the only one.
+    """Runs solutions one after another; or, if not `plain`, the only one.
 
     Together, a program that is not plain is only reported as such; of those that compile to the same code one runs, of
     those that are `known` none. One that asked for so much memory that company might matter is reported as NO_MEMORY.
@@ -278,7 +278,7 @@ class Check(NamedTuple):
 def run_checks(
     area: Area, checks: Sequence[Check], runtime: Runtime, limits: Allowance, *, alone: bool = False
 ) -> None:
-    """Check answers one after another. All puzzles are plain, or there is one check only, which is then `alone`.
+    """Checks answers one after another. All puzzles are plain, or there is one check only, which is then `alone`.
 
     A plain puzzle says the same of equal answers, so it is asked once. One that asked for so much memory that company
     might matter is reported as NO_MEMORY.

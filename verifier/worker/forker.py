@@ -40,7 +40,7 @@ class Forker:
 
     @classmethod
     def start(cls, jail: confine.Jail, runtime: Runtime, while_waiting: Callable[[], None]) -> "Forker":
-        """Fork the process from which children will be forked. Raises OSError."""
+        """Forks the process from which children will be forked. Raises OSError."""
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         parent = os.getpid()
         process = os.fork()
@@ -54,7 +54,7 @@ class Forker:
         return cls(process, ours, while_waiting)
 
     def stop(self) -> None:
-        """End the process and reap it."""
+        """Ends the process and reaps it."""
         self._channel.close()
         os.waitpid(self.process, 0)
 
@@ -69,7 +69,7 @@ class Forker:
         checks: bool,
         plain: bool,
     ) -> Ended:
-        """Run one child on a request of `checks` or of solutions; it reports in `area`.
+        """Runs one child on a request of `checks` or of solutions; it reports in `area`.
 
         items: item numbers are below this; each item has the CPU seconds that `watched` has for item 0, or for the one
             that is alone.

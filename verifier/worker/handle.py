@@ -78,11 +78,11 @@ class Worker:
         return time.monotonic() - self._last_said
 
     def excuse(self) -> None:
-        """Do not count the time until now as silence: nobody was listening."""
+        """Does not count the time until now as silence: nobody was listening."""
         self._last_said = time.monotonic()
 
     def send(self, message: object) -> None:
-        """Queue a message and write what the pipe takes; the rest goes by `flush`."""
+        """Queues a message and writes what the pipe takes; the rest goes by `flush`."""
         self._outgoing += wire.pack(message)
         self.flush()
 
@@ -120,12 +120,12 @@ class Worker:
             return ""
 
     def hang_up(self) -> None:
-        """Close its pipe, upon which it ends by itself unless it is stuck."""
+        """Closes its pipe, upon which it ends by itself unless it is stuck."""
         with contextlib.suppress(BrokenPipeError):  # it was gone before it had read everything
             self._stdin.close()
 
     def end(self, patience_s: float = 0.0) -> None:
-        """Hang up and wait; after `patience_s`, kill it. Its children die with it."""
+        """Hangs up and waits; after `patience_s`, kills it. Its children die with it."""
         self.hang_up()
         try:
             self._process.wait(patience_s)

@@ -210,7 +210,7 @@ class Judge:
             self._check(batch)
 
     def _check(self, batch: _Batch) -> None:
-        """Check all waiting answers."""
+        """Checks all waiting answers."""
         todo: list[Pending] = []
         alone: list[Pending] = []
         for item in sorted(batch.solved, key=lambda item: (batch.which[item], item)):
@@ -262,7 +262,7 @@ class Judge:
     def _run_together(
         self, request: Request, area: Area, items: int, limits: Allowance, *, checks: bool
     ) -> Ended:
-        """Run plain programs, whose numbers are below `items`, with less time for each, and room for all."""
+        """Runs plain programs, whose numbers are below `items`, with less time for each, and room for all."""
         cpu_s = min(limits.cpu_s, max(SHARED_TIME * limits.cpu_s, LEAST_SHARED_S))
         memory_mb = int(SHARED_MEMORY * limits.memory_mb) + _mb(request)
         watched = Watched({0: cpu_s}, limits.wall_s, memory_mb)
@@ -293,7 +293,7 @@ class Judge:
         return Checked(judged.outcome, judged.detail, judged.cpu_s, int(judged.peak_kb), judged.answer or "")
 
     def run(self, body: Callable[[Area], None], area: Area, watched: Watched) -> Ended:
-        """Run `body` in a child that holds puzzles."""
+        """Runs `body` in a child that holds puzzles."""
         return self._nursery.run(body, area, watched)
 
 

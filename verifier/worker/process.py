@@ -75,7 +75,8 @@ def _serve() -> NoReturn:
 
 
 def _sparing(chosen: Callable[[int], None], forker: int) -> Callable[[int], None]:
-    """The sweep for our own children, which run puzzles: it spares the forker. (The forker's get what ours leaves.)"""
+    """The sweep for our own children, which run puzzles: it spares the forker. (The forker's own sweep gets the
+    rest.)"""
     if chosen is sweep.namespace:
         return sweep.group
     return partial(sweep.orphans, spared=frozenset({forker})) if chosen is sweep.orphans else chosen

@@ -158,7 +158,7 @@ def _letter(report: Checked) -> str:
 def _ask_together(
     judge: "Judge", todo: Mapping[int, Answered], limits: Allowance
 ) -> tuple[Ended, set[int | None]]:
-    """Ask plain puzzles in one child. Also returns which of them to ask apart, for want of memory."""
+    """Asks plain puzzles in one child. Also returns which of them to ask apart, for want of memory."""
     checkers = {
         number: judge.puzzles.checker(one.question.puzzle.answer_type) for number, one in todo.items()
     }

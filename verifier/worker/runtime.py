@@ -85,8 +85,8 @@ class Demand:
 
     In a shared child, no program may meet the limit because of the others, nor catch a MemoryError that it would not
     get alone. So the child may use a quarter more than the limit (SHARED_MEMORY), and a program that asks for much runs
-    again alone: up to the first that does, all together have not taken that quarter. (Where the host allows less than
-    that, "much" is less; where it allows no more than the limit, every program is judged alone.)
+    again alone: up to the first that does, all of them together have stayed within that quarter. (Where the host allows
+    less than that, "much" is less; where it allows no more than the limit, every program is judged alone.)
     """
 
     def __init__(self, memory_mb: int, host_mb: int):
@@ -142,7 +142,7 @@ _DRAWING = ("random", "statistics")  # modules with which one can draw from the 
 
 
 def forget_cached() -> None:
-    """Clear the caches of `re` and `typing`, after a program that may have used them.
+    """Clears the caches of `re` and `typing`, after a program that may have used them.
 
     Their keys may be equal but not the same (`List[1]`, `List[True]`; `re.compile(p, 1.0)`), and they keep objects
     alive, which would die in another program's time.

@@ -56,13 +56,13 @@ class Nursery:
         self._jail, self._heartbeat, self._parent = jail, heartbeat, parent
 
     def run(self, body: Callable[[Area], None], area: Area, watched: Watched) -> Ended:
-        """Fork a child that runs `body` on the area, and wait for its end."""
+        """Forks a child that runs `body` on the area, and waits for its end."""
         return self.run_opening(lambda: partial(body, area), area, watched)
 
     def run_opening(
         self, opening: Callable[[], Callable[[], None]], area: Area | Progress, watched: Watched
     ) -> Ended:
-        """Fork a child that opens what it needs, is shut in, and runs what `opening` returned."""
+        """Forks a child that opens what it needs, is shut in, and runs what `opening` returned."""
         child = os.fork()
         if child == 0:
             _live(self._jail, opening, watched)
