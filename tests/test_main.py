@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import gin
-from t5x_selfprog import commands
 from t5x_selfprog import main as main_module
-from t5x_selfprog.commands import COMMANDS
 from t5x_selfprog.commands.command import Command, Option
 from t5x_selfprog.main import main, resolve
 
@@ -250,47 +245,6 @@ def test_a_mistake_on_the_command_line_is_status_2_and_named(toy, capsys, argume
         toy(*arguments)
     assert caught.value.code == 2
     assert expected in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_help_of_every_subcommand_teaches(command: Command, capsys) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([command.name, "--help"])
-    assert caught.value.code == 0
-    shown = capsys.readouterr().out
-    assert " ".join(command.about.split()[:5]) in " ".join(shown.split())
-    for example in command.examples:
-        assert f"selfprog {example}" in shown
-
-
-def test_every_example_is_understood() -> None:
-    for command in COMMANDS:
-        for example in command.examples:
-            words = example.partition("#")[0].partition("|")[0].split()
-            assert main_module.parse(words)[0].name == command.name
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_subcommand_leads_to_functions(command: Command) -> None:
-    """A body imports what it calls only when it runs; each of these names exists."""
-    source = textwrap.dedent(inspect.getsource(command.body))
-    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
-    assert imports
-    for node in imports:
-        module = import_module(node.module)
-        for alias in node.names:
-            assert hasattr(module, alias.name) or import_module(f"{node.module}.{alias.name}")
-    if command.configured_by:
-        import_module(command.configured_by)
-    if command.check:
-        assert callable(resolve(command.check))
-
-
-def test_every_file_of_commands_is_in_the_table() -> None:
-    files = {path.stem for path in Path(commands.__file__).parent.glob("*.py")}
-    modules = {command.body.__module__.rpartition(".")[2] for command in COMMANDS}
-    assert files - {"__init__", "command", "opened"} == modules
-    assert len({command.name for command in COMMANDS}) == len(COMMANDS) == len(modules)
 
 
 def test_the_installed_door_exits_with_the_status_of_main(tmp_path: Path, user_environment: dict) -> None:
