@@ -169,7 +169,7 @@ def fingerprint(bindings: Mapping[str, str]) -> str:
 
 
 def is_free(binding: str) -> bool:
-    """Whether a binding may change while a run continues: `a/loop.run.workers`, the macro `WORKERS`."""
+    """Whether a binding may change while a run continues: `a/Experiment.workers`, the macro `WORKERS`."""
     parts = binding.rpartition("/")[2].lower().split(".")
     return any(name.lower() in parts for name in FREE)
 

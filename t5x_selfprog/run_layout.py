@@ -107,10 +107,6 @@ class RunDir:
         return files.join(self.iteration(iteration), "funnel.json")
 
     @property
-    def events(self) -> str:
-        return files.join(self.root, "events")
-
-    @property
     def report(self) -> str:
         return files.join(self.root, "report", "index.html")
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE, VERSION
 from verifier.tiers import Tiers
+
+Record = TypeVar("Record", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,12 @@ def histogram(outcomes: Iterable[str]) -> dict[str, int]:
     for outcome in outcomes:
         counts[outcome] = counts.get(outcome, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def judged_by_puzzle(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Verdict records by puzzle_id, without those of attempts that could not be judged."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record["outcome"] != INFRASTRUCTURE:
+            found.setdefault(record["puzzle_id"], []).append(record)
+    return found

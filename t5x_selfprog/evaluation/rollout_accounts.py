@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from t5x_selfprog.puzzles.proposing import Proposed, ProposerReward
-from verifier.outcomes import ACCEPTED, INFRASTRUCTURE
+from verifier.outcomes import ACCEPTED
 from verifier.storage import files
 from verifier.storage.shards import Ledger, is_finished
+from verifier.verdict import judged_by_puzzle
 
 ROLLOUTS = "rollouts"
 TASKS = ("proposal", "puzzle", "deduction", "abduction")
@@ -106,15 +107,6 @@ def proposal_outcomes(
         elif judged := tried.get(shown["puzzle_id"]):
             accepted = sum(record["outcome"] == ACCEPTED for record in judged)
             yield proposal, Proposed(True, shown["novelty"], accepted, len(judged))
-
-
-def judged_by_puzzle(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Attempts by puzzle_id, without those that could not be judged."""
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        if record["outcome"] != INFRASTRUCTURE:
-            found.setdefault(record["puzzle_id"], []).append(record)
-    return found
 
 
 def _counted(attempts: Iterable[Record]) -> dict[str, TaskCount]:

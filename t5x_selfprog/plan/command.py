@@ -87,7 +87,7 @@ def _result(plans: list[dict[str, Any]], args: argparse.Namespace, **more: Any) 
 
 def _simulate(plan: dict[str, Any], wanted: Slice, args: argparse.Namespace) -> None:
     found = simulation.cluster(wanted, args.preemptions_per_hour, args.fleet, args.host_cores)
-    plan["simulated"] = simulation.simulated(plan, found)
+    plan["simulated"] = simulation.forecast(plan, found)
 
 
 def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:

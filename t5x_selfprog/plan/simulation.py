@@ -30,7 +30,7 @@ def cluster(wanted: Slice, preemptions_per_hour: float, fleet: str, host_cores: 
     return Cluster(wanted.hosts, host_cores, preemptions_per_hour, members=members, cores_per_member=cores)
 
 
-def simulated(plan: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+def forecast(plan: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     """The mean of RUNS simulated runs, the cores with which verdicts keep up, and what growth brings."""
     stages = stages_of(plan)
     mean = _mean(stages, cluster)

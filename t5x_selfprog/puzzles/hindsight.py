@@ -40,7 +40,6 @@ class Aim:
     place: ast.expr
     step: int = 0
     added: bool = False
-    argument: str = ""
 
 
 _STEPS: dict[type[ast.cmpop], int] = {ast.Eq: 0, ast.LtE: 0, ast.GtE: 0, ast.Lt: 1, ast.Gt: -1}
@@ -95,7 +94,7 @@ class Retarget:
             if _is_literal(aimed):
                 return Aim(free, aimed, sign * step)
             if isinstance(aimed, ast.Name) and aimed.id in self._defaults:
-                return Aim(free, self._defaults[aimed.id], sign * step, argument=aimed.id)
+                return Aim(free, self._defaults[aimed.id], sign * step)
         return None
 
     def probe(self, answer: str) -> str:

@@ -70,14 +70,6 @@ class Clock:
             self._turn()
             self.stage_name = before
 
-    def move(self, seconds: float, source: str, target: str) -> None:
-        """Reassigns seconds of the current stage from one part to another afterwards."""
-        if threading.get_ident() == self._thread:
-            self._turn()
-            taken = min(seconds, self._seconds.get((self.stage_name, source), 0.0))
-            self._add(source, -taken)
-            self._add(target, taken)
-
     def seconds(self, *parts: str) -> float:
         """Seconds spent in these parts so far, over all stages."""
         return sum(of.get(part, 0.0) for of in self.read().values() for part in parts)
@@ -101,7 +93,3 @@ class Clock:
             key = (self.stage_name, self._open[-1])
             self._seconds[key] = self._spent(key) + now - self._since
             self._since = now
-
-    def _add(self, part: str, seconds: float) -> None:
-        with self._lock:
-            self._seconds[self.stage_name, part] = self._spent((self.stage_name, part)) + seconds

@@ -187,8 +187,3 @@ def _inputs(axes: tuple[str | None, ...]) -> int:
     """How many dimensions of a kernel [N, *inputs, *outputs] are inputs: all but the last if that is `embed`, else
     one."""
     return len(axes) - 2 if axes[-1] == "embed" else 1
-
-
-def place(tree: Any, axes: Any, partitioner: Partitioner) -> Any:
-    """Shardings of a tree of weights with these logical axes."""
-    return partitioner.param_shardings(axes, tree)

@@ -1,14 +1,15 @@
 """From judged attempts to the rows that a policy gradient's step takes."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from t5x_selfprog.training.batches import index_in_segment, pack_best_fit
 from t5x_selfprog.training.policy_gradient import PolicyGradient, Rollouts
-from verifier.outcomes import ACCEPTED, INFRASTRUCTURE
+from verifier.outcomes import ACCEPTED
+from verifier.verdict import judged_by_puzzle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +47,6 @@ class Groups:
     alike: int
     judged: int
     accepted: int
-
-
-def judged_by_puzzle(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Attempts by puzzle_id, without those that could not be judged."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        if record["outcome"] != INFRASTRUCTURE:
-            found.setdefault(record["puzzle_id"], []).append(record)
-    return found
 
 
 def group(

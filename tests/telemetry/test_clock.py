@@ -57,12 +57,3 @@ def test_another_thread_counts_nothing():
     thread.start()
     thread.join()
     assert list(clock.read()) == [""] and list(clock.read()[""]) == ["host"]
-
-
-def test_seconds_move_from_one_part_to_another_and_never_below_zero():
-    clock = Clock()
-    time.sleep(0.02)
-    clock.move(10.0, "host", "verdicts")
-    found = clock.read()[""]
-    assert found["verdicts"] >= 0.02 and found["host"] >= 0
-    assert total(clock) == pytest.approx(time.monotonic() - clock.started, abs=1e-3)

@@ -97,3 +97,15 @@ def test_command(place, command):
 def test_every_command_is_shown():
     assert {command[2] for command in COMMANDS} == {"judge", "filter", "tests", "serve", "doctor"}
     assert len(BLOCKS) == 6
+
+
+def test_every_file_that_the_table_names_is_in_its_folder():
+    table = re.findall(r"(?m)^\| `(\w+)/`[^|]*\| (.*) \|$", README.partition("## Where things are")[2])
+    package = REPOSITORY / "verifier"
+    named = [
+        (package if folder == "verifier" else package / folder) / file
+        for folder, holds in table
+        for file in re.findall(r"\w+\.py", holds)
+    ]
+    assert len(named) > 30
+    assert not [path for path in named if not path.exists()]

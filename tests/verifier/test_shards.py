@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -289,30 +288,6 @@ def test_atomic_write_is_all_or_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         atomic_write(path, 3)  # type: ignore[arg-type]
     assert _contents(path.parent) == {"x.json": "é".encode()}
-
-
-def test_following_sees_every_shard_once_while_another_writes(tmp_path: Path) -> None:
-    writer = _open(tmp_path)
-
-    def write() -> None:
-        for shard in (1, 2, 0):
-            time.sleep(0.03)
-            writer.commit(shard, _rows(shard))
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    seen = [(shard, len(list(writer.read(shard)))) for shard in Ledger.open(tmp_path).follow(poll_s=0.005)]
-    thread.join()
-    assert seen == [(1, 5), (2, 5), (0, 5)]
-
-
-def test_following_a_writer_that_died_ends_with_an_error_after_its_last_shard(tmp_path: Path) -> None:
-    ledger = _open(tmp_path)
-    ledger.commit(0, _rows(0))
-    followed = ledger.follow(poll_s=0.001, writer_alive=lambda: False)
-    assert next(followed) == 0
-    with pytest.raises(LedgerIncomplete, match="2 of 3 shards"):
-        next(followed)
 
 
 def test_a_claim_excludes_others_until_it_expires_or_is_released(tmp_path: Path) -> None:

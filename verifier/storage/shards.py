@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from verifier.errors import UserError
@@ -229,22 +228,6 @@ class Ledger:
         self._require_all("read as a whole")
         for i in range(self.shard_count):
             yield from self.read(i)
-
-    def follow(self, poll_s: float = 1.0, writer_alive: Callable[[], bool] = lambda: True) -> Iterator[int]:
-        """Shard numbers as they are committed, by whoever, until all have been.
-
-        Raises LedgerIncomplete if `writer_alive` turns false before that.
-        """
-        seen: set[int] = set()
-        while len(seen) < self.shard_count:
-            alive = writer_alive()  # before looking: its last commit must not be missed
-            fresh = [i for i in self.committed() if i not in seen]
-            yield from fresh
-            seen.update(fresh)
-            if not fresh and not alive:
-                self._require_all("followed to its end")
-            if not fresh:
-                time.sleep(poll_s)
 
     # Details.
 
