@@ -6,10 +6,12 @@ from pathlib import PurePath
 from typing import Any
 
 from t5x_selfprog.report import sections
+from t5x_selfprog.report.arms import results
 from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.gallery import gallery
 from t5x_selfprog.report.markup import Markup, count, element, plural
+from t5x_selfprog.report.pieces import section, table
 from t5x_selfprog.report.problems import problems
 from t5x_selfprog.report.rollouts import rollouts
 from t5x_selfprog.report.shell import Heading, render, script_json
@@ -34,7 +36,7 @@ def page(run: Run) -> str:
     """The whole page as HTML."""
     found = find(run.evaluations)
     body = [
-        sections.results(found) if found else None,
+        results(found) if found else None,
         transfer(run.root, run.evaluations),
         problems(run.arms, run.sources),
         sections.funnel(run.iterations) if any(iteration.funnel for iteration in run.iterations) else None,
@@ -86,7 +88,7 @@ def _about(run: Run) -> Markup:
     config = element(
         "details", element("summary", "Configuration"), element("pre", run.config, class_="code")
     )
-    return sections.section(
+    return section(
         "about",
         "About this page",
         "",
@@ -120,9 +122,7 @@ def _made_by(provenance: dict[str, Any]) -> Markup | None:
         ["Host", last.get("host", "")],
         ["Packages", packages],
     ]
-    return element(
-        "div", sections.table(["made by", ""], [row for row in rows if row[1]]), class_="wide", tabindex=0
-    )
+    return element("div", table(["made by", ""], [row for row in rows if row[1]]), class_="wide", tabindex=0)
 
 
 def _honesty(run: Run) -> list[str]:

@@ -8,7 +8,7 @@ from t5x_selfprog.evaluation.diversity import shape
 from t5x_selfprog.report.code import highlight
 from t5x_selfprog.report.collect import Iteration, SolvedPuzzle, SourceProblem
 from t5x_selfprog.report.markup import Markup, count, element, join, percent, plural
-from t5x_selfprog.report.sections import section
+from t5x_selfprog.report.pieces import section
 from t5x_selfprog.run_layout import RunDir
 
 MAX_CARDS = 400

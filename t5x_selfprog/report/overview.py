@@ -10,7 +10,7 @@ from t5x_selfprog import run_dir
 from t5x_selfprog.report.collect import evaluations_of
 from t5x_selfprog.report.findings import Findings, find
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, percent, plural
-from t5x_selfprog.report.sections import section, table
+from t5x_selfprog.report.pieces import section, table
 from t5x_selfprog.report.shell import Heading, render, script_json
 from t5x_selfprog.run_layout import RunDir
 from verifier.errors import UserError

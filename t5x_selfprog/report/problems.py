@@ -9,8 +9,8 @@ from t5x_selfprog.evaluation.table import rows
 from t5x_selfprog.report.code import highlight
 from t5x_selfprog.report.gallery import bounded
 from t5x_selfprog.report.markup import Markup, count, element, join, plural
+from t5x_selfprog.report.pieces import section
 from t5x_selfprog.report.plots import arm_style
-from t5x_selfprog.report.sections import section
 from t5x_selfprog.report.tried import Arm, Tried
 
 MAX_BYTES = 2_500_000

@@ -14,8 +14,8 @@ from t5x_selfprog.puzzles.proposing import Proposed, ProposerReward
 from t5x_selfprog.report.learnt import Learnt
 from t5x_selfprog.report.lines import Line, line_panel
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, join, percent, plural
+from t5x_selfprog.report.pieces import captioned, fallback, pair, section, table
 from t5x_selfprog.report.plots import Bar, bar_panel, column_panel
-from t5x_selfprog.report.sections import captioned, fallback, pair, section, table
 
 _LEAST = 2  # batches or logged steps needed for a line
 _ROWS = 12  # of the table of batches, evenly spaced

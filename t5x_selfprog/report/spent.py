@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t5x_selfprog.report.markup import Markup, count, element, join, percent, plural
+from t5x_selfprog.report.pieces import captioned, fallback, pair, section, table
 from t5x_selfprog.report.plots import Bar, bar_panel
-from t5x_selfprog.report.sections import captioned, fallback, pair, section, table
 from t5x_selfprog.telemetry.clock import USEFUL
 
 _PARTS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from t5x_selfprog.report.lines import Line, line_panel
 from t5x_selfprog.report.markup import Markup, count, element
-from t5x_selfprog.report.sections import captioned, fallback, pair, section, table
+from t5x_selfprog.report.pieces import captioned, fallback, pair, section, table
 from t5x_selfprog.run_layout import CONTROLS, iteration_number
 
 _LEAST = 2  # logged steps needed for a line

@@ -8,7 +8,7 @@ from typing import Any
 from t5x_selfprog.evaluation.suite_notes import base_tests_notes, overlap_note
 from t5x_selfprog.evaluation.table import P3_PARTS, rows, share
 from t5x_selfprog.report.markup import Markup, element, join
-from t5x_selfprog.report.sections import section, table
+from t5x_selfprog.report.pieces import section, table
 from verifier.storage import files
 
 FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json

@@ -13,8 +13,8 @@ from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOT_AFTER_CORRECTI
 from t5x_selfprog.evaluation.table import Row, rows
 from t5x_selfprog.report.collect import Run, collect
 from t5x_selfprog.report.markup import EN_DASH, Markup, count, element, percent, points
+from t5x_selfprog.report.pieces import section, table
 from t5x_selfprog.report.plots import IntervalRow, arm_style, interval_panel
-from t5x_selfprog.report.sections import section, table
 from t5x_selfprog.report.shell import Heading, render, script_json
 from verifier.storage import files
 from verifier.storage.shards import atomic_write

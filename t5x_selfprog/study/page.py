@@ -11,8 +11,8 @@ from t5x_selfprog.evaluation.contrasts import ENUMERATOR, EXPLANATION, HEAD
 from t5x_selfprog.evaluation.statistics import NO_DIFFERENCE, NOTHING_SHOWN
 from t5x_selfprog.evaluation.table import family_sizes
 from t5x_selfprog.report.markup import Markup, element, percent, plural, points
+from t5x_selfprog.report.pieces import fallback, section, table
 from t5x_selfprog.report.plots import IntervalRow, Point, arm_style, interval_panel, scatter_panel
-from t5x_selfprog.report.sections import fallback, section, table
 from t5x_selfprog.report.shell import Heading, render, script_json
 from verifier.storage.shards import atomic_write
 
