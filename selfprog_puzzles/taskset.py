@@ -22,7 +22,7 @@ class PuzzleData(vf.TaskData):
 
 
 class PuzzleTaskConfig(vf.TaskConfig):
-    """cpu_s: CPU seconds of an attempt. workers: processes that judge, None for one a core."""
+    """cpu_s: CPU seconds of an attempt. workers: processes that judge, None for one per core."""
 
     cpu_s: float = 1.0
     workers: int | None = None

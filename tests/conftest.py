@@ -65,7 +65,8 @@ def gin_unlocked():
 
 @pytest.fixture(autouse=True, scope="module")
 def memory_of_earlier_files():
-    """Not searched again for garbage: stages collect all of it before they load a model, seconds each time by then."""
+    """Frees it and freezes the rest: otherwise stages, which collect garbage before they load a model, take seconds
+    more."""
     yield
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Self-play from the command line, small but whole: killed in its first batch and gone on with, to the same bytes."""
+"""Self-play from the command line, small but whole: killed in its first batch and continued, to the same bytes."""
 
 import json
 import os

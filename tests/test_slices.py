@@ -29,7 +29,7 @@ def _configurables():
 
 
 def learnt(*paths: object) -> dict[str, str]:
-    """What a run's results follow from, apart from rounding."""
+    """What determines a run's results, apart from rounding."""
     required = [f"{name}={value}" for name, value in STAND_INS.items()]
     gin_files.load([str(path) for path in paths], required)
     bound = run_dir.counted(gin_files.bindings())

@@ -1,8 +1,8 @@
-"""How many of P3's test problems in disguise have a canonical form of the problem itself, and which have not.
+"""How many of P3's test problems in disguise have the canonical form of the problem itself, and which do not.
 
     python results/firewall/canonical.py data/p3 "names, inlined" "names, helper" ... > results/firewall/canonical.txt
 
-One line a kind of disguise: copies, found, and the names of the others. No runs of tokens and no behaviour.
+One line per kind of disguise: copies, found, and the names of the others. No runs of tokens and no behaviour.
 """
 
 import sys

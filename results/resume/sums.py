@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Are sums over eight virtual CPU devices the same bits in one process, in one that has joined itself, in two, in four?
+"""Are sums over eight virtual CPU devices the same bits in one process, in one connected to itself, in two, in four?
 
 python results/resume/sums.py          a minute on two cores; prints a line for each sum, then how many are equal
 """

@@ -81,7 +81,7 @@ def test_degrees_of_freedom_go_from_students_to_none_at_all():
 
 
 def test_the_other_arms_say_how_sure_one_is():
-    """Two seeds that happen to agree: alone they look sure, among arms whose seeds lie far apart they do not."""
+    """Two seeds that happen to agree look certain alone, but not among arms whose seeds lie far apart."""
     rng = np.random.default_rng(0)
     base = (rng.random((2, 200)) < 0.2).astype(float)
     arm = np.maximum(base, rng.random(200) < 0.15)

@@ -195,7 +195,8 @@ def test_seeds_of_one_arm_share_a_row():
 
 
 def test_a_base_that_is_measured_with_every_seed_is_one_model():
-    """Its evaluations differ by chance alone, and nothing of it is trained again; an arm's evaluations are models."""
+    """Its evaluations differ by chance alone, since it is not trained again; those of an arm are of different
+    models."""
     again = [evaluation("base", dict.fromkeys(range(10), 20 + s), seed=s, checkpoint="b") for s in range(3)]
     assert models_of(again) == 0
     assert (

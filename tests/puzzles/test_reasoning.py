@@ -89,7 +89,7 @@ def test_a_program_without_arguments_has_nothing_to_be_found():
 
 
 def test_a_hidden_puzzle_keeps_the_output_from_the_answer(pool):
-    """What is expected is in no process that a solution sees, whatever a completion is made of."""
+    """Expected values are in no process that a solution sees, whatever a completion contains."""
     deduction, _ = reasonings(program(PROGRAM, 5))
     cheat = "def g():\n    return f.__code__.co_consts\n"
     assert [v.outcome for v in pool.judge([{"puzzle": deduction.puzzle, "solution": cheat}])] == [

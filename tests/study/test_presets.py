@@ -1,4 +1,4 @@
-"""What the paper's presets and the studies say can be said: every variant in a head and every run of a grid parses."""
+"""The paper's presets and the studies are valid: every variant in a header and every run of a grid parses."""
 
 import re
 import shlex

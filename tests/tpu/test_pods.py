@@ -137,7 +137,7 @@ def test_a_launch_takes_the_place_of_an_older_one_and_stop_ends_it_in_good_order
     done = ready.run("scripts/tpu/stop")
     assert done.returncode == 0 and done.stdout.count("stopped") == 2
     assert (ready.worker(1) / "told.log").read_text() == "told\ntold\n"
-    assert len(ready.runs(0)) == 2  # 143 is no reason to go on for one that was told to stop
+    assert len(ready.runs(0)) == 2  # 143 does not restart a run that was told to stop
 
 
 def test_a_service_that_was_killed_is_seen(ready):

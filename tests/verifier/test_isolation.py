@@ -102,7 +102,7 @@ def test_what_one_program_left_in_the_kernel_no_other_finds(name):
 
 
 def test_services_refuse_the_weakest_level_unless_it_is_asked_for(tmp_path, monkeypatch, capsys):
-    """Where the host allows no more: here, where seccomp's filter cannot be had."""
+    """Where the host allows no more: here, because seccomp's filter is not available."""
     (tmp_path / "attempts").mkdir()
     (tmp_path / "attempts" / "COMPLETE").touch()
     asked = []

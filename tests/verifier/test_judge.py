@@ -291,7 +291,7 @@ def test_record_has_the_attempt_and_the_verdict(pool):
 
 
 def test_no_address_is_recorded(pool):
-    """They are others in every process, and records of the same attempts are to be the same."""
+    """They differ in every process, but the records of the same attempts must not."""
     puzzle = "def f(s: str, t='x'):\n    return int(s) == t"
     texts = ("str(x for x in 'a')", "str([x for x in [(y for y in 'b')]])")
     verdicts = judge(pool, puzzle, *(f"def g(t='x'):\n    return {text}" for text in texts))

@@ -42,7 +42,7 @@ def test_plain_programs_share_a_child(pool):
 
 
 def test_loops_leave_no_memory_behind(pool):
-    """Each ends a child, whose area of 16 MiB is to be gone then."""
+    """Each ends a child, whose area of 16 MiB must be gone then."""
     loops = [(NEVER, f"def g():\n    i = {i}\n    while True:\n        i += 1") for i in range(9)]
     needy = [
         ("def f(x: str, n=300000):\n    return len(x) == n", "def g(n=300000):\n    return 'a' * n"),

@@ -108,7 +108,7 @@ def test_no_name_that_is_plain_leads_to_a_neighbour():
     callers = programs(screened._plain)
     assert {screened.why_not_plain(compile(text, "", "exec")) for text in callers} == {None}
     victims = list(PROGRAMS.values())
-    limits = Limits(cpu_s=20.0, memory_mb=1024)  # no caller is to need a process of its own for want of time
+    limits = Limits(cpu_s=20.0, memory_mb=1024)  # no caller may need a process of its own for lack of time
 
     def judge(texts: list[str], **options: int) -> list[tuple]:
         with Pool(1, limits, reuse=0, **options) as pool:

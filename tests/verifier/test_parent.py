@@ -1,4 +1,4 @@
-"""Whatever a candidate is, the process that has it judged survives, and says something of the attempt itself."""
+"""Whatever a candidate is, the process that submits it survives, and reports on the attempt itself."""
 
 import tracemalloc
 
@@ -37,7 +37,7 @@ def test_generality_of_programs_that_are_deep(pool, body):
 
 
 def test_variants_of_a_deep_program_are_found():
-    """What a visitor cannot follow is not written anew: only the defaults change, where they stand."""
+    """A text that a visitor cannot follow is not rewritten: only the defaults change, in place."""
     solution = "def g(n=3):\n    return n" + " + 0" * 400
     for puzzle, changed in variants(EQUAL, solution, 3):
         assert changed.replace(changed.partition(")")[0], "def g(n=3") == solution and puzzle != EQUAL
@@ -60,7 +60,7 @@ def test_variants_change_the_defaults_and_nothing_else():
 
 
 def test_infinity_is_written_as_it_was():
-    """Shown, it is a name that there is not."""
+    """Its repr, `inf`, is not a literal."""
     puzzle = "def f(x: float, n=1e400, m=[-1e400], k=3):\n    return x == k or x == n or m == x"
     found = variants(puzzle, puzzle.replace("f(x: float, ", "g(").replace("x == k or", "k or"), 4)
     assert found and all("n=1e400, m=[-1e400], k=" in text for pair in found for text in pair)

@@ -91,7 +91,7 @@ def test_what_one_puzzle_left_in_a_cache_answers_no_other(pool):
 
 
 def test_a_puzzle_comes_as_deep_as_before_the_judge(pool):
-    """Which calls of ours a program stands on must not matter to one that calls itself some thousand times."""
+    """How many of our calls lie below a program must not matter to one that calls itself some thousand times."""
     source = (
         "def f(x: int):\n    def h(n):\n        try:\n            return h(n + 1)\n"
         "        except RecursionError:\n            return n\n    d = h(0)\n    if d != x:\n"
@@ -108,7 +108,7 @@ def test_a_puzzle_comes_as_deep_as_before_the_judge(pool):
 
 
 def test_a_report_cannot_be_forged(pool):
-    """What a puzzle that is not plain writes where reports are kept is about itself at most."""
+    """A puzzle that is not plain may write where reports are kept, but at most about itself."""
     forger = (
         "def f(x: int):\n    import sys\n    frame = sys._getframe(1)\n    while frame:\n"
         "        area = frame.f_locals.get('area')\n        if area is not None:\n"

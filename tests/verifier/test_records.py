@@ -74,7 +74,7 @@ def _outcome(data: bytes, schema: records.Schema):
 
 @given(st.fixed_dictionaries({}, optional=_values), st.data())
 def test_what_is_read_by_hand_is_what_protobuf_reads(record: dict, data: st.DataObject) -> None:
-    """Whole messages, and messages with a byte changed, dropped, doubled or cut off behind."""
+    """Whole messages, and messages with a byte changed, dropped, doubled or cut off at the end."""
     written = records.encode(record, EVERY_KIND)
     assert repr(_outcome(written, EVERY_KIND)) == repr(_by_protobuf(written, EVERY_KIND))  # NaN equals no NaN
     at = data.draw(st.integers(0, max(0, len(written) - 1)))

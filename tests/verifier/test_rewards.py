@@ -19,7 +19,7 @@ def reward():
 
 
 def test_as_trl_calls_it(reward):
-    """Keywords, columns as lists, what is no column beside them, and conversations."""
+    """Keywords, columns as lists, other arguments beside them, and conversations."""
     values = reward(
         prompts=[[{"role": "user", "content": "Double n."}]] * 3,
         completions=[

@@ -246,7 +246,7 @@ def test_no_plain_name_leads_to_something_that_can_be_changed(screen):
 
 
 def test_names_that_lead_out_are_known(screen):
-    """What is the attribute of nothing is plain: so every name that is one has to be known."""
+    """A name that nothing has as an attribute is plain, so all names that are attributes must be known."""
     names = "f_back f_locals tb_frame gi_frame cr_frame ag_frame co_consts co_firstlineno mro register fget __class__"
     names += " __self__ __globals__ __code__ __closure__ __dict__ __traceback__ __context__ __init__ __subclasses__"
     names += (
