@@ -42,7 +42,7 @@ class Rollouts:
     proposal_tokens: int = 0
 
     def tokens(self) -> float:
-        """Tokens sampled, and learnt behind their prompts."""
+        """Tokens sampled, and learnt after their prompts."""
         return _LENGTH * (self.attempts * self.attempt_tokens + self.proposals * self.proposal_tokens)
 
 

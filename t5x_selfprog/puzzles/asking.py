@@ -42,7 +42,7 @@ class Asking:
 
     Attributes:
       prefix: text before every prompt.
-      request: the rest of the prompt, for one puzzle; raises PuzzleError if it is none.
+      request: the rest of the prompt, for one puzzle; raises PuzzleError if it is not one.
       document_start: prompts begin as documents do; a template writes its own beginning.
       writes_prose: answers hold more than code, so nothing but their end ends them.
     """
@@ -73,7 +73,7 @@ class AssertionRequest:
     assertion: str = ""
 
     def continuation(self, answer: str) -> str:
-        """What the model wrote behind the beginning of the assertion."""
+        """What the model wrote after the beginning of the assertion."""
         return rest_of_assertion(answer, self.assertion) if self.assertion else answer
 
 
@@ -105,7 +105,7 @@ def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
 def asking_about_programs(
     prompt: SolvePrompt, tokenizer: Tokenizer, model: str
 ) -> tuple[Asking, Callable[[str], AssertionRequest]]:
-    """As `asking`, and how assertions about programs are asked for behind the same prefix.
+    """As `asking`, and how assertions about programs are asked for after the same prefix.
 
     The second is a function of a text that ends with the beginning of an assertion (reasoning.py).
     """

@@ -64,7 +64,7 @@ class Screen:
                 yield {"puzzle_id": kept.puzzle_id, "reason": reason, "novelty": 0.0 if reason else novelty}
 
     def _offered(self, source: str) -> tuple[Kept | None, str, float]:
-        """The puzzle, or the reason why it is none, and how new its shape is."""
+        """The puzzle, or the reason why it is not one, and how new its shape is."""
         result = self._filter.offer(source)
         if not isinstance(result, Kept):
             return None, result.reason, 0.0

@@ -71,7 +71,8 @@ class PolicyGradient:
 
 
 class Rollouts(NamedTuple):
-    """Packed rows of attempts behind their prompts. All [B, L]; the first four int32, as in `Batch`, the rest float32.
+    """Packed rows of prompts, each followed by its attempt. All [B, L]; the first four int32, as in `Batch`, the rest
+    float32.
 
     weights: of each chosen token, by `PolicyGradient.average`; 0 elsewhere.
     counts: they sum to what the loss is divided by: attempts, or tokens.

@@ -1,4 +1,4 @@
-"""What a model is asked by a suite's task, which part of its answer counts, and files that are none."""
+"""What a model is asked by a suite's task, which part of its answer counts, and which files are refused."""
 
 import ast
 import json
