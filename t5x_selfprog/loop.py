@@ -39,7 +39,6 @@ from t5x_selfprog.stages import (
     selfplay,  # noqa: F401 (likewise, for `@selfplay.run`)
 )
 from t5x_selfprog.stages.context import Context, Experiment
-from t5x_selfprog.stages.funnel import format_funnel, write_funnel
 from t5x_selfprog.stages.judging import overlapped
 from t5x_selfprog.stages.times import timed
 from t5x_selfprog.telemetry import goodput, recorder
@@ -206,7 +205,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
     context.solved[iteration] = _with_solution(found)
     if hosts.is_first():
         difficulty.write(files.join(context.run.iteration(iteration), "difficulty.jsonl"), found)
-    return write_funnel(context, iteration, solved=_solved(context, iteration))
+    return filter_puzzles.write_funnel(context, iteration, solved=_solved(context, iteration))
 
 
 def _solved(context: Context, iteration: int) -> set[str]:
@@ -234,7 +233,7 @@ def learn(
     hindsight.run(context, iteration)
     build_dataset.run(context, iteration)
     pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
-    write_funnel(context, iteration, solved=_solved(context, iteration), kept=pairs)
+    filter_puzzles.write_funnel(context, iteration, solved=_solved(context, iteration), kept=pairs)
     if update is None and run.learnt_nothing(iteration):
         return _skip(context, iteration, "none of the attempts was accepted")
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]
@@ -298,7 +297,7 @@ def _conclude(context: Context, evaluations: list[dict[str, Any]], iterations: i
     run = context.run
     funnels = [files.read_json(run.funnel(iteration)) for iteration in range(iterations)]
     said = [
-        f"\nIteration {iteration}: the yield\n{format_funnel(funnel)}"
+        f"\nIteration {iteration}: the yield\n{filter_puzzles.format_funnel(funnel)}"
         for iteration, funnel in enumerate(funnels)
     ]
     cleanliness = clean.write(run.root, context.eval_problems)

@@ -29,7 +29,6 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.stages import filter_puzzles, hindsight
 from t5x_selfprog.stages.context import Context, Experiment
-from t5x_selfprog.stages.funnel import format_funnel, write_funnel
 from t5x_selfprog.stages.hindsight import Hindsight
 from verifier import Limits
 from verifier.errors import UserError
@@ -73,8 +72,8 @@ def measured(run: RunDir, folder: str, arguments: argparse.Namespace, repair: bo
     filtered = time.process_time()
     hindsight.run(context, 0, Hindsight(), rules=RULES, limits=LIMITS)
     host_s = {"filter": round(filtered - began, 1), "hindsight": round(time.process_time() - filtered, 1)}
-    funnel = write_funnel(context, 0)
-    print(format_funnel(funnel))
+    funnel = filter_puzzles.write_funnel(context, 0)
+    print(filter_puzzles.format_funnel(funnel))
     pairs = [{name: record[name] for name in ("puzzle", "solution")} for record in copy.read(0, "hindsight")]
     return short_funnel(funnel) | {"host_cpu_s": host_s, "pairs": pairs[:: max(1, len(pairs) // 12)]}
 

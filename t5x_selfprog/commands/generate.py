@@ -9,12 +9,12 @@ from t5x_selfprog.commands.opened import opened
 
 def body(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog import loop
-    from t5x_selfprog.stages.funnel import format_funnel, write_funnel
+    from t5x_selfprog.stages import filter_puzzles
 
     with opened(args, "kept") as (context, iteration):
         loop.write_puzzles(context, iteration)
-        funnel = write_funnel(context, iteration)
-    print(format_funnel(funnel))
+        funnel = filter_puzzles.write_funnel(context, iteration)
+    print(filter_puzzles.format_funnel(funnel))
     return {"iteration": iteration, "funnel": funnel}
 
 

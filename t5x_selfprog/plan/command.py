@@ -24,21 +24,11 @@ from t5x_selfprog import gin_files
 from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import (
-    against,
-    costs,
-    estimate,
-    lowering,
-    meshes,
-    shown,
-    simulation,
-    slices,
-    ways_out,
-    workload,
-)
+from t5x_selfprog.plan import against, estimate, lowering, meshes, simulation, slices, ways_out, workload
+from t5x_selfprog.plan.estimate import StepTime
 from t5x_selfprog.plan.lowering import Program, SamplingPrograms
 from t5x_selfprog.plan.slices import GIB, Slice
-from t5x_selfprog.plan.workload import Yields
+from t5x_selfprog.plan.workload import Workload, Yields
 from t5x_selfprog.puzzles.prompts import tutorial_blocks
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.loop_config import LoopConfig
@@ -50,6 +40,7 @@ from verifier.storage.shards import atomic_write
 FORM = 2  # of what --save writes: with the slice's links, and the memory held beside the programs
 TEST_PROBLEMS = 228  # of P3
 ATTEMPTS = {"puzzles": 64, "solutions": 100}  # at each prompt, where gin binds no other number
+VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
 BYTES_A_TOKEN = 3.0  # of Python, with the vocabularies of code models
 
 
@@ -58,7 +49,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     if args.saved and args.simulate and not (args.against or args.slice):
         plan = against.read_plan(args.saved)
         _simulate(plan, slices.named(plan["slice"]), args)
-        print(shown.describe(plan))
+        print(describe(plan))
         return _result([plan], args)
     if args.saved or args.against:
         if not (args.saved and args.against) or args.slice:
@@ -81,9 +72,9 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
             print(meshes.describe(plans[-1]), flush=True)
             continue
         plans.append(plan_for(found, args, yields))
-        print(shown.describe(plans[-1]), flush=True)
+        print(describe(plans[-1]), flush=True)
     if len(plans) > 1 and not args.meshes:
-        print(shown.table(plans))
+        print(table(plans))
     return _result(plans, args, yields=dataclasses.asdict(yields))
 
 
@@ -168,13 +159,13 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         times[f"{stage}decode"] = estimate.decode_time(wanted, decode, config, sampler.sampling)
         times[f"{stage}prefill"] = estimate.prefill_time(wanted, prefill, config, load)
     plan["times"] = {name: dataclasses.asdict(time) for name, time in times.items()}
-    plan["rates"] = costs.rates(times, wanted, config, samplers, tokens, length)
+    plan["rates"] = rates(times, wanted, config, samplers, tokens, length)
     plan["rates"]["mfu"] = [work_share * each for each in plan["rates"]["mfu"]]
     if args.largest_batch:
         plan["largest_batch"] = largest_batch(
             wanted, train_partitioner, config, loop, length, compiled["train"], computed, lora
         )
-    plan["run"] = costs.run_cost(plan, wanted, work, yields)
+    plan["run"] = run_cost(plan, wanted, work, yields)
     if args.simulate:
         _simulate(plan, wanted, args)
     return plan
@@ -332,6 +323,36 @@ def _ways_out(
     return list(dict.fromkeys(ways))
 
 
+def rates(
+    times: dict[str, StepTime],
+    wanted: Slice,
+    config: ModelConfig,
+    samplers: dict[str, SamplingPrograms],
+    tokens: int,
+    length: int,
+) -> dict[str, Any]:
+    """Tokens per second per chip and MFU of training, least and most; prompts per second of the slice."""
+    train = (times["train"].most_s, times["train"].least_s)
+    found: dict[str, Any] = {
+        "train": [tokens / seconds / wanted.chips for seconds in train],
+        "mfu": [estimate.train_mfu(wanted, config, tokens, length, seconds) for seconds in train],
+    }
+    for stage, sampler in samplers.items():
+        decode, prefill = times[f"{stage}decode"], times[f"{stage}prefill"]
+        s, waiting = sampler.sampling, sampler.sampling.groups_per_load()
+        # While groups wait for a load, half of them on average, their rows are idle.
+        busy = 1 - waiting / 2 / s.prompts_in_flight if waiting > 1 else 1.0
+        rows = busy * s.prompts_in_flight * s.rows_per_prompt / wanted.chips
+        found[f"{stage}decode"] = [rows / seconds for seconds in (decode.most_s, decode.least_s)]
+        each_load = min(sampler.prompts_per_load(), max(waiting, s.prompts_per_load))
+        found[f"{stage}prompts_per_s"] = each_load / prefill.most_s
+        found[f"{stage}longest_s"] = s.max_new_tokens * decode.most_s
+        found[f"{stage}decode_roofline_share"] = [
+            decode.roofline_s / seconds for seconds in (decode.most_s, decode.least_s)
+        ]
+    return found
+
+
 def largest_batch(
     wanted: Slice,
     partitioner: Any,
@@ -351,3 +372,113 @@ def largest_batch(
     if a_row <= 0:
         return 2 * size
     return max(size, int((size + (wanted.chip.hbm_bytes - at.needs) / a_row) // ways * ways))
+
+
+def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields) -> dict[str, Any]:
+    """Hours of the slice by stage by the slower estimate, chip-hours, dollars, verifier core-hours, bytes."""
+    decode = plan["rates"]["decode"][0] * wanted.chips
+    train = plan["rates"]["train"][0] * wanted.chips
+    write = plan["rates"]["puzzle decode"][0] * wanted.chips
+    puzzle_prompts, prompts = plan["rates"]["puzzle prompts_per_s"], plan["rates"]["prompts_per_s"]
+    puzzle_tokens = work.puzzle_attempts * yields.puzzle_tokens
+    solution_tokens = work.solution_attempts * yields.solution_tokens
+    eval_tokens = work.evaluations * work.eval_attempts * yields.solution_tokens
+    seconds = {
+        "1 sample puzzles": work.iterations * (puzzle_tokens / write + work.puzzle_prompts / puzzle_prompts),
+        "3 sample solutions": work.iterations * (solution_tokens / decode + work.puzzles_kept / prompts),
+        "6 fine-tune": work.pairs_trained() * yields.pair_tokens / train,
+        "7 evaluate": eval_tokens / decode,
+    }
+    attempts = work.iterations * work.solution_attempts + work.evaluations * work.eval_attempts
+    judged = attempts * yields.distinct
+    core_s = judged * (VERDICT_S + yields.endless * 1.0)
+    hours = {name: value / 3600 for name, value in seconds.items()}
+    chip_hours = sum(hours.values()) * wanted.chips
+    weights = 4 * plan["parameters"]  # float32
+    return {
+        "slice_hours": hours,
+        "chip_hours": chip_hours,
+        "usd": chip_hours * plan["usd_per_chip_hour"],
+        "verdicts": judged,
+        "verifier_core_hours": core_s / 3600,
+        "cores_to_keep_up": core_s / max(1e-9, seconds["3 sample solutions"] + seconds["7 evaluate"]),
+        "host_cores": wanted.hosts * wanted.cores_per_host,
+        "storage_gib": ((3 + work.iterations) * weights + attempts * 600) / GIB,
+    }
+
+
+def describe(plan: dict[str, Any]) -> str:
+    """The plan of one slice as lines for people."""
+    hbm = plan["hbm_gib"]
+    lora = plan.get("lora")
+    adapters = f", {lora['weights']:,} of adapters beside them in {lora['base_dtype']}" if lora else ""
+    lines = [f"\n{plan['slice']}: {plan['chips']} chips, {plan['parameters']:,} weights{adapters}"]
+    for name, program in plan["programs"].items():
+        needs = sum(program["bytes"].values()) / GIB
+        if program["error"]:
+            said = re.search(r"Used [\d.]+\w+ of [\d.]+\w+ hbm[^.]*\.?[^.]*", program["error"])
+            lines.append(
+                f"  {name:<14} does not fit: {said[0] if said else program['error'].splitlines()[0][:200]}"
+            )
+        else:
+            took = f"; compiled in {program['compile_s']:.0f} s" if program["compile_s"] else ""
+            lines.append(f"  {name:<14} {needs:6.2f} of {hbm:.2f} GiB a chip, {hbm - needs:+.2f} left{took}")
+    if "ways_out" in plan:
+        return "\n".join(
+            [*lines, "  It does not fit. Ways out:", *(f"    {way}" for way in plan["ways_out"])]
+        )
+    rate, run, times = plan["rates"], plan["run"], plan["times"]
+    low, high = rate["mfu"]
+    empty = plan.get("rows_computed", plan["batch_size"]) - plan["batch_size"]
+    if empty:
+        lines.append(
+            f"           {empty} empty rows beside the {plan['batch_size']} of a batch keep all chips in step"
+        )
+    lines.append(
+        f"  train    {rate['train'][0]:,.0f} to {rate['train'][1]:,.0f} tokens/s/chip, MFU {low:.2f} to {high:.2f}; "
+        f"roofline ({times['train']['limited_by']}) {times['train']['roofline_s'] * 1e3:,.1f} ms a step, compiler "
+        f"{times['train']['compute_s'] * 1e3:,.1f} ms and links {times['train']['links_s'] * 1e3:,.1f} ms"
+    )
+    lines.append(
+        f"  decode   {rate['decode'][0]:,.0f} to {rate['decode'][1]:,.0f} tokens/s/chip at {plan['rows']:,} rows; "
+        f"roofline ({times['decode']['limited_by']}) {times['decode']['roofline_s'] * 1e3:,.2f} ms a step, compiler "
+        f"{times['decode']['compute_s'] * 1e3:,.2f} ms"
+    )
+    if "largest_batch" in plan:
+        lines.append(f"  largest batch that fits: {plan['largest_batch']} rows of {plan['length']}")
+    stages = ", ".join(f"{name} {hours:,.2f} h" for name, hours in run["slice_hours"].items())
+    lines.append(f"  run      {stages}")
+    lines.append(
+        f"           {run['chip_hours']:,.0f} chip-hours, ${run['usd']:,.0f} at ${plan['usd_per_chip_hour']:.2f}; "
+        f"{run['verdicts']:,.0f} verdicts, {run['verifier_core_hours']:,.0f} core-hours: "
+        f"{run['cores_to_keep_up']:,.0f} of the hosts' {run['host_cores']:,} cores keep up; "
+        f"{run['storage_gib']:,.0f} GiB"
+    )
+    if "simulated" in plan:
+        s = plan["simulated"]
+        lines.append(
+            f"  simulated {s['total_s'] / 3600:,.2f} h, goodput {s['goodput']:.1%}: waiting for verdicts "
+            f"{s['waiting_s'] / s['total_s']:.1%}, work done again {s['lost_s'] / s['total_s']:.1%}, away "
+            f"{s['away_s'] / s['total_s']:.1%} ({s['preemptions']:.1f} preemptions); "
+            f"{s['cores_a_host']} cores of a host judge, {s['cores_a_host_needed']:,} keep its chips busy"
+            f"{simulation.fleet_words(s)}"
+        )
+        lines.append(f"  growth   {simulation.growth_words(s)}")
+    return "\n".join(lines)
+
+
+def table(plans: list[dict[str, Any]]) -> str:
+    """One line per slice."""
+    rows = [f"\n{'slice':<10}{'chips':>6}{'fits':>6}{'train tok/s/chip':>18}{'MFU':>7}{'decode':>10}"
+            f"{'hours':>9}{'chip-hours':>12}{'USD':>10}"]  # fmt: skip
+    for plan in plans:
+        head = f"{plan['slice']:<10}{plan['chips']:>6}"
+        if "run" not in plan:
+            rows.append(f"{head}{'no':>6}")
+            continue
+        rate, run = plan["rates"], plan["run"]
+        rows.append(
+            f"{head}{'yes':>6}{rate['train'][0]:>18,.0f}{rate['mfu'][0]:>7.2f}{rate['decode'][0]:>10,.0f}"
+            f"{sum(run['slice_hours'].values()):>9,.1f}{run['chip_hours']:>12,.0f}{run['usd']:>10,.0f}"
+        )
+    return "\n".join(rows)

@@ -39,8 +39,8 @@ from t5x_selfprog.puzzles.prompts import (
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
 from t5x_selfprog.stages import hindsight
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.filter_puzzles import like_held_out
 from t5x_selfprog.stages.gate import let_through
-from t5x_selfprog.stages.same_behaviour import like_held_out
 from verifier.errors import UserError
 from verifier.storage.records import PAIR
 from verifier.storage.shards import is_finished

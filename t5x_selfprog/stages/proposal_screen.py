@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter
 from t5x_selfprog.puzzles.shape import shape_id
+from t5x_selfprog.stages.filter_puzzles import like_held_out
 from t5x_selfprog.stages.policy_learning import Record, Session
 from t5x_selfprog.stages.policy_settings import Proposing
-from t5x_selfprog.stages.same_behaviour import like_held_out
 from verifier.storage.records import Kind, Schema
 from verifier.storage.shards import Ledger
 
