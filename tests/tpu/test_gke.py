@@ -28,7 +28,7 @@ def job_of(jobset: dict) -> dict:
 
 
 def require_schema(value, kind: str, where: str) -> None:
-    """Raises AssertionError for a field that `kind` of Kubernetes' API lacks, or whose value it does not accept."""
+    """Raises AssertionError at a field that `kind` of Kubernetes' API has not, or whose value it does not take."""
     client = pytest.importorskip("kubernetes.client")
     plain = {"str": str, "int": int, "bool": bool, "object": object, "datetime": str}
     if found := re.fullmatch(r"[lL]ist\[(.*)\]", kind):
@@ -55,7 +55,7 @@ def test_jobs_are_of_kubernetes_schema(jobset, fleet):
 
 
 def test_the_jobset_says_what_its_own_definition_takes(jobset):
-    """By the definition that the JobSet project publishes for v1alpha2; a field that it lacks is refused."""
+    """By the definition that the JobSet project publishes for v1alpha2; a field that it has not is refused."""
     assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     spec, policy = jobset["spec"], jobset["spec"]["failurePolicy"]
     assert set(spec) <= set(
@@ -105,7 +105,7 @@ def test_a_mistake_is_not_tried_again_by_the_job_nor_by_the_jobset_nor_by_a_flee
     assert rule["action"] == "FailJobSet" and rule["onJobFailureReasons"] == ["PodFailurePolicy"]
     assert (
         job_of(jobset)["backoffLimit"] == 0
-    )  # one host's end ends all, and the JobSet restarts them together
+    )  # one host's end is all hosts', whom the jobset starts again together
 
 
 def test_run_and_fleet_meet_in_one_bucket_and_what_is_staged_lies_beside(jobset, fleet):
