@@ -5,12 +5,14 @@
       --budget_s=780 --output=out                 # packs in out/, small enough to copy home
   scripts/p3_experiment.py ... --model='pieces/q.gguf.*' --pieces=9       # waits until nine pieces have arrived
   scripts/p3_experiment.py ... --from=out            # continues from the packs of an earlier stretch, on any machine
+  scripts/p3_experiment.py ... --from=run.pack --seeds=0        # from one pack, whatever its name
   scripts/p3_experiment.py ... --cache=xla.tar       # begins with compiled programs, and leaves them in out/xla.tar
 
 In this order: the model is imported (once), compiled programs are unpacked, every seed's run is started, the first one
 alone until its base is measured, so that the others find its programs compiled. Each run is given what is left of the
 budget, less what packing takes, and ends by measuring base and arms (`loop.run.budget`). What is not done by then is
-stopped, and everything is packed: the same command with --from goes on. out/status.jsonl has a line every few seconds.
+stopped, and everything is packed: the same command with --from goes on. A run that has a pack keeps the configuration
+saved in it; --gin_file is for seeds that have none. out/status.jsonl has a line every few seconds.
 
 Needs no TensorFlow and no network. --seeds run side by side: as many as the device and the cores bear. Further
 arguments (--gin.NAME=VALUE) go to `selfprog run`.
@@ -39,6 +41,13 @@ PACKING_S = 25.0  # kept back at the end, for stopping and packing
 STARTING_S = 15.0  # until a run's own budget begins to count: imports, and finding the device
 LEAST_S = 120.0  # under this no evaluation can end, on any device we know
 STATUS_S = 3.0
+PATHS = (
+    "model",
+    "output",
+    "work",
+    "earlier",
+    "cache",
+)  # made absolute, since the runs start in the repository
 SELFPROG = [sys.executable, "-m", "t5x_selfprog.main"]
 
 
@@ -61,6 +70,9 @@ def main() -> int:
     if args.cache:
         with tarfile.open(args.cache) as archive:
             archive.extractall(environment["JAX_COMPILATION_CACHE_DIR"], filter="data")
+    names = [run_name(base, seed) for seed in args.seeds]
+    if args.earlier and not any(packs_of(name, args.earlier) for name in names):
+        sys.exit(f"p3_experiment: --from={args.earlier} has a pack of none of these runs: {', '.join(names)}")
     runs = [Run(args, seed, base, further, environment) for seed in args.seeds]
     try:
         carry_out(runs, deadline, output, args.pack_every_s, say)
@@ -90,7 +102,9 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--output", required=True, help="packs and status go here")
     parser.add_argument("--work", default="runs/p3_experiment", help="models, runs, compiled programs")
     parser.add_argument("--device", help="cuda, tpu or cpu, as JAX_PLATFORMS")
-    parser.add_argument("--from", dest="earlier", metavar="DIR", help="packs of an earlier stretch")
+    parser.add_argument(
+        "--from", dest="earlier", metavar="DIR", help="packs of an earlier stretch, or one pack for one seed"
+    )
     parser.add_argument("--cache", help="a tar file of compiled programs")
     parser.add_argument(
         "--pack_every_s", type=float, default=0, help="also pack while it runs; 0: at the end"
@@ -109,6 +123,12 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     for name in ("earlier", "cache"):
         if getattr(args, name) and not os.path.exists(getattr(args, name)):
             parser.error(f"{getattr(args, name)}: there is no such file")
+    for name in PATHS:
+        if getattr(args, name):
+            setattr(args, name, os.path.abspath(getattr(args, name)))
+    args.gin_file = [os.path.abspath(name) if os.path.exists(name) else name for name in args.gin_file]
+    if args.earlier and os.path.isfile(args.earlier) and len(args.seeds) != 1:
+        parser.error(f"--from={args.earlier}: one pack is one run; name its seed alone in --seeds")
     return args, further
 
 
@@ -117,7 +137,7 @@ def imported(args: argparse.Namespace, environment: dict[str, str], deadline: fl
     if os.path.exists(os.path.join(args.model, "model.json")):
         return args.model
     name = os.path.basename(args.model.removesuffix(".*").rstrip("/")).removesuffix(".gguf")
-    folder = Path(args.work).absolute() / "models" / name
+    folder = Path(args.work) / "models" / name
     if not (folder / "model.json").exists():
         while len(found := sorted(glob.glob(args.model))) < args.pieces:
             if time.monotonic() > deadline - LEAST_S:
@@ -134,25 +154,40 @@ def imported(args: argparse.Namespace, environment: dict[str, str], deadline: fl
     return str(folder)
 
 
+def run_name(base: str, seed: int) -> str:
+    return f"{os.path.basename(base)}-seed-{seed}"
+
+
+def packs_of(name: str, earlier: str | None) -> list[str]:
+    """The pieces of this run's pack in the folder `earlier`; `earlier` itself if it is a pack."""
+    if earlier is None:
+        return []
+    return [earlier] if os.path.isfile(earlier) else sorted(glob.glob(os.path.join(earlier, f"{name}.pack*")))
+
+
 class Run:
     """The run of one seed."""
 
     def __init__(
         self, args: argparse.Namespace, seed: int, base: str, further: list[str], environment: dict[str, str]
     ):
-        self.name = f"{os.path.basename(base)}-seed-{seed}"
-        self.root = Path(args.work).absolute() / self.name
+        self.name = run_name(base, seed)
+        self.root = Path(args.work) / self.name
         self.log = self.root.parent / f"{self.name}.log"
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
-        self._command = [
-            *SELFPROG, "run", *(f"--gin_file={name}" for name in args.gin_file), *further, "--quiet",
-            f"--gin.Experiment.seed={seed}", f'--gin.Experiment.base="{base}"', f"--run_dir={self.root}",
-        ]  # fmt: skip
-        packs = sorted(glob.glob(os.path.join(args.earlier, f"{self.name}.pack*"))) if args.earlier else []
+        packs = packs_of(self.name, args.earlier)
+        if args.earlier and not packs:
+            print(f"p3_experiment: {args.earlier} has no {self.name}.pack: it begins anew", file=sys.stderr)
         if packs and not self.root.exists():
             command = [*SELFPROG, "unpack", *packs, "--go_on", f"--base={base}", f"--run_dir={self.root}"]
             subprocess.run(command, env=environment | {"JAX_PLATFORMS": "cpu"}, check=True)
+        # A run that was unpacked keeps what it was begun with, even if the presets have changed since.
+        presets = [] if (self.root / "config.gin").exists() else args.gin_file
+        self._command = [
+            *SELFPROG, "run", *(f"--gin_file={name}" for name in presets), *further, "--quiet",
+            f"--gin.Experiment.seed={seed}", f'--gin.Experiment.base="{base}"', f"--run_dir={self.root}",
+        ]  # fmt: skip
 
     def start(self, seconds: float) -> None:
         self.root.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,25 @@ def test_what_cannot_work_is_refused_before_anything_is_made(user_environment, t
     done = experiment(user_environment, tmp_path, *NEEDED, *flags)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (
+            ("--from=run.pack", "--seeds=0,1"),
+            2,
+            "/run.pack: one pack is one run; name its seed alone in --seeds",
+        ),
+        (("--from=.", "--seeds=3,4"), 1, "has a pack of none of these runs: base-seed-3, base-seed-4"),
+    ],
+)
+def test_packs_that_no_run_would_continue_are_refused(user_environment, tmp_path, flags, status, said):
+    """Else the run begins anew, and the stretch of device time is spent on what was there before."""
+    (tmp_path / "run.pack").write_bytes(b"a pack")
+    done = experiment(user_environment, tmp_path, *NEEDED, *flags)
+    assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr
+    assert f"--from={tmp_path}" in done.stderr
 
 
 @pytest.mark.slow
@@ -71,4 +91,14 @@ def test_a_stretch_ends_with_packs_and_the_next_one_goes_on_from_them(quick_envi
     assert again.returncode == 0, again.stderr[-3000:]
     assert json.loads(again.stdout.splitlines()[-1]) == measured
     assert (tmp_path / "there" / "base-seed-0" / "earlier" / "part_000" / "summary.json").exists()
+    one = shutil.copy(tmp_path / "one" / "base-seed-0.pack.00", tmp_path / "run.pack")
+    config.write_text(
+        config.read_text() + "finetune.run.epochs = 1\n"
+    )  # the run keeps what it was begun with
+    third = experiment(
+        environment, tmp_path, *flags[:2], "--seeds=0", "--budget_s=3000", f"--output={tmp_path}/three",
+        f"--work={tmp_path}/elsewhere", f"--from={one}",
+    )  # fmt: skip
+    assert third.returncode == 0, third.stderr[-3000:]
+    assert json.loads(third.stdout.splitlines()[-1]) == {"base-seed-0": measured["base-seed-0"]}
     assert os.path.getsize(tmp_path / "two" / "base-seed-0.pack.00") < 16 << 20
