@@ -21,6 +21,7 @@ import gin
 pytest.importorskip("gcsfs")
 pytest.importorskip("gcp_storage_emulator")
 
+from t5x_selfprog.budget import TOOK
 from tests.bucket import Bucket, Fault
 from tests.test_loop import few_problems
 from verifier.errors import UserError
@@ -28,6 +29,7 @@ from verifier.storage import files, records, remote_files
 from verifier.storage.shards import Ledger
 
 ROOT = "gs://bucket/some/run"
+MEASURED = (TOOK, "metrics.jsonl", "goodput.json", "provenance.json", "index.html", "commit_success.txt")
 CONFIG = """
 include 'runs/quickstart.gin'
 Experiment.eval_split = 'dev'
@@ -296,12 +298,7 @@ def comparable(contents: dict[str, bytes], root: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, data in contents.items():
         folder, _, last = name.rpartition("/")
-        if (
-            folder == "times"
-            or "/events" in name
-            or last
-            in ("metrics.jsonl", "goodput.json", "provenance.json", "index.html", "commit_success.txt")
-        ):
+        if folder == "times" or "/events" in name or last in MEASURED:
             continue
         if "/6_checkpoints/" in name and last not in ("done.json", "model.json", "tokenizer.json"):
             found.setdefault("steps", set()).add(name.partition("/d/")[0].partition("/ocdbt.process")[0])  # type: ignore
