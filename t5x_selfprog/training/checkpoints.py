@@ -10,6 +10,9 @@ import orbax.checkpoint as ocp
 
 from t5x_selfprog.model.checkpoint_path import checkpoint_path
 from t5x_selfprog.training.train_step import TrainState
+from verifier.storage import files
+
+REST = "rest"  # the folder of that item in a checkpoint
 
 
 class Checkpoints:
@@ -17,7 +20,8 @@ class Checkpoints:
 
     def __init__(self, directory: str, keep: int = 1):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(checkpoint_path(directory), options=options)
+        self._path = checkpoint_path(directory)
+        self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -28,6 +32,11 @@ class Checkpoints:
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
+
+    def is_final(self) -> bool:
+        """Whether the newest checkpoint is the last of a finished run."""
+        latest = self.latest_step()
+        return latest is not None and not files.is_folder(files.join(self._path, str(latest), REST))
 
     def save(self, state: TrainState) -> None:
         """Starts writing, and returns once the state may be overwritten."""
@@ -43,7 +52,9 @@ class Checkpoints:
 
     def save_final(self, step: int, params: Any) -> None:
         """Writes only the weights, and returns once they are on disk."""
-        if self._manager.latest_step() == step:  # killed before writing the marker: write it again
+        if self.latest_step() == step:
+            if self.is_final():  # the run was killed before it said that it is over
+                return
             self._manager.wait_until_finished()
             self._manager.delete(step)
         self._manager.save(step, args=ocp.args.Composite(params=ocp.args.StandardSave(params)), force=True)
@@ -57,3 +68,8 @@ class Checkpoints:
         )
         found = self._manager.restore(self._manager.latest_step(), args=args)
         return TrainState(found.rest["step"], found.params, found.rest["opt_state"])
+
+    def restore_final(self, abstract: Any) -> Any:
+        """The weights of the newest checkpoint, laid out as in `abstract`."""
+        args = ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
+        return self._manager.restore(self.latest_step(), args=args).params

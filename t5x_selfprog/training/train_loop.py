@@ -63,7 +63,8 @@ def train(
       label: the run's name in messages.
 
     Returns:
-      The final state, or None if stopped.
+      The final state, or None if stopped. Where the last checkpoint of a finished run is there already, as after a kill
+      before the caller had noted the end, the state is its weights alone.
 
     Raises:
       NonFiniteLoss: the loss is not finite at a logging step.
@@ -82,8 +83,8 @@ def train(
     with watch.part("save"), Checkpoints(directory, loop.keep) as checkpoints, partitioning.use(partitioner):
         # ---- state -----------------------------------------------------------------------------------------
         with watch.part("load"):
-            shardings = programs.shardings
-            if checkpoints.latest_step() is None:
+            shardings, latest = programs.shardings, checkpoints.latest_step()
+            if latest is None:
                 initial = params() if callable(params) else params
                 if hosts.count() == 1:  # a copy, because the step consumes what it is given
                     initial = jax.device_put(jax.tree.map(jnp.copy, initial), shardings.params)
@@ -92,6 +93,9 @@ def train(
                 opt_state = programs.moments().jitted(initial)
                 state = TrainState(hosts.place(np.zeros((), np.int32), shardings.step), initial, opt_state)
                 del initial, opt_state
+            elif checkpoints.is_final():  # all is learnt, but nobody was told
+                weights = checkpoints.restore_final(programs.state_shape().params)
+                return TrainState(np.int32(latest), weights, ())
             else:
                 state = checkpoints.restore(programs.state_shape())
             first = int(state.step)

@@ -83,6 +83,27 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path):
     assert steps == [2, 4, 5]
 
 
+def test_a_run_killed_after_its_last_checkpoint_is_over(tmp_path):
+    """Hashing the weights of a large model takes minutes, so a kill between this checkpoint and done.json is likely."""
+    directory, never = str(tmp_path), TrainingTask(None, 4)
+    state = train(settings(), CONFIG, fresh, task(4), directory, one_device())
+    with Checkpoints(directory) as checkpoints:
+        assert not checkpoints.is_final(), "step 3, with its moments"
+        checkpoints.save_final(4, state.params)
+        assert checkpoints.is_final()
+    lines = (tmp_path / "metrics.jsonl").read_bytes()
+    stamp = {path: path.stat().st_mtime_ns for path in (tmp_path / "4").rglob("*")}
+    mesh = Partitioner(MeshConfig(1, 4, 2).make())  # and elsewhere
+    again = train(settings(), CONFIG, fresh, never, directory, mesh)
+    assert_equal_trees(again.params, state.params)
+    assert int(again.step) == 4 and (tmp_path / "metrics.jsonl").read_bytes() == lines
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.save_final(4, again.params)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "4").rglob("*")} == stamp, (
+        "not written again"
+    )
+
+
 def test_a_run_moves_to_another_mesh_halfway(tmp_path):
     alone = train(settings(), CONFIG, fresh, task(6), str(tmp_path / "a"), one_device())
     directory, mesh = str(tmp_path / "b"), Partitioner(MeshConfig(2, 2, 2).make())
