@@ -24,9 +24,24 @@ Pair = tuple[Row, Row]
 
 def build_versus(run_dir: str, other_dir: str) -> str:
     """Writes the page; returns its path."""
-    path = files.join(run_dir, "report", f"versus-{_name(other_dir)}.html")
+    path = _free_path(run_dir, other_dir)
     atomic_write(path, page(collect(run_dir), collect(other_dir)))
     return path
+
+
+def _free_path(run_dir: str, other_dir: str) -> str:
+    """Named after the other run's folder, and after those around it where that page compares another run."""
+    parts = PurePath(files.absolute(other_dir)).parts[1:] or ("root",)
+    for depth in range(1, len(parts) + 1):
+        path = files.join(run_dir, "report", f"versus-{'-'.join(parts[-depth:])}.html")
+        if not files.exists(path) or _marked(other_dir) in files.read_bytes(path).decode():
+            break
+    return path
+
+
+def _marked(other_dir: str) -> str:
+    """What a page says of the run that it compares with."""
+    return str(script_json({"with": files.absolute(other_dir)}))[1:-1]
 
 
 def page(left: Run, right: Run) -> str:
@@ -44,6 +59,7 @@ def page(left: Run, right: Run) -> str:
     data = {
         "left": left.root,
         "right": right.root,
+        "with": files.absolute(right.root),
         "evaluations": {names[0]: len(left.evaluations), names[1]: len(right.evaluations)},
     }
     both = f"{names[0]} and {names[1]}"

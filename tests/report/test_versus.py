@@ -37,6 +37,17 @@ def test_side_by_side(both, capsys):
     assert Outline(page).unsafe == []
 
 
+def test_runs_of_the_same_name_have_pages_of_their_own(both, tmp_path):
+    left = make_run(tmp_path / "left", iterations=1, puzzles=4, gain=1.0)
+    others = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
+    for other in others:
+        other.mkdir(parents=True)
+    pages = [Path(build_versus(str(left), str(other))) for other in [*others, *others]]
+    assert [page.name for page in pages] == ["versus-run.html", "versus-b-run.html"] * 2
+    assert all(str(other) in page.read_text() for other, page in zip(others, pages[:2], strict=True))
+    assert str(others[1]) not in pages[0].read_text()
+
+
 def test_a_run_beside_itself_differs_in_nothing(both):
     page = Path(build_versus(str(both[0]), str(both[0]))).read_text()
     assert "No difference shown" in page and "The configurations are alike." in page
