@@ -47,7 +47,9 @@ UNWANTED_NAMES = frozenset(
         "vars",
     )
 )
-KNOWN_NAMES = frozenset(n for n in dir(builtins) if not n.startswith("__")) | TYPING_NAMES - UNWANTED_NAMES
+KNOWN_NAMES = (
+    frozenset(n for n in dir(builtins) if not n.startswith("__")).union(TYPING_NAMES) - UNWANTED_NAMES
+)
 PURE_MODULES = frozenset(
     (
         "bisect",
@@ -174,10 +176,10 @@ def structure_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, int
 
 
 def undefined_names(node: ast.AST) -> set[str]:
-    """Names a function reads that neither it nor Python's builtins define (its own name is defined)."""
+    """Names a function reads that neither it nor Python's wanted builtins define (its own name is defined)."""
     bound = {getattr(node, "name", ""), *_bound_names(node)}
     loaded = {child.id for child in nodes_of(node) if isinstance(child, ast.Name)}
-    return loaded - bound - KNOWN_NAMES | (loaded - bound) & UNWANTED_NAMES
+    return loaded - bound - KNOWN_NAMES
 
 
 def _stands_alone(source: str) -> bool:
