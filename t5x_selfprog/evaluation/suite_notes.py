@@ -24,6 +24,16 @@ def base_tests_notes(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     return said
 
 
+def too_long_notes(evaluations: Sequence[Mapping[str, Any]], tasks: int) -> list[str]:
+    """Tasks that a model fails because it cannot read them."""
+    return [
+        f"{label([evaluation])} fails {evaluation['too_long']} of the {tasks} tasks unasked: their prompts are too "
+        "long for its context, or for evaluate_suite.run.prompt_buckets."
+        for evaluation in evaluations
+        if evaluation.get("too_long")
+    ]
+
+
 def overlap_note(suite: str, shared: int, held: int) -> list[str]:
     """Whether a published suite is independent of the `held` problems of a run, `shared` of which are HumanEval's."""
     if suite == "mbpp_plus":

@@ -58,6 +58,10 @@ def find_suite(suite: str, timeout_s: float = TIMEOUT_S) -> tuple[str, str]:
     if published is None:
         if not files.exists(suite):
             raise UserError(f"--suite={suite}: no such file; give one, or {' or '.join(PUBLISHED)}.")
+        if files.is_folder(suite):
+            raise UserError(
+                f"--suite={suite}: is a folder; give a file of tasks, or {' or '.join(PUBLISHED)}."
+            )
         name = re.sub(r"(\.jsonl?)?(\.gz)?$", "", suite.rstrip("/").rpartition("/")[2])
         return suite, re.sub(r"[^\w.-]", "_", name) or "suite"
     path = os.path.join(_folder(), published.file)

@@ -88,14 +88,21 @@ class SuiteFile:
 
 
 def read_suite(path: str, name: str) -> SuiteFile:
-    """Raises BadRow with file, task and fault: a missing field, no tests, or no prompt."""
+    """Raises BadRow with file, task and fault: a missing field, no tests, no prompt, or one that cannot be answered."""
     rows = list(read_objects(path))
     texts = [
         _text(row, f"{path}, task {row.get('task_id', number)!r}") for number, row in enumerate(rows, start=1)
     ]
     tasks = []
     for (task_id, tests), row, (text, inside) in zip(suites_of(path, rows).items(), rows, texts, strict=True):
-        base = make_suite({**row, "plus_input": []}) if row.get("plus_input") and row["base_input"] else None
+        if inside and tests.entry_point and (begun := _function_at_the_end(text)) != tests.entry_point:
+            raise BadRow(
+                f"{path}, task {task_id!r}: its prompt ends inside {begun!r}, and its tests call "
+                f"{tests.entry_point!r}, so no answer can be right"
+            )
+        base = (
+            make_suite({**row, "plus_input": []}) if row.get("plus_input") and row.get("base_input") else None
+        )
         tasks.append(SuiteTask(task_id, text, inside, tests.entry_point, tests, base))
     if not tasks:
         raise BadRow(f"{path}: no tasks")
@@ -107,23 +114,30 @@ def _text(row: Mapping[str, Any], place: str) -> tuple[str, bool]:
     prompt = row.get("prompt") or row.get("text")
     if not isinstance(prompt, str) or not prompt.strip():
         raise BadRow(f"{place}: has no 'prompt' (a text), and nothing else says what a model is asked")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise BadRow(f"{place}: 'prompt' holds half of a character: {error.object[error.start]!r}") from error
     if _ends_inside(prompt):
         return prompt, True
     if _parses(prompt) and not _is_prose(prompt):
         return prompt, False
-    shown = [prompt.strip(), *(row.get("test_list") or ())]
+    tests = row["test_list"] if isinstance(row.get("test_list"), list) else []
+    shown = [prompt.strip(), *(line for line in tests if isinstance(line, str))]
     said = "\n".join(shown).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f'"""\n{said}\n"""\n', False
 
 
 def _ends_inside(prompt: str) -> bool:
     """Whether it ends with the beginning of a function: its head, with or without a docstring."""
+    return bool(_function_at_the_end(prompt))
+
+
+def _function_at_the_end(prompt: str) -> str:
+    """The name of the function that it ends inside; "" where there is none."""
     tree = _tree(prompt.rstrip() + "\n    pass")
-    return (
-        tree is not None
-        and bool(tree.body)
-        and isinstance(tree.body[-1], ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+    last = tree.body[-1] if tree is not None and tree.body else None
+    return last.name if isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef) else ""
 
 
 def _is_prose(prompt: str) -> bool:

@@ -75,8 +75,9 @@ def run(
       limits: CPU seconds cover all tests of a task together.
 
     Returns:
-      The content of evaluation.json: as for an evaluation on puzzles (task ids in place of puzzle ids), with "suite"
-      and, if the file distinguishes them, "base_tests": Pass@k by the tests that evalplus did not add.
+      The content of evaluation.json: as for an evaluation on puzzles (task ids in place of puzzle ids), with "suite",
+      if the file distinguishes them "base_tests" (Pass@k by the tests that evalplus did not add), and if there are any
+      "too_long": tasks whose prompts the model cannot read and which it therefore fails.
 
     Raises UserError if the output belongs to other settings, if several attempts are to be made at temperature 0, or if
     a model without a chat template is to answer in conversation.
@@ -231,6 +232,9 @@ class _Work:
             "checkpoint": rows[-1]["checkpoint"] if rows else "",
             **summarise(self._problems(counted, attempts), Counter(row["outcome"] for row in rows), base),
         }
+        too_long = int(self._ledger("attempts", ATTEMPT).counters().get("too_long", 0))
+        if too_long:
+            evaluation["too_long"] = too_long
         if any(task.base_tests for task in self._suite.tasks):
             again = {
                 (row["puzzle_id"], row["sample_index"]): row for row in self._ledger("base_verdicts", VERDICT)

@@ -8,7 +8,7 @@ from typing import Any
 import gin
 from t5x_selfprog import newest_model
 from t5x_selfprog.evaluation.compare import ALL
-from t5x_selfprog.evaluation.suite_notes import base_tests_notes, overlap_note
+from t5x_selfprog.evaluation.suite_notes import base_tests_notes, overlap_note, too_long_notes
 from t5x_selfprog.evaluation.suite_sources import find_suite
 from t5x_selfprog.evaluation.suite_tasks import read_suite
 from t5x_selfprog.evaluation.table import P3_PARTS, table
@@ -52,5 +52,6 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
             found.append(one(checkpoints, iteration_name(iteration), "verified", iteration, found[0]))
     held = context.eval_problems
     shared = sum(problem.group == P3_PARTS[0] for problem in held)
-    print(table(found, ALL, [*base_tests_notes(found), *overlap_note(name, shared, len(held))]))
+    notes = [*base_tests_notes(found), *too_long_notes(found, len(suite.tasks))]
+    print(table(found, ALL, [*notes, *overlap_note(name, shared, len(held))]))
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}

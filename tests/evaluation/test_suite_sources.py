@@ -68,5 +68,7 @@ def test_a_name_that_is_neither_suite_nor_file_lists_the_suites(tmp_path):
         UserError, match="--suite=mbbp: no such file; give one, or humaneval_plus or mbpp_plus"
     ):
         find_suite("mbbp")
+    with pytest.raises(UserError, match=r"--suite=.*: is a folder; give a file of tasks"):
+        find_suite(str(tmp_path))
     (tmp_path / "my tasks.jsonl.gz").write_bytes(gzip.compress(TEXT, mtime=0))
     assert find_suite(str(tmp_path / "my tasks.jsonl.gz"))[1] == "my_tasks"

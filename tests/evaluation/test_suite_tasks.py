@@ -104,6 +104,15 @@ def test_tests_that_evalplus_added_can_be_left_out(tmp_path):
         ({"base_input": [], "plus_input": []}, "'HumanEval/900': has no tests"),
         ({"base_input": ..., "plus_input": ...}, "'HumanEval/900': none of the fields"),
         ({"task_id": ...}, "task 1: has no task_id"),
+        ({"task_id": None}, "task 1: has no task_id"),
+        ({"task_id": [1]}, r"task 1: 'task_id' must be a text, is '\[1\]'"),
+        (
+            {"entry_point": "quarter"},
+            "'HumanEval/900': its prompt ends inside 'half', and its tests call 'quarter'",
+        ),
+        ({"prompt": "def half(x):  # \ud800\n"}, "'HumanEval/900': 'prompt' holds half of a character"),
+        ({"atol": float("nan")}, "'HumanEval/900': 'atol' must be a number of at least 0, is nan"),
+        ({"atol": -1}, "'HumanEval/900': 'atol' must be a number of at least 0"),
     ],
 )
 def test_a_task_without_what_it_needs_is_named(tmp_path, changed, words):
@@ -111,6 +120,19 @@ def test_a_task_without_what_it_needs_is_named(tmp_path, changed, words):
     with pytest.raises(BadRow, match=words) as raised:
         suite(tmp_path, row)
     assert str(tmp_path / "own.jsonl") in str(raised.value)
+
+
+def test_a_prompt_in_words_is_no_reason_to_look_at_faulty_tests(tmp_path):
+    for tests in ([1, 2], 3, "assert hello(1)", None):
+        with pytest.raises(BadRow, match=r"own\.jsonl, task '7': 'test_list'"):
+            suite(tmp_path, {**MBPP, "test_list": tests})
+
+
+def test_tests_that_were_added_to_none_are_no_base_tests(tmp_path):
+    row = {"task_id": "1", "prompt": "def f(x):\n", "entry_point": "f", "plus_input": [[1]]}
+    row["test"] = "def check(candidate):\n    assert candidate(1) == 1\n"
+    (task,) = suite(tmp_path, row).tasks
+    assert task.inside and task.base_tests is None
 
 
 def test_a_file_without_tasks_is_named(tmp_path):

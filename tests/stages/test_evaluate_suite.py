@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from t5x_selfprog.evaluation.suite_notes import too_long_notes
 from t5x_selfprog.evaluation.suite_tasks import read_suite
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
@@ -140,6 +141,10 @@ def test_a_prompt_too_long_for_the_model_is_a_task_it_fails(tmp_path, suite, mod
     assert counts == {"HumanEval/900": (2, 0), "Mbpp/900": (2, 2), "7": (2, 2)}
     samples = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
     assert [sample["solution"] for sample in samples[:2]] == ["", ""], "evalplus wants every task to be there"
+    (said,) = too_long_notes([found], 3)
+    assert found["too_long"] == 1 and "fails 1 of the 3 tasks unasked: their prompts are too long" in said
+    short = evaluate(tmp_path / "short", Writer({n: [t] for n, t in RIGHT.items()}), suite, model)
+    assert too_long_notes([short], 3) == [] and "too_long" not in short
 
 
 def test_the_base_is_compared_task_by_task(tmp_path, suite, model):

@@ -17,6 +17,7 @@ import ast
 import builtins
 import gzip
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -37,7 +38,10 @@ def suites_of(path: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Suite]:
     """As `read_tasks`, of rows already read from `path`."""
     found: dict[str, Suite] = {}
     for number, row in enumerate(rows, start=1):
-        name = str(row.get("task_id", ""))
+        given = row.get("task_id")
+        if given is not None and type(given) not in (str, int):
+            raise BadRow(f"{path}, task {number}: 'task_id' must be a text, is {str(given)[:60]!r}")
+        name = "" if given is None else str(given)
         if not name or name in found:
             raise BadRow(
                 f"{path}, task {number}: {'a second one called ' + repr(name) if name else 'has no task_id'}"
@@ -54,6 +58,8 @@ def make_suite(row: Mapping[str, Any]) -> Suite:
     for name, (kind, what) in _KINDS.items():
         if not isinstance(row.get(name), kind | None):  # null counts as absent
             raise SuiteError(f"{name!r} must be {what}, is {str(row[name])[:60]!r}")
+    if not 0 <= (row.get("atol") or 0) < math.inf:
+        raise SuiteError(f"'atol' must be a number of at least 0, is {row['atol']!r}")
     for field, make in FORMS.items():
         if field in row:
             try:
