@@ -54,7 +54,7 @@ def test_the_sampler_tells_the_compiler(told, mesh):
 def test_the_plan_tells_the_compiler(told):
     partitioner = Partitioner(MeshConfig(2, 2, 2).make())
     with told:
-        lowering.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 64)
+        lowering.train_step(partitioner, TINY, lowering.Learner(LoopConfig(remat="full")), 8, 64)
     sampling = SamplingConfig(prompts_in_flight=8, rows_per_prompt=2, max_new_tokens=8, prompts_per_load=4)
     with told:
         lowering.SamplingPrograms(partitioner.for_sampling(2), TINY, sampling, 16, 64).decode()

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import functools
 import hashlib
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from t5x_selfprog import partitioning
 from t5x_selfprog.device_program import DeviceProgram
-from t5x_selfprog.model import network
+from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import lowering
@@ -19,10 +20,14 @@ from t5x_selfprog.plan.compiled import Compiled
 from t5x_selfprog.sampling.bench import Numbers
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.sampler import Request, Sampler
+from t5x_selfprog.stages import policy_learning
+from t5x_selfprog.stages.policy_settings import PolicyTraining
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.learning import WHOLE, AdaptersAlone
 from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.policy_gradient import PolicyGradient
+from t5x_selfprog.training.rollouts import Groups, Rollout
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import train
 from t5x_selfprog.training.training_programs import TrainingPrograms
@@ -121,7 +126,7 @@ def test_the_trainer_compiles_what_the_plan_lowers(lora, loaded, planned, compil
     start = (lambda: base) if lora is None else (lambda: lora.init(MODEL, 0))
     task = TrainingTask(documents, lowering.SCHEDULED, learning)
     assert train(loop, MODEL, start, task, str(tmp_path / "run"), loaded, stop_after_s=0.0) is None
-    jobs = [lambda: lowering.train_step(loaded, MODEL, loop, ROWS, LENGTH, lora)]
+    jobs = [lambda: lowering.train_step(loaded, MODEL, lowering.Learner(loop, lora), ROWS, LENGTH)]
     if lora is not None:
         whole = lora.merging(MODEL, loaded).jitted(base, place(lora, loaded))
         assert jax.tree.map(jax.numpy.shape, whole) == jax.tree.map(jax.numpy.shape, base)
@@ -135,6 +140,32 @@ def test_the_trainer_compiles_what_the_plan_lowers(lora, loaded, planned, compil
     programs = TrainingPrograms(loop, loop.computing(MODEL), loaded, lowering.SCHEDULED, learning)
     moments = programs.moments().of(programs.state_shape().params)
     assert prints([moments.lower().as_text()]) == {"jit_init_fn": ran["jit_init_fn"]}
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, targets=("query",))], ids=["whole", "adapters"])
+def test_a_policy_gradient_compiles_what_the_plan_lowers(lora, loaded, planned, compiled_here, tmp_path):
+    """The stage's own learning, from made-up attempts: its step, what the base thinks of them, and the merge."""
+    objective = PolicyGradient(kl=0.1)
+    loop = LoopConfig(remat="dots", dtype="bfloat16", accumulate=2)
+    training = PolicyTraining(objective, loop, lora, batches=2, attempts=2, updates=2, length=LENGTH)
+    base = store.LoadedModel(MODEL, weights(loaded), Vocabulary(MODEL.vocab_size), "a", store.resolve("base"))
+    context = SimpleNamespace(
+        model=lambda _: base, experiment=SimpleNamespace(base="base", seed=0), partitioner=loaded
+    )
+    session = SimpleNamespace(context=context, model=base, output=str(tmp_path / "run"), seed=0, iteration=0)
+    each = [Rollout(np.arange(1, 20), np.arange(3, 9), np.full(6, -1.0), side) for side in (-0.5, 0.5)] * 8
+    work = SimpleNamespace(groups=lambda *_: Groups(tuple(each), 8, 0, 16, 8))
+    policy_learning.learn(session, work, training, 6, "test")
+
+    learner = lowering.Learner(loop, lora, objective, training.steps)
+    jobs = [
+        lambda: lowering.train_step(loaded, MODEL, learner, ROWS, LENGTH),
+        lambda: lowering.base_opinion(loaded, MODEL, learner, ROWS, LENGTH),
+    ]
+    jobs += [] if lora is None else [lambda: lowering.merging(loaded, MODEL, lora)]
+    ran, costly = compiled_here(), planned(*jobs)
+    assert sum(map(len, costly.values())) == len(jobs) and {"jit_train_step", "jit_log_probs"} <= set(costly)
+    assert {name: ran[name] for name in costly} == costly
 
 
 def place(lora: Lora, partitioner: Partitioner):

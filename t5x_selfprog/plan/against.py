@@ -47,7 +47,9 @@ def compare(saved: str, run_dir: str) -> dict[str, Any]:
         measured = statistics.median(found) if found else None
         row(name, "tokens/s/chip", plan["rates"][name][0], measured)  # planned: no overlap
     hours = dict(plan["run"]["slice_hours"])
-    hours["6 fine-tune and 7 evaluate"] = hours.pop("6 fine-tune") + hours.pop("7 evaluate")
+    hours["6 fine-tune and 7 evaluate"] = sum(
+        hours.pop(name) for name in list(hours) if name.startswith(("6", "7"))
+    )
     for name, ends in STAGES.items():
         parts = [of for stage, of in spent["stages"].items() if stage.endswith(ends)]
         took = sum(sum(of.values()) for of in parts) / 3600

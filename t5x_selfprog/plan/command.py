@@ -9,6 +9,7 @@ Left out: input pipelines, checkpoint writing, compile time on the slice, preemp
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -24,13 +25,25 @@ from t5x_selfprog import gin_files
 from t5x_selfprog.model import device_room, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.plan import against, estimate, lowering, meshes, simulation, slices, ways_out, workload
+from t5x_selfprog.plan import (
+    against,
+    estimate,
+    lowering,
+    meshes,
+    policy,
+    simulation,
+    slices,
+    ways_out,
+    workload,
+)
 from t5x_selfprog.plan.estimate import StepTime
-from t5x_selfprog.plan.lowering import Program, SamplingPrograms
+from t5x_selfprog.plan.lowering import Learner, Program, SamplingPrograms
+from t5x_selfprog.plan.policy import Policy
 from t5x_selfprog.plan.slices import GIB, Slice
 from t5x_selfprog.plan.workload import Workload, Yields
-from t5x_selfprog.puzzles.prompts import tutorial_blocks
+from t5x_selfprog.puzzles.prompts import SolvePrompt, tutorial_blocks
 from t5x_selfprog.sampling.interface import SamplingConfig
+from t5x_selfprog.stages.policy_room import REMEDY as POLICY_REMEDY
 from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.lora_room import LORA_REMEDY
@@ -40,7 +53,6 @@ from verifier.storage.shards import atomic_write
 FORM = 2  # of what --save writes: with the slice's links, and the memory held beside the programs
 TEST_PROBLEMS = 228  # of P3
 ATTEMPTS = {"puzzles": 64, "solutions": 100}  # at each prompt, where gin binds no other number
-VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
 BYTES_A_TOKEN = 3.0  # of Python, with the vocabularies of code models
 
 
@@ -68,7 +80,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     for found in wanted:
         gin_files.load([*args.gin_file, found.gin_file], args.gin_bindings)
         if args.meshes:
-            plans.append(meshes_for(found, args))
+            plans.append(meshes_for(found, args, yields))
             print(meshes.describe(plans[-1]), flush=True)
             continue
         plans.append(plan_for(found, args, yields))
@@ -92,37 +104,52 @@ def _simulate(plan: dict[str, Any], wanted: Slice, args: argparse.Namespace) -> 
 
 def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
     """Compiles a run's programs for one slice, as gin is configured now. Raises UserError for a bad mesh or model."""
-    config, loop, batch_size, length = _training(args)
+    config = model_shape(args.model)
+    work = workload.read(yields, TEST_PROBLEMS)
+    learning = Policy.configured(config, work, yields)
     mesh = configured(MeshConfig)
     train_partitioner = lowering.partitioner_for(wanted, mesh)
     sampling_partitioner = train_partitioner.for_sampling(mesh.sampling_tensor)
+    learner, batch_size, length = _training(args, config, learning, yields, train_partitioner.batch_ways)
+    loop, lora = learner.loop, learner.lora
     base = device_room.loaded(config, train_partitioner).num_bytes
     computed = _rows_computed(train_partitioner, loop, batch_size)
     samplers = {
         "": _sampler(sampling_partitioner, config, "solutions", _prefix_tokens()),
         "puzzle ": _sampler(sampling_partitioner, config, "puzzles", 0),
     }
-    lora = _lora()
+    if learning is not None:
+        samplers |= _policy_samplers(learning, sampling_partitioner, config)
     jobs: dict[str, Callable[[], Program]] = {
-        "train": lambda: lowering.train_step(train_partitioner, config, loop, computed, length, lora)
+        "train": lambda: lowering.train_step(train_partitioner, config, learner, computed, length)
     }
     if lora is not None:
         if lora.base_dtype != "float32":
             jobs["narrow the base"] = lambda: lowering.narrowing_of_base(train_partitioner, config, lora)
         jobs["merge"] = lambda: lowering.merging(train_partitioner, config, lora)
+    if learner.objective is not None and learner.objective.kl:
+        ways = train_partitioner.batch_ways
+        seen = -(-batch_size // ways) * ways
+        jobs["base"] = lambda: lowering.base_opinion(train_partitioner, config, learner, seen, length)
     for stage, sampler in samplers.items():
         jobs |= {f"{stage}decode": sampler.decode, f"{stage}prefill": sampler.prefill}
-    if samplers["puzzle "].sampling.weights_dtype != samplers[""].sampling.weights_dtype:
-        jobs["puzzle weights"] = lambda: samplers["puzzle "].cut(train_partitioner)
-    jobs["weights"] = lambda: samplers[""].cut(train_partitioner)
+    for stage, sampler in reversed(samplers.items()):
+        # Cut alike, they are one program; but while learning, more is held beside it.
+        if not stage or stage == policy.ATTEMPTS or _narrower(sampler, samplers):
+            jobs[f"{stage}weights"] = functools.partial(sampler.cut, train_partitioner)
     compiled = beside_one_another(wanted.name, jobs)
     compiled |= {f"{stage}narrow": sampler.narrowing() for stage, sampler in samplers.items()}
+    beside = {} if learning is None else learning.beside(config, train_partitioner)
     for name, program in compiled.items():
-        # During sampling a model's float32 weights stay loaded; training frees them.
-        if name.endswith(("decode", "prefill", "narrow")) and not program.error:
-            program.bytes["loaded"] = base
+        # During sampling a model's float32 weights stay loaded; training pairs frees them.
+        in_learning = name.startswith((policy.ATTEMPTS, policy.PROPOSALS))
+        if program.error:
+            continue
+        if name.endswith(("decode", "prefill", "narrow")):
+            program.bytes["loaded"] = beside["sampling"] if in_learning else base
+        elif learning is not None and (in_learning or name in beside):
+            program.bytes["loaded"] = beside["cut" if in_learning else name]
     sampling = samplers[""].sampling
-    work = workload.read(yields, TEST_PROBLEMS)
     plan: dict[str, Any] = {
         "form": FORM,
         "slice": wanted.name,
@@ -143,6 +170,9 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     }
     if lora is not None:
         plan["lora"] = dataclasses.asdict(lora) | {"weights": _count(lora.abstract(config))}
+    if learning is not None:
+        _, most = learning.rows(samplers[policy.ATTEMPTS].prefix_tokens, yields, train_partitioner.batch_ways)
+        plan["policy"] = learning.summary(batch_size, most)
     if not all(plan["fits"].values()):
         plan["ways_out"] = _ways_out(wanted, plan, train_partitioner, config, loop, samplers)
         return plan
@@ -163,21 +193,51 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
     plan["rates"]["mfu"] = [work_share * each for each in plan["rates"]["mfu"]]
     if args.largest_batch:
         plan["largest_batch"] = largest_batch(
-            wanted, train_partitioner, config, loop, length, compiled["train"], computed, lora
+            wanted, train_partitioner, config, learner, length, compiled["train"], computed
         )
-    plan["run"] = run_cost(plan, wanted, work, yields)
+    if learning is not None:
+        cores = wanted.hosts * wanted.cores_per_host
+        judging = work.iterations * learning.batches * policy.core_seconds(learning, yields)
+        plan["policy"] |= {
+            "batch_s": policy.batch_seconds(learning, plan, yields, cores),
+            "core_hours": judging / 3600,
+        }
+    plan["run"] = run_cost(plan, wanted, work, yields, learning)
     if args.simulate:
         _simulate(plan, wanted, args)
     return plan
 
 
-def _training(args: argparse.Namespace) -> tuple[ModelConfig, LoopConfig, int, int]:
-    """The model, how it is trained, the rows of a batch and their length, as gin is configured now."""
-    config = model_shape(args.model)
-    loop = configured(LoopConfig)
+def _training(
+    args: argparse.Namespace, config: ModelConfig, learning: Policy | None, yields: Yields, ways: int
+) -> tuple[Learner, int, int]:
+    """What a step learns, its rows and their length, as gin is configured now."""
+    if learning is not None:
+        rows, _ = learning.rows(_prefix_tokens(learning.prompt), yields, ways)
+        return learning.learner, args.batch or rows, learning.training.length
     batch_size = args.batch or workload.bound("finetune.run.batch_size", 16)
     length = min(workload.bound("finetune.run.length", 1024), config.context_length)
-    return config, loop, batch_size, length
+    return Learner(configured(LoopConfig), _lora()), batch_size, length
+
+
+def _policy_samplers(
+    learning: Policy, partitioner: Partitioner, config: ModelConfig
+) -> dict[str, SamplingPrograms]:
+    """The programs of sampling while learning from verdicts."""
+    prefix = _prefix_tokens(learning.prompt)
+    found = {
+        policy.ATTEMPTS: _programs(partitioner, config, learning.attempting, prefix, "Attempting.sampling: ")
+    }
+    if learning.proposing is not None:
+        found[policy.PROPOSALS] = _programs(
+            partitioner, config, learning.proposing, 0, "Proposing.sampling: "
+        )
+    return found
+
+
+def _narrower(sampler: SamplingPrograms, samplers: Mapping[str, SamplingPrograms]) -> bool:
+    """Whether its weights are cut otherwise than stage 3's."""
+    return sampler.sampling.weights_dtype != samplers[""].sampling.weights_dtype
 
 
 def _lora() -> Lora | None:
@@ -189,14 +249,16 @@ def _count(shapes: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
-def meshes_for(wanted: Slice, args: argparse.Namespace) -> dict[str, Any]:
+def meshes_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[str, Any]:
     """Compiles the train step on several meshes of a slice. Raises UserError for a malformed mesh."""
-    config, loop, batch_size, length = _training(args)
-    lora = _lora()
-    tried = meshes.chosen(args.meshes, wanted, config, loop, batch_size, lora)
-    laid = meshes.compare(wanted, tried, config, loop, batch_size, length, beside_one_another, lora)
+    config = model_shape(args.model)
+    learning = Policy.configured(config, workload.read(yields, TEST_PROBLEMS), yields)
+    learner, batch_size, length = _training(args, config, learning, yields, ways=1)
+    tried = meshes.chosen(args.meshes, wanted, config, learner, batch_size)
+    held = None if learning is None else learning.held_bytes
+    laid = meshes.compare(wanted, tried, config, learner, (batch_size, length), beside_one_another, held)
     found = meshes.result(wanted, laid, configured(MeshConfig), batch_size * length)
-    return found if lora is None else found | {"lora": dataclasses.asdict(lora)}
+    return found if learner.lora is None else found | {"lora": dataclasses.asdict(learner.lora)}
 
 
 def beside_one_another(slice_name: str, jobs: Mapping[str, Callable[[], Program]]) -> dict[str, Program]:
@@ -241,19 +303,33 @@ def _sampler(partitioner: Partitioner, config: ModelConfig, scope: str, prefix: 
     sampling = configured(SamplingConfig, scope).fitted(
         workload.bound(f"sample_{scope}.run.attempts", ATTEMPTS[scope])
     )
+    return _programs(partitioner, config, sampling, prefix, f"{scope}/")
+
+
+def _programs(
+    partitioner: Partitioner, config: ModelConfig, sampling: SamplingConfig, prefix: int, origin: str
+) -> SamplingPrograms:
+    """origin: begins the setting's name in messages."""
     room = config.context_length - prefix - sampling.max_new_tokens
     if room < 1:
         raise UserError(
-            f"{prefix} tokens before every prompt and {scope}/SamplingConfig.max_new_tokens="
+            f"{prefix} tokens before every prompt and {origin}SamplingConfig.max_new_tokens="
             f"{sampling.max_new_tokens} leave no room in a context of {config.context_length}: lower the latter."
         )
     return SamplingPrograms(partitioner, config, sampling, prefix, sampling.buckets(room)[-1])
 
 
-def _prefix_tokens() -> int:
-    tutorial = workload.bound("SolvePrompt.tutorial", "seeds")
+def _prefix_tokens(prompt: SolvePrompt | None = None) -> int:
+    """Of a prompt for solutions, by default as stage 3 is configured."""
+    if prompt is None:
+        tutorial, typed = (
+            workload.bound("SolvePrompt.tutorial", "seeds"),
+            workload.bound("SolvePrompt.typed", False),
+        )
+    else:
+        tutorial, typed = prompt.tutorial, prompt.typed
     try:
-        text = "\n\n".join(tutorial_blocks(tutorial, typed=workload.bound("SolvePrompt.typed", False)))
+        text = "\n\n".join(tutorial_blocks(tutorial, typed=typed))
     except UserError:
         return 512  # of P3's tutorial, where its folder is missing
     return round(len(text) / BYTES_A_TOKEN)
@@ -297,6 +373,7 @@ def adapters_way(partitioner: Partitioner, config: ModelConfig, loop: LoopConfig
 
 
 _ADAPTERS = ("train", "narrow the base", "merge")
+_LEARNING = ("train", "merge", "base")
 
 
 def _ways_out(
@@ -308,7 +385,14 @@ def _ways_out(
     samplers: dict[str, SamplingPrograms],
 ) -> list[str]:
     ways: list[str] = []
-    if "lora" in plan:
+    if "policy" in plan:
+        learnt = [
+            name
+            for name in plan["fits"]
+            if name in _LEARNING or name.startswith((policy.ATTEMPTS, policy.PROPOSALS))
+        ]
+        ways = [] if all(plan["fits"][name] for name in learnt) else [POLICY_REMEDY]
+    elif "lora" in plan:
         ways = [] if all(plan["fits"].get(name, True) for name in _ADAPTERS) else [LORA_REMEDY]
     elif not plan["fits"]["train"]:
         ways = [
@@ -316,6 +400,8 @@ def _ways_out(
             adapters_way(partitioner, config, loop),
         ]
     for stage, sampler in samplers.items():
+        if stage in (policy.ATTEMPTS, policy.PROPOSALS):
+            continue
         if not all(
             plan["fits"].get(f"{stage}{what}", True) for what in ("decode", "prefill", "narrow", "weights")
         ):
@@ -357,14 +443,13 @@ def largest_batch(
     wanted: Slice,
     partitioner: Any,
     config: ModelConfig,
-    loop: LoopConfig,
+    learner: Learner,
     length: int,
     at: Program,
     size: int,
-    lora: Lora | None = None,
 ) -> int:
     """The most rows per step that fit: a line through this compilation and one with twice the rows."""
-    twice = lowering.train_step(partitioner, config, loop, 2 * size, length, lora)
+    twice = lowering.train_step(partitioner, config, learner, 2 * size, length)
     if twice.error:
         return size
     a_row = (twice.needs - at.needs) / size
@@ -374,7 +459,9 @@ def largest_batch(
     return max(size, int((size + (wanted.chip.hbm_bytes - at.needs) / a_row) // ways * ways))
 
 
-def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields) -> dict[str, Any]:
+def run_cost(
+    plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields, learning: Policy | None = None
+) -> dict[str, Any]:
     """Hours of the slice by stage by the slower estimate, chip-hours, dollars, verifier core-hours, bytes."""
     decode = plan["rates"]["decode"][0] * wanted.chips
     train = plan["rates"]["train"][0] * wanted.chips
@@ -391,7 +478,19 @@ def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields
     }
     attempts = work.iterations * work.solution_attempts + work.evaluations * work.eval_attempts
     judged = attempts * yields.distinct
-    core_s = judged * (VERDICT_S + yields.endless * 1.0)
+    core_s = judged * yields.verdict_s()
+    to_keep_up = core_s / max(1e-9, seconds["3 sample solutions"] + seconds["7 evaluate"])
+    if learning is not None:
+        batches, steps = work.iterations * learning.batches, learning.batches * learning.training.updates
+        step_s = plan["policy"]["batch_s"]["steps"] / learning.training.updates
+        del seconds["6 fine-tune"]
+        evaluating = seconds.pop("7 evaluate")
+        # Control arms are fine-tuned for as many steps.
+        learnt = batches * sum(plan["policy"]["batch_s"].values()) + work.controls * steps * step_s
+        seconds |= {policy.STAGE: learnt, "7 evaluate": evaluating}
+        attempts += batches * learning.attempts
+        judged += batches * learning.attempts * yields.distinct
+        core_s += batches * policy.core_seconds(learning, yields)
     hours = {name: value / 3600 for name, value in seconds.items()}
     chip_hours = sum(hours.values()) * wanted.chips
     weights = 4 * plan["parameters"]  # float32
@@ -401,7 +500,7 @@ def run_cost(plan: dict[str, Any], wanted: Slice, work: Workload, yields: Yields
         "usd": chip_hours * plan["usd_per_chip_hour"],
         "verdicts": judged,
         "verifier_core_hours": core_s / 3600,
-        "cores_to_keep_up": core_s / max(1e-9, seconds["3 sample solutions"] + seconds["7 evaluate"]),
+        "cores_to_keep_up": to_keep_up,
         "host_cores": wanted.hosts * wanted.cores_per_host,
         "storage_gib": ((3 + work.iterations) * weights + attempts * 600) / GIB,
     }
@@ -423,6 +522,8 @@ def describe(plan: dict[str, Any]) -> str:
         else:
             took = f"; compiled in {program['compile_s']:.0f} s" if program["compile_s"] else ""
             lines.append(f"  {name:<14} {needs:6.2f} of {hbm:.2f} GiB a chip, {hbm - needs:+.2f} left{took}")
+    if "policy" in plan:
+        lines.append(policy.describe(plan))
     if "ways_out" in plan:
         return "\n".join(
             [*lines, "  It does not fit. Ways out:", *(f"    {way}" for way in plan["ways_out"])]

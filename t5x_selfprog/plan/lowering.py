@@ -23,11 +23,39 @@ from t5x_selfprog.sampling.weights import preparation
 from t5x_selfprog.training.learning import WHOLE, AdaptersAlone, Learning
 from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.policy_gradient import PolicyGradient
+from t5x_selfprog.training.policy_programs import base_log_probs, policy_programs
 from t5x_selfprog.training.training_programs import TrainingPrograms
 
 # Updates of the learning rate's schedule, a constant of the step. How many a run makes depends on pairs that do not
 # exist yet.
 SCHEDULED = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What a training step does.
+
+    Attributes:
+      lora: adapters that are trained beside a frozen base; None where all weights are.
+      objective: of a policy gradient on verdicts; None where pairs are learnt.
+      num_steps: updates over which the learning rate goes, a constant of the step.
+    """
+
+    loop: LoopConfig
+    lora: Lora | None = None
+    objective: PolicyGradient | None = None
+    num_steps: int = SCHEDULED
+
+    def programs(self, partitioner: Partitioner, config: ModelConfig) -> TrainingPrograms:
+        config = self.loop.computing(config)
+        learning: Learning = WHOLE
+        if (lora := self.lora) is not None:
+            frozen = abstract_like(lora.abstract_frozen(config), lora.frozen_shardings(config, partitioner))
+            learning = AdaptersAlone(lora, frozen)
+        if self.objective is None:
+            return TrainingPrograms(self.loop, config, partitioner, self.num_steps, learning)
+        return policy_programs(self.loop, config, partitioner, self.num_steps, learning, self.objective)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,22 +83,20 @@ def partitioner_for(wanted: Slice, mesh: MeshConfig) -> Partitioner:
 
 
 def train_step(
-    partitioner: Partitioner,
-    config: ModelConfig,
-    loop: LoopConfig,
-    batch_size: int,
-    length: int,
-    lora: Lora | None = None,
+    partitioner: Partitioner, config: ModelConfig, learner: Learner, batch_size: int, length: int
 ) -> Program:
-    """The train step; with `lora`, of adapters beside a frozen base."""
-    config = loop.computing(config)
-    learning: Learning = WHOLE
-    frozen: Any = ()
-    if lora is not None:
-        frozen = abstract_like(lora.abstract_frozen(config), lora.frozen_shardings(config, partitioner))
-        learning = AdaptersAlone(lora, frozen)
-    programs = TrainingPrograms(loop, config, partitioner, SCHEDULED, learning)
-    return _compiled("train step", programs.step_of(batch_size, length))
+    """The train step of rows that are packed with pairs or with attempts."""
+    return _compiled("train step", learner.programs(partitioner, config).step_of(batch_size, length))
+
+
+def base_opinion(
+    partitioner: Partitioner, config: ModelConfig, learner: Learner, batch_size: int, length: int
+) -> Program:
+    """The base's log-probabilities of a step's attempts, from which their divergence is measured."""
+    programs = learner.programs(partitioner, config)
+    program = base_log_probs(learner.loop, programs.config, partitioner)
+    rows = programs.batch_shape(batch_size, length)
+    return _compiled("base's opinion", program.of(_weights(partitioner, config), rows))
 
 
 def narrowing_of_base(partitioner: Partitioner, config: ModelConfig, lora: Lora) -> Program:

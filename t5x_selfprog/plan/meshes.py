@@ -17,7 +17,7 @@ from t5x_selfprog.model import device_room
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import estimate, lowering
-from t5x_selfprog.plan.lowering import Program
+from t5x_selfprog.plan.lowering import Learner, Program
 from t5x_selfprog.plan.slices import GIB, Slice
 from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
@@ -52,13 +52,12 @@ def chosen(
     asked: str,
     wanted: Slice,
     config: ModelConfig,
-    loop: LoopConfig,
+    learner: Learner,
     batch_size: int,
-    lora: Lora | None = None,
 ) -> list[MeshConfig]:
     """The candidates, or those of `asked`: DATAxFSDPxTENSOR, with commas between. Raises UserError for another form."""
     if asked == "all":
-        return candidates(wanted, config, loop, batch_size, lora)
+        return candidates(wanted, config, learner, batch_size)
     found = []
     for words in asked.split(","):
         sizes = re.fullmatch(r"(\d+)x(\d+)x(\d+)", words.strip())
@@ -81,12 +80,10 @@ def held_bytes(config: ModelConfig, loop: LoopConfig, lora: Lora | None, partiti
     return sum(part.num_bytes for part in parts)
 
 
-def candidates(
-    wanted: Slice, config: ModelConfig, loop: LoopConfig, batch_size: int, lora: Lora | None = None
-) -> list[MeshConfig]:
+def candidates(wanted: Slice, config: ModelConfig, learner: Learner, batch_size: int) -> list[MeshConfig]:
     """Meshes that hold the state, divide the heads and give every chip a row; thinnest splits first."""
     one_device = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
-    least_split = held_bytes(config, loop, lora, one_device) / (FULL * wanted.chip.hbm_bytes)
+    least_split = held_bytes(config, learner.loop, learner.lora, one_device) / (FULL * wanted.chip.hbm_bytes)
     found = []
     for tensor in TENSOR:
         if config.num_heads % tensor or config.num_kv_heads % tensor or wanted.chips % tensor:
@@ -94,7 +91,7 @@ def candidates(
         fsdp = wanted.chips // wanted.count // tensor
         for _ in range(SPLITS):
             data = wanted.chips // tensor // fsdp
-            if fsdp * tensor >= least_split and data * fsdp * loop.accumulate <= batch_size:
+            if fsdp * tensor >= least_split and data * fsdp * learner.loop.accumulate <= batch_size:
                 found.append(MeshConfig(data, fsdp, tensor))
             if fsdp % 2:
                 break
@@ -106,19 +103,23 @@ def compare(
     wanted: Slice,
     meshes: list[MeshConfig],
     config: ModelConfig,
-    loop: LoopConfig,
-    batch_size: int,
-    length: int,
+    learner: Learner,
+    rows_and_length: tuple[int, int],
     compiled: Callable[[str, dict[str, Callable[[], Program]]], dict[str, Program]],
-    lora: Lora | None = None,
+    held_bytes_of: Callable[[Partitioner, ModelConfig, float], float] | None = None,
 ) -> list[Laid]:
     """All of them, fastest first, those that do not fit last.
 
     Args:
+      rows_and_length: of a step.
       compiled: makes the programs of named jobs (command.beside_one_another).
-      lora: adapters are trained; narrowing the base and merging them must fit too.
+      held_bytes_of: what a device holds at most, from what the step needs; None for fine-tuning, where narrowing the
+        adapters' base and merging them must fit as well as the step.
     """
+    loop, lora = learner.loop, learner.lora
+    batch_size, length = rows_and_length
     held: dict[str, int] = {}
+    partitioners: dict[str, Partitioner] = {}
     rows: dict[str, int] = {}
     jobs: dict[str, Callable[[], Program]] = {}
     by_name: dict[str, MeshConfig] = {}
@@ -128,10 +129,13 @@ def compare(
         multiple = partitioner.batch_ways * loop.accumulate
         rows[name], by_name[name] = -(-batch_size // multiple) * multiple, mesh
         held[name] = 0 if lora is None else held_bytes(config, loop, lora, partitioner)
-        jobs[name] = lambda p=partitioner, n=name: lowering.train_step(p, config, loop, rows[n], length, lora)  # type: ignore[misc]
+        partitioners[name] = partitioner
+        jobs[name] = lambda p=partitioner, n=name: lowering.train_step(p, config, learner, rows[n], length)  # type: ignore[misc]
     found = []
     for name, program in compiled(wanted.name, jobs).items():
         needs = max(program.needs, held[name])
+        if held_bytes_of is not None:
+            needs = held_bytes_of(partitioners[name], config, program.needs)
         mesh, gib = by_name[name], needs / GIB
         if program.error or needs > wanted.chip.hbm_bytes:
             found.append(Laid(mesh, rows[name], gib, False))

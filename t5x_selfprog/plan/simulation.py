@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from t5x_selfprog.plan.events import Cluster, Outcome, Stage, cores_needed, simulate
+from t5x_selfprog.plan.policy import STAGE as POLICY
 from t5x_selfprog.plan.slices import Slice
 from verifier.errors import UserError
 
@@ -94,17 +95,17 @@ def stages_of(plan: dict, checkpoints: int = 50) -> list[Stage]:
     """The stages of a planned run, all iterations together."""
     shards = plan.get("shards", PAPER_SHARDS)
     hours = plan["run"]["slice_hours"]
-    core_s = plan["run"]["verifier_core_hours"] * 3600
-    sampled = {"3 sample solutions": 0.0, "7 evaluate": 0.0}
+    learnt = plan.get("policy", {})  # its hours include waiting for its verdicts
+    core_s = (plan["run"]["verifier_core_hours"] - learnt.get("core_hours", 0.0)) * 3600
     work, iterations = plan["workload"], plan["workload"]["iterations"]
     attempts = {
         "3 sample solutions": iterations * work["solution_attempts"],
         "7 evaluate": work["evaluations"] * work["eval_attempts"],
     }
     total = sum(attempts.values()) or 1.0
-    for name in sampled:
-        sampled[name] = core_s * attempts[name] / total
+    sampled = {name: core_s * count / total for name, count in attempts.items()}
     parts = {
+        POLICY: iterations * learnt.get("batches", 0),
         "1 sample puzzles": shards * iterations,
         "3 sample solutions": shards * iterations,
         "6 fine-tune": checkpoints * iterations,

@@ -13,6 +13,8 @@ from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.shards import Ledger, is_finished
 
+VERDICT_S = 600e-6  # CPU seconds of a verdict: results/verifier
+
 
 @dataclasses.dataclass(frozen=True)
 class Yields:
@@ -36,6 +38,10 @@ class Yields:
     endless: float = 0.02
     source: str = "assumed; give --pilot=RUN for those of a run"
 
+    def verdict_s(self) -> float:
+        """CPU seconds of judging an attempt, those that never end among them."""
+        return VERDICT_S + self.endless * 1.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
@@ -52,11 +58,15 @@ class Workload:
     eval_attempts: float
     evaluations: int
 
+    @property
+    def controls(self) -> int:
+        """Arms that are trained beside the iterations."""
+        return max(0, self.evaluations - 1 - self.iterations)
+
     def pairs_trained(self) -> float:
         """Pairs over all iterations: each trains on all pairs so far, and every control as long as the last."""
         rounds = sum(range(1, self.iterations + 1))
-        controls = max(0, self.evaluations - 1 - self.iterations)
-        return self.epochs * self.pairs * (rounds + controls * self.iterations)
+        return self.epochs * self.pairs * (rounds + self.controls * self.iterations)
 
 
 def bound(name: str, default: Any) -> Any:

@@ -7,7 +7,6 @@ the adapters merged does the sampling.
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,22 +16,25 @@ import numpy as np
 from t5x_selfprog import hosts
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.compute_dtype import on_this_device
+from t5x_selfprog.sampling.blueprint import Room
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages import adapters
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.policy_settings import PolicyTraining
+from t5x_selfprog.stages.retrained import compare_with_packed
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training.checkpoints import Checkpoints
-from t5x_selfprog.training.cross_entropy import target_log_probabilities
 from t5x_selfprog.training.learning import WHOLE, AdaptersAlone, Learning
 from t5x_selfprog.training.lora import Lora
-from t5x_selfprog.training.policy_gradient import Rollouts, policy_loss
+from t5x_selfprog.training.policy_gradient import Rollouts
+from t5x_selfprog.training.policy_programs import base_log_probs, loss_of
 from t5x_selfprog.training.rollouts import Groups, rows, shared_out
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier import Limits
+from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.records import ATTEMPT, Kind, Schema
 from verifier.storage.shards import Ledger
@@ -108,6 +110,29 @@ def fits_row(sampler: Sampler, text: str, length: int, new_tokens: int) -> bool:
     return sampler.fits(text) and len(sampler.document(text)) <= length + 1 - new_tokens
 
 
+def require_some_fit(
+    session: Session, texts: Sequence[str], sampling: SamplingConfig, length: int, prefix: str
+) -> int:
+    """How many of these prompts do not fit a row of `length` tokens together with the longest answer.
+
+    Raises UserError if none does, before anything is sampled.
+    """
+    tokenizer, new = session.model.tokenizer, sampling.max_new_tokens
+    room = Room.of(session.model.config, tokenizer, sampling, prefix)
+    before = len(room.prefix) + len(room.start)
+    most = min(length + 1 - new, len(room.prefix) + room.buckets[-1])
+    sizes = [before + len(tokenizer.encode(text)) for text in texts]
+    unfit = sum(size > most for size in sizes)
+    if unfit and unfit == len(sizes):
+        raise UserError(
+            f"PolicyTraining.length={length}: none of the {unfit} puzzles fits. The shortest prompt takes {min(sizes)} "
+            f"tokens with all that comes before it; an answer of {new} (SamplingConfig.max_new_tokens) leaves {most} "
+            f"of a row, with prompts of at most {sampling.prompt_buckets[-1]} (prompt_buckets). Raise the first or the "
+            "last, or lower max_new_tokens."
+        )
+    return unfit
+
+
 def learn(session: Session, work: Work, training: PolicyTraining, longest: int, label: str) -> str:
     """Trains on the batches of `work`, saves the whole model, and returns its identity. Collective.
 
@@ -133,7 +158,7 @@ def learn(session: Session, work: Work, training: PolicyTraining, longest: int, 
         made = rows(objective, mine, training.length, longest, context.partitioner.batch_ways)
         return made if base is None else made._replace(base=base(made))
 
-    task = TrainingTask(batch, training.steps, whole.learning, functools.partial(policy_loss, objective))
+    task = TrainingTask(batch, training.steps, whole.learning, loss_of(objective))
     with recorder.current().stage(output):
         state = train(
             loop, model.config, model.params if lora is None else lambda: lora.init(model.config, session.seed), task,
@@ -168,13 +193,7 @@ class _Merging:
 def _base_log_probs(context: Context, config: Any, loop: LoopConfig) -> Callable[[Rollouts], np.ndarray]:
     """The base model's log-probabilities of the sampled tokens."""
     base = context.model(context.experiment.base)
-    options = loop.forward_options(config)
-
-    @jax.jit
-    def log_probs(params: network.Params, batch: Rollouts) -> jax.Array:
-        hidden = network.forward(config, params, batch.tokens, batch.positions, batch.segment_ids, **options)
-        return target_log_probabilities(config, (params, hidden), batch.targets, loop.loss_chunk)
-
+    log_probs = base_log_probs(loop, config, context.partitioner).jitted
     rows_of = context.partitioner.sharding(("batch", "length"), activation=True)
 
     def of(batch: Rollouts) -> np.ndarray:
@@ -239,6 +258,7 @@ def finished(output: str) -> dict[str, Any] | None:
 def conclude(output: str, done: Mapping[str, Any]) -> dict[str, Any]:
     """Writes done.json, the last file of training. Collective."""
     if hosts.is_first():
+        compare_with_packed(done, output)
         files.write_json(files.join(output, "done.json"), dict(done))
     hosts.barrier(f"{output} finished")
     return dict(done)

@@ -3,6 +3,7 @@ compiles it for slices that are not here."""
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.optimizers import make_optimizer, make_schedule
 from t5x_selfprog.training.train_step import TrainState, loss_sums, make_train_step
 
+FLOATS = ("weights", "counts", "old", "advantages", "base")  # fields of batches; the others hold int32
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPrograms:
@@ -27,6 +30,7 @@ class TrainingPrograms:
     Attributes:
       config: the model, in the type that it computes in (`LoopConfig.computing`).
       num_steps: updates over which the learning rate goes; the step contains it as a constant.
+      batches: the kind of a batch that `objective` takes.
     """
 
     loop: LoopConfig
@@ -35,6 +39,7 @@ class TrainingPrograms:
     num_steps: int
     learning: Learning = WHOLE
     objective: Loss = loss_sums
+    batches: type = Batch
 
     def step(self) -> DeviceProgram:
         """(state, batch, frozen weights) -> (state, metrics). Consumes the state."""
@@ -118,15 +123,15 @@ class TrainingPrograms:
         """Shapes of the state, with its layout."""
         return abstract_like(abstract_state(self.config, self.optimizer, self.learning), self.shardings)
 
-    def batch_shape(self, batch_size: int, length: int) -> Batch:
+    def batch_shape(self, batch_size: int, length: int) -> Any:
         """Shapes of a batch of packed rows, with its layout."""
-        kinds = {"weights": jnp.float32}
-        return Batch(
+        fields: tuple[str, ...] = self.batches._fields  # type: ignore[attr-defined]
+        return self.batches(
             **{
                 name: jax.ShapeDtypeStruct(
-                    (batch_size, length), kinds.get(name, jnp.int32), sharding=self.by_rows
+                    (batch_size, length), jnp.float32 if name in FLOATS else jnp.int32, sharding=self.by_rows
                 )
-                for name in Batch._fields
+                for name in fields
             }
         )
 

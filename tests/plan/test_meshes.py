@@ -12,7 +12,7 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import lowering, meshes, slices, ways_out
 from t5x_selfprog.plan.hlo_cost import Cost
-from t5x_selfprog.plan.lowering import Program, SamplingPrograms
+from t5x_selfprog.plan.lowering import Learner, Program, SamplingPrograms
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
@@ -30,7 +30,7 @@ def no_configuration():
 
 
 def tried(name: str, config: ModelConfig, batch: int = 64, lora: Lora | None = None) -> set[str]:
-    found = meshes.candidates(slices.named(name), config, FULL, batch, lora)
+    found = meshes.candidates(slices.named(name), config, Learner(FULL, lora), batch)
     return {f"{mesh.data}x{mesh.fsdp}x{mesh.tensor}" for mesh in found}
 
 
@@ -45,7 +45,7 @@ def test_candidates_have_room_for_the_state_and_a_row_for_every_chip():
     assert not any(
         name.endswith("x4") for name in tried("v5e_64", ModelConfig(256, 256, 64, 4, 12, 2, 16, 128))
     )
-    joined = meshes.candidates(slices.named("v5e_64_x2"), GPT_NEO_2P7B, FULL, 128)
+    joined = meshes.candidates(slices.named("v5e_64_x2"), GPT_NEO_2P7B, Learner(FULL), 128)
     assert joined and all(mesh.data % 2 == 0 for mesh in joined)
 
 
@@ -55,7 +55,7 @@ def compiler(monkeypatch):
     real = lowering.partitioner_for
     monkeypatch.setattr(lowering, "partitioner_for", lambda wanted, mesh: Partitioner(mesh.make()))
 
-    def train_step(partitioner, config, loop, rows, length, lora=None):
+    def train_step(partitioner, config, learner, rows, length):
         fsdp = partitioner.mesh.shape["fsdp"]
         if fsdp < 4:
             return Program("train step", 1.0, {}, Cost(), "RESOURCE_EXHAUSTED: Used 16.1G of 15.75G hbm.")
@@ -109,7 +109,7 @@ def test_a_mesh_on_which_adapters_train_but_cannot_be_merged_does_not_fit(
     flags += ["--gin.finetune.run.lora=@Lora()", "--gin.Lora.base_dtype='int8'"]
     asked = []
     real = lowering.train_step
-    monkeypatch.setattr(lowering, "train_step", lambda *given: asked.append(given[-1]) or real(*given))
+    monkeypatch.setattr(lowering, "train_step", lambda *given: asked.append(given[2].lora) or real(*given))
     assert main(["plan", *flags, f"--save={tmp_path / 'a.json'}"]) == 0
     assert [lora.base_dtype for lora in asked] == ["int8"]
     said = capsys.readouterr().out

@@ -15,7 +15,7 @@ from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.plan import hlo_cost, lowering, simulation, slices, workload
-from t5x_selfprog.plan.lowering import SamplingPrograms
+from t5x_selfprog.plan.lowering import Learner, SamplingPrograms
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.training_programs import TrainingPrograms
@@ -89,7 +89,7 @@ def test_cycles_and_bytes_are_summed_over_the_call_graph_with_trip_counts():
 def test_the_plan_of_memory_is_what_a_run_holds():
     """On virtual CPU devices: the compiled arguments per device equal the arrays that a run places there."""
     partitioner = Partitioner(MeshConfig(2, 2, 2).make())
-    planned = lowering.train_step(partitioner, TINY, LoopConfig(remat="full"), 8, 128)
+    planned = lowering.train_step(partitioner, TINY, Learner(LoopConfig(remat="full")), 8, 128)
     programs = TrainingPrograms(LoopConfig(), TINY, partitioner, 1)
     state = programs.fresh().jitted(jax.random.key(0))
     first = jax.devices()[0]
@@ -256,7 +256,7 @@ def test_slices_joined_by_the_network_cross_it_with_gradients_alone():
         lowering.partitioner_for(pair, MeshConfig(1, 16, 1))
     partitioner = lowering.partitioner_for(pair, MeshConfig(2, 8, 1))
     assert [{d.slice_index for d in part.flat} for part in partitioner.mesh.devices] == [{0}, {1}]
-    train = lowering.train_step(partitioner, TINY, LoopConfig(remat="full"), 32, 128)
+    train = lowering.train_step(partitioner, TINY, Learner(LoopConfig(remat="full")), 32, 128)
     whole = 4 * network.num_params(TINY)
     # Every chip exchanges its eighth of the gradients; what is too small to split, and scalars, are whole.
     assert whole / 8 <= train.cost.dcn_bytes <= whole / 4

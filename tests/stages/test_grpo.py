@@ -67,8 +67,8 @@ class Judge:
             yield SimpleNamespace(outcome="accepted" if "x" in written else "wrong")
 
 
-def context(root, judge):
-    made = Context(open_run(root, {}), Experiment(shards=2, start="previous"))
+def context(root, judge, base="base"):
+    made = Context(open_run(root, {}), Experiment(base=base, shards=2, start="previous"))
     if jax.process_count() == 1 and jax.device_count() == 8:  # as tests have it
         made.partitioner = Partitioner(MeshConfig(1, 1, 1).make(jax.devices()[:1]))
     made.pool = lambda limits: contextlib.nullcontext(judge)
@@ -102,7 +102,7 @@ TRAINING = PolicyTraining(
 
 
 def learn(root, base, judge=None, **more):
-    made = context(root, judge or Judge())
+    made = context(root, judge or Judge(), base)
     output = made.run.stage(0, "checkpoints")
     done = grpo.run(made, 0, base, output, ATTEMPTING, dataclasses.replace(TRAINING, **more), PUZZLES)
     return done, output

@@ -87,7 +87,7 @@ def test_a_plan_of_adapters_holds_the_base_and_no_moments_of_it(split, dtype):
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     lora = Lora(rank=4, base_dtype=dtype)
     try:
-        planned = lowering.train_step(split, CONFIG, LoopConfig(), 8, 64, lora)
+        planned = lowering.train_step(split, CONFIG, lowering.Learner(LoopConfig(), lora), 8, 64)
         merged = lowering.merging(split, CONFIG, lora)
     finally:
         jax.config.update("jax_numpy_dtype_promotion", before)
