@@ -10,7 +10,9 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import sys
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -37,13 +39,24 @@ class Compiled(NamedTuple):
 def compiled(lowered: Any, options: Mapping[str, Any] | None, devices: Iterable[Any]) -> Compiled:
     """The compilation of a lowered program for these devices, from the cache where it is there."""
     path = _path(lowered.as_text(), options, devices)
-    if path and files.exists(path):
-        return Compiled(**json.loads(gzip.decompress(files.read_bytes(path))))
+    if path and (kept := _kept(path)):
+        return kept
     found = _compile(lowered, options)
     if path:
         files.makedirs(os.path.dirname(path))
         files.write_atomic(path, gzip.compress(json.dumps(found._asdict()).encode(), 5))
     return found
+
+
+def _kept(path: str) -> Compiled | None:
+    """What the cache has; None where that is nothing, or damaged: it will be written anew."""
+    try:
+        return Compiled(**json.loads(gzip.decompress(files.read_bytes(path))))
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
+        print(f"plan: {path} is damaged ({error}): compiling again", file=sys.stderr)
+        return None
 
 
 def _compile(lowered: Any, options: Mapping[str, Any] | None) -> Compiled:

@@ -30,6 +30,16 @@ def test_the_second_time_is_the_first_read_again(compiler):
     )
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x1f\x8b half", None])
+def test_one_that_is_damaged_is_compiled_again_and_kept(compiler, damage, tmp_path):
+    devices = jax.devices()[:1]
+    first = compiled.compiled(lowered(2.0), None, devices)
+    (path,) = (tmp_path / "plans").iterdir()
+    path.write_bytes(path.read_bytes()[:-9] if damage is None else damage)
+    assert compiled.compiled(lowered(2.0), None, devices).held == first.held and len(compiler) == 2
+    assert compiled.compiled(lowered(2.0), None, devices).held == first.held and len(compiler) == 2
+
+
 def test_another_program_options_or_devices_are_compiled(compiler, monkeypatch):
     devices = jax.devices()
     compiled.compiled(lowered(2.0), None, devices[:1])
