@@ -69,7 +69,13 @@ def test_the_jobset_says_what_its_own_definition_takes(jobset):
         assert (
             {"action", "name"}
             <= set(rule)
-            <= {"action", "name", "onJobFailureReasons", "targetReplicatedJobs"}
+            <= {
+                "action",
+                "name",
+                "onJobFailureMessagePatterns",
+                "onJobFailureReasons",
+                "targetReplicatedJobs",
+            }
         )
         assert rule["action"] in ("FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts")
         assert re.fullmatch(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", rule["name"])
@@ -101,11 +107,42 @@ def test_a_mistake_is_not_tried_again_by_the_job_nor_by_the_jobset_nor_by_a_flee
         assert {"action": "FailJob", "onExitCodes": mistake} in job["podFailurePolicy"]["rules"]
         assert job["template"]["spec"]["restartPolicy"] == "Never"  # or there may be no such policy
         assert name in [container["name"] for container in job["template"]["spec"]["containers"]]
-    (rule,) = jobset["spec"]["failurePolicy"]["rules"]
-    assert rule["action"] == "FailJobSet" and rule["onJobFailureReasons"] == ["PodFailurePolicy"]
-    assert (
-        job_of(jobset)["backoffLimit"] == 0
-    )  # one host's end is all hosts', whom the jobset starts again together
+    assert answer(jobset, f"failed with exit code {UserError.EXIT_CODE}", "exit") == "FailJobSet"
+    # One host's end is all hosts', whom the jobset starts again together.
+    assert job_of(jobset)["backoffLimit"] == 0
+
+
+def test_nodes_that_are_taken_away_do_not_use_up_the_restarts(jobset):
+    assert answer(jobset, "has condition DisruptionTarget", "DisruptionTarget") == (
+        "RestartJobSetAndIgnoreMaxRestarts"
+    )
+
+
+def answer(jobset: dict, message: str, kind: str) -> str:
+    """What the jobset does after a pod's failure: by the first of the job's rules that is of this kind, the message
+    that Kubernetes makes of it, and the first rule of the jobset that this message fits."""
+    rules = job_of(jobset)["podFailurePolicy"]["rules"]
+    index = next(
+        i
+        for i, rule in enumerate(rules)
+        if ("onExitCodes" in rule if kind == "exit" else kind in str(rule.get("onPodConditions")))
+    )
+    assert rules[index]["action"] == "FailJob"  # Ignore would start one pod alone, which waits for the others
+    said = f"Pod default/selfprog-hosts-0-3 {message} matching FailJob rule at index {index}"
+    for rule in jobset["spec"]["failurePolicy"]["rules"]:
+        if "PodFailurePolicy" in rule["onJobFailureReasons"] and any(
+            re.search(pattern, said) for pattern in rule.get("onJobFailureMessagePatterns", [""])
+        ):
+            return rule["action"]
+    return "RestartJobSet"
+
+
+def test_the_head_of_the_manifest_makes_the_nodes_that_its_pods_ask_for(jobset):
+    text = (FOLDER / "jobset.yaml").read_text()
+    job = job_of(jobset)
+    selector = job["template"]["spec"]["nodeSelector"]
+    assert f"--tpu-topology={selector['cloud.google.com/gke-tpu-topology']} " in text
+    assert f"--num-nodes={job['parallelism']} " in text and "--machine-type=ct5lp-hightpu-4t" in text
 
 
 def test_run_and_fleet_meet_in_one_bucket_and_what_is_staged_lies_beside(jobset, fleet):
@@ -127,4 +164,5 @@ def test_the_image_has_what_it_copies_and_no_tensorflow(repository):
     dockerfile, ignored = (FOLDER / "Dockerfile").read_text(), (repository / ".dockerignore").read_text()
     copied = [w for line in re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE) for w in line.split()]
     assert copied and all((repository / name).exists() and f"!{name}\n" in ignored for name in copied)
-    assert "SELFPROG_LEAN=1" in dockerfile and 'ENTRYPOINT ["selfprog"]' in dockerfile
+    assert "SELFPROG_LEAN=1" in dockerfile and 'ENTRYPOINT ["tini", "--", "selfprog"]' in dockerfile
+    assert "install -y --no-install-recommends bubblewrap tini" in dockerfile
