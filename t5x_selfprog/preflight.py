@@ -71,6 +71,13 @@ def check_run(args: argparse.Namespace) -> None:
     check_devices(experiment, samplers)
 
 
+def check_settings() -> None:
+    """What can be checked of `selfprog run` on a machine that has neither its data and base nor its devices."""
+    check_arms(handed("loop.run", "controls"))
+    check_limits()
+    check_learner()
+
+
 def check_learner() -> str:
     """The stage that learns from verdicts in place of fine-tuning, "" if none; raises UserError for bad settings."""
     stage = learner()

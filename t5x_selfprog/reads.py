@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from t5x_selfprog import gin_files
+from t5x_selfprog import gin_errors, gin_files, gin_values
 from t5x_selfprog.model import store
 from t5x_selfprog.named_data import SHIPPED, named
 from verifier.errors import UserError
@@ -27,11 +28,17 @@ def paths(names: Sequence[str], bindings: Sequence[str]) -> list[str]:
     Args:
       names, bindings: gin files and `NAME=VALUE`, as given to `selfprog run`.
 
-    Raises UserError if the configuration is wrong, or something is missing or lies outside the repository.
+    Raises UserError if the configuration is wrong, or something is missing or lies outside the repository, or if a gin
+    file lies outside gin/, all that workers have.
     """
-    from t5x_selfprog import loop  # noqa: F401 (declares to gin what a run configures)
+    from t5x_selfprog import loop, preflight  # noqa: F401 (the loop declares to gin what a run configures)
 
-    gin_files.load(names, bindings)
+    files_read = gin_files.load(names, bindings)
+    for path in files_read:
+        if not files.is_remote(path) and gin_files.GIN_FOLDER not in Path(path).resolve().parents:
+            raise UserError(f"{path}: workers get the gin files under gin/ alone; put it into gin/runs/")
+    gin_values.require_fitting(files_read, bindings)
+    gin_values.require_buildable(files_read, bindings)
     found = []
     for parameter, path in named():
         if files.is_remote(path) or path in SHIPPED.get(parameter, ()) or _is_shipped_model(parameter, path):
@@ -46,6 +53,8 @@ def paths(names: Sequence[str], bindings: Sequence[str]) -> list[str]:
                 "below and name it relative to that, or give gs://."
             )
         found.append(relative)
+    with gin_errors.explain_calls(files_read, bindings):
+        preflight.check_settings()
     return [path for path in sorted(set(found)) if not any(path.startswith(f"{other}/") for other in found)]
 
 

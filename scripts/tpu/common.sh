@@ -8,12 +8,30 @@
 # `create`, `stage`, `launch` and `keep` save these under their NAME, so that they need not be given again.
 set -euo pipefail
 
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-root="$(cd "$here/../.." && pwd)"
-NAME="${NAME:-selfprog}"
-notes="${XDG_STATE_HOME:-$HOME/.local/state}/selfprog/$NAME"
-
 say() { echo "tpu: $*" >&2; }
+
+usage() {
+  sed -n '2,/^set /p' "$0" | sed '/^set /d; s/^# \{0,1\}//'
+}
+for argument in "$@"; do
+  if [[ "$argument" == --help || "$argument" == -h ]]; then
+    usage
+    exit 0
+  fi
+done
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  say "error: these scripts need bash 4.4, and this is $BASH_VERSION (on macOS: brew install bash)"
+  exit 2
+fi
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(cd "$here/../.." && pwd -P)"
+NAME="${NAME:-selfprog}"
+if [[ ! "$NAME" =~ ^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$ ]]; then
+  say "error: NAME=$NAME: Google wants lower-case letters, digits and hyphens, a letter first, 40 at most"
+  exit 2
+fi
+notes="${XDG_STATE_HOME:-$HOME/.local/state}/selfprog/$NAME"
 
 # Sets what is not set from what was saved: lines of VARIABLE=value.
 recall() {
@@ -36,6 +54,14 @@ remember() {
 
 recall
 SLICE="${SLICE:-v5e_64}"
+SLICE="${SLICE//-/_}"
+if [[ -n "${RUN_DIR:-}" ]]; then
+  while [[ "$RUN_DIR" == ?*[^/:]/ ]]; do RUN_DIR="${RUN_DIR%/}"; done # what lies beside it is named after it
+  if [[ ! "$RUN_DIR" =~ ^(/.*[^/]|gs://[^/]+/.*[^/])$ ]]; then
+    say "error: RUN_DIR=$RUN_DIR: give a folder in a bucket, gs://BUCKET/..., or /a/folder that all workers see"
+    exit 2
+  fi
+fi
 place=(${PROJECT:+--project="$PROJECT"} ${ZONE:+--zone="$ZONE"})
 
 # Prints a command as one could type it, then runs it.
@@ -51,15 +77,35 @@ on() {
   run gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker="$1" --command="$2"
 }
 
+# described KIND FIELD: a field of the slice (tpu-vm) or of its request (queued-resources); ABSENT where there is none.
+# Fails where Google gives no answer, and shows what it says instead.
+described() {
+  local said status=0
+  said="$(mktemp)"
+  gcloud compute tpus "$1" describe "$NAME" "${place[@]}" --format="value($2)" 2>"$said" || status=$?
+  if [[ $status != 0 ]] && grep -q NOT_FOUND "$said"; then
+    echo ABSENT
+    status=0
+  elif [[ $status != 0 ]]; then
+    cat "$said" >&2
+  fi
+  rm -f "$said"
+  return "$status"
+}
+
 # The accelerator type and the software version of a slice. Refuses slices without a gin file.
 accelerator() {
   if [[ ! -f "$root/gin/slices/$SLICE.gin" ]]; then
-    say "error: SLICE=$SLICE: no such slice; there are: $(cd "$root/gin/slices" && echo v*.gin | sed 's/\.gin//g')"
+    say "error: SLICE=$SLICE: no such slice; there are: $(cd "$root/gin/slices" && echo {v,tpu7x_}*.gin | sed 's/\.gin//g')"
     exit 2
   fi
   case "$SLICE" in
     *_x*)
       say "error: SLICE=$SLICE: several slices are launched as a JobSet; see scripts/tpu/jobset.yaml, replicas"
+      exit 2
+      ;;
+    tpu7x_*)
+      say "error: SLICE=$SLICE: Cloud TPU's own interface has no TPU7x; it is launched on GKE, see scripts/tpu/jobset.yaml"
       exit 2
       ;;
     v4_*) echo "v4-${SLICE#v4_}" tpu-ubuntu2204-base ;;
@@ -73,8 +119,76 @@ accelerator() {
   esac
 }
 
+# Whether the slice was requested before. Refuses one that was not requested from here as this type: it may be somebody
+# else's, whose run `launch` would end.
+is_requested() {
+  local state there type
+  [[ -z "${DRY_RUN:-}" ]] || return 1
+  type="$(accelerator)" || exit 2
+  state="$(described queued-resources state.state)" || exit 1
+  [[ "$state" != ABSENT ]] || return 1
+  there="$(described queued-resources 'tpu.nodeSpec[0].node.acceleratorType')" || exit 1
+  if [[ "$there" != "${type% *}" || ! -f "$notes.requested" ]]; then
+    say "error: a $there called $NAME is there already ($state), and was not requested from here as ${type% *}:"
+    say "choose another NAME; if it is yours, scripts/tpu/delete takes it away, and touch $notes.requested adopts it"
+    exit 2
+  fi
+  say "$NAME is requested already"
+}
+
 # Where `stage` puts what a run reads: beside the run, so that whoever restarts the run finds it.
 staged() { echo "$RUN_DIR.staged"; }
+
+# Two slices would write over each other in one run directory, so RUN_DIR.owner in its bucket says whose it is: from
+# `launch` on, until `stop` or `delete`.
+own() {
+  local mine there note
+  [[ "$RUN_DIR" == gs://* ]] || return 0
+  mine="slice $NAME of $(id -un)"
+  [[ -n "${DRY_RUN:-}" ]] || there="$(gcloud storage cat "$RUN_DIR.owner" 2>/dev/null)" || true
+  if [[ -n "${there:-}" && "$there" != "$mine" && -z "${TAKE_OVER:-}" ]]; then
+    say "error: RUN_DIR=$RUN_DIR: $there writes there. Stop it there, or choose another folder;"
+    say "if nothing runs on it any more: TAKE_OVER=1 with the same command"
+    exit 2
+  fi
+  [[ "${there:-}" != "$mine" ]] || return 0
+  note="$(mktemp)"
+  echo "$mine" >"$note"
+  run gcloud storage cp "$note" "$RUN_DIR.owner"
+  rm -f "$note"
+}
+
+disown_run() {
+  [[ "${RUN_DIR:-}" == gs://* && -z "${DRY_RUN:-}" ]] || return 0
+  [[ "$(gcloud storage cat "$RUN_DIR.owner" 2>/dev/null)" != "slice $NAME of $(id -un)" ]] ||
+    gcloud storage rm --quiet "$RUN_DIR.owner" 2>/dev/null || true # it only makes the next one ask
+}
+
+# Sets `flags` to these, with gin files of the tree named as they are found from any folder, on the workers too.
+name_gin_files() {
+  local file
+  flags=()
+  while [[ $# -gt 0 ]]; do
+    case "$1" in
+      --gin_file=*) file="${1#*=}" ;;
+      --gin_file) file="${2:-}" && shift ;;
+      *) flags+=("$1") && shift && continue ;;
+    esac
+    [[ ! -f "${file%.gin}.gin" ]] || file="$(realpath "${file%.gin}.gin")"
+    flags+=("--gin_file=${file#"$root/"}")
+    shift
+  done
+}
+
+# tree_files PART...: the files of these parts of the tree as it is, a line each, without what git ignores.
+tree_files() {
+  local found
+  found="$(git -C "$root" ls-files -z --cached --others --exclude-standard -- "$@" 2>/dev/null |
+    (cd "$root" && xargs -0 ls -d 2>/dev/null))" || true # some may be deleted
+  # A tree that was copied here without its repository:
+  [[ -n "$found" ]] || found="$(cd "$root" && find "$@" -type f -not -path '*/__pycache__/*')"
+  echo "$found"
+}
 
 # The files and folders that a run reads and the tree lacks: scripts/tpu/needs.py, with `selfprog run`'s flags.
 needs() {
@@ -90,11 +204,3 @@ needs_gcloud() {
   }
 }
 needs_gcloud
-
-usage() {
-  sed -n '2,/^set /p' "$0" | sed '/^set /d; s/^# \{0,1\}//'
-}
-if [[ "${1:-}" == --help || "${1:-}" == -h ]]; then
-  usage
-  exit 0
-fi

@@ -4,10 +4,10 @@
   scripts/tpu/needs.py --gin_file=paper_gpt_neo_2p7b --gin.NAME=VALUE ...
 
 They are what the configuration names: Experiment.base and .problems, SolvePrompt.tutorial, pairs for controls. Refuses
-a configuration that is wrong, and says what is missing here.
+flags that `selfprog run` does not have and a configuration that is wrong, and says what is missing here. What depends
+on the devices is found on the workers alone.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -15,20 +15,16 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from t5x_selfprog import main as command_line
 from t5x_selfprog import reads
 from verifier.errors import UserError
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--gin_file", action="append", default=[])
-    options, flags = parser.parse_known_args()
-    bindings = [flag.removeprefix("--gin.") for flag in flags if flag.startswith("--gin.")]
+    _, flags = command_line.parse(["run", "--run_dir=RUN_DIR", *sys.argv[1:]])
     os.chdir(REPOSITORY)
     try:
-        for path in reads.paths(options.gin_file, bindings):
+        for path in reads.paths(flags.gin_file, flags.gin_bindings):
             print(path)
     except UserError as error:
         print(f"tpu: error: {error}", file=sys.stderr)

@@ -3,9 +3,11 @@
 `Cloud(folder, hosts)` has a folder of stubs for PATH, a home for the user, one for each worker, and a copy of the tree
 in a repository of its own; `Cloud(folder, like=other)` is a copy of another one in which nothing runs. A worker's
 Python is 3.10 until uv brings another, as on Ubuntu 22.04; what is installed as `selfprog` there does what the file
-`behaviour` in the cloud's folder says: a shell script that gets the run's arguments.
+`behaviour` in the cloud's folder says: a shell script that gets the run's arguments. The user's own Python says that a
+run reads nothing (or what the file `needs` lists), unless `reads_configurations`.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -17,12 +19,19 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 GCLOUD = r"""
-import os, re, subprocess, sys
+import json, os, re, subprocess, sys
 from pathlib import Path
 cloud = Path(os.environ["CLOUD"])
 words = sys.argv[1:]
+line = " ".join(words)
 with open(cloud / "gcloud.log", "a") as log:
-    log.write(" ".join(words) + "\n")
+    log.write(line + "\n")
+faults = json.loads((cloud / "faults.json").read_text()) if (cloud / "faults.json").exists() else []
+for fault in faults:
+    if fault["times"] and re.search(fault["command"], line):
+        fault["times"] -= 1
+        (cloud / "faults.json").write_text(json.dumps(faults))
+        sys.exit(f"ERROR: (gcloud) {fault['says']}")
 flags = dict(w.removeprefix("--").partition("=")[::2] for w in words if w.startswith("--"))
 plain = [w for w in words if not w.startswith("-")]
 state = cloud / "state"
@@ -44,14 +53,18 @@ match plain[:4]:
             sys.exit("ERROR: (gcloud) ALREADY_EXISTS: the request is there")
         for i in range(int((cloud / "hosts").read_text())):
             (cloud / "workers" / f"w{i}").mkdir(parents=True)
+        (cloud / "type").write_text(flags["accelerator-type"])
         state.write_text("ACTIVE")
     case ["compute", "tpus", "queued-resources", "describe"]:
         if not state.exists():
             sys.exit("ERROR: (gcloud) NOT_FOUND: no such request")
-        print(state.read_text())
+        print(state.read_text() if "state.state" in flags["format"] else (cloud / "type").read_text())
+    case ["compute", "tpus", "tpu-vm", "describe"]:
+        print((cloud / "node").read_text() if (cloud / "node").exists() else "READY")
     case ["compute", "tpus", "queued-resources", "delete"]:
         subprocess.run([sys.executable, str(cloud / "lose.py")], check=True)
         state.unlink(missing_ok=True)
+        (cloud / "node").unlink(missing_ok=True)
     case ["compute", "tpus", "tpu-vm", "ssh"]:
         need_slice()
         runs = []
@@ -69,8 +82,6 @@ match plain[:4]:
                 subprocess.run(["cp", home / source.partition(":")[2], target], check=True)
             else:
                 subprocess.run(["cp", source, home / (target.partition(":")[2] or ".")], check=True)
-    case ["storage", "ls", url]:
-        sys.exit(not Path(bucket(url)).is_dir())
     case ["storage", "rsync", source, target]:
         if not Path(bucket(source)).is_dir():
             sys.exit("ERROR: (gcloud.storage.rsync) no such folder")
@@ -81,6 +92,16 @@ match plain[:4]:
                 place = Path(bucket(target)) / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
+        if "delete-unmatched-destination-objects" in flags:
+            for path in [path for path in Path(bucket(target)).rglob("*") if path.is_file()]:
+                if not (Path(bucket(source)) / path.relative_to(bucket(target))).exists():
+                    path.unlink()
+    case ["storage", "cat", url]:
+        if not Path(bucket(url)).is_file():
+            sys.exit("ERROR: (gcloud.storage.cat) no such file")
+        print(Path(bucket(url)).read_text(), end="")
+    case ["storage", "rm", url]:
+        Path(bucket(url)).unlink()
     case ["storage", "cp", source, target]:
         if not Path(bucket(source)).is_file():
             sys.exit("ERROR: (gcloud.storage.cp) no such file")
@@ -160,6 +181,7 @@ if [[ "$1" == -c ]]; then exit 1
 elif [[ "$*" == *"pip install"* ]]; then mkdir -p "$HOME/.local/bin" && cp "$CLOUD/python/uv" "$HOME/.local/bin/uv"
 fi
 """
+USER_PYTHON = '[[ ! -f "$CLOUD/needs" ]] || cat "$CLOUD/needs"\n'
 LOSE = r"""
 import os, shutil, signal
 cloud = os.environ["CLOUD"]
@@ -178,10 +200,11 @@ class Cloud:
 
     def __init__(self, folder: Path, hosts: int = 2, like: "Cloud | None" = None):
         self.folder, self.tree = folder, folder / "tree"
+        self.reads_configurations = False
         if like is not None:  # with the times of its files, so that Python's compiled modules still hold
             shutil.copytree(like.folder, folder, symlinks=True)
             return
-        for name in ("bin", "worker_bin", "python", "workers", "buckets", "home"):
+        for name in ("bin", "worker_bin", "python", "workers", "buckets", "home", "venv/bin"):
             (folder / name).mkdir(parents=True)
         (folder / "hosts").write_text(str(hosts))
         (folder / "lose.py").write_text(LOSE)
@@ -193,6 +216,7 @@ class Cloud:
         self._executable("worker_bin/sudo", bash + SUDO)
         for name in ("python3", "python", "python3.11", "python3.12"):  # whatever this machine has
             self._executable(f"worker_bin/{name}", bash + PYTHON310)
+        self._executable("venv/bin/python", bash + USER_PYTHON)
         self._executable("python/uv", bash + UV)
         self._executable("python/python3.11", bash + PYTHON311)
         self._executable("python/venv_python", bash + VENV_PYTHON)
@@ -224,7 +248,7 @@ class Cloud:
             "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
             "HOME": str(self.folder / "home"),
             "CLOUD": str(self.folder),
-            "SELFPROG_VENV": str(Path(sys.prefix)),
+            "SELFPROG_VENV": str(Path(sys.prefix) if self.reads_configurations else self.folder / "venv"),
             "POLL_S": "0.2",
         }
 
@@ -259,6 +283,12 @@ class Cloud:
         while not condition():
             assert time.monotonic() < end, f"waited in vain; workers say {[self.status(i) for i in range(2)]}"
             time.sleep(0.05)
+
+    def fault(self, command: str, says: str = "UNAVAILABLE: try again", times: int = 1) -> None:
+        """From now on, gcloud fails so many times when asked for what this expression matches."""
+        (self.folder / "faults.json").write_text(
+            json.dumps([{"command": command, "says": says, "times": times}])
+        )
 
     def take_away(self) -> None:
         """What becomes of spot capacity: the machines are gone, the request is left behind."""

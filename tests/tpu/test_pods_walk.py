@@ -24,6 +24,7 @@ def test_the_day_goes_as_it_is_told(tmp_path):
         "create setup stage launch status stop launch keep report delete".split()
     )
     cloud = Cloud(tmp_path / "cloud", hosts=3)
+    cloud.reads_configurations = True
     cloud.behave(WORKS)
     for name in READS:
         (cloud.tree / name).parent.mkdir(parents=True, exist_ok=True)
