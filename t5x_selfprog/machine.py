@@ -33,6 +33,7 @@ PEAKS = {
     "TPU v5 lite": Peak(8.19e11, 197e12),
     "TPU v5": Peak(2.765e12, 459e12),
     "TPU v6": Peak(1.64e12, 918e12),
+    "TPU7x": Peak(3.69e12, 1153.5e12),  # half a chip: JAX sees each of its two cores as a device
 }
 
 

@@ -492,7 +492,7 @@ def run_cost(
         judged += batches * learning.attempts * yields.distinct
         core_s += batches * policy.core_seconds(learning, yields)
     hours = {name: value / 3600 for name, value in seconds.items()}
-    chip_hours = sum(hours.values()) * wanted.chips
+    chip_hours = sum(hours.values()) * wanted.chips / wanted.chip.halves
     weights = 4 * plan["parameters"]  # float32
     return {
         "slice_hours": hours,
@@ -511,7 +511,8 @@ def describe(plan: dict[str, Any]) -> str:
     hbm = plan["hbm_gib"]
     lora = plan.get("lora")
     adapters = f", {lora['weights']:,} of adapters beside them in {lora['base_dtype']}" if lora else ""
-    lines = [f"\n{plan['slice']}: {plan['chips']} chips, {plan['parameters']:,} weights{adapters}"]
+    chips = "chips" if slices.named(plan["slice"]).chip.halves == 1 else "halves of chips"
+    lines = [f"\n{plan['slice']}: {plan['chips']} {chips}, {plan['parameters']:,} weights{adapters}"]
     for name, program in plan["programs"].items():
         needs = sum(program["bytes"].values()) / GIB
         if program["error"]:
@@ -548,9 +549,11 @@ def describe(plan: dict[str, Any]) -> str:
     if "largest_batch" in plan:
         lines.append(f"  largest batch that fits: {plan['largest_batch']} rows of {plan['length']}")
     stages = ", ".join(f"{name} {hours:,.2f} h" for name, hours in run["slice_hours"].items())
+    price = plan["usd_per_chip_hour"]
+    dollars = f"${run['usd']:,.0f} at ${price:.2f}" if price else "no list price is known (--price)"
     lines.append(f"  run      {stages}")
     lines.append(
-        f"           {run['chip_hours']:,.0f} chip-hours, ${run['usd']:,.0f} at ${plan['usd_per_chip_hour']:.2f}; "
+        f"           {run['chip_hours']:,.0f} chip-hours, {dollars}; "
         f"{run['verdicts']:,.0f} verdicts, {run['verifier_core_hours']:,.0f} core-hours: "
         f"{run['cores_to_keep_up']:,.0f} of the hosts' {run['host_cores']:,} cores keep up; "
         f"{run['storage_gib']:,.0f} GiB"
@@ -578,8 +581,9 @@ def table(plans: list[dict[str, Any]]) -> str:
             rows.append(f"{head}{'no':>6}")
             continue
         rate, run = plan["rates"], plan["run"]
+        dollars = f"{run['usd']:,.0f}" if run["usd"] else "-"
         rows.append(
             f"{head}{'yes':>6}{rate['train'][0]:>18,.0f}{rate['mfu'][0]:>7.2f}{rate['decode'][0]:>10,.0f}"
-            f"{sum(run['slice_hours'].values()):>9,.1f}{run['chip_hours']:>12,.0f}{run['usd']:>10,.0f}"
+            f"{sum(run['slice_hours'].values()):>9,.1f}{run['chip_hours']:>12,.0f}{dollars:>10}"
         )
     return "\n".join(rows)

@@ -11,7 +11,7 @@ from verifier.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One generation.
+    """One generation; of TPU7x half a chip, which is a device of its own with its own memory.
 
     Attributes:
       kind: the beginning of JAX's device_kind, a key of machine.PEAKS.
@@ -19,8 +19,10 @@ class Chip:
       clock_hz: of the core whose cycles the compiler counts.
       link_bytes_per_s: one way over a link to a neighbour ("How to scale your model", Austin et al. 2025, chapter 2).
       dcn_bytes_per_s: a chip's share of the data-centre network between slices: a pod's bandwidth by Google's
-        documentation (v5e 6.4, v6e 25.6 Tbit/s) over its 256 chips; v4 and v5p as in the same chapter.
-      usd_per_hour: Google's on-demand list price in a US region in 2025; --price overrides it.
+        documentation (v5e 6.4, v6e 25.6 Tbit/s) over its 256 chips; v4 and v5p as in the same chapter. TPU7x's links
+        are v5p's, as its documentation has them, and both halves of a chip share them and its part of the network.
+      usd_per_hour: Google's on-demand list price in a US region in 2025; --price overrides it. 0: none is known.
+      halves: devices of a chip.
     """
 
     kind: str
@@ -29,6 +31,7 @@ class Chip:
     link_bytes_per_s: float
     dcn_bytes_per_s: float
     usd_per_hour: float
+    halves: int = 1
 
     @property
     def peak(self) -> Peak:
@@ -41,6 +44,8 @@ CHIPS = {
     "v5e": Chip("TPU v5 lite", 15.75 * GIB, 1.5e9, 4.5e10, 3.125e9, 1.20),
     "v5p": Chip("TPU v5", 95.74 * GIB, 1.75e9, 9e10, 6.25e9, 4.20),
     "v6e": Chip("TPU v6", 31.25 * GIB, 1.75e9, 9e10, 12.5e9, 2.70),
+    # The clock is not published: it is the one at which four units of 256 x 256 reach the peak, as they do for v6e.
+    "tpu7x": Chip("TPU7x", 94.75 * GIB, 2.2e9, 4.5e10, 6.25e9, 0.0, halves=2),
 }
 
 
@@ -52,7 +57,7 @@ class Slice:
       name: as in gin/slices/NAME.gin, which holds its mesh.
       topology: chips along each axis of one slice, as the compiler spells it.
       count: number of slices.
-      chips_per_host: chips of one virtual machine, whose `cores_per_host` CPU cores judge.
+      chips_per_host: chips (of TPU7x halves) of one virtual machine, whose `cores_per_host` CPU cores judge.
     """
 
     name: str
@@ -68,7 +73,8 @@ class Slice:
 
     @property
     def chips(self) -> int:
-        return self.count * math.prod(map(int, self.topology.split("x")))
+        """Devices: of TPU7x, halves of chips."""
+        return self.count * math.prod(map(int, self.topology.split("x"))) * self.chip.halves
 
     @property
     def hosts(self) -> int:
@@ -79,7 +85,7 @@ class Slice:
         return f"slices/{self.name}"
 
 
-# v4 and v5p are named by cores, two of which make a chip; v5e and v6e by chips.
+# v4, v5p and TPU7x are named by cores, two of which make a chip; v5e and v6e by chips.
 SLICES = {
     found.name: found
     for found in (
@@ -100,6 +106,8 @@ SLICES = {
         Slice("v6e_8", "v6e", "2x4", 4, 180),
         Slice("v6e_64", "v6e", "8x8", 4, 180),
         Slice("v6e_256", "v6e", "16x16", 4, 180),
+        Slice("tpu7x_8", "tpu7x", "2x2x1", 8, 224),
+        Slice("tpu7x_128", "tpu7x", "4x4x4", 8, 224),
     )
 }
 

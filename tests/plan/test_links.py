@@ -6,6 +6,7 @@ import pytest
 
 from t5x_selfprog.plan.hlo_cost import cost_of
 from t5x_selfprog.plan.links import Wires, first_group, rings
+from t5x_selfprog.plan.slices import SLICES
 
 
 def wires(kind: str, *sizes: int) -> Wires:
@@ -33,6 +34,16 @@ def wires(kind: str, *sizes: int) -> Wires:
 def test_a_slice_without_a_ring_has_half_the_links_in_its_corner(kind, sizes, links):
     slice_ = wires(kind, *sizes)
     assert slice_.links(range(len(slice_.places))) == links
+
+
+def test_halves_of_a_chip_are_two_devices_at_one_place():
+    """TPU7x: every collective between chips has the chip's links, one within a chip is at least not free."""
+    kind = "TPU7x"
+    places = [(x, y, z) for x in range(4) for y in range(4) for z in range(4) for _ in range(2)]
+    cube = Wires.of([types.SimpleNamespace(coords=place, device_kind=kind) for place in places])
+    assert cube.links(range(128)) == 6 and cube.links([0, 1]) == 1 and cube.links(range(0, 8, 2)) == 2
+    assert SLICES["tpu7x_128"].chips == len(places) and SLICES["tpu7x_128"].hosts == 16
+    assert SLICES["tpu7x_8"].chip.peak.flops_per_s * 2 == 2307e12  # a chip's, by its documentation
 
 
 def test_a_group_along_one_dimension_has_that_dimensions_links_alone():
