@@ -80,6 +80,12 @@ def _cut(path: str, size: int) -> list[str]:
             pieces.append(f"{path}.{len(pieces):02d}")
             files.write_atomic(pieces[-1], piece)
     files.remove(path)
+    more = len(pieces)
+    while files.exists(
+        f"{path}.{more:02d}"
+    ):  # of an earlier pack, which `unpack PATH.*` would take for this one's
+        files.remove(f"{path}.{more:02d}")
+        more += 1
     return pieces
 
 

@@ -160,6 +160,10 @@ def test_pieces_in_any_order_are_one_pack(run, tmp_path):
     (run / "noise").write_bytes(blob)
     pieces = pack(str(run), str(tmp_path / "a.pack"), piece_mb=1)
     assert len(pieces) == 4 and not (tmp_path / "a.pack").exists()
+    for number in (4, 5):  # of an earlier, larger pack
+        (tmp_path / f"a.pack.{number:02d}").write_bytes(b"old")
+    assert pack(str(run), str(tmp_path / "a.pack"), piece_mb=1) == pieces
+    assert sorted(map(str, tmp_path.glob("a.pack.*"))) == pieces
     unpack(pieces[::-1], str(tmp_path / "there"))
     assert (tmp_path / "there" / "noise").read_bytes() == blob
     with pytest.raises(UserError, match=r"not a whole pack|damaged|incomplete"):

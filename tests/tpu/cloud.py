@@ -49,6 +49,9 @@ def need_slice():
 
 match plain[:4]:
     case ["compute", "tpus", "queued-resources", "create"]:
+        if "spott" in flags:
+            print("ERROR: (gcloud) unrecognized arguments: --spott", file=sys.stderr)
+            sys.exit(2)
         if state.exists():
             sys.exit("ERROR: (gcloud) ALREADY_EXISTS: the request is there")
         for i in range(int((cloud / "hosts").read_text())):

@@ -112,6 +112,11 @@ def test_keep_does_not_pay_for_a_slice_that_it_cannot_set_up(cloud):
     assert done.returncode == 1 and "setup and launch failed 2 times in a row" in done.stderr and gone(cloud)
 
 
+def test_keep_does_not_ask_for_ever_for_what_is_refused(cloud):
+    done = cloud.run(f"{WHERE} CREATE=--spott scripts/tpu/keep --gin_file=quickstart")
+    assert done.returncode == 2 and asked(cloud, "resources create") == 3 and gone(cloud)
+
+
 def test_keep_asks_for_nothing_before_all_that_the_run_reads_is_staged(cloud):
     cloud.run("mkdir -p data/p3 && echo 1 >data/p3/a")
     (cloud.folder / "needs").write_text("data/p3\n")
