@@ -171,7 +171,10 @@ name_gin_files() {
   while [[ $# -gt 0 ]]; do
     case "$1" in
       --gin_file=*) file="${1#*=}" ;;
-      --gin_file) file="${2:-}" && shift ;;
+      --gin_file)
+        [[ $# -gt 1 ]] || { flags+=("$1") && return; } # which `needs` refuses
+        file="$2" && shift
+        ;;
       *) flags+=("$1") && shift && continue ;;
     esac
     [[ ! -f "${file%.gin}.gin" ]] || file="$(realpath "${file%.gin}.gin")"

@@ -106,6 +106,8 @@ def test_a_fleets_machines_install_what_the_verifier_imports():
         ("create", (), {"SLICE": "v5e_64_x2"}, "several slices are launched as a JobSet"),
         ("create", (), {"SLICE": "tpu7x_8"}, "it is launched on GKE"),
         ("create", (), {"SLICE": "h200_1"}, "SLICE=h200_1: a machine, but not a slice"),
+        ("launch", ("--gin_file",), {"RUN_DIR": "/r"}, "--gin_file"),
+        ("keep", (), {"RUN_DIR": "gs://b/r"}, "keep acts on what it finds"),
         ("keep", (), {"RUN_DIR": "/mnt/runs", "SLICE": "v5e_8"}, "what is on a slice's disks goes with it"),
         ("launch", (), {"RUN_DIR": "/r", "SLICE": "v9_1"}, "no gin/slices/v9_1.gin"),
         ("launch", (), {}, "RUN_DIR"),
