@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -48,6 +49,7 @@ from t5x_selfprog.training.loop_config import LoopConfig
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.lora_room import LORA_REMEDY
 from verifier.errors import UserError
+from verifier.storage import files
 from verifier.storage.shards import atomic_write
 
 FORM = 2  # of what --save writes: with the slice's links, and the memory held beside the programs
@@ -58,6 +60,8 @@ BYTES_A_TOKEN = 3.0  # of Python, with the vocabularies of code models
 
 def command(args: argparse.Namespace) -> dict[str, Any]:
     """Plans for --slice, compares a saved plan, or simulates it anew. Raises UserError for flags that ask for none."""
+    if args.save:
+        _require_place(args.save)
     if args.saved and args.simulate and not (args.against or args.slice):
         plan = against.read_plan(args.saved)
         _simulate(plan, slices.named(plan["slice"]), args)
@@ -88,6 +92,18 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     if len(plans) > 1 and not args.meshes:
         print(table(plans))
     return _result(plans, args, yields=dataclasses.asdict(yields))
+
+
+def _require_place(path: str) -> None:
+    """Raises UserError where no file can be written, before the minutes after which one would be."""
+    if files.is_remote(path):
+        return
+    place = Path(path).absolute()
+    there = next(folder for folder in place.parents if folder.exists())
+    if place.is_dir():
+        raise UserError(f"--save={path}: is a folder; name a file in it, such as {place / 'plan.json'}.")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--save={path}: {there} is no folder that you can write to; give another place.")
 
 
 def _result(plans: list[dict[str, Any]], args: argparse.Namespace, **more: Any) -> dict[str, Any]:

@@ -127,6 +127,19 @@ def test_every_slice_has_its_gin_file_whose_mesh_is_its_size(repository):
         slices.named("v9_8")
 
 
+@pytest.mark.parametrize(
+    ("place", "says"), [("", "is a folder"), ("file/plan.json", "is no folder that you")]
+)
+def test_a_place_where_the_plan_cannot_be_saved_is_refused_before_anything_is_compiled(
+    place, says, tmp_path, capsys
+):
+    from t5x_selfprog.main import main
+
+    (tmp_path / "file").touch()
+    command = ["plan", "--gin_file=quickstart", "--slice=v5e_8", f"--save={tmp_path / place}"]
+    assert main(command) == 2 and says in capsys.readouterr().err
+
+
 def test_a_workload_is_what_the_configuration_asks_for():
     import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
     from t5x_selfprog import gin_files
