@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+WHERE = "SLICE=v5e_8 ZONE=z1 RUN_DIR=gs://b/runs/p"
 
 GCLOUD = r"""
 import json, os, re, subprocess, sys

@@ -4,38 +4,15 @@ import shutil
 
 import pytest
 
-from tests.tpu.cloud import Cloud
+from tests.tpu.cloud import WHERE, Cloud
 
-WHERE = "SLICE=v5e_8 ZONE=z1 RUN_DIR=gs://b/runs/p"
 WAITS = 'trap "exit 143" TERM\nwhile :; do sleep 0.1; done'
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory) -> Cloud:
-    return Cloud(tmp_path_factory.mktemp("bare") / "cloud", hosts=2)
-
-
-@pytest.fixture(scope="module")
-def set_up(bare, tmp_path_factory) -> Cloud:
-    made = Cloud(tmp_path_factory.mktemp("ready") / "cloud", like=bare)
-    done = made.run(f"export {WHERE}; scripts/tpu/create && scripts/tpu/setup")
-    assert done.returncode == 0, done.stderr
-    return made
-
-
 @pytest.fixture
-def cloud(bare, tmp_path):
-    made = Cloud(tmp_path / "cloud", like=bare)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def ready(set_up, tmp_path):
-    made = Cloud(tmp_path / "cloud", like=set_up)
-    made.run("mkdir -p data/p3 && echo 1 >data/p3/a && echo 2 >data/p3/b")
-    yield made
-    made.close()
+def ready(ready):
+    ready.run("mkdir -p data/p3 && echo 1 >data/p3/a && echo 2 >data/p3/b")
+    return ready
 
 
 def asked(cloud: Cloud, what: str) -> int:

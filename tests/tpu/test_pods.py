@@ -5,38 +5,9 @@ import subprocess
 
 import pytest
 
-from tests.tpu.cloud import Cloud
+from tests.tpu.cloud import WHERE, Cloud
 
-WHERE = "SLICE=v5e_8 ZONE=z1 RUN_DIR=gs://b/runs/p"
 WAITS = 'trap "echo told >>\\"$HOME/told.log\\"; exit 143" TERM\nwhile :; do sleep 0.1; done'
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory) -> Cloud:
-    """No slice yet."""
-    return Cloud(tmp_path_factory.mktemp("bare") / "cloud")
-
-
-@pytest.fixture(scope="module")
-def set_up(bare, tmp_path_factory) -> Cloud:
-    made = Cloud(tmp_path_factory.mktemp("ready") / "cloud", like=bare)
-    done = made.run(f"export {WHERE}; scripts/tpu/create && scripts/tpu/setup")
-    assert done.returncode == 0, done.stderr
-    return made
-
-
-@pytest.fixture
-def cloud(bare, tmp_path):
-    made = Cloud(tmp_path / "cloud", like=bare)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def ready(set_up, tmp_path):
-    made = Cloud(tmp_path / "cloud", like=set_up)
-    yield made
-    made.close()
 
 
 def launch(cloud: Cloud, flags: str = "--gin_file=quickstart", variables: str = "") -> None:
