@@ -40,10 +40,19 @@ def connect(spec: str) -> None:
     Raises UserError for a spec of another form.
     """
     if spec == "auto":
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            if "coordinator_address" not in str(error):
+                raise
+            raise UserError(
+                "--hosts=auto: nothing here says which processes belong together, as Cloud TPU, GKE and SLURM do; give "
+                "ADDRESS:PORT,COUNT,INDEX such as 10.0.0.2:8476,4,0, or leave --hosts out for one process."
+            ) from error
         return
     parts = spec.split(",")
-    if len(parts) != 3 or ":" not in parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
+    port = parts[0].rpartition(":")[2]
+    if len(parts) != 3 or ":" not in parts[0] or not all(n.isdecimal() for n in (port, *parts[1:])):
         raise UserError(f"--hosts={spec}: give auto, or ADDRESS:PORT,COUNT,INDEX such as 10.0.0.2:8476,4,0.")
     count, index = int(parts[1]), int(parts[2])
     if count < 1:

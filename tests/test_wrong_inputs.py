@@ -383,7 +383,9 @@ def test_the_verifier_alone_refuses_as_well(line: str, place: Path, capsys) -> N
 @pytest.mark.parametrize(
     ("hosts", "said"),
     [
-        ("two", "ADDRESS:PORT,COUNT,INDEX"),
+        ("10.0.0.2:port,2,1", "ADDRESS:PORT,COUNT,INDEX"),
+        ("auto", "nothing here says which processes belong together"),
+        pytest.param("two", "ADDRESS:PORT,COUNT,INDEX", marks=pytest.mark.slow),
         pytest.param("a:1,2,2", "0 to 1", marks=pytest.mark.slow),
         pytest.param("a:1,0,0", "at least 1", marks=pytest.mark.slow),
     ],
