@@ -28,6 +28,7 @@ def test_where_and_what_are_told_once(ready):
     assert ready.run("scripts/tpu/status").returncode == 0
     said = (ready.folder / "gcloud.log").read_text().splitlines()
     assert all("--zone=z1" in line for line in said if line.startswith("compute"))
+    ready.wait(lambda: all(ready.runs(i) for i in (0, 1)))
     (arguments,) = {tuple(ready.runs(i)) for i in (0, 1)}
     assert arguments == (
         "run --gin_file=slices/v5e_8 --gin_file=quickstart --run_dir=gs://b/runs/p --hosts=auto",
@@ -153,7 +154,8 @@ def test_capacity_that_is_taken_away_comes_back_and_the_run_goes_on_to_its_end(c
             lambda: "ACTIVE, running" in (cloud.folder / "started.log").read_text().split("ABSENT")[-1]
         )
         cloud.behave("exit 0")
-        cloud.run("pkill -TERM -s $(<$CLOUD/workers/w0/selfprog.service.pid) -f behaviour")
+        for name in ("w0", "w1"):
+            cloud.run(f"pkill -TERM -s $(<$CLOUD/workers/{name}/selfprog.service.pid) -f behaviour")
         assert keeper.wait(120) == 0
     finally:
         cloud.end(keeper)
