@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 @dataclass(frozen=True)
 class Bound:
-    """The numbers from `least` to `most`, including the ends unless `open_least` or `open_most` exclude them."""
+    """The finite numbers from `least` to `most`, with the ends unless `open_least` or `open_most` exclude them."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -23,7 +23,7 @@ class Bound:
     def holds(self, value: float) -> bool:
         above = value > self.least if self.open_least else value >= self.least
         below = value < self.most if self.open_most else value <= self.most
-        return above and below
+        return above and below and value not in (math.inf, -math.inf)
 
     def __str__(self) -> str:
         """As in `a number of at least 1`."""

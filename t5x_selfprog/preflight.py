@@ -25,14 +25,17 @@ from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.packed_attention import require_whole_heads
 from t5x_selfprog.nearest import nearest
 from t5x_selfprog.partitioning import Partitioner
+from t5x_selfprog.puzzles.asking import asking
 from t5x_selfprog.puzzles.p3 import SPLITS, in_split, load_problems
-from t5x_selfprog.puzzles.prompts import SolvePrompt, solve_prefix, tutorial_blocks
+from t5x_selfprog.puzzles.prompts import SolvePrompt, tutorial_blocks
 from t5x_selfprog.sampling.blueprint import Room
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages.best_control import BEST
 from t5x_selfprog.stages.build_dataset import ARMS
 from t5x_selfprog.stages.context import Experiment
 from t5x_selfprog.stages.policy_settings import require_learnable, require_playable
+from t5x_selfprog.training.loop_config import LoopConfig
+from t5x_selfprog.training.lora import Lora
 from verifier.errors import UserError
 from verifier.storage import files
 
@@ -63,12 +66,13 @@ def check_run(args: argparse.Namespace) -> None:
     check_limits()
     check_tutorials()
     samplers = _SAMPLERS.get(args.command, _ALL_SAMPLERS)
-    if args.command in _LEARNS and (stage := check_learner()):
+    learns = args.command in _LEARNS
+    if learns and (stage := check_learner()):
         samplers = (*samplers, stage)
     # A suite brings its own prompts and lengths.
     roomy = () if getattr(args, "suite", None) else samplers
     check_room(store.resolve(getattr(args, "model", None) or experiment.base), roomy)
-    check_devices(experiment, samplers)
+    check_devices(experiment, samplers, learns=learns)
 
 
 def check_settings() -> None:
@@ -196,9 +200,10 @@ def check_room(model: str, samplers: Iterable[str]) -> None:
     for asked in _sampled(samplers):
         if not isinstance(asked.sampling, SamplingConfig):
             raise UserError(f"{asked.name} must be given a value: {asked.name} = @SamplingConfig()")
-        prefix = solve_prefix(asked.prompt) if asked.prompt else ""
+        way = asking(asked.prompt, tokenizer, model) if asked.prompt else None
+        sampling = way.sampling(asked.sampling) if way else asked.sampling
         try:
-            room = Room.of(config, tokenizer, asked.sampling, prefix)
+            room = Room.of(config, tokenizer, sampling, way.prefix if way else "")
         except UserError as error:
             raise UserError(f"{asked.name}: {error} Lower SamplingConfig.max_new_tokens.") from error
         most = room.buckets[-1] - len(room.start)
@@ -209,6 +214,14 @@ def check_room(model: str, samplers: Iterable[str]) -> None:
                 f"the model's context of {config.context_length} leaves beside "
                 f"max_new_tokens={asked.sampling.max_new_tokens}. Lower it to {most}."
             )
+        before = len(room.prefix or room.start)
+        if asked.row and before + asked.sampling.max_new_tokens >= asked.row:
+            raise UserError(
+                f"PolicyTraining.length={asked.row}: a row must hold an attempt with its prompt, of which {before} "
+                f"tokens come before every puzzle and {asked.sampling.max_new_tokens} may follow it "
+                f"(SamplingConfig.max_new_tokens of {asked.name}): raise it, lower the latter, or take a shorter "
+                "SolvePrompt.tutorial."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,12 +231,14 @@ class _Sampled:
     Attributes:
       prompt: how solutions are asked for; None for puzzles.
       prompt_tokens: the most tokens of prompts for puzzles; 0 for solutions.
+      row: tokens of a training row that must hold attempts with their prompts; 0 for none.
     """
 
     name: str
     sampling: SamplingConfig
     prompt: SolvePrompt | None
     prompt_tokens: int = 0
+    row: int = 0
 
 
 def _sampled(stages: Iterable[str]) -> Iterator[_Sampled]:
@@ -231,7 +246,8 @@ def _sampled(stages: Iterable[str]) -> Iterator[_Sampled]:
     for stage in stages:
         if stage in LEARNERS:
             attempting = handed(stage, "attempting")
-            yield _Sampled("Attempting.sampling", attempting.sampling, attempting.prompt)
+            row = handed(stage, "training").length
+            yield _Sampled("Attempting.sampling", attempting.sampling, attempting.prompt, row=row)
             if stage == "selfplay.run":
                 proposing = handed(stage, "proposing")
                 yield _Sampled("Proposing.sampling", proposing.sampling, None, proposing.prompt_tokens)
@@ -242,38 +258,59 @@ def _sampled(stages: Iterable[str]) -> Iterator[_Sampled]:
             yield _Sampled(f"{stage}.sampling", handed(stage, "sampling"), handed(stage, "prompt"))
 
 
-def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1) -> None:
+def check_memory(model: ModelConfig, bytes_limit: float, parts: int = 1, stage: str = "") -> None:
     """Requires memory on each device for the least that training takes: weights, gradients and optimizer state.
+
+    With adapters that is twice the weights, which are merged in the end; a policy gradient keeps the weights that it
+    began from as well.
 
     Activations and caches come on top; what they take is known only at run time.
 
     Args:
       bytes_limit: memory of each device.
       parts: how many devices the weights are split over (MeshConfig.fsdp x tensor).
+      stage: that learns from verdicts; "" for fine-tuning.
     """
-    optimizer = handed("finetune.run", "loop").optimizer.name
-    arrays = 2 + {"adamw": 2, "muon": 1}.get(optimizer, 0)
+    loop, lora = _learning(stage)
+    optimizer, learns = loop.optimizer.name, "PolicyTraining.lora" if stage else "finetune.run.lora"
+    arrays = 2 + bool(stage) + {"adamw": 2, "muon": 1}.get(optimizer, 0)
+    how, also = f"training them with {optimizer!r}", f"train adapters alone ({learns} = @Lora()), "
+    if lora is not None:
+        arrays, how, also = 2, "training adapters of them", ""
     count = network.num_params(model)
     least = 4.0 * count * arrays / parts
     if least > bytes_limit:
         raise UserError(
-            f"Experiment.base has {count:,} weights: training them with {optimizer!r} takes at least "
-            f"{machine.gib(least)} on each device, which has {machine.gib(bytes_limit)}. Split them over more devices "
-            "(MeshConfig.fsdp), set OptimizerConfig.name = 'adafactor', or begin with a smaller model."
+            f"Experiment.base has {count:,} weights: {how} takes at least {machine.gib(least)} on each device, which "
+            f"has {machine.gib(bytes_limit)}. Split them over more devices (MeshConfig.fsdp), {also}set "
+            "OptimizerConfig.name = 'adafactor', or begin with a smaller model."
         )
 
 
-def check_devices(experiment: Experiment, samplers: Iterable[str]) -> None:
-    """Requires that the mesh fits the devices and that kernels find the devices they need. Starts the backend."""
+def _learning(stage: str) -> tuple[LoopConfig, Lora | None]:
+    """How stage 6 trains: a stage that learns from verdicts, or fine-tuning."""
+    if stage:
+        training = handed(stage, "training")
+        return training.loop, training.lora
+    return handed("finetune.run", "loop"), handed("finetune.run", "lora")
+
+
+def check_devices(experiment: Experiment, samplers: Iterable[str], *, learns: bool = True) -> None:
+    """Requires that the mesh fits the devices and that kernels find the devices they need. Starts the backend.
+
+    learns: whether a model will be trained, which takes more memory than sampling.
+    """
+    samplers = list(samplers)
+    stage = next((name for name in samplers if name in LEARNERS), "")
     mesh = experiment.mesh.make(require_devices())
     partitioner = Partitioner(mesh)
     partitioner.for_sampling(experiment.mesh.sampling_tensor)
     platform = mesh.devices.flat[0].platform
     limit = (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit") if platform != "cpu" else None
-    if limit:
+    if limit and learns:
         config = store.read_config(store.resolve(experiment.base))
-        check_memory(config, limit, mesh.shape["fsdp"] * mesh.shape["tensor"])
-    loop = handed("finetune.run", "loop")
+        check_memory(config, limit, mesh.shape["fsdp"] * mesh.shape["tensor"], stage)
+    loop, _ = _learning(stage)
     if loop.attention == "splash":
         config = store.read_config(store.resolve(experiment.base))
         require_whole_heads(partitioner, config.num_heads, config.num_kv_heads)

@@ -321,10 +321,19 @@ def test_a_wrong_value_is_refused_before_anything_is_made(binding: str, place: P
         ("PolicyGradient.clip_low=1.2", "above 0, of at most 1"),
         ("PolicyTraining.attempts=1", "PolicyTraining.attempts = 1: must be a whole number of at least 2"),
         ("PolicyTraining.updates=0", "of at least 1"),
+        ("PolicyGradient.clip_low=-0.2", "above 0, of at most 1"),
+        ("PolicyGradient.clip_high=0", "above 0"),
+        ("PolicyGradient.kl=1e999", "PolicyGradient.kl = inf: must be a number of at least 0"),
+        ("PolicyTraining.length=48", "PolicyTraining.length=48: a row must hold an attempt with its prompt"),
+        ("PolicyTraining.batches=0", "of at least 1"),
+        ("judge/Limits.tiers=@Tiers()", "Attempting.limits: Limits.tiers=Tiers("),
+        ("SolvePrompt.chat='begun'", "no chat template came with this model"),
+        ("PolicyTraining.loop=@policy/LoopConfig()|policy/LoopConfig.attention='splash'", "needs a TPU"),
     ],
 )
 def test_a_policy_gradient_that_cannot_be_taken_is_refused(binding, part, place: Path, capsys) -> None:
-    said = _refusal(["run", "--gin_file=quickstart_grpo", "--run_dir=R", f"--gin.{binding}"], capsys)
+    flags = [f"--gin.{each}" for each in binding.split("|")]
+    said = _refusal(["run", "--gin_file=quickstart_grpo", "--run_dir=R", *flags], capsys)
     assert part in said, said
 
 
@@ -426,6 +435,20 @@ def test_a_model_that_no_card_here_can_train_is_refused_with_ways_out(place: Pat
     preflight.check_memory(large, 80 * 2**30)
     gin_files.load(["small.gin"], ["OptimizerConfig.name='adafactor'"])
     preflight.check_memory(large, 24 * 2**30)
+    gin_files.load(["small.gin"], ["finetune.run.lora=@Lora()"])
+    preflight.check_memory(large, 24 * 2**30)
+    with pytest.raises(UserError, match=r"training adapters of them takes at least 19\.\d+ GiB"):
+        preflight.check_memory(large, 16 * 2**30)
+
+
+def test_a_policy_gradient_is_counted_with_what_it_keeps(place: Path) -> None:
+    large = named("gpt_neo_2p7b")
+    gin_files.load(["quickstart_grpo"], [])
+    preflight.check_memory(large, 48 * 2**30)  # fine-tuning
+    with pytest.raises(UserError, match=r"at least 49\.\d+ GiB.*train adapters alone \(PolicyTraining.lora"):
+        preflight.check_memory(large, 48 * 2**30, stage="grpo.run")
+    gin_files.load(["quickstart_grpo"], ["PolicyTraining.lora=@Lora()"])
+    preflight.check_memory(large, 24 * 2**30, stage="grpo.run")
 
 
 def test_only_what_a_command_samples_by_is_looked_at(place: Path) -> None:

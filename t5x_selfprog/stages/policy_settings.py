@@ -106,6 +106,7 @@ class Mix:
 def require_learnable(attempting: Attempting, training: PolicyTraining) -> None:
     """Raises UserError for settings that no policy gradient can work with, before any work begins."""
     require_own_distribution(attempting.sampling, "Attempting.sampling")
+    require_full_limits(attempting.limits)
     require_float_base(training.lora)
 
 
@@ -132,6 +133,16 @@ def require_own_distribution(sampling: SamplingConfig, parameter: str) -> None:
                 f"{parameter}: SamplingConfig.{name}={getattr(sampling, name)}: must be {own}, since the "
                 "gradient is of the model's own distribution."
             )
+
+
+def require_full_limits(limits: Limits) -> None:
+    """Raises UserError if an attempt may be cut short because others solved its puzzle."""
+    if limits.tiers is not None:
+        raise UserError(
+            f"Attempting.limits: Limits.tiers={limits.tiers}: must be None, since attempts that are right but slow "
+            "would be punished wherever another solved their puzzle. Give it limits of its own: Attempting.limits = "
+            "@policy/Limits()."
+        )
 
 
 def require_float_base(lora: Lora | None) -> None:

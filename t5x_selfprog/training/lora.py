@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from t5x_selfprog.bounds import Count, Positive
 from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model import low_rank, network
 from t5x_selfprog.model.config import ModelConfig
@@ -35,8 +36,8 @@ class Lora:
         (matrices of blocks, a scale for every output; the rest in bfloat16). They are merged with the base as it was.
     """
 
-    rank: int = 16
-    alpha: float = 32.0
+    rank: Count = 16
+    alpha: Positive = 32.0
     targets: tuple[str, ...] = PROJECTIONS
     base_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
 
@@ -44,7 +45,7 @@ class Lora:
         object.__setattr__(self, "targets", tuple(self.targets))
         if self.rank < 1:
             raise UserError(f"Lora.rank={self.rank}: must be at least 1.")
-        if not self.alpha > 0:
+        if not 0 < self.alpha < math.inf:
             raise UserError(f"Lora.alpha={self.alpha}: must be a positive number.")
         unknown = [name for name in self.targets if name not in PROJECTIONS]
         if unknown or not self.targets:

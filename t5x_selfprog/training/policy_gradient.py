@@ -6,6 +6,7 @@ arXiv:2503.20783), asymmetric clipping and the mean over tokens (DAPO, Yu et al.
 """
 
 import dataclasses
+import math
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import jax
@@ -49,12 +50,12 @@ class PolicyGradient:
                 raise UserError(
                     f"PolicyGradient.{name}={value!r}: choose {', '.join(map(repr, get_args(kind)))}."
                 )
-        if not 0 < self.clip_low <= 1 or not self.clip_high > 0:
+        if not 0 < self.clip_low <= 1 or not 0 < self.clip_high < math.inf:
             raise UserError(
                 f"PolicyGradient.clip_low={self.clip_low}, clip_high={self.clip_high}: the first must be above 0 and "
                 "at most 1, the second above 0."
             )
-        if self.kl < 0:
+        if not 0 <= self.kl < math.inf:
             raise UserError(f"PolicyGradient.kl={self.kl}: must be 0 (off) or positive.")
 
     def advantages(self, rewards: np.ndarray) -> np.ndarray | None:
