@@ -284,7 +284,7 @@ def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]
     output = run.control(arm, "checkpoints")
     finetune.run(
         context, [run.control(arm, "dataset")], context.experiment.base, output,
-        finetune.Settings(steps=trained["step"], batch_size=trained["batch_rows"]), label=f"{arm} fine-tune",
+        finetune.as_long_as(trained), label=f"{arm} fine-tune",
     )  # fmt: skip
     return evaluate.run(context, evaluate.Subject(output, run.control(arm, "eval"), arm, iterations - 1))
 

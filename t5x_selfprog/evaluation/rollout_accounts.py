@@ -31,6 +31,7 @@ class TaskCount:
     alike: int = 0
     attempts: int = 0
     accepted: int = 0
+    tokens: int = 0
 
     def __add__(self, other: TaskCount) -> TaskCount:
         return TaskCount(
@@ -114,6 +115,7 @@ def _counted(attempts: Iterable[Record]) -> dict[str, TaskCount]:
     for judged in judged_by_puzzle(attempts).values():
         right = sum(record["outcome"] == ACCEPTED for record in judged)
         task = judged[0].get("task") or "puzzle"
-        made = TaskCount(1, int(right in (0, len(judged))), len(judged), right)
+        tokens = sum(record.get("n_tokens") or 0 for record in judged)
+        made = TaskCount(1, int(right in (0, len(judged))), len(judged), right, tokens)
         found[task] = found.get(task, TaskCount()) + made
     return found

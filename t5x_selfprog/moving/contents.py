@@ -1,7 +1,8 @@
 """Selects what to pack of a run directory: everything that cannot be recreated from the rest.
 
 Weights are left behind if training can recreate them (`Experiment.start = 'base'`), and so are files that only show or
-measure a run. Attempts are left behind if their verdicts repeat them; `restore_attempts` recreates their bytes.
+measure a run. What a policy gradient sampled is kept: from it, training goes the same way again. Attempts are left
+behind if their verdicts repeat them; `restore_attempts` recreates their bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from verifier.storage.tfrecord import write_frames
 # Folders of attempts and of their verdicts: stages 3 and 4, and an evaluation.
 JUDGED = ((stage_folder("solutions"), stage_folder("verdicts")), ("attempts", "verdicts"))
 CHECKPOINTS = re.compile(rf"(.*/)?({stage_folder('checkpoints')}|steps_\d+)/")
+# Of a training on verdicts: attempts that no training on another machine would make again.
+SAMPLED = re.compile(rf"(.*/)?{stage_folder('checkpoints')}/(rollouts|programs)/")
 _SHOWN = ("events", "profile", "report")  # folders at the root that no stage reads
 DONE, PACKED_DONE = "done.json", "packed_done.json"
 
@@ -37,7 +40,7 @@ def members(root: str, start: str) -> tuple[list[str], list[str]]:
             continue
         if ".claim-" in path or path.endswith(files.TEMPORARY_SUFFIX):
             continue
-        checkpoints = CHECKPOINTS.match(path)
+        checkpoints = None if SAMPLED.match(path) else CHECKPOINTS.match(path)
         if checkpoints and checkpoints[0] != kept_weights and not _describes_training(root, path):
             continue
         kept.append(path)

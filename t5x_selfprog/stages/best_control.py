@@ -55,7 +55,7 @@ def run(
         )
         finetune.run(
             context, [context.run.control(arm, "dataset")], context.experiment.base, checkpoints,
-            finetune.Settings(steps=count, batch_size=trained["batch_rows"]), label=f"{arm} {count} steps",
+            finetune.as_long_as(trained, count), label=f"{arm} {count} steps",
         )  # fmt: skip
         evaluation = evaluate.run(
             context, evaluate.Subject(checkpoints, files.join(root, f"dev_{count}"), f"{arm} {count} steps"),

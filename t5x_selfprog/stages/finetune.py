@@ -8,6 +8,8 @@ Left out: choosing a checkpoint: the last one counts.
 
 import dataclasses
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,11 @@ import gin
 from t5x_selfprog import hosts
 from t5x_selfprog.bounds import Count
 from t5x_selfprog.model import store
-from t5x_selfprog.moving.contents import PACKED_DONE
 from t5x_selfprog.puzzles.asking import documents
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.stages import adapters
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.retrained import compare_with_packed
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
@@ -53,6 +55,16 @@ class Settings:
     fit: Fit | None = None
     prompt: SolvePrompt = SolvePrompt()
     lora: Lora | None = None
+
+
+def as_long_as(trained: Mapping[str, Any], steps: int | None = None) -> Settings:
+    """Settings of an arm that is compared with a training that is over: its steps (or `steps`), and its rows.
+
+    trained: the other's done.json. A batch of a policy gradient has no rows to compare with; then gin's count.
+    """
+    settings = Settings(steps=steps or trained["step"])
+    rows = trained.get("batch_rows")
+    return settings if rows is None else dataclasses.replace(settings, batch_size=rows)
 
 
 def run(
@@ -139,7 +151,7 @@ def run(
         **({} if lora is None else {"lora": dataclasses.asdict(lora)}),
     }
     if hosts.is_first():
-        _compare_with_packed(done, output)
+        compare_with_packed(done, output)
         files.write_json(done_path, done)
     hosts.barrier(f"{output} finished")
     return done
@@ -147,17 +159,6 @@ def run(
 
 def _has_checkpoint(output: str) -> bool:
     return any(name.isdigit() for name in files.listdir(output))
-
-
-def _compare_with_packed(done: dict, output: str) -> None:
-    """Reports weights that differ from those a pack left out: other kinds of machines round differently."""
-    packed = _read(files.join(output, PACKED_DONE))
-    if packed is not None and packed["identity"] != done["identity"]:
-        print(
-            f"{output}: trained again from the same pairs, the weights are {done['identity']}; where the run was "
-            f"packed they were {packed['identity']}. The run goes on from these.",
-            file=sys.stderr,
-        )
 
 
 def _read(path: str) -> dict | None:

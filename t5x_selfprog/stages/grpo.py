@@ -31,13 +31,14 @@ from t5x_selfprog.stages.policy_learning import (
     finished,
     fits_row,
     learn,
+    require_some_fit,
     sample_and_judge,
 )
 from t5x_selfprog.stages.policy_room import require_room
 from t5x_selfprog.stages.policy_settings import Attempting, PolicyTraining, require_learnable
 from t5x_selfprog.training.rollouts import Groups, group
 from verifier.errors import UserError
-from verifier.outcomes import ACCEPTED
+from verifier.outcomes import ACCEPTED, INFRASTRUCTURE
 from verifier.storage.shards import Ledger
 
 
@@ -64,8 +65,8 @@ def run(
     needed; if there are none, all that were kept.
 
     Returns:
-      done.json's content: step, batch_rows, identity, and the numbers of groups, of groups without a contrast
-      ("alike"), and of attempts. None if no puzzle was kept.
+      done.json's content: step, too_long (puzzles that fit no row and are left out), identity, and the numbers of
+      groups, of groups without a contrast ("alike"), and of attempts and their tokens. None if no puzzle was kept.
 
     Raises UserError if sampling is not from the model's own distribution, or adapters are to be trained on a rounded
     base.
@@ -86,13 +87,14 @@ def run(
     with Workers(context) as workers:
         session = Session(context, iteration, model, output, workers)
         work = _Attempts(session, attempting, training, found, puzzles)
+        too_long = work.too_long()
         longest = attempting.sampling.max_new_tokens
         identity = learn(session, work, training, longest, f"{iteration}.6 policy gradient")
     return conclude(
         output,
         {
             "step": training.steps,
-            "batch_rows": -(-puzzles * training.attempts // training.updates),  # attempts, at most
+            "too_long": too_long,
             "identity": identity,
             "start": model.identity,
             **_totals(output, training.batches),
@@ -116,6 +118,11 @@ class _Attempts:
         model = self.session.model
         self._way = asking(self.attempting.prompt, model.tokenizer, model.path)
         self._sampling = self._way.sampling(self.attempting.sampling.fitted(self.training.attempts))
+
+    def too_long(self) -> int:
+        """Puzzles that fit no row. Raises UserError if none does."""
+        texts = [self._way.request(source).text for _, source in self.found]
+        return require_some_fit(self.session, texts, self._sampling, self.training.length, self._way.prefix)
 
     def groups(self, number: int, weights: network.Params) -> Groups:
         session = self.session
@@ -151,7 +158,8 @@ def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
     """(puzzle_id, source) of the puzzles that only some attempts of stage 4 solved, or else of all kept."""
     solved: dict[str, set[bool]] = {}
     for verdict in context.run.read(iteration, "verdicts"):
-        solved.setdefault(verdict["puzzle_id"], set()).add(verdict["outcome"] == ACCEPTED)
+        if verdict["outcome"] != INFRASTRUCTURE:
+            solved.setdefault(verdict["puzzle_id"], set()).add(verdict["outcome"] == ACCEPTED)
     mixed = {name for name, found in solved.items() if len(found) == 2}
     for puzzle in context.run.read(iteration, "kept"):
         if not mixed or puzzle["puzzle_id"] in mixed:

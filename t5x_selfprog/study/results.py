@@ -176,6 +176,13 @@ def flops_of_step(configured: Configured, rows: int | None = None) -> float:
     return 6.0 * parameters_of(configured.value("Experiment.base", "base")) * batch
 
 
+def _train_flops(done: Mapping[str, Any], configured: Configured, parameters: float) -> float:
+    """Of learning from verdicts, the attempts' own tokens count; neither prompts nor sampling do."""
+    if "attempts" in done:
+        return 6.0 * parameters * done.get("tokens", 0)
+    return done["step"] * flops_of_step(configured, done.get("batch_rows"))
+
+
 def _sizes(path: str, configured: Configured) -> dict[tuple[str, int | None], dict[str, float]]:
     """Parameters, training pairs and training FLOPs of each arm and iteration of a run."""
     run = RunDir(path)
@@ -193,7 +200,7 @@ def _sizes(path: str, configured: Configured) -> dict[tuple[str, int | None], di
             found[key] = {
                 "parameters": parameters,
                 "pairs": done["pairs"],
-                "train_flops": done["step"] * flops_of_step(configured, done.get("batch_rows")),
+                "train_flops": _train_flops(done, configured, parameters),
             }
     return found
 

@@ -117,6 +117,30 @@ def test_weights_that_are_needed_again_are_marked_for_training_and_no_others(run
     assert not list((tmp_path / "finished").rglob("packed_done.json"))
 
 
+@pytest.mark.parametrize("start", ["base", "previous"])
+def test_what_was_sampled_while_learning_travels_and_unfinished_weights_do_not(run, tmp_path, start):
+    """A policy gradient's attempts could not be made again elsewhere; from them, its weights can."""
+    text = (run / "fingerprint.json").read_text().replace("'base'", repr(start))
+    (run / "fingerprint.json").write_text(text)
+    sampled = []
+    for number in range(2):  # finished, and in the middle of its training
+        folder = run / f"iter_00{number}" / "6_checkpoints"
+        ledger(folder / "rollouts" / "0000", VERDICT, judged)
+        ledger(folder / "rollouts" / "0001" / "attempts", VERDICT, judged, upto=1)
+        ledger(folder / "programs", ATTEMPT, attempt)
+        sampled += [
+            str(p.relative_to(run)) for kind in ("rollouts", "programs") for p in (folder / kind).rglob("*.*")
+        ]
+    (run / "iter_001" / "6_checkpoints" / "2" / "rest").mkdir(parents=True)
+    (run / "iter_001" / "6_checkpoints" / "2" / "rest" / "moments").write_text("M" * 5000)
+    (run / "iter_001" / "6_checkpoints" / "metrics.jsonl").write_text("{}\n")
+    unpack(pack(str(run), str(tmp_path / "a.pack")), str(tmp_path / "there"))
+    there = files_of(tmp_path / "there")
+    assert len(sampled) == 30 and all(there[name] == (run / name).read_bytes() for name in sampled)
+    assert not any("/2/rest/" in name or "001/6_checkpoints/metrics" in name for name in there)
+    assert ("iter_000/6_checkpoints/3/params/weights" in there) == (start == "previous")
+
+
 def test_from_the_previous_iteration_the_newest_weights_travel(run, tmp_path):
     text = (run / "fingerprint.json").read_text().replace("'base'", "'previous'")
     (run / "fingerprint.json").write_text(text)

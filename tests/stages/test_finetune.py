@@ -157,3 +157,10 @@ def test_adapters_are_trained_alone_merged_and_left_for_peft(context, base, pair
     merged = store.flatten(store.load(str(tmp_path / "merged")).params)
     for name in changed:
         np.testing.assert_allclose(merged[name], after[name], rtol=1e-5, atol=1e-6)
+
+
+def test_an_arm_trains_as_long_as_what_it_is_compared_with():
+    """A policy gradient's batches are attempts, which say nothing about rows of pairs."""
+    assert finetune.as_long_as({"step": 7, "batch_rows": 3}) == Settings(steps=7, batch_size=3)
+    assert finetune.as_long_as({"step": 7, "batch_rows": 3}, 2) == Settings(steps=2, batch_size=3)
+    assert finetune.as_long_as({"step": 7, "attempts": 99}) == Settings(steps=7)

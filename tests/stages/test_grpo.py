@@ -12,6 +12,8 @@ import pytest
 from t5x_selfprog import hosts, loop
 from t5x_selfprog.model import hf_import, network, store
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.moving.pack import pack
+from t5x_selfprog.moving.unpack import unpack
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.run_dir import open_run
@@ -24,6 +26,7 @@ from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.policy_gradient import PolicyGradient
 from t5x_selfprog.training.train_loop import LoopConfig
 from tests.model.tiny_models import copy_golden
+from tests.puzzles.chatting import chat_folder
 from verifier.errors import UserError
 from verifier.storage.records import ATTEMPT, PAIR, PUZZLE, VERDICT
 from verifier.storage.shards import Ledger
@@ -190,6 +193,91 @@ def test_a_policy_gradient_learns_where_no_attempt_was_accepted(monkeypatch, tmp
 def test_without_a_puzzle_there_is_nothing_to_attempt(monkeypatch, base, tmp_path):
     monkeypatch.setattr(grpo, "candidates", lambda *_: iter(()))
     assert learn(tmp_path, base)[0] is None
+
+
+def test_a_judge_s_failure_is_no_attempt_s(tmp_path):
+    """p2 was solved, and its other attempt was judged by nobody: nothing there differs."""
+    made = context(tmp_path, Judge())
+    verdicts = made.ledger(made.run.stage(1, "verdicts"), "verdicts", VERDICT, shards=1)
+    outcomes = {"p2": ("accepted", "infrastructure"), "p3": ("accepted", "wrong")}
+    verdicts.commit(0, [{"puzzle_id": n, "outcome": o} for n, both in outcomes.items() for o in both])
+    verdicts.finish()
+    kept = made.ledger(made.run.stage(1, "kept"), "kept", PUZZLE, shards=1)
+    kept.commit(0, [{"puzzle_id": f"p{i}", "source": source} for i, source in enumerate(SOURCES)])
+    kept.finish()
+    assert [name for name, _ in grpo.candidates(made, 1)] == ["p3"]
+
+
+def test_rows_that_hold_no_puzzle_are_refused_before_anything_is_sampled(base, tmp_path):
+    with pytest.raises(
+        UserError, match=r"PolicyTraining.length=20: none of the 4 puzzles fits. The shortest prompt"
+    ):
+        learn(tmp_path, base, length=20)
+    assert not list((tmp_path / "iter_000/6_checkpoints").rglob("*.tfrecord"))
+
+
+@pytest.fixture
+def another(tmp_path_factory):
+    """A function that makes a base of another kind."""
+
+    def make(words=None, **changes):
+        folder = str(tmp_path_factory.mktemp("another"))
+        config = dataclasses.replace(ModelConfig(4096, 128, 16, 1, 2, 1, 8, 32), **changes)
+        store.save(folder, config, network.init(config, jax.random.key(1)), words or store.resolve("base"))
+        return folder
+
+    return make
+
+
+def test_a_divergence_from_another_kind_of_model_is_refused_before_anything_is_loaded(
+    base, another, tmp_path, monkeypatch
+):
+    made = context(tmp_path, Judge())
+    monkeypatch.setattr(store, "load", lambda *_: pytest.fail("loaded"))
+    for changes, said in (
+        ({"embed_dim": 32}, "embed_dim=32 there and 16 here"),
+        ({"mlp": "gelu", "mlp_dim": 64}, "mlp_dim=64 there and 32 here, mlp='gelu' there and 'swiglu' here"),
+        ({"words": str(chat_folder(tmp_path / "words")), "vocab_size": 4096}, "its tokens are others"),
+    ):
+        folder = another(**changes)
+        made.experiment = dataclasses.replace(made.experiment, base=folder)
+        with pytest.raises(
+            UserError, match=r"PolicyGradient.kl=0.02: the divergence would be from"
+        ) as raised:
+            grpo.run(made, 0, base, made.run.stage(0, "checkpoints"), ATTEMPTING, TRAINING, PUZZLES)
+        assert said in str(raised.value) and folder in str(raised.value) and "kl = 0" in str(raised.value)
+    assert not (tmp_path / "iter_000/6_checkpoints").exists()
+
+
+def test_a_divergence_from_other_weights_of_the_same_kind_is_taken(base, another, tmp_path):
+    made = context(tmp_path, Judge())
+    made.experiment = dataclasses.replace(made.experiment, base=another(context_length=256, dtype="bfloat16"))
+    output = made.run.stage(0, "checkpoints")
+    grpo.run(made, 0, base, output, ATTEMPTING, dataclasses.replace(TRAINING, batches=1, updates=1), PUZZLES)
+    (line,) = lines(output)
+    assert line["base_kl"] > 1e-3 and abs(line["old_kl"]) < 1e-6
+
+
+def test_a_run_killed_before_it_said_that_it_is_over_goes_on(base, tmp_path, monkeypatch):
+    few = {"batches": 2, "updates": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(grpo, "conclude", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            learn(tmp_path, base, **few)
+    done, output = learn(tmp_path, base, Judge(dies_at=1), **few)
+    assert done["step"] == 2 and store.load(output).identity == done["identity"]
+
+
+def test_a_run_moved_in_the_middle_goes_the_same_way(base, tmp_path):
+    """What was sampled travels, the half-trained weights do not: they are made again from it."""
+    few = {"batches": 2, "updates": 1}
+    with pytest.raises(ConnectionError):
+        learn(tmp_path / "here", base, Judge(dies_at=4), **few)  # in the last batch's second shard
+    unpack(pack(str(tmp_path / "here"), str(tmp_path / "a.pack")), str(tmp_path / "there"))
+    judge = Judge()
+    done, _ = learn(tmp_path / "there", base, judge, **few)
+    assert judge.calls == 1, "nothing else was left to judge"
+    assert learn(tmp_path / "here", base, **few)[0] == done
 
 
 def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
