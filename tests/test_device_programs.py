@@ -152,7 +152,7 @@ def test_a_policy_gradient_compiles_what_the_plan_lowers(lora, loaded, planned, 
     context = SimpleNamespace(
         model=lambda _: base, experiment=SimpleNamespace(base="base", seed=0), partitioner=loaded
     )
-    session = SimpleNamespace(context=context, model=base, output=str(tmp_path / "run"), seed=0, iteration=0)
+    session = policy_learning.Session(context, 0, base, str(tmp_path / "run"), None)
     each = [Rollout(np.arange(1, 20), np.arange(3, 9), np.full(6, -1.0), side) for side in (-0.5, 0.5)] * 8
     work = SimpleNamespace(groups=lambda *_: Groups(tuple(each), 8, 0, 16, 8))
     policy_learning.learn(session, work, training, 6, "test")

@@ -64,11 +64,7 @@ class Sampler:
         Raises:
           UserError: no checkpoint identity, or no room for prompts in the model's context.
         """
-        if not checkpoint:
-            raise UserError(
-                "The sampler was given weights without a checkpoint identity: restore them from a checkpoint."
-            )
-        self.checkpoint = checkpoint
+        _require_restored(checkpoint)
         self._tokenizer, self._config = tokenizer, config
         self._texts = stop.token_texts(tokenizer)
         self._stop = StopRule(config.stop)  # type: ignore[arg-type]  # checked by SamplingConfig
@@ -76,13 +72,27 @@ class Sampler:
         self.longest_prompt = self._room.buckets[-1]
         compile_ahead(model_config, tokenizer, config, prefix, partitioner)
         self._plan = blueprint_of(model_config, tokenizer, config, self._room, partitioner)
-        tables = self._stop.tables(self._texts, model_config.vocab_size)
-        self._engine = Engine(self._plan, model_config, params, config, tables, self._room.prefix)
+        self._shape, self._tables = model_config, self._stop.tables(self._texts, model_config.vocab_size)
+        self.take(params, checkpoint)
         self._stats = dict.fromkeys(("tokens", "completions", "prompts", "prompt_tokens", "row_steps"), 0)
         self._seconds = dict.fromkeys(("prefill_s", "decode_s", "host_s"), 0.0)
         self._chunks = 0
         # Cached because stages ask whether a prompt fits before they ask for attempts at it.
-        self._encode = functools.lru_cache(maxsize=ENCODED)(self._encode_anew)
+        # A method of this object would keep it, and its weights, alive until the next collection of garbage.
+        self._encode = functools.lru_cache(maxsize=ENCODED)(
+            functools.partial(_encoded, tokenizer, self._room.start)
+        )
+
+    def take(self, params: Params, checkpoint: str) -> None:
+        """Goes on with other weights of the same shapes; those before them are let go first."""
+        _require_restored(checkpoint)
+        self.let_go()
+        self.checkpoint = checkpoint
+        self._engine = Engine(self._plan, self._shape, params, self._config, self._tables, self._room.prefix)
+
+    def let_go(self) -> None:
+        """Releases what it holds of a device, until `take`; what it knows of prompts stays."""
+        self.__dict__.pop("_engine", None)
 
     def prompt_tokens(self, prompt: str) -> int:
         """Length of a prompt in tokens, with the start of the document but without the prefix."""
@@ -281,9 +291,6 @@ class Sampler:
             )
         return lengths
 
-    def _encode_anew(self, prompt: str) -> list[int]:
-        return [*self._room.start, *self._tokenizer.encode(prompt)]
-
     def _scheduler(self) -> Scheduler:
         c = self._config
         return Scheduler(c.prompts_in_flight, c.rows_per_prompt, c.max_new_tokens)
@@ -391,3 +398,14 @@ def _threefry_words(key: jax.Array) -> np.ndarray:
     if words.shape != (2,):
         raise ValueError(f"sampling needs one threefry key, got an array of shape {words.shape}")
     return words
+
+
+def _require_restored(checkpoint: str) -> None:
+    if not checkpoint:
+        raise UserError(
+            "The sampler was given weights without a checkpoint identity: restore them from a checkpoint."
+        )
+
+
+def _encoded(tokenizer: Vocabulary, start: tuple[int, ...], prompt: str) -> list[int]:
+    return [*start, *tokenizer.encode(prompt)]

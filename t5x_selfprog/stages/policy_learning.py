@@ -80,6 +80,7 @@ class Session:
     model: store.LoadedModel
     output: str
     workers: Workers
+    _samplers: dict[tuple[SamplingConfig, str], Sampler] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def seed(self) -> int:
@@ -88,12 +89,24 @@ class Session:
     def sampler(
         self, weights: network.Params, sampling: SamplingConfig, number: int, prefix: str = ""
     ) -> Sampler:
-        """A sampler with the weights at the start of a batch."""
-        model = self.model
-        return Sampler(
-            model.config, weights, model.tokenizer, sampling, checkpoint=f"{model.identity}+{number}", prefix=prefix,
+        """A sampler with the weights at the start of a batch; a device has room for one at a time."""
+        self.let_go()
+        model, checkpoint = self.model, f"{self.model.identity}+{number}"
+        known = self._samplers.get((sampling, prefix))
+        if known is not None:
+            known.take(weights, checkpoint)
+            return known
+        made = Sampler(
+            model.config, weights, model.tokenizer, sampling, checkpoint=checkpoint, prefix=prefix,
             partitioner=self.context.sampling_partitioner,
         )  # fmt: skip
+        self._samplers[sampling, prefix] = made
+        return made
+
+    def let_go(self) -> None:
+        """Releases what the samplers hold of the devices: a training step needs it."""
+        for sampler in self._samplers.values():
+            sampler.let_go()
 
     def key(self, number: int, name: str) -> jax.Array:
         """The randomness of one kind of samples of a batch."""
@@ -153,6 +166,7 @@ def learn(session: Session, work: Work, training: PolicyTraining, longest: int, 
         number, part = divmod(step, training.updates)
         if held is None or held[0] != number:
             held = number, work.groups(number, whole.weights(changed))
+            session.let_go()
         key = (session.seed, session.iteration, number)
         mine = shared_out(held[1].rollouts, training.updates, key)[part]
         made = rows(objective, mine, training.length, longest, context.partitioner.batch_ways)

@@ -1,5 +1,8 @@
 """The sampler as stages use it: the right attempts, the same whatever else is sampled with them."""
 
+import gc
+import weakref
+
 import jax
 import numpy as np
 import pytest
@@ -43,6 +46,30 @@ def make(prefix: str = PREFIX, partitioner: Partitioner | None = None, **changes
     return Sampler(
         MODEL, params, ByteTokenizer(), config, checkpoint="abc", prefix=prefix, partitioner=partitioner
     )
+
+
+def test_a_sampler_takes_other_weights_and_lets_go_of_its_own():
+    """Learning from verdicts has room for one set of caches and weights, and no time to collect garbage."""
+    gc.collect()
+    gc.disable()
+    try:
+        sampler = make(**FEW_PROGRAMS)
+        before, engine = outcome(sampler), weakref.ref(sampler._engine)
+        assert sampler.checkpoint == "abc" and sampler.document("f")
+        other = jax.tree.map(lambda x: x * 1.5, random_params(MODEL))
+        sampler.take(other, "def")
+        assert engine() is None and sampler.checkpoint == "def"
+        fresh = Sampler(MODEL, other, ByteTokenizer(), sampler._config, checkpoint="def", prefix=PREFIX)
+        assert outcome(sampler) == outcome(fresh) != before
+        sampler.let_go()
+        assert sampler.fits("f") and sampler.document("f") == fresh.document("f")
+        with pytest.raises(UserError, match="without a checkpoint identity"):
+            sampler.take(other, "")
+        gone = weakref.ref(fresh)
+        del fresh
+        assert gone() is None, "nothing but the last reference kept it"
+    finally:
+        gc.enable()
 
 
 def outcome(sampler: Sampler, requests: list[Request] = REQUESTS, key: jax.Array = KEY) -> dict:
