@@ -5,9 +5,10 @@ A pool judges one stream at a time, so attempts that arrive meanwhile wait and a
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from queue import SimpleQueue
 
 from verifier import Limits, Pool
@@ -26,7 +27,7 @@ class Judge:
         self._lock = threading.Lock()
 
     async def verdict(self, puzzle: str, solution: str) -> Verdict:
-        """Raises PoolError where workers cannot be started."""
+        """Raises PoolError where workers cannot be started, ValueError for a number of them that cannot be."""
         answer: Future[Verdict] = Future()
         with self._lock:
             if self._thread is None:
@@ -45,8 +46,15 @@ class Judge:
             thread.join()
 
     def _run(self) -> None:
-        with Pool(self._workers, self._limits) as pool:
+        pool: Pool | None = None
+        with contextlib.ExitStack() as open_pool:
             while (first := self._asked.get()) is not None:
+                try:
+                    pool = pool or open_pool.enter_context(Pool(self._workers, self._limits))
+                except Exception as error:  # this rollout gets it; the next one tries again
+                    with contextlib.suppress(InvalidStateError):
+                        first[1].set_exception(error)
+                    continue
                 batch, ends = [first], False
                 while not self._asked.empty():
                     more = self._asked.get()
@@ -63,10 +71,11 @@ class Judge:
         waiting = iter(batch)
         try:
             for verdict, (_, answer) in zip(pool.judge([item for item, _ in batch]), waiting, strict=True):
-                answer.set_result(verdict)
+                with contextlib.suppress(InvalidStateError):  # a rollout that was cancelled meanwhile
+                    answer.set_result(verdict)
         except Exception as error:  # each unanswered rollout of the batch gets it; the thread goes on
             for _, answer in batch:
-                if not answer.done():
+                with contextlib.suppress(InvalidStateError):
                     answer.set_exception(error)
 
 

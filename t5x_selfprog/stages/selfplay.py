@@ -78,7 +78,7 @@ def run(
     proposing: Proposing = Proposing(),
     training: PolicyTraining = PolicyTraining(),
     mix: Mix = Mix(),
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Proposes, screens, attempts, judges and learns, `training.batches` times.
 
     Args:
@@ -87,7 +87,8 @@ def run(
 
     Returns:
       done.json's content: as grpo.run's, with "tasks" (groups, alike, attempts and accepted of each kind) and
-      "proposals" (how many, valid, new, the mean reward, and each part's share of it).
+      "proposals" (how many, valid, new, the mean reward, and each part's share of it). None if there is nothing to
+      attempt: no puzzles, no programs, and none are to be proposed.
 
     Raises UserError if sampling is not from the model's own distribution, or if rows are too short for proposals.
     """
@@ -102,6 +103,8 @@ def run(
     with Workers(context) as workers:
         session = Session(context, iteration, model, output, workers)
         play = _Play(session, attempting, proposing, training, mix)
+        if not play.has_work():
+            return None
         longest = max(attempting.sampling.max_new_tokens, proposing.sampling.max_new_tokens)
         identity = learn(session, play, training, longest, f"{iteration}.6 self-play")
     return conclude(
@@ -138,6 +141,12 @@ class _Play:
         self._puzzles = list(candidates(session.context, session.iteration))
         self._programs = ProgramTasks(session, self.attempting.limits)
         self._screen: Screen | None = None
+
+    def has_work(self) -> bool:
+        """Whether a batch can have any part. Collective."""
+        if self.mix.prompts or (self.mix.puzzles and self._puzzles):
+            return True
+        return bool(self._programs.of(0, self.mix))
 
     def groups(self, number: int, weights: network.Params) -> Groups:
         objective = self.training.objective

@@ -38,7 +38,7 @@ from verifier.storage.shards import atomic_write
 _HEADS = ("ledger.json", "manifest.json")
 _TRAINING = (
     "loop.run.", "build_dataset.", "Selection.", "control_dataset.", "finetune.", "LoopConfig.", "OptimizerConfig.",
-    "best_control.", "Experiment.start", "loop.learn.", "grpo.", "grpo/", "PolicyGradient.",
+    "best_control.", "Experiment.start", "loop.learn.", "Lora.", "grpo.", "grpo/", "PolicyGradient.",
     "selfplay.", "selfplay/", "proposing/", "ProposerReward.", "Mix.", "Attempting.", "Proposing.", "PolicyTraining.",
 )  # fmt: skip
 _EVALUATION = (

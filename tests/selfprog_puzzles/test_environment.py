@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -225,3 +227,20 @@ def test_an_answer_in_prose_is_read_as_our_own_stages_read_it() -> None:
         solution_of_answer("Sure.\n```python\nimport os\ndef g():\n    return 1\n```")
         == "def g():\n    return 1\n"
     )
+
+
+def test_workers_that_cannot_start_are_every_rollout_s_error_and_nobody_waits():
+    judge = Judge(Limits(cpu_s=1.0), workers=0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="workers must be at least 1"):
+            asyncio.run(asyncio.wait_for(judge.verdict(puzzle(1), right(1)), timeout=20))
+    judge.close()
+
+
+def test_a_rollout_that_is_cancelled_takes_no_other_along():
+    """Trainers give up on slow rollouts; those judged together with one get their verdicts all the same."""
+    items = [({"puzzle": puzzle(i), "solution": right(i)}, Future()) for i in range(3)]
+    items[0][1].cancel()
+    pool = SimpleNamespace(judge=lambda asked: (item["puzzle"] for item in asked))
+    Judge._answer(pool, items)
+    assert [answer.result(0) for _, answer in items[1:]] == [puzzle(1), puzzle(2)]

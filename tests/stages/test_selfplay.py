@@ -300,6 +300,12 @@ def test_what_cannot_be_played_is_refused(wrong, said):
         selfplay.require_playable(**settings | changed)
 
 
+def test_without_puzzles_and_programs_nothing_is_trained(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(selfplay, "candidates", lambda *_: iter(()))
+    assert play(tmp_path, base, mix=Mix(0, 2, 0, 0), batches=1)[0] is None
+    assert not (tmp_path / "iter_000/6_checkpoints/rollouts").exists()
+
+
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(UserError, match="all 0"):
         Mix(0, 0, 0, 0)
