@@ -86,7 +86,14 @@ def check_learner() -> str:
     """The stage that learns from verdicts in place of fine-tuning, "" if none; raises UserError for bad settings."""
     stage = learner()
     if stage == "grpo.run":
-        require_learnable(handed(stage, "attempting"), handed(stage, "training"))
+        training = handed(stage, "training")
+        require_learnable(handed(stage, "attempting"), training)
+        made = handed(stage, "puzzles") * training.attempts
+        if training.updates > made:
+            raise UserError(
+                f"PolicyTraining.updates={training.updates}: each step learns another part of a batch, and a batch has "
+                f"{made} attempts (grpo.run.puzzles x PolicyTraining.attempts): lower it."
+            )
     elif stage == "selfplay.run":
         require_playable(*(handed(stage, name) for name in ("attempting", "proposing", "training", "mix")))
     elif stage:

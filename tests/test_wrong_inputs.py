@@ -326,6 +326,7 @@ def test_a_wrong_value_is_refused_before_anything_is_made(binding: str, place: P
         ("PolicyGradient.kl=1e999", "PolicyGradient.kl = inf: must be a number of at least 0"),
         ("PolicyTraining.length=48", "PolicyTraining.length=48: a row must hold an attempt with its prompt"),
         ("PolicyTraining.batches=0", "of at least 1"),
+        ("PolicyTraining.updates=129", "PolicyTraining.updates=129: each step learns another part"),
         ("judge/Limits.tiers=@Tiers()", "Attempting.limits: Limits.tiers=Tiers("),
         ("SolvePrompt.chat='begun'", "no chat template came with this model"),
         ("PolicyTraining.loop=@policy/LoopConfig()|policy/LoopConfig.attention='splash'", "needs a TPU"),

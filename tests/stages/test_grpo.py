@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -28,6 +29,7 @@ from t5x_selfprog.training.train_loop import LoopConfig
 from tests.model.tiny_models import copy_golden
 from tests.puzzles.chatting import chat_folder
 from verifier.errors import UserError
+from verifier.storage import files
 from verifier.storage.records import ATTEMPT, PAIR, PUZZLE, VERDICT
 from verifier.storage.shards import Ledger
 
@@ -320,6 +322,38 @@ def test_groups_that_are_all_alike_teach_nothing(base, tmp_path):
     assert [line["loss"] for line in lines(output)] == [0.0, 0.0]
     assert all(line["grad_norm"] == 0.0 and line["clipped"] == 0.0 for line in lines(output))
     assert store.load(output).identity == done["identity"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)], ids=["whole", "adapters"])
+def test_killed_after_each_of_its_files_it_ends_in_the_same_bytes(base, tmp_path, monkeypatch, lora):
+    """Every file that appears whole: shards, their entries and ends, the adapters, the model's files, done.json."""
+    few = {"batches": 2, "updates": 1, "lora": lora}
+    done, _ = learn(tmp_path / "whole", base, **few)
+    real, written = files.open_atomic, set()
+
+    @contextlib.contextmanager
+    def dying(path):
+        with real(path) as file:
+            yield file
+        if "6_checkpoints" in str(path) and path not in written:
+            written.add(path)
+            raise ConnectionError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "open_atomic", dying)
+        for _ in range(60):
+            with contextlib.suppress(ConnectionError):
+                learn(tmp_path / "killed", base, **few)
+                break
+    ends = {Path(path).name for path in written}
+    assert {"done.json", "model.json", "manifest.json", "part-00001-of-00002.tfrecord"} <= ends
+    assert ("adapter_config.json" in ends) == (lora is not None)
+    assert learn(tmp_path / "killed", base, Judge(dies_at=1), **few)[0] == done
+    for path in sorted(written):
+        there = Path(str(path).replace("/killed/", "/whole/"))
+        assert Path(path).read_bytes() == there.read_bytes(), path
+    assert store.load(str(tmp_path / "killed/iter_000/6_checkpoints")).identity == done["identity"]
 
 
 @pytest.mark.slow
