@@ -11,15 +11,18 @@ compares what puzzles do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from t5x_selfprog.puzzles.canonical import canonical_form, outline_tokens
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.shape import shape_id
 from t5x_selfprog.puzzles.source import SourceError, body_tokens, puzzle_id
 
+K = TypeVar("K")
+V = TypeVar("V")
 Level = Literal["exact", "abstract", "canonical", "ngram"]
 LEVELS: tuple[Level, ...] = ("exact", "abstract", "canonical", "ngram")
 
@@ -49,25 +52,28 @@ class Protected:
         if min(ngram, outline) < 1:
             raise ValueError(f"ngram and outline must be at least 1, got {ngram} and {outline}")
         self._ngram, self._outline = ngram, outline
-        self._exact: dict[str, str] = {}
-        self._abstract: dict[str, str] = {}
-        seen: set[str] = set()
-        self._canonical: dict[str, str] = {}
-        self._ngrams: dict[tuple[str, ...], str] = {}
-        self._outlines: dict[tuple[str, ...], str] = {}
-        for problem in problems:
-            for source in problem.instances:
-                self._exact.setdefault(puzzle_id(source), problem.name)
-                for gram in self._grams(source):
-                    self._ngrams.setdefault(gram, problem.name)
-                shape = shape_id(source)
-                self._abstract.setdefault(shape, problem.name)
-                if shape not in seen:  # most instances of a problem differ in constants alone
-                    seen.add(shape)
-                    for form in _canonical_forms(source):
-                        self._canonical.setdefault(form, problem.name)
-                    for gram in self._outline_grams(source):
-                        self._outlines.setdefault(gram, problem.name)
+        sources = [(source, problem.name) for problem in problems for source in problem.instances]
+        self._exact = _first((puzzle_id(source), name) for source, name in sources)
+        # Source and name by shape: most instances of a problem differ in constants alone.
+        self._abstract = _first((shape_id(source), (source, name)) for source, name in sources)
+        self._sources = sources
+
+    # The looser levels take most of the time, and a filter may not ask for them.
+
+    @functools.cached_property
+    def _canonical(self) -> dict[str, str]:
+        return _first(
+            (form, name) for source, name in self._abstract.values() for form in _canonical_forms(source)
+        )
+
+    @functools.cached_property
+    def _ngrams(self) -> dict[tuple[str, ...], str]:
+        return _first((gram, name) for source, name in self._sources for gram in self._grams(source))
+
+    @functools.cached_property
+    def _outlines(self) -> dict[tuple[str, ...], str]:
+        shapes = self._abstract.values()
+        return _first((gram, name) for source, name in shapes for gram in self._outline_grams(source))
 
     def match(self, source: str, *, upto: Level = "ngram") -> Match | None:
         """The strictest match of the levels up to `upto`; None for none, and for text that is not Python."""
@@ -97,8 +103,8 @@ class Protected:
         return Match("exact", problem) if problem is not None else None
 
     def _match_abstract(self, source: str) -> Match | None:
-        problem = self._abstract.get(shape_id(source))
-        return Match("abstract", problem) if problem is not None else None
+        found = self._abstract.get(shape_id(source))
+        return Match("abstract", found[1]) if found is not None else None
 
     def _match_canonical(self, source: str) -> Match | None:
         found = (self._canonical.get(form) for form in _canonical_forms(source))
@@ -124,6 +130,20 @@ class Protected:
         except SourceError:  # it has no canonical form; its text still counts
             return iter(())
         return _runs(tokens, self._outline)
+
+
+@functools.lru_cache(maxsize=4)
+def protected(problems: tuple[Problem, ...]) -> Protected:
+    """The index of these problems, made once: it takes seconds, and every iteration asks for it."""
+    return Protected(problems)
+
+
+def _first(pairs: Iterable[tuple[K, V]]) -> dict[K, V]:
+    """Each key with its first value."""
+    found: dict[K, V] = {}
+    for key, value in pairs:
+        found.setdefault(key, value)
+    return found
 
 
 def _canonical_forms(source: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Annotated
 
 from t5x_selfprog.bounds import Count, OneOf
-from t5x_selfprog.puzzles.contamination import Level, Protected
+from t5x_selfprog.puzzles.contamination import Level, protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
 from t5x_selfprog.puzzles.shape import shape_id
@@ -293,8 +293,8 @@ class PuzzleFilter:
         """
         self._rules = rules
         problems = list(problems)
-        held_out = Protected(problem for problem in problems if problem.split != "train")
-        train = Protected(problem for problem in problems if problem.split == "train")
+        held_out = protected(tuple(problem for problem in problems if problem.split != "train"))
+        train = protected(tuple(problem for problem in problems if problem.split == "train"))
         self._protected = [(held_out, rules.test_match, "held-out"), (train, rules.train_match, "train")]
         self._seen: set[str] = set()
         self._shapes: Counter[str] = Counter()
@@ -311,8 +311,8 @@ class PuzzleFilter:
         return result
 
     def _compare(self, puzzle: Kept) -> Kept | Rejected:
-        for protected, level, whose in self._protected:
-            match = protected.match(puzzle.source, upto=level) if level is not None else None
+        for index, level, whose in self._protected:
+            match = index.match(puzzle.source, upto=level) if level is not None else None
             if match is not None:
                 return Rejected("contaminated", f"{match} ({whose})")
         if puzzle.puzzle_id in self._seen:

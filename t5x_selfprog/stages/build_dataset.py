@@ -24,7 +24,7 @@ from t5x_selfprog import hosts
 from t5x_selfprog.bounds import Count, NotNegative, Share
 from t5x_selfprog.evaluation.diversity import concepts
 from t5x_selfprog.puzzles.behaviour import BehaviourCheck
-from t5x_selfprog.puzzles.contamination import Protected
+from t5x_selfprog.puzzles.contamination import protected
 from t5x_selfprog.puzzles.difficulty import learnability
 from t5x_selfprog.puzzles.fixes import fixes
 from t5x_selfprog.puzzles.prompts import (
@@ -151,7 +151,7 @@ def _external(context: Context, source: str, behaviour: BehaviourCheck | None) -
     """The pairs of a source without those similar to a held-out problem, and the number of those."""
     from t5x_selfprog.data.sources import read_pairs, split_pair
 
-    held_out = Protected(problem for problem in context.problems if problem.split != "train")
+    held_out = protected(tuple(problem for problem in context.problems if problem.split != "train"))
     puzzles: dict[str, str] = {}
     pairs = []
     for pair in read_pairs(source):
