@@ -40,6 +40,7 @@ from t5x_selfprog.stages import (
 )
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.stages.judging import overlapped
+from t5x_selfprog.stages.screening import Screening
 from t5x_selfprog.stages.times import timed
 from t5x_selfprog.telemetry import goodput, recorder
 from verifier.errors import UserError
@@ -185,12 +186,18 @@ def _measure(context: Context, ahead: Outlook, iteration: int) -> evaluate.Measu
 
 
 def write_puzzles(context: Context, iteration: int) -> None:
-    """Stages 1 and 2."""
+    """Runs stages 1 and 2 side by side."""
     watch, run = recorder.current(), context.run
-    with watch.stage(run.stage(iteration, "puzzles")):
-        sample_puzzles.run(context, iteration)
+    puzzles, screening = run.stage(iteration, "puzzles"), Screening(context, iteration)
+
+    def sample() -> None:
+        with watch.stage(puzzles):
+            sample_puzzles.run(context, iteration)
+
+    screened = overlapped(sample, screening.ahead, puzzles, part="screen")
     with watch.stage(run.stage(iteration, "kept")), watch.part("screen"):
-        filter_puzzles.run(context, iteration)
+        screened()
+        filter_puzzles.run(context, iteration, screening)
 
 
 def solve(context: Context, iteration: int) -> dict[str, Any]:

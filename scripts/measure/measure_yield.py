@@ -30,6 +30,7 @@ from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.stages import filter_puzzles, hindsight
 from t5x_selfprog.stages.context import Context, Experiment
 from t5x_selfprog.stages.hindsight import Hindsight
+from t5x_selfprog.stages.screening import Screening, Settings
 from verifier import Limits
 from verifier.errors import UserError
 
@@ -68,7 +69,8 @@ def measured(run: RunDir, folder: str, arguments: argparse.Namespace, repair: bo
         shutil.copytree(run.stage(arguments.iteration, stage), copy.stage(0, stage))
     context = Context(copy, Experiment(problems=arguments.problems, shards=shards, workers=arguments.workers))
     began = time.process_time()
-    filter_puzzles.run(context, 0, rules=RULES, limits=LIMITS, repair=repair)
+    settings = Settings(rules=RULES, limits=LIMITS, repair=repair)
+    filter_puzzles.run(context, 0, Screening(context, 0, settings))
     filtered = time.process_time()
     hindsight.run(context, 0, Hindsight(), rules=RULES, limits=LIMITS)
     host_s = {"filter": round(filtered - began, 1), "hindsight": round(time.process_time() - filtered, 1)}

@@ -6,7 +6,7 @@ import functools
 import gc
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import jax
 
@@ -32,10 +32,12 @@ from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.lora_room import LORA_REMEDY, axes_of, largest
 from t5x_selfprog.training.optimizers import make_optimizer
 from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig
-from verifier import Limits, Pool, Verdict
+from verifier import Limits, Pool, PuzzleReport, Verdict
 from verifier.errors import UserError
 from verifier.storage.records import Schema
 from verifier.storage.shards import Ledger
+
+T = TypeVar("T")
 
 
 @gin.configurable(module="t5x_selfprog")
@@ -247,9 +249,22 @@ class Context:
         return jax.random.fold_in(key, zlib.crc32(stage.encode()) & 0x7FFFFFFF)
 
     @contextlib.contextmanager
-    def pool(self, limits: Limits, hash_seed: int = 0, track: str = MAIN) -> Iterator[Pool]:
-        """Workers that judge. track: the watchdog's track, of which each verdict is a sign of life."""
-        with _Showing(track, workers=self.experiment.workers, limits=limits, hash_seed=hash_seed) as pool:
+    def pool(
+        self,
+        limits: Limits,
+        hash_seed: int = 0,
+        track: str = MAIN,
+        check: Callable[[], None] = preemption.check,
+    ) -> Iterator[Pool]:
+        """Workers that judge.
+
+        Args:
+          track: the watchdog's track, of which each verdict is a sign of life.
+          check: called at each verdict; what it raises ends the judging.
+        """
+        with _Showing(
+            track, check, workers=self.experiment.workers, limits=limits, hash_seed=hash_seed
+        ) as pool:
             yield pool
 
 
@@ -262,20 +277,22 @@ def _collect() -> None:
 class _Showing(Pool):
     """A pool whose verdicts show the watchdog that the run makes progress."""
 
-    def __init__(self, track: str, **settings: Any):
+    def __init__(self, track: str, check: Callable[[], None], **settings: Any):
         super().__init__(**settings)
-        self._track = track
+        self._track, self._check = track, check
 
     def ask(self, *puzzles: Any, **patience: Any) -> Iterator[str]:
-        watch = recorder.current()
-        for number, said in enumerate(super().ask(*puzzles, **patience), start=1):
-            watch.beat("puzzle asked", number, self._track)
-            preemption.check()
-            yield said
+        return self._shown("puzzle asked", super().ask(*puzzles, **patience))
 
     def judge(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Verdict]:
+        return self._shown("verdict", super().judge(items))
+
+    def screen_puzzles(self, sources: Iterable[str]) -> Iterator[PuzzleReport]:
+        return self._shown("puzzle screened", super().screen_puzzles(sources))
+
+    def _shown(self, what: str, results: Iterator[T]) -> Iterator[T]:
         watch = recorder.current()
-        for number, verdict in enumerate(super().judge(items), start=1):
-            watch.beat("verdict", number, self._track)
-            preemption.check()
-            yield verdict
+        for number, result in enumerate(results, start=1):
+            watch.beat(what, number, self._track)
+            self._check()
+            yield result

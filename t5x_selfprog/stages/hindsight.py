@@ -22,7 +22,8 @@ from t5x_selfprog.puzzles.hindsight import NO_ANSWER, Retarget, retarget
 from t5x_selfprog.puzzles.rules import Kept, PuzzleFilter, PuzzleRules, check
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, puzzle_id
 from t5x_selfprog.stages.context import Context
-from t5x_selfprog.stages.filter_puzzles import SameBehaviour, read_probes
+from t5x_selfprog.stages.filter_puzzles import SameBehaviour
+from t5x_selfprog.stages.probes import read_probes
 from verifier import Limits, Pool, Verdict
 from verifier.errors import UserError
 from verifier.storage.records import VERDICT

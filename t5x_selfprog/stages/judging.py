@@ -36,6 +36,10 @@ LAST_WORDS_S = 1.0  # to wait for the report of a shard that is committed alread
 MOST_FAILURES = 3  # of one judge: its process is restarted after fewer
 
 
+class Unwanted(Exception):
+    """Nobody waits for these verdicts any more."""
+
+
 def judge_attempts(
     context: Context,
     attempts_path: str,
@@ -225,11 +229,19 @@ def finish_verdicts(context: Context, path: str) -> None:
 
 
 def overlapped(
-    sample: Callable[[], None], judge: Callable[[Callable[[], bool]], None], path: str
+    sample: Callable[[], None],
+    judge: Callable[[Callable[[], bool]], None],
+    path: str,
+    *,
+    part: str = "verdicts",
 ) -> Callable[[], None]:
     """Runs `sample` here and `judge` in a thread, which may continue while the caller does something else.
 
-    path: where the samples go; the time spent waiting for verdicts is recorded under this name.
+    Args:
+      judge: is given a function that says whether samples still come, and raises if nobody waits for the verdicts any
+        more.
+      path: where the samples go; the time spent waiting for verdicts is recorded under this name.
+      part: of the wall time, to which this waiting belongs.
 
     Returns:
       A function that waits until all is judged, and raises what `judge` raised.
@@ -238,13 +250,19 @@ def overlapped(
       What `sample` raised.
     """
     watch, began = recorder.current(), time.monotonic()
-    sampling = threading.Event()
+    sampling, wanted = threading.Event(), threading.Event()
     sampling.set()
+    wanted.set()
     raised: list[BaseException] = []
+
+    def is_sampling() -> bool:
+        if not wanted.is_set():
+            raise Unwanted
+        return sampling.is_set()
 
     def follow() -> None:
         try:
-            judge(sampling.is_set)
+            judge(is_sampling)
         except BaseException as error:  # raised in `wait`
             raised.append(error)
 
@@ -254,8 +272,12 @@ def overlapped(
 
     def wait() -> None:
         started = time.monotonic()
-        with watch.part("verdicts"), watch.track(MAIN, waits=True):
-            thread.join()
+        with watch.part(part), watch.track(MAIN, waits=True):
+            try:
+                thread.join()
+            except BaseException:  # an interrupt, after which a notebook's process lives on
+                wanted.clear()
+                raise
         watch.waited(path, sampled - began, time.monotonic() - started)
         if raised:
             raise raised[0]

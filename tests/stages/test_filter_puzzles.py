@@ -5,6 +5,7 @@ import pytest
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages import filter_puzzles
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.screening import Screening, Settings
 from verifier.storage.records import PUZZLE
 
 SOURCES = {
@@ -36,7 +37,7 @@ def names(context, stage):
 
 
 def test_repaired_puzzles_are_judged_like_any_other_and_counted_apart(context):
-    filter_puzzles.run(context, 0, behaviour=None, repair=True)
+    filter_puzzles.run(context, 0, Screening(context, 0, Settings(behaviour=None, repair=True)))
     kept, rejected = names(context, "kept"), names(context, "rejected")
     assert set(kept) == {"whole", "mended+repaired", "unused+repaired"}
     assert kept["unused+repaired"]["source"] == "def f(x: int):\n    return x * x == 361201"
@@ -50,7 +51,7 @@ def test_repaired_puzzles_are_judged_like_any_other_and_counted_apart(context):
 
 
 def test_nothing_is_repaired_unasked(context):
-    filter_puzzles.run(context, 0, behaviour=None)
+    filter_puzzles.run(context, 0, Screening(context, 0, Settings(behaviour=None)))
     assert set(names(context, "kept")) == {"whole"}
     assert names(context, "rejected")["mended"]["source"] == SOURCES["mended"]
     assert "repaired" not in filter_puzzles.write_funnel(context, 0)

@@ -280,3 +280,22 @@ def test_what_sampling_raises_is_raised_once_judging_has_ended(tmp_path):
     with pytest.raises(UserError, match="out of memory"):
         overlapped(sample, judge, str(tmp_path))
     assert ended
+
+
+def test_judging_ends_if_waiting_for_it_is_interrupted(tmp_path):
+    """In a notebook, the process lives on."""
+    ended = threading.Event()
+
+    def judge(alive):
+        try:
+            while True:
+                alive()
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    wait = overlapped(lambda: None, judge, str(tmp_path))
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert ended.wait(10)
