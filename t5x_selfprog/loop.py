@@ -208,7 +208,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
         context.run.stage(iteration, "solutions"),
     )()
     judge_solutions.finish(context, iteration)
-    found = difficulty.difficulties(context.run.read(iteration, "verdicts"))
+    found = difficulty.difficulties(context.verdicts(iteration))
     context.solved[iteration] = _with_solution(found)
     if hosts.is_first():
         difficulty.write(files.join(context.run.iteration(iteration), "difficulty.jsonl"), found)
@@ -218,7 +218,7 @@ def solve(context: Context, iteration: int) -> dict[str, Any]:
 def _solved(context: Context, iteration: int) -> set[str]:
     """The ids of puzzles with an accepted solution; reads the many verdicts only once."""
     if iteration not in context.solved:
-        found = difficulty.difficulties(context.run.read(iteration, "verdicts"))
+        found = difficulty.difficulties(context.verdicts(iteration))
         context.solved[iteration] = _with_solution(found)
     return context.solved[iteration]
 
@@ -239,8 +239,10 @@ def learn(
     run, experiment = context.run, context.experiment
     hindsight.run(context, iteration)
     build_dataset.run(context, iteration)
+    solved = _solved(context, iteration)
+    context.forget_verdicts()  # training needs the memory
     pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
-    filter_puzzles.write_funnel(context, iteration, solved=_solved(context, iteration), kept=pairs)
+    filter_puzzles.write_funnel(context, iteration, solved=solved, kept=pairs)
     if update is None and run.learnt_nothing(iteration):
         return _skip(context, iteration, "none of the attempts was accepted")
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]
@@ -286,6 +288,7 @@ def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]
     run = context.run
     plain = arm.removesuffix(best_control.BEST)
     build_dataset.run_control(context, plain, iterations)
+    context.forget_verdicts()
     if arm != plain:
         return best_control.run(context, plain, iterations, trained)
     output = run.control(arm, "checkpoints")

@@ -216,7 +216,7 @@ def _pair(puzzle: str, solution: str, weight: float, iteration: int) -> Pair:
 
 def _by_puzzle(context: Context, iteration: int) -> Iterator[list[dict[str, Any]]]:
     """The verdicts of one iteration: one list per puzzle, in order."""
-    return _grouped(context.run.read(iteration, "verdicts"))
+    return _grouped(context.verdicts(iteration))
 
 
 def _grouped(verdicts: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -228,8 +228,13 @@ def _grouped(verdicts: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]
 
 def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One verdict for each solution that differs by more than layout, in its shortest form; short ones first."""
+    texts: dict[str, dict[str, Any]] = {}
+    for verdict in verdicts:
+        texts.setdefault(
+            verdict["solution"], verdict
+        )  # most of a model's attempts at a puzzle are repetitions
     best: dict[str, dict[str, Any]] = {}
-    for verdict in sorted(verdicts, key=lambda v: (len(v["solution"]), v["solution"])):
+    for verdict in sorted(texts.values(), key=lambda v: (len(v["solution"]), v["solution"])):
         key = solution_key(verdict["solution"])
         if key is not None:
             best.setdefault(key, verdict)

@@ -102,6 +102,7 @@ class Context:
         self._model: store.LoadedModel | None = None
         self.compile_ahead = False
         self.solved: dict[int, set[str]] = {}
+        self._verdicts: tuple[int, list[dict[str, Any]]] | None = None  # of which iteration, and they
 
     @functools.cached_property
     def partitioner(self) -> Partitioner:
@@ -157,6 +158,16 @@ class Context:
             ledger.finish(**counters)
         with recorder.current().part("hosts"):
             hosts.barrier(f"{ledger.path} finished")
+
+    def verdicts(self, iteration: int) -> list[dict[str, Any]]:
+        """All verdicts of an iteration, not to be changed; kept until another's are asked for, or `forget_verdicts`."""
+        if self._verdicts is None or self._verdicts[0] != iteration:
+            self._verdicts = None  # two iterations' would need twice the memory
+            self._verdicts = iteration, list(self.run.read(iteration, "verdicts"))
+        return self._verdicts[1]
+
+    def forget_verdicts(self) -> None:
+        self._verdicts = None
 
     def shard_of(self, items: list[Any], shard: int) -> list[Any]:
         """The `shard`-th run of `items`, split into nearly equal runs, one per shard."""

@@ -110,7 +110,7 @@ def _wrong(
 ) -> list[tuple[Record, Retarget]]:
     """Wrong attempts at puzzles whose target can be changed: one per answer, the shortest first."""
     by_puzzle: dict[str, list[Record]] = {}
-    for verdict in context.run.read(iteration, "verdicts"):
+    for verdict in context.verdicts(iteration):
         # If f raised on this answer, it would raise again with any other target.
         if verdict["outcome"] == "wrong" and not verdict["detail"].startswith("f raised"):
             count["wrong"] += 1

@@ -24,7 +24,7 @@ ANSWERS = {"[7] * n": "accepted", "[n] * n": "accepted", "[n]": "wrong"}
 class FromVerdicts:
     """The part of a context that the stage uses: a run whose first iteration made these verdicts."""
 
-    shard_of = Context.shard_of
+    shard_of, verdicts, _verdicts = Context.shard_of, Context.verdicts, None
     experiment = SimpleNamespace(shards=2, seed=0)
     train_problems = load_problems("seeds")[:3]
 
@@ -48,6 +48,23 @@ class FromVerdicts:
 
 def texts(folder):
     return sorted(pair["text"] for pair in Ledger.open(folder))
+
+
+def test_the_verdicts_of_an_iteration_are_read_once_for_all_arms(tmp_path, monkeypatch):
+    context = FromVerdicts(
+        tmp_path, [(f"def g(n=3):\n    return {text}", said) for text, said in ANSWERS.items()]
+    )
+    read, reads = Ledger.read, []
+
+    def counted(ledger, shard):
+        reads.append((ledger.stage, shard))
+        return read(ledger, shard)
+
+    monkeypatch.setattr(Ledger, "read", counted)
+    build_dataset.run(context, 0, Selection(wrong=0.5, fixes=0.5))
+    build_dataset.run_control(context, "unverified", 1)
+    assert [shard for stage, shard in reads if stage == "verdicts"] == [0, 1]
+    assert texts(context.run.stage(0, "dataset")) and texts(context.run.control("unverified", "dataset"))
 
 
 @pytest.mark.parametrize("header", ["def g(n=3):", "def g(n=3) -> List[int]:"])
