@@ -336,8 +336,9 @@ def test_killed_after_each_of_its_files_it_ends_in_the_same_bytes(base, tmp_path
     def dying(path):
         with real(path) as file:
             yield file
-        if "6_checkpoints" in str(path) and path not in written:
-            written.add(path)
+        name = str(path)
+        if "6_checkpoints" in name and "metrics" not in name and name not in written:  # those hold times
+            written.add(name)
             raise ConnectionError("killed")
 
     with monkeypatch.context() as patch:
