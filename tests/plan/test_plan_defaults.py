@@ -8,7 +8,7 @@ import pytest
 
 import gin
 import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
-from t5x_selfprog.plan import command
+from t5x_selfprog.plan import from_gin
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.stages import ahead
 from t5x_selfprog.stages.build_dataset import Selection
@@ -19,7 +19,7 @@ CLASSES = {"SolvePrompt": SolvePrompt, "Selection": Selection}
 def asked() -> list[tuple[str, object]]:
     """Parameters that the plan looks up, with the values that it takes where they are not bound."""
     found = []
-    for path in Path(command.__file__).parent.glob("*.py"):
+    for path in Path(from_gin.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(
@@ -46,10 +46,10 @@ def test_a_parameter_that_is_not_bound_has_the_stage_s_own_value(name, default):
     assert default == default_of(name)
 
 
-@pytest.mark.parametrize("scope", command.ATTEMPTS)
+@pytest.mark.parametrize("scope", from_gin.ATTEMPTS)
 def test_a_grid_is_fitted_to_the_attempts_that_the_stage_asks_for(scope):
     assert (
-        command.ATTEMPTS[scope]
+        from_gin.ATTEMPTS[scope]
         == ahead.ATTEMPTS[f"sample_{scope}"]
         == default_of(f"sample_{scope}.run.attempts")
     )
