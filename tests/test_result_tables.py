@@ -259,6 +259,16 @@ def of_import() -> Iterator[tuple[str, Row]]:
         yield words, [f"{one['seconds']:.0f}", *memory]
 
 
+@table("models", "run | memory")
+def of_the_ladders_plans() -> Iterator[tuple[str, Row]]:
+    for model in ("smollm2_135m", "qwen2p5_coder_0p5b", "qwen2p5_coder_1p5b"):
+        plan = read(f"models/plan_{model}.v5e_8.json")["plans"][0]
+        needed = max(sum(program["bytes"].values()) for program in plan["programs"].values())
+        rates = [round(rate) for rate in (*plan["rates"]["train"], plan["rates"]["decode"][0])]
+        minutes = 60 * sum(plan["run"]["slice_hours"].values())
+        yield f"`p3_{model}`", [f"{needed / 2**30:.2f}", *map(str, rates), f"{minutes:.0f}"]
+
+
 def plan(model: str, slice_: str) -> Any:
     return read(f"plans/{model}.{slice_}.json")["plans"][0]
 

@@ -35,8 +35,11 @@ from t5x_selfprog.training.train_loop import TRAINING_REMEDY, LoopConfig
 from verifier import Limits, Pool, PuzzleReport, Verdict
 from verifier.errors import UserError
 from verifier.storage.records import Schema
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
+MOST_HELD = (
+    500_000  # verdicts in memory, about a gigabyte; a large run makes millions an iteration, on every host
+)
 T = TypeVar("T")
 
 
@@ -159,11 +162,18 @@ class Context:
         with recorder.current().part("hosts"):
             hosts.barrier(f"{ledger.path} finished")
 
-    def verdicts(self, iteration: int) -> list[dict[str, Any]]:
-        """All verdicts of an iteration, not to be changed; kept until another's are asked for, or `forget_verdicts`."""
+    def verdicts(self, iteration: int) -> Iterable[dict[str, Any]]:
+        """All verdicts of an iteration, not to be changed.
+
+        Up to MOST_HELD are kept in memory until another iteration's are asked for, or `forget_verdicts`; more are read
+        from storage each time.
+        """
         if self._verdicts is None or self._verdicts[0] != iteration:
             self._verdicts = None  # two iterations' would need twice the memory
-            self._verdicts = iteration, list(self.run.read(iteration, "verdicts"))
+            ledger = self.run.read(iteration, "verdicts")
+            if not is_finished(ledger.path) or ledger.manifest()["rows"] > MOST_HELD:
+                return ledger
+            self._verdicts = iteration, list(ledger)
         return self._verdicts[1]
 
     def forget_verdicts(self) -> None:
