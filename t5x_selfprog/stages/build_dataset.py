@@ -229,10 +229,8 @@ def _grouped(verdicts: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]
 def distinct(verdicts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One verdict for each solution that differs by more than layout, in its shortest form; short ones first."""
     texts: dict[str, dict[str, Any]] = {}
-    for verdict in verdicts:
-        texts.setdefault(
-            verdict["solution"], verdict
-        )  # most of a model's attempts at a puzzle are repetitions
+    for verdict in verdicts:  # most of a model's attempts at a puzzle are repetitions
+        texts.setdefault(verdict["solution"], verdict)
     best: dict[str, dict[str, Any]] = {}
     for verdict in sorted(texts.values(), key=lambda v: (len(v["solution"]), v["solution"])):
         key = solution_key(verdict["solution"])

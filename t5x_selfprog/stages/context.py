@@ -37,9 +37,8 @@ from verifier.errors import UserError
 from verifier.storage.records import Schema
 from verifier.storage.shards import Ledger, is_finished
 
-MOST_HELD = (
-    500_000  # verdicts in memory, about a gigabyte; a large run makes millions an iteration, on every host
-)
+# Verdicts in memory, about a gigabyte. A large run makes millions an iteration, and every host would hold them.
+MOST_HELD = 500_000
 T = TypeVar("T")
 
 

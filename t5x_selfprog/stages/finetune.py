@@ -26,7 +26,7 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.fit import Fit
-from t5x_selfprog.training.lora import Lora
+from t5x_selfprog.training.lora import Lora, adapters_entry
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier.storage import files
@@ -148,7 +148,7 @@ def run(
         "tokens": tokens,
         "too_long": len(encoded) - len(fits),
         "padding": round(source.padding, 4),
-        **({} if lora is None else {"lora": dataclasses.asdict(lora)}),
+        **adapters_entry(lora),
     }
     if hosts.is_first():
         compare_with_packed(done, output)

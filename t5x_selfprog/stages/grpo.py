@@ -36,6 +36,7 @@ from t5x_selfprog.stages.policy_learning import (
 )
 from t5x_selfprog.stages.policy_room import require_room
 from t5x_selfprog.stages.policy_settings import Attempting, PolicyTraining, require_learnable
+from t5x_selfprog.training.lora import adapters_entry
 from t5x_selfprog.training.rollouts import Groups, group
 from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE
@@ -99,7 +100,7 @@ def run(
             "start": model.identity,
             **_totals(output, training.batches),
             "objective": dataclasses.asdict(training.objective),
-            **({} if training.lora is None else {"lora": dataclasses.asdict(training.lora)}),
+            **adapters_entry(training.lora),
         },
     )
 

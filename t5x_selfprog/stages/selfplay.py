@@ -53,6 +53,7 @@ from t5x_selfprog.stages.policy_room import require_room
 from t5x_selfprog.stages.policy_settings import Attempting, Mix, PolicyTraining, Proposing, require_playable
 from t5x_selfprog.stages.program_tasks import ProgramTasks
 from t5x_selfprog.stages.proposal_screen import SCREENED, Screen
+from t5x_selfprog.training.lora import adapters_entry
 from t5x_selfprog.training.rollouts import Groups, group, rewarded, together
 from verifier.storage import files
 from verifier.storage.records import PUZZLE, Kind, Schema
@@ -116,7 +117,7 @@ def run(
             **_totals(output, training.batches, proposing.reward),
             "objective": dataclasses.asdict(training.objective),
             "reward": dataclasses.asdict(proposing.reward),
-            **({} if training.lora is None else {"lora": dataclasses.asdict(training.lora)}),
+            **adapters_entry(training.lora),
         },
     )
 

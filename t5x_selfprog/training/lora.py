@@ -175,6 +175,11 @@ class Lora:
         return tree
 
 
+def adapters_entry(lora: Lora | None) -> dict[str, Any]:
+    """The entry "lora" of done.json, as it is read again; none where all weights are trained."""
+    return {} if lora is None else {"lora": dataclasses.asdict(lora) | {"targets": list(lora.targets)}}
+
+
 def _kernels(params: Any) -> Iterator[tuple[tuple[str, str], Any]]:
     """Kernels of a block's projections by (part, projection)."""
     blocks = params["blocks"]

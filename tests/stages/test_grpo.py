@@ -350,10 +350,7 @@ def test_killed_after_each_of_its_files_it_ends_in_the_same_bytes(base, tmp_path
     ends = {Path(path).name for path in written}
     assert {"done.json", "model.json", "manifest.json", "part-00001-of-00002.tfrecord"} <= ends
     assert ("adapter_config.json" in ends) == (lora is not None)
-    again, _ = learn(
-        tmp_path / "killed", base, Judge(dies_at=1), **few
-    )  # reads done.json, in which tuples are lists
-    assert again == json.loads(json.dumps(done))
+    assert learn(tmp_path / "killed", base, Judge(dies_at=1), **few)[0] == done
     for path in sorted(written):
         there = Path(str(path).replace("/killed/", "/whole/"))
         assert Path(path).read_bytes() == there.read_bytes(), path
