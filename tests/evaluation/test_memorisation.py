@@ -1,14 +1,18 @@
 """A model that has seen the test puzzles is told from one that just reads Python."""
 
 import ast
+import json
 import math
 
 import numpy as np
 import pytest
 
 from t5x_selfprog.evaluation.memorisation import canonical, examine, preferences, twins
+from t5x_selfprog.model import store
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.shape import shape_id
+from t5x_selfprog.stages.likelihoods import Kept, log_likelihoods
+from verifier.errors import UserError
 
 SOURCES = [problem.source for problem in in_split(load_problems("seeds"), "dev")][:60]
 PUZZLE = "def f(s: str, n=3):\n    return sum([i for i in range(n) if s[i] == 'a']) == len(s) - n"
@@ -54,8 +58,7 @@ def test_log_likelihoods_are_the_models_own():
     """Against logits taken one position at a time, and additive in the tokens."""
     import jax
 
-    from t5x_selfprog.model import network, store
-    from t5x_selfprog.stages.likelihoods import log_likelihoods
+    from t5x_selfprog.model import network
 
     model = store.load("base")
     text = "def f(x: int):\n    return x == 3"
@@ -68,3 +71,49 @@ def test_log_likelihoods_are_the_models_own():
     expected = sum(float(logs[0, i, ids[i + 1]]) for i in range(len(ids) - 1))
     assert whole == pytest.approx(expected, rel=1e-4)
     assert math.isnan(log_likelihoods(model, ["x = 1\n" * 2000])[0])
+    # Neighbours in its row change nothing, nor does being asked for twice.
+    beside = log_likelihoods(model, [*SOURCES, text, "", text])
+    assert beside[-3] == beside[-1] == pytest.approx(whole, rel=1e-5) and math.isnan(beside[-2])
+
+
+def test_interrupted_likelihoods_resume_to_the_same_file(tmp_path, monkeypatch):
+    model = store.load("base")
+    identity = store.stored_identity("base")
+    written, write = [], Kept.write
+
+    def interrupted(self, **more):
+        write(self, **more)
+        written.append(self.path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    whole, resumed = tmp_path / "whole.json", tmp_path / "resumed.json"
+    expected = log_likelihoods(model, SOURCES, Kept(str(whole), identity))
+    with monkeypatch.context() as patch:
+        patch.setattr(Kept, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            log_likelihoods(model, SOURCES, Kept(str(resumed), identity))
+    before = len(json.loads(resumed.read_text())["likelihoods"])
+    assert 0 < before < len(SOURCES)
+    assert log_likelihoods(model, SOURCES, Kept(str(resumed), identity)) == expected
+    assert resumed.read_bytes() == whole.read_bytes()
+    # Nothing is left to compute.
+    monkeypatch.setattr(Kept, "put", lambda *_: pytest.fail("computed again"))
+    assert log_likelihoods(model, SOURCES, Kept(str(resumed), identity)) == expected
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ('{"model": "another", "likelihoods": {}}', "of the model another, not of mine"),
+        ('{"likelihoods": []}', "does not hold likelihoods"),
+        ('{"model": "mine", "likelihoods": {"ab": NaN}}', "the likelihood of ab is nan"),
+        ('{"model": "mine", "likeli', "not JSON"),
+    ],
+)
+def test_a_file_that_is_not_this_models_is_refused_and_kept(tmp_path, content, told):
+    path = tmp_path / "memory.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=told):
+        Kept(str(path), "mine")
+    assert path.read_text() == content
