@@ -3,9 +3,30 @@
 import argparse
 from typing import Any
 
-from t5x_selfprog.commands.command import CHECK_RUN, ITERATION, POSITIVE, Command, Option
+from t5x_selfprog.commands.command import ITERATION, POSITIVE, Command, Option
 from t5x_selfprog.commands.opened import opened
 from verifier.errors import UserError
+
+
+def check(args: argparse.Namespace) -> None:
+    """Checks what is asked for before the run's folder is made. Raises UserError."""
+    from t5x_selfprog.preflight import check_run
+    from t5x_selfprog.stages.transfer import check_suite
+
+    if args.suite:
+        check_suite(args)
+    else:
+        _refuse_options_of_suites(args)
+    check_run(args)
+
+
+def _refuse_options_of_suites(args: argparse.Namespace) -> None:
+    for name in ("attempts", "temperature", "chat"):
+        if getattr(args, name) is not None:
+            raise UserError(
+                f"--{name}={getattr(args, name)} goes with --suite; of a run's own evaluation it is part of its "
+                "configuration (evaluate.run.attempts, evaluation/SamplingConfig.temperature, SolvePrompt.chat)."
+            )
 
 
 def body(args: argparse.Namespace) -> dict[str, Any]:
@@ -20,12 +41,6 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
 
         with opened(args, "checkpoints", "done.json") as (context, _):
             return transfer.measure(context, args)
-    for name in ("attempts", "temperature", "chat"):
-        if getattr(args, name) is not None:
-            raise UserError(
-                f"--{name}={getattr(args, name)} goes with --suite; of a run's own evaluation it is part of its "
-                "configuration (evaluate.run.attempts, evaluation/SamplingConfig.temperature, SolvePrompt.chat)."
-            )
     with opened(args, "eval", "evaluation.json") as (context, iteration):
         run, base_model = context.run, context.experiment.base
         if args.model:
@@ -53,7 +68,7 @@ COMMAND = Command(
         "evaluate --run_dir=runs/claim --suite=humaneval_plus --chat=begun",
     ),
     body,
-    check=CHECK_RUN,
+    check="t5x_selfprog.commands.evaluate:check",
     options=(
         ITERATION,
         Option(

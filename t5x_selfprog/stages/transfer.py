@@ -23,14 +23,27 @@ FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json
 SAMPLED_AT = 0.8  # temperature for several attempts; a single one takes the likeliest tokens
 
 
+def check_suite(args: argparse.Namespace) -> None:
+    """Reads the suite and compares what is asked of it. Raises UserError as `measure` does."""
+    evaluate_suite.require_chance(*_sampled(args))
+    read_suite(*find_suite(args.suite))
+
+
+def _sampled(args: argparse.Namespace) -> tuple[int, float]:
+    """Attempts at each task, and their temperature."""
+    attempts = 1 if args.attempts is None else args.attempts
+    return (
+        attempts,
+        args.temperature if args.temperature is not None else 0.0 if attempts == 1 else SAMPLED_AT,
+    )
+
+
 def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
     """Measures the base and the newest model (or `--iteration`'s), or `--model` alone. Prints the table.
 
     Raises UserError if the suite is missing or incomplete.
     """
-    attempts = 1 if args.attempts is None else args.attempts
-    temperature = args.temperature if args.temperature is not None else 0.0 if attempts == 1 else SAMPLED_AT
-    evaluate_suite.require_chance(attempts, temperature)
+    attempts, temperature = _sampled(args)
     path, name = find_suite(args.suite)
     suite = read_suite(path, name)
     run, folder = context.run, f"t{temperature:g}_n{attempts}" + (f"_chat_{args.chat}" if args.chat else "")

@@ -104,6 +104,18 @@ def test_a_number_of_attempts_that_cannot_be_is_refused_as_a_flag(run, capsys):
 def test_what_cannot_be_measured_is_refused_before_any_work(run, capsys, flags, words):
     assert evaluate(run, *flags) == 2
     assert words in capsys.readouterr().err and not (run / "suites").exists()
+    # Nor is a run begun for it.
+    assert evaluate(run.parent / "new", *flags) == 2
+    assert words in capsys.readouterr().err and not (run.parent / "new").exists()
+
+
+def test_a_task_without_tests_begins_no_run(run, capsys):
+    faulty = run.parent / "faulty.jsonl"
+    faulty.write_text(
+        json.dumps({name: value for name, value in HALF.items() if name != "base_input"}) + "\n"
+    )
+    assert evaluate(run.parent / "new", f"--suite={faulty}") == 2
+    assert "faulty.jsonl" in capsys.readouterr().err and not (run.parent / "new").exists()
 
 
 def test_a_model_without_a_template_is_not_asked_in_conversation(run, capsys):
