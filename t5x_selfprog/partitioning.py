@@ -40,6 +40,9 @@ class MeshConfig:
 
     Attributes:
       data, fsdp, tensor: sizes of the axes, one of which may be -1 (all remaining devices).
+      fsdp_at_most: the most ways that a run splits its weights over `fsdp`, on any slice; the rest of that axis goes to
+        `data`. A slice does not know how wide the model is: split too thinly, whole gradients are summed on every chip
+        (`selfprog plan --meshes` compares). None for no limit.
       sampling_tensor: how many devices share a copy of the weights while sampling; each copy has its own prompts. None
         means `tensor`. Use more only if a copy and its caches do not fit, because decoding then waits for devices to
         exchange activations in every layer.
@@ -49,6 +52,23 @@ class MeshConfig:
     fsdp: CountOrAll = 1
     tensor: CountOrAll = 1
     sampling_tensor: Count | None = None
+    fsdp_at_most: Count | None = None
+
+    def sizes(self, num_devices: int) -> dict[str, int]:
+        """The size of each axis over so many devices. Raises UserError if they do not multiply to their number."""
+        sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+        known = math.prod(size for size in sizes.values() if size != -1)
+        free = [name for name, size in sizes.items() if size == -1]
+        if len(free) > 1 or num_devices % known or (not free and known != num_devices):
+            raise UserError(
+                f"MeshConfig {sizes} does not fit {num_devices} devices: the sizes must multiply to "
+                f"{num_devices}, and at most one may be -1."
+            )
+        sizes = {name: num_devices // known if size == -1 else size for name, size in sizes.items()}
+        if self.fsdp_at_most is not None:
+            ways = max(n for n in range(1, self.fsdp_at_most + 1) if sizes["fsdp"] % n == 0)
+            sizes |= {"data": sizes["data"] * sizes["fsdp"] // ways, "fsdp": ways}
+        return sizes
 
     def make(self, devices: list[jax.Device] | None = None) -> Mesh:
         """The mesh over these devices (None: all of them).
@@ -59,15 +79,8 @@ class MeshConfig:
         Raises UserError if the sizes do not multiply to the number of devices, or `data` is not split by slice.
         """
         devices = list(jax.devices() if devices is None else devices)
-        sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
-        known = math.prod(size for size in sizes.values() if size != -1)
-        free = [name for name, size in sizes.items() if size == -1]
-        if len(free) > 1 or len(devices) % known or (not free and known != len(devices)):
-            raise UserError(
-                f"MeshConfig {sizes} does not fit {len(devices)} devices: the sizes must multiply to "
-                f"{len(devices)}, and at most one may be -1."
-            )
-        shape = tuple(len(devices) // known if size == -1 else size for size in sizes.values())
+        sizes = self.sizes(len(devices))
+        shape = tuple(sizes.values())
         grid = np.asarray(devices).reshape(shape)
         if devices[0].platform == "tpu":
             grid = _along_links(shape, devices)

@@ -7,6 +7,8 @@ import pytest
 
 import gin
 from t5x_selfprog import gin_files, run_dir
+from t5x_selfprog.partitioning import MeshConfig
+from t5x_selfprog.plan import slices
 from verifier.errors import UserError
 
 GIN = gin_files.GIN_FOLDER
@@ -118,3 +120,24 @@ def test_what_is_bound_last_for_a_scope_or_by_one_author_is_taken(
     mine = tmp_path / "mine.gin"
     mine.write_text(f"include '{tmp_path}/base.gin'\n" + own.format(LATER))
     gin_files.load([str(mine)], [flag.format(LATER) for flag in flags])
+
+
+@pytest.mark.parametrize(
+    "piece, split",
+    [("v5e_64", (2, 32, 1)), ("v6e_64", (2, 32, 1)), ("v5e_256", (2, 32, 4)), ("v4_32", (1, 16, 1))],
+)
+def test_a_run_says_how_thinly_its_weights_may_be_split_on_any_slice(
+    piece: str, split: tuple[int, ...]
+) -> None:
+    gin_files.load([f"slices/{piece}", "paper_gpt_neo_2p7b"], [])
+    mesh = gin.get_configurable("MeshConfig")()
+    assert tuple(mesh.sizes(slices.named(piece).chips).values()) == split
+
+
+def test_a_split_that_is_limited_still_uses_every_device() -> None:
+    for at_most in range(1, 14):
+        sizes = MeshConfig(1, 12, 2, fsdp_at_most=at_most).sizes(24)
+        assert sizes["fsdp"] <= at_most and sizes["data"] * sizes["fsdp"] == 12 and sizes["tensor"] == 2
+    assert MeshConfig(fsdp=-1, data=1, fsdp_at_most=2).sizes(8) == {"data": 4, "fsdp": 2, "tensor": 1}
+    with pytest.raises(UserError, match="does not fit 6 devices"):
+        MeshConfig(1, 4, fsdp_at_most=2).sizes(6)

@@ -61,11 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--only", default="", help="plans, MODEL.SLICE, whose name begins so")
+    parser.add_argument("--only", default="", help="a plan, MODEL.SLICE, or all whose name begins so")
     parser.add_argument("--dry_run", action="store_true", help="say what would be made, make nothing")
     options = parser.parse_args(arguments)
     wanted = {f"{model}.{name}": (model, name) for model, name in every_plan()}
     chosen = [name for name in wanted if name.startswith(options.only)]
+    if options.only in wanted:  # v5e_64 without v5e_64_x2
+        chosen = [options.only]
     if not chosen:
         parser.error(f"--only={options.only}: no plan begins so; there are {', '.join(wanted)}")
     missing = [name for name in chosen if not is_present(options.output / f"{name}.json")]

@@ -169,7 +169,7 @@ def plan_for(wanted: Slice, args: argparse.Namespace, yields: Yields) -> dict[st
         "slice": wanted.name,
         "chips": wanted.chips,
         "hosts": wanted.hosts,
-        "mesh": dataclasses.asdict(mesh),
+        "mesh": dataclasses.asdict(mesh) | mesh.sizes(wanted.chips),
         "parameters": network.num_params(config),
         "batch_size": batch_size,
         "rows_computed": computed,

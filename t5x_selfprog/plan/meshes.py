@@ -159,7 +159,7 @@ def result(wanted: Slice, laid: list[Laid], shipped: MeshConfig, tokens: int) ->
             line = {name: value for name, value in line.items() if not str(name).endswith("_s")}
         lines.append(line)
     best = laid[0].name if laid and laid[0].fits else None
-    now = f"{shipped.data} x {shipped.fsdp} x {shipped.tensor}"
+    now = " x ".join(str(size) for size in shipped.sizes(wanted.chips).values())
     return {"slice": wanted.name, "meshes": lines, "best": best, "configured": now}
 
 

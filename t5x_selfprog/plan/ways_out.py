@@ -23,8 +23,8 @@ def of_training(wanted: Slice, partitioner: Partitioner, config: Any, loop: Loop
     wider, rows, last = [], [], []
     if split < chips:
         wider.append(
-            f"MeshConfig.fsdp = {chips // partitioner.mesh.shape['tensor']}, data = {wanted.count}: weights split over "
-            "all chips"
+            f"MeshConfig.fsdp = {chips // partitioner.mesh.shape['tensor']}, data = {wanted.count}, "
+            "fsdp_at_most = None: weights split over all chips"
         )
     if loop.remat != "full":
         rows.append(f"LoopConfig.remat = 'full' (now {loop.remat!r})")

@@ -85,7 +85,7 @@ def log_likelihoods(model: store.LoadedModel, texts: Sequence[str], kept: Kept |
         hidden = network.forward(config, params, tokens, positions, segments)
         return target_log_probabilities(config, (params, hidden), targets, _LOGITS)[0]
 
-    found = {}
+    found: dict[str, float] = {}
     with progress_bar(total=sum(len(ids[text]) for text in fitting), desc="likelihoods", unit="token") as bar:
         for members in pack_best_fit([len(ids[text]) for text in fitting], room):
             here = [fitting[index] for index in members]
