@@ -50,8 +50,7 @@ def describe(plan: dict[str, Any]) -> str:
     if "largest_batch" in plan:
         lines.append(f"  largest batch that fits: {plan['largest_batch']} rows of {plan['length']}")
     stages = ", ".join(f"{name} {hours:,.2f} h" for name, hours in run["slice_hours"].items())
-    price = plan["usd_per_chip_hour"]
-    dollars = f"${run['usd']:,.0f} at ${price:.2f}" if price else "no list price is known (--price)"
+    dollars = f"${run['usd']:,.0f} at ${plan['usd_per_chip_hour']:.2f}"
     lines.append(f"  run      {stages}")
     lines.append(
         f"           {run['chip_hours']:,.0f} chip-hours, {dollars}; "

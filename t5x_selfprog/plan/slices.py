@@ -21,7 +21,8 @@ class Chip:
       dcn_bytes_per_s: a chip's share of the data-centre network between slices: a pod's bandwidth by Google's
         documentation (v5e 6.4, v6e 25.6 Tbit/s) over its 256 chips; v4 and v5p as in the same chapter. TPU7x's links
         are v5p's, as its documentation has them, and both halves of a chip share them and its part of the network.
-      usd_per_hour: Google's on-demand list price in a US region in 2025; --price overrides it. 0: none is known.
+      usd_per_hour: of a chip (both halves): Google's on-demand list price in a US region (v4, v5e, v5p in 2025; v6e and
+        TPU7x as its price list of September 2026 is quoted); --price overrides it.
       halves: devices of a chip.
     """
 
@@ -45,7 +46,7 @@ CHIPS = {
     "v5p": Chip("TPU v5", 95.74 * GIB, 1.75e9, 9e10, 6.25e9, 4.20),
     "v6e": Chip("TPU v6", 31.25 * GIB, 1.75e9, 9e10, 12.5e9, 2.70),
     # The clock is not published: it is the one at which four units of 256 x 256 reach the peak, as they do for v6e.
-    "tpu7x": Chip("TPU7x", 94.75 * GIB, 2.2e9, 4.5e10, 6.25e9, 0.0, halves=2),
+    "tpu7x": Chip("TPU7x", 94.75 * GIB, 2.2e9, 4.5e10, 6.25e9, 12.00, halves=2),
 }
 
 
@@ -57,7 +58,8 @@ class Slice:
       name: as in gin/slices/NAME.gin, which holds its mesh.
       topology: chips along each axis of one slice, as the compiler spells it.
       count: number of slices.
-      chips_per_host: chips (of TPU7x halves) of one virtual machine, whose `cores_per_host` CPU cores judge.
+      chips_per_host: chips (of TPU7x halves) of one virtual machine, whose `cores_per_host` CPU cores judge. Eight
+        chips of v5e or v6e are one machine by Cloud TPU's own interface; only GKE also gives them as two of four.
     """
 
     name: str
@@ -93,7 +95,7 @@ SLICES = {
         Slice("v4_32", "v4", "2x2x4", 4, 240),
         Slice("v4_128", "v4", "4x4x4", 4, 240),
         Slice("v5e_4", "v5e", "2x2", 4, 112),
-        Slice("v5e_8", "v5e", "2x4", 4, 112),
+        Slice("v5e_8", "v5e", "2x4", 8, 224),
         Slice("v5e_16", "v5e", "4x4", 4, 112),
         Slice("v5e_32", "v5e", "4x8", 4, 112),
         Slice("v5e_64", "v5e", "8x8", 4, 112),
@@ -103,7 +105,7 @@ SLICES = {
         Slice("v5p_8", "v5p", "2x2x1", 4, 208),
         Slice("v5p_64", "v5p", "2x4x4", 4, 208),
         Slice("v5p_128", "v5p", "4x4x4", 4, 208),
-        Slice("v6e_8", "v6e", "2x4", 4, 180),
+        Slice("v6e_8", "v6e", "2x4", 8, 180),
         Slice("v6e_64", "v6e", "8x8", 4, 180),
         Slice("v6e_256", "v6e", "16x16", 4, 180),
         Slice("tpu7x_8", "tpu7x", "2x2x1", 8, 224),

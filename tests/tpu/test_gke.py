@@ -1,6 +1,9 @@
-"""The manifests for GKE say what the code relies on, and are of the schema where Kubernetes' client is installed."""
+"""The manifests for GKE say what the code relies on, and are of its schema where kubernetes-validate is installed."""
 
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,10 @@ from t5x_selfprog.plan.slices import SLICES
 from verifier.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "scripts" / "tpu"
+spec = importlib.util.spec_from_file_location("manifest", FOLDER / "manifest.py")
+assert spec is not None and spec.loader is not None
+manifest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(manifest)
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +34,19 @@ def job_of(jobset: dict) -> dict:
     return replicated["template"]["spec"]
 
 
-def require_schema(value, kind: str, where: str) -> None:
-    """Raises AssertionError at a field that `kind` of Kubernetes' API has not, or whose value it does not take."""
-    client = pytest.importorskip("kubernetes.client")
-    plain = {"str": str, "int": int, "bool": bool, "object": object, "datetime": str}
-    if found := re.fullmatch(r"[lL]ist\[(.*)\]", kind):
-        assert isinstance(value, list), f"{where}: {value!r} is no list"
-        for i, one in enumerate(value):
-            require_schema(one, found[1], f"{where}[{i}]")
-    elif kind.lower().startswith("dict"):
-        quantity = where.rpartition(".")[2] in ("requests", "limits")  # 4 and "4" alike
-        for key, one in value.items():
-            assert quantity or isinstance(one, str), f"{where}.{key}: {one!r} is no text"
-    elif kind in plain:
-        assert isinstance(value, plain[kind]), f"{where}: {value!r} is no {kind}"
-    else:
-        model = getattr(client, kind)
-        named = {model.attribute_map[name]: type_ for name, type_ in model.openapi_types.items()}
-        for key, one in value.items():
-            assert key in named, f"{where}.{key}: {kind} has no such field"
-            require_schema(one, named[key], f"{where}.{key}")
+def require_schema(job: dict) -> None:
+    """Raises an exception at a field that Kubernetes' own schema has not, or whose value it does not take."""
+    pytest.importorskip("kubernetes_validate").validate(job, "1.35", strict=True)
+
+
+def as_job(jobset: dict) -> dict:
+    """What the JobSet's controller makes of it."""
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "made"}, "spec": job_of(jobset)}
 
 
 def test_jobs_are_of_kubernetes_schema(jobset, fleet):
-    require_schema(job_of(jobset), "V1JobSpec", "jobset")
-    require_schema(fleet, "V1Job", "fleet")
+    require_schema(as_job(jobset))
+    require_schema(fleet)
 
 
 def test_the_jobset_says_what_its_own_definition_takes(jobset):
@@ -88,17 +83,82 @@ def test_the_jobset_says_what_its_own_definition_takes(jobset):
         assert set(replicated["template"]) <= {"metadata", "spec"} and isinstance(replicated["replicas"], int)
 
 
-def test_every_host_of_the_slice_has_a_pod_with_its_chips_and_nobody_else_has_them(jobset):
-    job = job_of(jobset)
+# Each slice: its pods, each with so many chips, on so many nodes of this machine, asked for with this topology.
+POOLS = {
+    ("v4_8", 0): (1, 4, "ct4p-hightpu-4t", ""),
+    ("v4_32", 0): (4, 4, "ct4p-hightpu-4t", "2x2x4"),
+    ("v5e_4", 0): (1, 4, "ct5lp-hightpu-4t", ""),
+    ("v5e_8", 0): (1, 8, "ct5lp-hightpu-8t", ""),
+    ("v5e_8", 2): (2, 4, "ct5lp-hightpu-4t", "2x4"),
+    ("v5e_64_x2", 0): (16, 4, "ct5lp-hightpu-4t", "8x8"),
+    ("v5p_64", 0): (8, 4, "ct5p-hightpu-4t", "2x4x4"),
+    ("v6e_8", 0): (1, 8, "ct6e-standard-8t", ""),
+    ("v6e_8", 2): (2, 4, "ct6e-standard-4t", "2x4"),
+    ("v6e_256", 0): (64, 4, "ct6e-standard-4t", "16x16"),
+    ("tpu7x_8", 0): (1, 4, "tpu7x-standard-4t", ""),
+    ("tpu7x_128", 0): (16, 4, "tpu7x-standard-4t", "placement"),
+}
+
+
+@pytest.mark.parametrize(("name", "hosts"), POOLS, ids=str)
+def test_a_slices_pods_find_the_nodes_that_the_head_of_its_manifest_makes(name, hosts):
+    """By Google's tables of machine types; a pool of one node takes no topology, TPU7x's is in a policy."""
+    pods, chips, machine, topology = POOLS[name, hosts]
+    text = manifest.manifest(name, hosts)
+    made = yaml.safe_load(text)
+    head = text[: text.index("apiVersion")]
+    assert head.count("node-pools create") == head.count("node-pools delete") == SLICES[name].count
+    assert (
+        head.count(f"--machine-type={machine} ") == head.count(f"--num-nodes={pods} ") == SLICES[name].count
+    )
+    asked = "accelerator-topology=4x4x4" if topology == "placement" else f"--tpu-topology={topology} "
+    assert (asked in head) if topology else ("topology" not in head)
+    assert ("--placement-policy=tpu7x-4x4x4 " in head) == (topology == "placement")
+    (container,) = job_of(made)["template"]["spec"]["containers"]
+    assert job_of(made)["parallelism"] == job_of(made)["completions"] == pods
+    assert container["resources"]["limits"] == container["resources"]["requests"] == {"google.com/tpu": chips}
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_every_slice_has_a_manifest_with_all_its_chips(name):
+    wanted = SLICES[name]
+    made = yaml.safe_load(manifest.manifest(name))
+    (replicated,) = made["spec"]["replicatedJobs"]
+    job = job_of(made)
     pod = job["template"]["spec"]
     (container,) = pod["containers"]
-    (name,) = (arg.removeprefix("--gin_file=slices/") for arg in container["args"] if "=slices/" in arg)
-    wanted = SLICES[name]
-    assert job["parallelism"] == job["completions"] == wanted.hosts and job["completionMode"] == "Indexed"
-    assert container["resources"]["limits"] == {"google.com/tpu": wanted.chips_per_host}
+    assert f"--gin_file=slices/{name}" in container["args"]
+    assert replicated["replicas"] == wanted.count
+    assert replicated["replicas"] * job["parallelism"] == wanted.hosts and job["completionMode"] == "Indexed"
+    chips = wanted.hosts * container["resources"]["limits"]["google.com/tpu"]
+    assert chips * wanted.chip.halves == wanted.chips
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == wanted.topology
+    require_schema(as_job(made))
+
+
+def test_a_slices_nodes_are_its_generations():
+    for name, label in (("v4_8", "tpu-v4-podslice"), ("v5p_8", "tpu-v5p-slice"), ("v6e_8", "tpu-v6e-slice")):
+        selector = job_of(yaml.safe_load(manifest.manifest(name)))["template"]["spec"]["nodeSelector"]
+        assert selector["cloud.google.com/gke-tpu-accelerator"] == label
+
+
+def test_the_manifest_that_is_here_is_v5e_64s_and_nobody_else_has_its_chips(jobset):
+    assert manifest.manifest("v5e_64") == (FOLDER / "jobset.yaml").read_text()
     annotation = "alpha.jobset.sigs.k8s.io/exclusive-topology"
     assert jobset["metadata"]["annotations"][annotation] == "cloud.google.com/gke-nodepool"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--slice=v5e_64", "--hosts=8"], "--hosts=8: v5e_64 has 16."),
+        (["--slice=v6e_8", "--hosts=4"], "--hosts=4: v6e_8 has 1, or 2."),
+        (["--slice=v9_1"], "--slice=v9_1: no such slice"),
+    ],
+)
+def test_hosts_that_a_slice_cannot_have_are_refused(flags, says):
+    done = subprocess.run([sys.executable, FOLDER / "manifest.py", *flags], capture_output=True, text=True)
+    assert done.returncode == 2 and says in done.stderr and not done.stdout
 
 
 def test_a_mistake_is_not_tried_again_by_the_job_nor_by_the_jobset_nor_by_a_fleet(jobset, fleet):
@@ -135,14 +195,6 @@ def answer(jobset: dict, message: str, kind: str) -> str:
         ):
             return rule["action"]
     return "RestartJobSet"
-
-
-def test_the_head_of_the_manifest_makes_the_nodes_that_its_pods_ask_for(jobset):
-    text = (FOLDER / "jobset.yaml").read_text()
-    job = job_of(jobset)
-    selector = job["template"]["spec"]["nodeSelector"]
-    assert f"--tpu-topology={selector['cloud.google.com/gke-tpu-topology']} " in text
-    assert f"--num-nodes={job['parallelism']} " in text and "--machine-type=ct5lp-hightpu-4t" in text
 
 
 def test_run_and_fleet_meet_in_one_bucket_and_what_is_staged_lies_beside(jobset, fleet):
