@@ -101,11 +101,11 @@ accelerator() {
   fi
   case "$SLICE" in
     *_x*)
-      say "error: SLICE=$SLICE: several slices are launched as a JobSet; see scripts/tpu/jobset.yaml, replicas"
+      say "error: SLICE=$SLICE: several slices are launched as a JobSet: scripts/tpu/manifest.py --slice=$SLICE prints it"
       exit 2
       ;;
     tpu7x_*)
-      say "error: SLICE=$SLICE: Cloud TPU's own interface has no TPU7x; it is launched on GKE, see scripts/tpu/jobset.yaml"
+      say "error: SLICE=$SLICE: Cloud TPU's own interface has no TPU7x; it is launched on GKE: scripts/tpu/manifest.py --slice=$SLICE"
       exit 2
       ;;
     v4_*) echo "v4-${SLICE#v4_}" tpu-ubuntu2204-base ;;
@@ -140,27 +140,44 @@ is_requested() {
 staged() { echo "$RUN_DIR.staged"; }
 
 # Two slices would write over each other in one run directory, so RUN_DIR.owner in its bucket says whose it is: from
-# `launch` on, until `stop` or `delete`.
+# `launch` on, until `stop` or `delete`. It is written only where there is none, or in place of the one that was read, so
+# of several that ask at the same moment one gets it.
 own() {
-  local mine there note
+  local mine there try version note status=0
   [[ "$RUN_DIR" == gs://* ]] || return 0
-  mine="slice $NAME of $(id -un)"
-  [[ -n "${DRY_RUN:-}" ]] || there="$(gcloud storage cat "$RUN_DIR.owner" 2>/dev/null)" || true
-  if [[ -n "${there:-}" && "$there" != "$mine" && -z "${TAKE_OVER:-}" ]]; then
-    say "error: RUN_DIR=$RUN_DIR: $there writes there. Stop it there, or choose another folder;"
-    say "if nothing runs on it any more: TAKE_OVER=1 with the same command"
-    exit 2
-  fi
-  [[ "${there:-}" != "$mine" ]] || return 0
+  mine="$(myself)"
   note="$(mktemp)"
   echo "$mine" >"$note"
-  run gcloud storage cp "$note" "$RUN_DIR.owner"
+  for try in 1 2 3; do
+    there='' version=''
+    if [[ -z "${DRY_RUN:-}" ]]; then
+      [[ -z "${TAKE_OVER:-}" ]] ||
+        version="$(gcloud storage objects describe "$RUN_DIR.owner" --format='value(generation)' 2>/dev/null)" || true
+      there="$(gcloud storage cat "$RUN_DIR.owner" 2>/dev/null)" || true
+    fi
+    [[ "$there" != "$mine" ]] || { status=0 && break; }
+    if [[ -n "$there" && ("$try" != 1 || -z "${TAKE_OVER:-}") ]]; then
+      say "error: RUN_DIR=$RUN_DIR: $there writes there. Stop it there, or choose another folder;"
+      say "if nothing runs on it any more: TAKE_OVER=1 with the same command"
+      rm -f "$note"
+      exit 2
+    fi
+    status=0
+    run gcloud storage cp --if-generation-match="${version:-0}" "$note" "$RUN_DIR.owner" || status=$?
+    [[ $status != 0 ]] || break
+    sleep "${POLL_S:-5}" # somebody else was faster, which the next look shows, or Google did not answer
+  done
   rm -f "$note"
+  [[ $status == 0 ]] || say "error: $RUN_DIR.owner cannot be written (see above)"
+  return "$status"
 }
+
+# Whose slice this is. One NAME may stand in two zones.
+myself() { echo "slice $NAME${ZONE:+ in $ZONE}${PROJECT:+ of project $PROJECT} of $(id -un)"; }
 
 disown_run() {
   [[ "${RUN_DIR:-}" == gs://* && -z "${DRY_RUN:-}" ]] || return 0
-  [[ "$(gcloud storage cat "$RUN_DIR.owner" 2>/dev/null)" != "slice $NAME of $(id -un)" ]] ||
+  [[ "$(gcloud storage cat "$RUN_DIR.owner" 2>/dev/null)" != "$(myself)" ]] ||
     gcloud storage rm --quiet "$RUN_DIR.owner" 2>/dev/null || true # it only makes the next one ask
 }
 

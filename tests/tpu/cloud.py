@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 WHERE = "SLICE=v5e_8 ZONE=z1 RUN_DIR=gs://b/runs/p"
 
 GCLOUD = r"""
-import json, os, re, subprocess, sys
+import fcntl, json, os, re, subprocess, sys
 from pathlib import Path
 cloud = Path(os.environ["CLOUD"])
 words = sys.argv[1:]
@@ -39,6 +39,10 @@ state = cloud / "state"
 
 def bucket(url):
     return str(cloud / "buckets" / url.removeprefix("gs://")) if url.startswith("gs://") else url
+
+def generation(url):
+    # 0 where there is no object; every write makes another one.
+    return str(os.stat(bucket(url)).st_mtime_ns) if os.path.exists(bucket(url)) else "0"
 
 def workers():
     found = sorted((cloud / "workers").iterdir())
@@ -110,7 +114,16 @@ match plain[:4]:
         if not Path(bucket(source)).is_file():
             sys.exit("ERROR: (gcloud.storage.cp) no such file")
         os.makedirs(os.path.dirname(bucket(target)), exist_ok=True)
-        subprocess.run(["cp", bucket(source), bucket(target)], check=True)
+        with open(cloud / "bucket.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if flags.get("if-generation-match", generation(target)) != generation(target):
+                sys.exit("ERROR: HTTPError 412: At least one of the pre-conditions you specified did not hold.")
+            subprocess.run(["cp", bucket(source), bucket(target) + ".new"], check=True)
+            os.replace(bucket(target) + ".new", bucket(target))
+    case ["storage", "objects", "describe", url]:
+        if generation(url) == "0":
+            sys.exit("ERROR: (gcloud.storage.objects.describe) NOT_FOUND")
+        print(generation(url))
     case _:
         sys.exit(f"ERROR: the stub knows no {' '.join(plain)}")
 """

@@ -186,7 +186,7 @@ def test_two_slices_do_not_write_to_one_folder(ready, tmp_path):
     theirs = f"{WHERE} NAME=theirs scripts/tpu/"
     for script in ("launch", "keep"):
         done = ready.run(f"{theirs}{script} --gin_file=quickstart")
-        assert done.returncode == 2 and "RUN_DIR=gs://b/runs/p: slice selfprog of" in done.stderr
+        assert done.returncode == 2 and "RUN_DIR=gs://b/runs/p: slice selfprog in z1 of" in done.stderr
     assert asked(ready, "resources create") == 1 and ready.status(0).startswith("running")
     owner = ready.folder / "buckets" / "b" / "runs" / "p.owner"
     assert ready.run(f"{WHERE} scripts/tpu/stop").returncode == 0 and not owner.exists()
@@ -194,6 +194,39 @@ def test_two_slices_do_not_write_to_one_folder(ready, tmp_path):
     assert ready.run(f"{WHERE} scripts/tpu/delete").returncode == 0 and owner.exists()  # not ours to free
     taken = ready.run(f"TAKE_OVER=1 {theirs}create; TAKE_OVER=1 {theirs}setup; TAKE_OVER=1 {theirs}launch")
     assert taken.returncode == 0, taken.stderr
+
+
+OWN = f"export POLL_S=0.1 {WHERE}; source scripts/tpu/common.sh; own"
+
+
+def askers(cloud: Cloud, names: list[str], variables: str = "") -> list[int]:
+    """Statuses of slices of these names that ask for the run directory at the same moment."""
+    asking = [cloud.start(f"export NAME={name} {variables}; {OWN}") for name in names]
+    return [process.wait(120) for process in asking]
+
+
+def test_of_slices_that_ask_at_the_same_moment_one_gets_the_folder(cloud):
+    owner = cloud.folder / "buckets" / "b" / "runs" / "p.owner"
+    names = [f"s{i}" for i in range(5)]
+    statuses = askers(cloud, names)
+    assert sorted(statuses) == [0, 2, 2, 2, 2], (cloud.folder / "started.log").read_text()
+    assert owner.read_text().startswith(f"slice {names[statuses.index(0)]} in z1 of ")
+    assert askers(cloud, [names[statuses.index(0)]]) == [0]  # ours already
+    # One of two that take it over at the same moment; the other is told who was faster.
+    owner.write_text("slice lost in z9 of n\n")
+    statuses = askers(cloud, names[:2], "TAKE_OVER=1")
+    assert owner.read_text() != "slice lost in z9 of n\n" and statuses.count(0) >= 1
+    winner = names[:2][statuses.index(0)] if statuses.count(0) == 1 else owner.read_text().split()[1]
+    assert owner.read_text().startswith(f"slice {winner} in z1 of ")
+
+
+def test_one_name_in_two_zones_is_two_slices_and_no_answer_is_no_leave(cloud):
+    assert askers(cloud, ["mine"]) == [0]
+    done = cloud.run(f"export NAME=mine; {OWN.replace('ZONE=z1', 'ZONE=z2')}")
+    assert done.returncode == 2 and "slice mine in z1 of" in done.stderr
+    cloud.fault("storage c", "HTTPError 403: no permission on the bucket", times=99)
+    done = cloud.run(f"export NAME=other; {OWN}")
+    assert done.returncode == 1 and "403" in done.stderr and "p.owner cannot be written" in done.stderr
 
 
 def test_gin_files_are_found_from_any_folder_and_odd_values_arrive_as_they_were_given(ready):
