@@ -97,3 +97,11 @@ def test_what_it_costs_is_what_its_plan_says_of_these_prompts(name, slice_):
     bound = gin_files.bindings()
     assert plan["workload"]["puzzle_prompts"] == int(bound["sample_puzzles.run.prompts"])
     assert plan["workload"]["iterations"] == int(bound["loop.run.iterations"])
+
+
+def test_the_day_on_a_v5e_64_is_said_to_cost_what_its_plan_says():
+    repository = RUNS.parent.parent
+    plan = json.loads((repository / "results/plans/gpt_neo_2p7b.v5e_64.json").read_text())["plans"][0]
+    run, hours = plan["run"], sum(plan["run"]["slice_hours"].values())
+    said = f"{hours:.1f} hours of the slice, {run['chip_hours']:.0f} chip-hours, ${run['usd']:,.0f} on demand"
+    assert said in (repository / "docs" / "pods.md").read_text(), said
