@@ -1,11 +1,11 @@
 """A cloud that is not there: gcloud, ssh, buckets and systemd as the scripts of scripts/tpu use them, on folders.
 
-`Cloud(folder, hosts)` has a folder of stubs for PATH, a home for the user, one for each worker (so many of them whatever
-the slice's type, of which v5e_8 has one), and a copy of the tree in a repository of its own; `Cloud(folder, like=other)`
-is a copy of another one in which nothing runs. A worker's Python is 3.10 until uv brings another, as on Ubuntu 22.04;
-what is installed as `selfprog` there does what the file `behaviour` in the cloud's folder says: a shell script that gets
-the run's arguments. The user's own Python says that a run reads nothing (or what the file `needs` lists), unless
-`reads_configurations`.
+`Cloud(folder, hosts)` has a folder of stubs for PATH, a home for the user, one for each worker (so many of them
+whatever the slice's type, of which v5e_8 has one), and a copy of the tree in a repository of its own;
+`Cloud(folder, like=other)` is a copy of another one in which nothing runs. A worker's Python is 3.10 until uv
+brings another, as on Ubuntu 22.04; what is installed as `selfprog` there does what the file `behaviour` in the
+cloud's folder says: a shell script that gets the run's arguments. The user's own Python says that a run reads
+nothing (or what the file `needs` lists), unless `reads_configurations`.
 """
 
 import json
