@@ -339,6 +339,8 @@ def _over_bytes(
 
 
 def _spell_byte_level(token: str) -> bytes:
+    if any(char not in _BYTE_OF_CHAR for char in token):
+        return token.encode()  # no text's bytes give it; the library's decoder takes it as text too
     return bytes(_BYTE_OF_CHAR[char] for char in token)
 
 

@@ -221,6 +221,15 @@ def test_a_model_split_into_files_is_one_whichever_is_given(tmp_path):
     for i, given in enumerate(([parts[0]], [parts[2]], parts)):
         done = hf_import.import_gguf([str(path) for path in given], str(tmp_path / f"ours{i}"))
         assert done["identity"] == expected["identity"] and len(done["origin"]["files"]) == 4
+    contents = [part.read_bytes() for part in parts]
+    parts[1].write_bytes(contents[2])
+    with pytest.raises(
+        UserError, match=r"00002-of-00004\.gguf: it is part 3 of 4 by what it says, and part 2 of 4"
+    ):
+        hf_import.import_gguf([str(parts[0])], str(tmp_path / "x"))
+    (tmp_path / "alone.gguf").write_bytes(contents[0])
+    with pytest.raises(UserError, match=r"alone\.gguf: it is part 1 of 4 by what it says"):
+        hf_import.import_gguf([str(tmp_path / "alone.gguf")], str(tmp_path / "x"))
     parts[1].unlink()
     with pytest.raises(UserError, match=r"one of 4 files; absent or damaged: .*split-00002-of-00004\.gguf$"):
         hf_import.import_gguf([str(parts[0])], str(tmp_path / "x"))
@@ -325,6 +334,97 @@ def test_what_is_not_known_is_refused_by_name(changes, message, tmp_path):
     with pytest.raises(UserError, match=message) as caught:
         hf_import.import_gguf([str(path)], str(tmp_path / "ours"))
     assert "odd.gguf" in str(caught.value) and not (tmp_path / "ours").exists()
+
+
+WRONG_KINDS = [
+    ({"tokenizer__chat_template": 7}, "tokenizer.chat_template = 7 is not text"),
+    ({"tokenizer__ggml__pre": ["qwen2"]}, r"tokenizer.ggml.pre = \['qwen2'\] is not text"),
+    ({"tokenizer__ggml__eos_token_id": "0"}, "tokenizer.ggml.eos_token_id = '0' is not a whole number"),
+    ({"tokenizer__ggml__eos_token_id": True}, "tokenizer.ggml.eos_token_id = True is not a whole number"),
+    (
+        {"tokenizer__ggml__eos_token_id": VOCAB},
+        f"eos_token_id is {VOCAB}, which is none of its {VOCAB} tokens",
+    ),
+    ({"tokenizer__ggml__bos_token_id": [0, 1]}, r"bos_token_id = \[0, 1\] is not a whole number"),
+    ({"tokenizer__ggml__merges": [1, 2]}, r"tokenizer.ggml.merges = \[1, 2\] is not a list of texts"),
+    (
+        {"tokenizer__ggml__token_type": "x" * 10**6},
+        r"token_type = 'xxxxx[x.]{,40}' is not a list of whole numbers",
+    ),
+    ({"tokenizer__ggml__add_bos_token": "yes"}, "add_bos_token = 'yes' is not true or false"),
+    (
+        {"tokenizer__ggml__model": "llama", "tokenizer__ggml__scores": [0.5, 0.5]},
+        f"{VOCAB} tokens but 2 entries in tokenizer.ggml.scores",
+    ),
+    ({"llama__rope__scaling__factor": "4"}, "rope.scaling.factor = '4' is not a number"),
+    ({"llama__rope__scaling__factor": 4.0}, "rope_freqs.weight and a linear factor of 4.0 together"),
+    ({"llama__rope__dimension_count": [8, 8]}, "rope.dimension_count = .* is not a whole number"),
+    ({"llama__rope__freq_base": 0.0}, "rope.freq_base is 0.0, no number above 0"),
+    ({"llama__attention__layer_norm_rms_epsilon": -1e-5}, "epsilon is -.*, no number above 0"),
+    ({"llama__attention__head_count": 3}, "num_heads=3 is not a multiple of num_kv_heads=2"),
+    ({"llama__block_count": 2**31 - 1}, "2,147,483,647 layers, and it holds 34 tensors"),
+]
+
+
+@pytest.mark.parametrize("changes, message", WRONG_KINDS)
+def test_values_of_the_wrong_kind_are_named_with_their_file(changes, message, tmp_path):
+    folder = golden("llama3", tmp_path / "published")
+    gguf_files.convert(folder, tmp_path / "odd.gguf", **changes)
+    with pytest.raises(UserError, match=message) as caught:
+        hf_import.import_gguf([str(tmp_path / "odd.gguf")], str(tmp_path / "ours"))
+    said = str(caught.value)
+    assert "odd.gguf" in said and "/selfprog-" not in said and len(said) < 500
+    assert not (tmp_path / "ours").exists()
+
+
+def spoil(path: Path, before: bytes, after: bytes) -> Path:
+    data = path.read_bytes()
+    assert data.count(before) == 1 and len(before) == len(after)
+    path.write_bytes(data.replace(before, after))
+    return path
+
+
+def test_a_tensor_of_an_unknown_type_is_named_with_the_types_there_are(tmp_path, llama):
+    name = b"blk.1.ffn_up.weight" + (2).to_bytes(4, "little")
+    begin = llama.read_bytes().index(name) + len(name) + 16
+    data = bytearray(llama.read_bytes())
+    data[begin : begin + 4] = (99).to_bytes(4, "little")
+    llama.write_bytes(data)
+    with pytest.raises(
+        UserError, match=r"llama\.gguf: blk\.1\.ffn_up\.weight is of type 99, .* there are F64, .*Q4_K"
+    ):
+        hf_import.import_gguf([str(llama)], str(tmp_path / "ours"))
+
+
+def test_tensors_that_overlap_are_refused(tmp_path, llama):
+    data = bytearray(llama.read_bytes())
+    places = []
+    for name in (b"blk.0.ffn_up.weight", b"blk.1.ffn_up.weight"):
+        begin = data.index(name) + len(name) + 4 + 16 + 4
+        places.append(slice(begin, begin + 8))
+    data[places[1]] = data[places[0]]
+    llama.write_bytes(data)
+    with pytest.raises(UserError, match=r"llama\.gguf: .*blk\.[01]\.ffn_up\.weight overlap"):
+        hf_import.import_gguf([str(llama)], str(tmp_path / "ours"))
+
+
+def test_text_that_is_no_utf8_is_named_by_its_key(tmp_path):
+    path = gguf_files.convert(
+        golden("llama3", tmp_path / "published"), tmp_path / "odd.gguf", general__name="tiny llama"
+    )
+    spoil(path, b"tiny llama", b"tiny \xff\xfe\xfd\xfc\xfb")
+    with pytest.raises(UserError, match=r"odd\.gguf: general\.name is not UTF-8"):
+        hf_import.import_gguf([str(path)], str(tmp_path / "ours"))
+
+
+@pytest.mark.parametrize("key", ["rope__scaling__factor", "rope__scale_linear"])
+def test_a_factor_without_a_type_is_linear_as_in_llama_cpp(key, tmp_path):
+    path = gguf_files.convert(
+        golden("qwen3", tmp_path / "published"), tmp_path / "q.gguf", **{f"qwen3__{key}": 4.0}
+    )
+    hf_import.import_gguf([str(path)], str(tmp_path / "ours"))
+    scaling = store.read_config(str(tmp_path / "ours")).rope_scaling
+    assert scaling is not None and (scaling.kind, scaling.factor) == ("linear", 4.0)
 
 
 def test_a_number_format_that_cannot_be_undone_is_named(tmp_path, monkeypatch, llama):

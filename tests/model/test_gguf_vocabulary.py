@@ -124,6 +124,27 @@ def test_a_text_starts_as_the_file_says(pre, said, starts, tmp_path):
     assert ours.start_id == (bos if starts else ours.eos_id)
 
 
+def test_rows_without_a_token_are_holes_wherever_they_are(tmp_path):
+    metadata, _ = byte_level_metadata("smollm")
+    tokens, kinds = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
+    place = len(tokens) - 6  # the last token that merges make
+    tokens[place], kinds[place] = f"[PAD{place}]", vocabulary.UNUSED
+    metadata["tokenizer.ggml.merges"] = []
+    vocabulary.write_tokenizer(metadata, str(tmp_path), "here.gguf")
+    ours = Tokenizer.load(tmp_path)
+    assert ours.holes == (place,) and ours.eos_id == place + 1
+    assert ours.token_bytes(place) == b"" and ours.encode("<tool>") == [place + 3]
+
+
+def test_a_token_that_no_bytes_give_is_spelt_as_text(tmp_path):
+    metadata, _ = byte_level_metadata("smollm")
+    tokens = metadata["tokenizer.ggml.tokens"]
+    tokens[-6] = "a \u65e5"  # neither the space nor the character is in the alphabet of bytes
+    metadata["tokenizer.ggml.merges"] = []
+    vocabulary.write_tokenizer(metadata, str(tmp_path), "here.gguf")
+    assert Tokenizer.load(tmp_path).decode([len(tokens) - 6]) == "a \u65e5"
+
+
 @pytest.mark.parametrize("prefix", [True, False], ids=["llama", "gemma"])
 def test_a_sentencepiece_model_encodes_as_sentencepiece_does(prefix, tmp_path):
     sentencepiece = pytest.importorskip("sentencepiece")

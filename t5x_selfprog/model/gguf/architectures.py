@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,15 +62,18 @@ class Keys:
         if isinstance(found, list) and len(set(found)) == 1:
             found = found[0]
         if not isinstance(found, int) or isinstance(found, bool) or found <= 0:
-            said = "absent" if found is None else f"{found!r}, not one number"
+            said = "absent" if found is None else f"{reprlib.repr(found)}, not one number above 0"
             raise UserError(f"{self._prefix}{key} is {said}; such a model is not supported here")
         return found
 
     def real(self, key: str, default: float | None = None) -> float:
-        """A float32 as people write it (1e-05, not 9.999999747378752e-06). Raises UserError where it is missing."""
+        """A float32 as people write it (1e-05, not 9.999999747378752e-06).
+
+        Raises UserError where it is missing or not above 0.
+        """
         found = self.get(key, default)
-        if not isinstance(found, int | float) or not math.isfinite(found):
-            said = "absent" if found is None else f"{found!r}, no number"
+        if not isinstance(found, int | float) or isinstance(found, bool) or not 0 < found < math.inf:
+            said = "absent" if found is None else f"{reprlib.repr(found)}, no number above 0"
             raise UserError(f"{self._prefix}{key} is {said}; fetch the file again")
         return float(str(np.float32(found)))
 
@@ -164,14 +168,18 @@ def rename(architecture: Architecture, tensors: Tensors, config: Json) -> dict[s
 def _rope(keys: Keys, tensors: Tensors) -> Json:
     """Theta and the scaling of frequencies; Llama 3's scaling is not in the metadata but given as a tensor."""
     theta = keys.real("rope.freq_base", 10_000.0)
-    kind, factor = keys.get("rope.scaling.type", "none"), keys.get("rope.scaling.factor", 0.0)
+    # A file that names a factor but no type means the linear one; llama.cpp reads both keys so.
+    kind, factor = keys.get("rope.scaling.type", "linear"), keys.get("rope.scaling.factor", 0.0)
     factor = factor or keys.get("rope.scale_linear", 0.0)  # its name in older files
     original = keys.get("rope.scaling.original_context_length")
     if kind not in ("none", "linear"):
         raise UserError(f"rope.scaling.type {kind!r} is not supported; there are none and linear")
+    linear = kind == "linear" and factor not in (0, 1)
     if "rope_freqs.weight" in tensors:
+        if linear:
+            raise UserError(f"rope_freqs.weight and a linear factor of {factor} together are not supported")
         return {"rope_theta": theta, "rope_scaling": _llama3(tensors["rope_freqs.weight"], theta)}
-    if kind == "linear" and factor:
+    if linear:
         scaling = {"rope_type": "linear", "factor": float(factor)}
         return {"rope_theta": theta, "rope_scaling": scaling}
     if original and original != keys.get("context_length"):
@@ -258,7 +266,7 @@ def _starcoder2(keys: Keys, tensors: Tensors) -> Json:
         **_grouped(keys, tensors, rms=False),
         "hidden_act": "gelu_pytorch_tanh",
         "use_bias": "blk.0.attn_q.bias" in tensors,
-        "sliding_window": keys.get("attention.sliding_window"),
+        "sliding_window": keys.get("attention.sliding_window") or None,
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from t5x_selfprog.model import hf
 from t5x_selfprog.model.gguf import architectures, vocabulary
 from t5x_selfprog.model.gguf.container import KEPT, QuantizedTensor, open_container
+from verifier.errors import UserError
 from verifier.storage.files import write_json
 
 # Relative differences: a tied head that was quantised separately differs from the embedding table by about 0.1 (4
@@ -55,7 +56,13 @@ def open_gguf(
             "formats": formats,
         }
         renamed = architectures.rename(architecture, tensors, said)
-        yield hf.check(folder, said, renamed, where, "its metadata", origin)
+        try:
+            yield hf.check(folder, said, renamed, where, "its metadata", origin)
+        except (
+            UserError
+        ) as error:  # also while it is imported: name the file, not the folder that describes it
+            message = str(error).replace(folder, where)
+            raise UserError(message if where in message else f"{where}: {message}") from error
 
 
 def _bytes(tensor: QuantizedTensor) -> int:

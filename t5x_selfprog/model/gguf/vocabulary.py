@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,9 @@ def _single_digits() -> Any:
     return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _gpt2()])
 
 
+_ROLES = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+_DEFAULT_IDS = {"gpt2": {}, "llama": {"unk": 0, "bos": 1, "eos": 2}}  # llama.cpp's, for files that do not say
+
 # How each value of tokenizer.ggml.pre splits text into words.
 PRE_TOKENIZERS = {
     "gpt-2": _gpt2,
@@ -73,21 +77,18 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> Non
             f"{where}: tokenizer.ggml.model {kind!r} is not supported; there are gpt2 (byte-level BPE) and llama "
             "(SentencePiece)"
         )
-    if not isinstance(tokens, list) or not tokens:
+    if not tokens:
         raise UserError(f"{where}: no tokenizer.ggml.tokens; fetch the file again")
-    kinds = kinds if isinstance(kinds, list) else [1] * len(tokens)
+    kinds = [1] * len(tokens) if kinds is None else kinds
     if len(kinds) != len(tokens):
         raise UserError(
             f"{where}: {len(tokens)} tokens but {len(kinds)} entries in tokenizer.ggml.token_type"
         )
-    used = len(tokens)
-    while used and kinds[used - 1] == UNUSED:
-        used -= 1  # rows of the embedding without a token
-    tokens, kinds = tokens[:used], kinds[:used]
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    if len(vocabulary) < len(tokens):
-        twice = next(token for i, token in enumerate(tokens) if vocabulary[token] != i)
-        raise UserError(f"{where}: the token {twice!r} occurs twice")
+    used = _used(tokens, kinds)
+    vocabulary = {tokens[i]: i for i in used}
+    if len(vocabulary) < len(used):
+        twice = next(tokens[i] for i in used if vocabulary[tokens[i]] != i)
+        raise UserError(f"{where}: the token {reprlib.repr(twice)} occurs twice")
     if kind == "gpt2":
         pre = field("pre")
         if pre not in PRE_TOKENIZERS:
@@ -96,24 +97,33 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> Non
         backend = _byte_level(vocabulary, _merges(field("merges"), vocabulary, where), pre)
         starts = field("add_bos_token", pre == "llama-bpe")
     else:
-        scores = field("scores") or [0.0] * used
-        backend = _sentence_piece(vocabulary, scores[:used], kinds, field("add_space_prefix", True))
+        scores = field("scores", [0.0] * len(tokens))
+        if len(scores) != len(tokens):
+            raise UserError(
+                f"{where}: {len(tokens)} tokens but {len(scores)} entries in tokenizer.ggml.scores"
+            )
+        backend = _sentence_piece(vocabulary, scores, kinds, field("add_space_prefix", True))
         starts = field("add_bos_token", True)
     # In order of their ids: the library numbers added tokens from the end of its vocabulary.
     backend.add_tokens(
         [
             AddedToken(
-                token, special=kind != USER_DEFINED, normalized=kind == USER_DEFINED and SPACE in token
+                token,
+                special=kinds[i] != USER_DEFINED,
+                normalized=kinds[i] == USER_DEFINED and SPACE in token,
             )
-            for token, kind in zip(tokens, kinds, strict=True)
-            if kind in (UNKNOWN, CONTROL, USER_DEFINED)
+            for token, i in vocabulary.items()
+            if kinds[i] in (UNKNOWN, CONTROL, USER_DEFINED)
         ]
     )
-    names = {
-        f"{ours}_token": tokens[field(f"{theirs}_token_id")]
-        for ours, theirs in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding"))
-        if field(f"{theirs}_token_id") is not None and 0 <= field(f"{theirs}_token_id") < used
-    }
+    ids = {role: field(f"{name}_token_id", _DEFAULT_IDS[kind].get(role)) for role, name in _ROLES.items()}
+    if ids["eos"] is None or ids["eos"] not in set(used):
+        raise UserError(
+            f"{where}: tokenizer.ggml.eos_token_id is {ids['eos']}, which is none of its {len(used):,} tokens; fetch "
+            "the file again"
+        )
+    # A file without such a token may say -1, or the largest number.
+    names = {f"{role}_token": tokens[i] for role, i in ids.items() if i in set(used)}
     if starts and "bos_token" in names:
         start = names["bos_token"]
         backend.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
@@ -131,20 +141,31 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: str, where: str) -> Non
         write_atomic(os.path.join(folder, "chat_template.jinja"), template)
 
 
+def _used(tokens: Sequence[str], kinds: Sequence[int]) -> list[int]:
+    """Ids that have a token. Converters fill the other rows of the embedding with names of their own."""
+    last = len(tokens)
+    while last and kinds[last - 1] == UNUSED:
+        last -= 1
+    return [i for i in range(last) if not (kinds[i] == UNUSED and tokens[i] == f"[PAD{i}]")]
+
+
 def ends(metadata: Mapping[str, Any]) -> list[int]:
     """The tokens that end a turn or a document, as listed in generation_config.json."""
+    tokens = len(metadata["tokenizer.ggml.tokens"])
     found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
-    return list(dict.fromkeys(token for token in found if token is not None))
+    return list(dict.fromkeys(token for token in found if token is not None and 0 <= token < tokens))
 
 
-def _merges(found: Any, vocabulary: Mapping[str, int], where: str) -> list[tuple[str, str]]:
-    if not isinstance(found, list):
+def _merges(found: list[str] | None, vocabulary: Mapping[str, int], where: str) -> list[tuple[str, str]]:
+    if found is None:
         raise UserError(f"{where}: no tokenizer.ggml.merges; fetch the file again")
     merges = []
     for merge in found:
         left, _, right = merge.partition(" ")
         if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-            raise UserError(f"{where}: the merge {merge!r} uses tokens that are not in tokenizer.ggml.tokens")
+            raise UserError(
+                f"{where}: the merge {reprlib.repr(merge)} uses tokens that are not in tokenizer.ggml.tokens"
+            )
         merges.append((left, right))
     return merges
 
@@ -163,18 +184,19 @@ def _byte_level(vocabulary: dict[str, int], merges: list[tuple[str, str]], pre: 
 def _sentence_piece(
     vocabulary: dict[str, int], scores: Sequence[float], kinds: Sequence[int], space_first: bool
 ) -> tokenizers.Tokenizer:
+    """scores, kinds: by id."""
     merges = []
-    for (token, _), score, kind in zip(vocabulary.items(), scores, kinds, strict=True):
-        if kind in (UNKNOWN, CONTROL, USER_DEFINED, BYTE):
+    for token, i in vocabulary.items():
+        if kinds[i] in (UNKNOWN, CONTROL, USER_DEFINED, BYTE):
             continue
         for cut in range(1, len(token)):
             left, right = token[:cut], token[cut:]
             if left in vocabulary and right in vocabulary:
                 merges.append(
-                    (-score, -len(left), -len(right), vocabulary[left], vocabulary[right], left, right)
+                    (-scores[i], -len(left), -len(right), vocabulary[left], vocabulary[right], left, right)
                 )
     merges.sort(key=lambda merge: merge[:5])
-    unknown = next((token for token, kind in zip(vocabulary, kinds, strict=True) if kind == UNKNOWN), None)
+    unknown = next((token for token, i in vocabulary.items() if kinds[i] == UNKNOWN), None)
     model = models.BPE(
         vocabulary,
         [(left, right) for *_, left, right in merges],
