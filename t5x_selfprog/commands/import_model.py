@@ -10,9 +10,14 @@ from verifier.errors import UserError
 
 def body(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog.model import hf_import, hub, known, package_file
+    from t5x_selfprog.model.new_folder import require_new
+    from t5x_selfprog.model.tensor_files import dtype_named
 
     sources, output = [os.path.expanduser(model) for model in args.model], os.path.expanduser(args.output)
     require_local(*sources, output)
+    require_new(output)  # before anything is fetched
+    if args.dtype is not None:
+        dtype_named(args.dtype)
     by_name = None
     if len(sources) == 1 and not os.path.exists(sources[0]) and not sources[0].endswith(".gguf"):
         by_name = known.lookup(sources[0])

