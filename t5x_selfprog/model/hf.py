@@ -103,6 +103,11 @@ def check(
     family = table.of_published(said, where)
     config = family.config(said, where)
     found, notes = dict(found), []
+    if config.num_layers > len(found):  # else millions of missing tensors would be listed
+        raise UserError(
+            f"{model}: {where} says that it has {config.num_layers:,} layers, and it holds {len(found)} tensors; fetch "
+            "or copy it again"
+        )
     if config.head == "tied" and (stored := [key for key in found if re.match(TIED_HEAD, key)]):
         table_name = next(weight.theirs for weight in family.weights(config) if weight.ours == ("embedding",))
         if table_name not in found:
@@ -172,7 +177,16 @@ def find_tensors(folder: str) -> dict[str, StoredTensor]:
         if missing and indexed:
             raise UserError(f"{index} names files that are not there: {', '.join(missing)}; fetch them too")
         if names and not missing:
-            return {name: tensor for path in paths for name, tensor in read(path).items()}
+            tensors: dict[str, StoredTensor] = {}
+            for path in paths:
+                found = read(path)
+                if twice := sorted(set(found) & set(tensors)):
+                    other = os.path.basename(tensors[twice[0]].path)
+                    raise UserError(
+                        f"{path}: {', '.join(twice[:5])} is in {other} too; fetch the model's files again"
+                    )
+                tensors |= found
+            return tensors
     raise UserError(
         f"{folder} holds no weights (looked for {SAFETENSORS} and {TORCH}, whole or with an index): "
         "give the folder of a published model"

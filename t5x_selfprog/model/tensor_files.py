@@ -92,7 +92,12 @@ def read_safetensors(path: str) -> tuple[dict[str, StoredTensor], dict[str, str]
             header = json.loads(file.read(length))
         metadata = header.pop("__metadata__", {})
         tensors = {name: _entry(path, 8 + length, entry) for name, entry in header.items()}
-        end = max((8 + length + entry["data_offsets"][1] for entry in header.values()), default=0)
+        end, last = 0, ""
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, behind = entry["data_offsets"]
+            if behind > begin and 8 + length + begin < end:
+                raise ValueError(f"the tensors {last} and {name} overlap")
+            end, last = max(end, 8 + length + behind), name
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise UserError(f"{path}: not a safetensors file ({error}); fetch or copy it again") from error
     if end > size:

@@ -235,6 +235,36 @@ def test_an_index_that_is_none_is_named(said, tmp_path):
         hf_import.import_model(str(folder), str(tmp_path / "ours"))
 
 
+def test_a_tensor_that_two_files_hold_is_named(tied, tmp_path):
+    tensors = load_file(tied / "model.safetensors")
+    (tied / "model.safetensors").unlink()
+    save_file(tensors, tied / "a.safetensors")
+    save_file({TABLE: tensors[TABLE] * 2}, tied / "b.safetensors")  # left from an earlier version
+    index = {"weight_map": {**dict.fromkeys(tensors, "a.safetensors"), "x": "b.safetensors"}}
+    (tied / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=rf"b\.safetensors: {TABLE} is in a\.safetensors too"):
+        hf_import.import_model(str(tied), str(tmp_path / "ours"))
+
+
+def test_tensors_that_share_bytes_are_refused(tied, tmp_path):
+    data = (tied / "model.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    layers = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(2)]
+    header[layers[1]]["data_offsets"] = header[layers[0]]["data_offsets"]
+    text = json.dumps(header).encode()
+    (tied / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    with pytest.raises(UserError, match=r"model\.safetensors: .*up_proj\.weight overlap"):
+        hf_import.import_model(str(tied), str(tmp_path / "ours"))
+
+
+@pytest.mark.parametrize("layers", [10**9, 10**20])
+def test_more_layers_than_tensors_are_refused_at_once(layers, tied, tmp_path):
+    edit(tied / "config.json", num_hidden_layers=layers)
+    with pytest.raises(UserError, match=r"config\.json.*(1,000,000,000 layers|num_hidden_layers = 1000)"):
+        hf_import.import_model(str(tied), str(tmp_path / "ours"))
+
+
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
 @pytest.mark.parametrize("text", ["[]", "7", '{"eos_token": 0}', '{"eos_token": ["<|endoftext|>"]}', "{"])
 def test_a_tokenizers_files_of_the_wrong_kind_are_named(name, text, tmp_path):

@@ -51,11 +51,11 @@ class Family:
         dtype = published.get("dtype") or published.get("torch_dtype") or "float32"
         try:
             fields = {**sizes, **self.style, **self.read(published)}
+            return ModelConfig(**fields, dtype="bfloat16" if dtype == "bfloat16" else "float32")
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         except KeyError as error:
             raise UserError(f"{where}: the key {error} is missing") from error
-        return ModelConfig(**fields, dtype="bfloat16" if dtype == "bfloat16" else "float32")
 
     def published(self, config: ModelConfig) -> Fields:
         """The config.json of this configuration, as far as the family can express it (see `fits`)."""

@@ -8,7 +8,7 @@ from verifier.errors import UserError
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def _number(value: Any) -> bool:
@@ -36,7 +36,7 @@ def _periods(value: Any) -> bool:
 
 _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
-        "a whole number above 0",
+        "a whole number above 0 and below 2**31",
         _count,
         "vocab_size hidden_size intermediate_size num_hidden_layers num_layers num_attention_heads num_heads "
         "num_key_value_heads head_dim max_position_embeddings n_embd n_layer n_head n_positions n_inner rotary_dim "
