@@ -131,6 +131,14 @@ def test_one_dead_host_is_seen_by_keep_though_host_0_waits_for_it(cloud):
     assert "ACTIVE, died while running" in (cloud.folder / "started.log").read_text()
 
 
+def test_keep_does_not_take_a_folder_back_that_was_taken_from_it(cloud):
+    theirs = 'echo "slice other" >"$CLOUD/buckets/b/runs/p.owner"'
+    cloud.behave(f'{theirs}; kill -KILL -- -$(<"$HOME/selfprog.service.pid")')
+    done = cloud.run(f"{WHERE} TAKE_OVER=1 scripts/tpu/keep --gin_file=quickstart")
+    assert done.returncode == 1 and "slice other writes there" in done.stderr and gone(cloud), done.stderr
+    assert (cloud.folder / "buckets" / "b" / "runs" / "p.owner").read_text() == "slice other\n"
+
+
 # Staging and launching
 
 
