@@ -32,7 +32,7 @@ from t5x_selfprog.puzzles.p3 import load_problems
 from t5x_selfprog.puzzles.prompts import solve_prompt
 from t5x_selfprog.sampling.decode import Decoding, next_logits
 from t5x_selfprog.sampling.grid import KEY_CHANNELS, VALUE_CHANNELS, empty_grid
-from t5x_selfprog.sampling.prefill import prefill
+from t5x_selfprog.sampling.prefill import Prefilling, prefill
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from t5x_selfprog.sampling.weights import prepare, sampling_config
 
@@ -69,7 +69,7 @@ def forced_logits(model: store.LoadedModel, pairs: list, weights_dtype: str, cac
     lengths = jnp.asarray([len(prompt) for prompt, _ in pairs])
 
     def run(weights, tokens, new):
-        keys, values, first = prefill(config, weights, None, 0, tokens, lengths)
+        keys, values, first = prefill(Prefilling(config), weights, None, tokens, lengths)
         grid = dataclasses.replace(
             empty_grid(config, count, 1, PROMPT, NEW, cache_dtype),
             prompt_keys=tuple(store_as(k, cache_dtype, KEY_CHANNELS) for k in keys),

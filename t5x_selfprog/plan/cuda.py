@@ -13,6 +13,7 @@ import sys
 
 import jax
 
+from t5x_selfprog.device_program import DeviceProgram
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.sampling.blueprint import Blueprint
@@ -62,20 +63,23 @@ def device() -> jax.Device:
     return there.devices[0]
 
 
-def decoding_program(model: ModelConfig, sampling: SamplingConfig, prefix_tokens: int = 0) -> str:
-    """The optimised text of a chunk of decode steps on one GPU, prompts in the largest bucket.
+def program(what: str, model: ModelConfig, sampling: SamplingConfig, prefix_tokens: int = 0) -> DeviceProgram:
+    """One of a sampler's programs on one GPU, prompts in the largest bucket.
+
+    what: "decode", a chunk of steps, or "load", which computes prompts.
 
     Raises UserError where the compiler is missing.
     """
     partitioner = Partitioner(MeshConfig().make([device()]))
     bucket = sampling.prompt_buckets[-1]
     plan = Blueprint(model, sampling, prefix_tokens, (bucket,), model.vocab_size, (), (0,), partitioner)
-    return plan.described(("decode", sampling.prompts_in_flight)).compile().as_text() or ""
+    names = {"decode": ("decode", sampling.prompts_in_flight), "load": ("load", bucket, plan.together())}
+    return plan.described(names[what])
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Counts of a program around one loop.
+    """Counts of a program around one loop, or of a program without one.
 
     Attributes:
       kernels: kernels that a step of the loop starts.
@@ -101,15 +105,7 @@ def count(text: str) -> Counts:
 
     Raises ValueError where the text has no loop.
     """
-    computations: dict[str, list[str]] = {}
-    entry = current = ""
-    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
-        if found := _COMPUTATION.match(line):
-            current = found[2]
-            computations[current] = []
-            entry = current if found[1] else entry
-        elif current:
-            computations[current].append(line)
+    computations, entry = _computations(text)
     bodies = [found[1] for lines in computations.values() for line in lines if (found := _LOOP.search(line))]
     if not bodies:
         raise ValueError("the program has no loop whose kernels could be counted")
@@ -120,6 +116,32 @@ def count(text: str) -> Counts:
         bytes=sum(written + read for written, read in inside),
         outside_bytes=sum(written for written, _ in outside),
     )
+
+
+def count_straight(text: str) -> Counts:
+    """Counts for a program that runs its kernels once each.
+
+    Raises ValueError where the text has a loop.
+    """
+    computations, entry = _computations(text)
+    if any(_LOOP.search(line) for line in computations[entry]):
+        raise ValueError("the program has a loop, whose kernels run more than once")
+    found = _kernels(computations[entry])
+    return Counts(kernels=len(found), bytes=sum(written + read for written, read in found), outside_bytes=0)
+
+
+def _computations(text: str) -> tuple[dict[str, list[str]], str]:
+    """The lines of each computation by name, and the name of the one that the program enters."""
+    computations: dict[str, list[str]] = {}
+    entry = current = ""
+    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
+        if found := _COMPUTATION.match(line):
+            current = found[2]
+            computations[current] = []
+            entry = current if found[1] else entry
+        elif current:
+            computations[current].append(line)
+    return computations, entry
 
 
 def _kernels(lines: list[str]) -> list[tuple[int, int]]:

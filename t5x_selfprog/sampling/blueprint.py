@@ -19,7 +19,7 @@ from t5x_selfprog.sampling.decode import Decoding, decode_chunk
 from t5x_selfprog.sampling.grid import Grid, empty_grid, grid_shardings, lies_by_slots
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.placing import Moves, Placement, compact_grid, load_prompts, parts, share_prompts
-from t5x_selfprog.sampling.prefill import compute_prefix
+from t5x_selfprog.sampling.prefill import GPU_QUERY_BLOCK, QUERY_BLOCK, Prefilling, compute_prefix
 from t5x_selfprog.sampling.programs import Programs
 from t5x_selfprog.sampling.stop import StopTables, Vocabulary
 from t5x_selfprog.sampling.weights import SamplingWeights, abstract_weights, sampling_config
@@ -68,6 +68,8 @@ class Blueprint:
             max_new_tokens=config.max_new_tokens,
             attention=config.row_attention(),
         )
+        block = GPU_QUERY_BLOCK if self.platform == "gpu" else QUERY_BLOCK
+        self._prefilling = Prefilling(self.fixed.config, prefix_length, block)
         # The shardings of the grid and its tails are needed at every load and chunk, so they are kept.
         self._replicated = None if partitioner is None else partitioner.replicated
         self.whole = self._layout_of(config.prompts_in_flight)
@@ -93,7 +95,7 @@ class Blueprint:
     # The programs and their arguments.
 
     def prefix(self, weights: Any, tokens: Any) -> DeviceProgram:
-        compute = functools.partial(compute_prefix, self.fixed.config, cache_dtype=self._config.cache_dtype)
+        compute = functools.partial(compute_prefix, self._prefilling, cache_dtype=self._config.cache_dtype)
         return self._program("prefix", compute, (weights, tokens), self._replicated)
 
     def empty(self) -> DeviceProgram:
@@ -104,7 +106,7 @@ class Blueprint:
         self, weights: Any, prefix: Any, stage_key: Any, grid: Grid, placement: Placement
     ) -> DeviceProgram:
         count, bucket = placement.tokens.shape
-        function = functools.partial(load_prompts, self.fixed.config, self.fixed.prefix_length, self.whole)
+        function = functools.partial(load_prompts, self._prefilling, self.whole)
         arguments = (weights, prefix, stage_key, grid, placement)
         return self._program(("load", bucket, count), function, arguments, self.whole, donate=3)
 

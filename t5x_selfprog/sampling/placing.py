@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.model.int8 import Int8, Stored, quantize
 from t5x_selfprog.sampling.grid import IDLE, KEY_CHANNELS, VALUE_CHANNELS, Grid, is_by_slots
-from t5x_selfprog.sampling.prefill import Prefix, prefill
+from t5x_selfprog.sampling.prefill import Prefilling, Prefix, prefill
 from t5x_selfprog.sampling.weights import SamplingWeights
 
 Leaf = Any  # an array, on the host or the device, or its shape
@@ -35,8 +34,7 @@ class Placement(NamedTuple):
 
 
 def load_prompts(
-    config: ModelConfig,
-    prefix_length: int,
+    fixed: Prefilling,
     layout: Grid | None,
     weights: SamplingWeights,
     prefix: Prefix | None,
@@ -56,7 +54,7 @@ def load_prompts(
     tokens, lengths = placement.tokens, placement.length
     if split is not None:
         tokens = jax.lax.with_sharding_constraint(tokens, split.prompt_length)
-    keys, values, logits = prefill(config, weights, prefix, prefix_length, tokens, lengths)
+    keys, values, logits = prefill(fixed, weights, prefix, tokens, lengths)
 
     def put(name: str, new: Any) -> Any:
         old = getattr(grid, name)

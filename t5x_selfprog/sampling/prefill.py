@@ -1,5 +1,6 @@
 """Prefill: each prompt runs through the model once for all its attempts, giving keys, values and the last logits."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,21 @@ from t5x_selfprog.sampling.grid import KEY_CHANNELS, VALUE_CHANNELS, slots
 from t5x_selfprog.sampling.weights import SamplingWeights
 
 QUERY_BLOCK = 128  # the scores of this many queries fit a CPU's cache
+GPU_QUERY_BLOCK = 512  # fewer, larger products compile sooner and start fewer kernels (results/speed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prefilling:
+    """What is fixed for the life of a program that computes prompts.
+
+    Attributes:
+      prefix_length: tokens before every prompt.
+      block: so many queries attend at a time.
+    """
+
+    config: ModelConfig
+    prefix_length: int = 0
+    block: int = QUERY_BLOCK
 
 
 class Prefix(NamedTuple):
@@ -23,10 +39,9 @@ class Prefix(NamedTuple):
 
 
 def prefill(
-    config: ModelConfig,
+    fixed: Prefilling,
     weights: SamplingWeights,
     prefix: Prefix | None,
-    prefix_length: int,
     tokens: jax.Array,
     lengths: jax.Array,
 ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...], jax.Array]:
@@ -39,8 +54,9 @@ def prefill(
       Keys N x [B, K, C, L], values N x [B, K, L, C] (garbage past a prompt's length), and the logits after each
       prompt's last token, [B, V] float32.
     """
+    config = fixed.config
     model = network.bind(config, weights.outer)
-    positions = prefix_length + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
+    positions = fixed.prefix_length + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
     x = model.embed(tokens, positions)
     keys, values = [], []
     for i, window in enumerate(config.layer_windows()):
@@ -48,7 +64,7 @@ def prefill(
 
         def attend_fn(q, k, v, before=before, window=window):
             k, v = by_channel(k), by_position(v)
-            return _attend(config, q, k, v, before, prefix_length, window), (k, v)
+            return _attend(fixed, q, k, v, before, window), (k, v)
 
         x, (k, v) = network.bind_block(config, weights.layers[i])(x, positions, attend_fn)
         keys.append(k)
@@ -58,13 +74,15 @@ def prefill(
 
 
 def compute_prefix(
-    config: ModelConfig, weights: SamplingWeights, tokens: jax.Array, cache_dtype: str = "float32"
+    fixed: Prefilling, weights: SamplingWeights, tokens: jax.Array, cache_dtype: str = "float32"
 ) -> Prefix:
-    """tokens: [P] int32."""
+    """The prefix itself, [P] int32 tokens, as prompts of `fixed` will follow it."""
     length = jnp.full(1, tokens.shape[0], jnp.int32)
-    keys, values, _ = prefill(config, weights, None, 0, tokens[None], length)
+    keys, values, _ = prefill(
+        dataclasses.replace(fixed, prefix_length=0), weights, None, tokens[None], length
+    )
     # The first position after the prefix sees window - 1 positions back.
-    reach = [tokens.shape[0] if w is None else max(1, w - 1) for w in config.layer_windows()]
+    reach = [tokens.shape[0] if w is None else max(1, w - 1) for w in fixed.config.layer_windows()]
     return Prefix(
         tuple(store(k[..., -r:], cache_dtype, KEY_CHANNELS) for k, r in zip(keys, reach, strict=True)),
         tuple(store(v[..., -r:, :], cache_dtype, VALUE_CHANNELS) for v, r in zip(values, reach, strict=True)),
@@ -79,12 +97,13 @@ def prefix_mask(slots: int, prefix_length: int, positions: jax.Array, window: in
     return positions[..., None] - kept[None, None] < window
 
 
-def _attend(config, q, k, v, before, prefix_length: int, window: int | None) -> jax.Array:
+def _attend(fixed: Prefilling, q, k, v, before, window: int | None) -> jax.Array:
     """Causal attention of [B, L] queries over the prefix and the prompt itself, a block of queries at a time."""
+    config, prefix_length = fixed.config, fixed.prefix_length
     length, scale = q.shape[1], config.attention_scale or config.head_dim**-0.5
     out = []
-    for start in range(0, length, QUERY_BLOCK):
-        end = min(start + QUERY_BLOCK, length)
+    for start in range(0, length, fixed.block):
+        end = min(start + fixed.block, length)
         first = 0 if window is None else max(0, start - window + 1)
         back = jnp.arange(start, end)[:, None] - jnp.arange(first, end)[None]
         seen = (back >= 0) if window is None else (back >= 0) & (back < window)

@@ -11,7 +11,7 @@ from t5x_selfprog.model import network
 from t5x_selfprog.sampling import decode
 from t5x_selfprog.sampling.grid import IDLE, empty_grid
 from t5x_selfprog.sampling.placing import Placement, load_prompts, share_prompts
-from t5x_selfprog.sampling.prefill import compute_prefix, prefill
+from t5x_selfprog.sampling.prefill import Prefilling, compute_prefix, prefill
 from t5x_selfprog.sampling.stop import StopRule, token_texts
 from t5x_selfprog.sampling.token_choice import TokenChoice
 from t5x_selfprog.sampling.weights import prepare, sampling_config
@@ -127,14 +127,18 @@ def check(
     )
     prompt_of_group = {2: prompts[0], 0: prompts[1], 1: prompts[2], 3: prompts[1]}
 
+    computing = Prefilling(fast, len(before))
+
     @quick_jit
     def run(weights, placement):
         prefix = (
-            compute_prefix(fast, weights, jnp.asarray(before, jnp.int32), cache_dtype) if before else None
+            compute_prefix(computing, weights, jnp.asarray(before, jnp.int32), cache_dtype)
+            if before
+            else None
         )
         grid = empty_grid(fast, len(prompts) + 1, ROWS, 40, NEW, cache_dtype, by_slots)
         stage_key = jnp.zeros(2, jnp.uint32)
-        grid = load_prompts(fast, len(before), None, weights, prefix, stage_key, grid, placement)
+        grid = load_prompts(computing, None, weights, prefix, stage_key, grid, placement)
         # A copied prompt must serve as well; the second copy goes nowhere and moves no attempts.
         source, target, middle = (jnp.asarray(x, jnp.int32) for x in ([0, 1], [3, 4], [500, 0]))
         grid = share_prompts(grid, source, target, middle)
@@ -169,18 +173,29 @@ def check(
         close(first_logits[g], first, tolerance)
 
 
-@pytest.mark.parametrize("window", (None, 1, pytest.param(128, marks=pytest.mark.slow), 200))
-def test_long_prompts_computed_in_blocks_equal_the_full_pass(window):
+@pytest.mark.parametrize(
+    "window, block",
+    (
+        (None, 128),
+        (1, 128),
+        pytest.param(128, 128, marks=pytest.mark.slow),
+        (200, 128),
+        (200, 512),
+        (None, 100),
+    ),
+)
+def test_long_prompts_computed_in_blocks_equal_the_full_pass(window, block):
     config = byte_model.tiny_config(context_length=512, windows=(window,))
     params = byte_model.random_params(config)
     weights, fast = prepare(config, params, "float32", None), sampling_config(config, "float32")
     tokens = np.random.default_rng(0).integers(2, 258, 150 + 300)
+    computing = Prefilling(fast, 150, block)
 
     @quick_jit
     def run(weights, tokens):
-        prefix = compute_prefix(fast, weights, tokens[:150])
+        prefix = compute_prefix(computing, weights, tokens[:150])
         lengths = jnp.asarray([260], jnp.int32)
-        return prefill(fast, weights, prefix, 150, tokens[None, 150:], lengths)[2]
+        return prefill(computing, weights, prefix, tokens[None, 150:], lengths)[2]
 
     last = run(weights, jnp.asarray(tokens, jnp.int32))
     close(np.asarray(last), reference_logits(config, params, [list(tokens)])[:, 150 + 259])

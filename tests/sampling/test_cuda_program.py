@@ -50,6 +50,15 @@ def test_a_layer_has_few_kernels_and_no_cache_is_copied(repository, shape, atten
     assert found["outside_bytes_a_layer"] == 0, "caches are copied into or out of every chunk"
 
 
+def test_prompts_are_computed_by_few_kernels(repository):
+    """In query blocks of a CPU's size they would be 54, and take twice as long to compile."""
+    found = counts(
+        repository,
+        *("--size=11m", "--program=load", "--layers=1", "--prompt=384", "--prefix=64", "--together=4"),
+    )
+    assert found["kernels"] <= 42, found
+
+
 def test_top_p_costs_few_passes(repository):
     flags = ["--size=tiny", "--layers=1", "--prompt=64", "--new=32"]
     without, cut = (counts(repository, *flags, f"--top_p={p}")["kernels"] for p in (1.0, 0.9))
