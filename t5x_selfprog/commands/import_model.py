@@ -9,8 +9,9 @@ from verifier.errors import UserError
 
 
 def body(args: argparse.Namespace) -> dict[str, Any]:
-    from t5x_selfprog.model import hf_import, hub, known, package_file
+    from t5x_selfprog.model import device_room, hf_import, hub, known, package_file
     from t5x_selfprog.model.new_folder import require_new
+    from t5x_selfprog.model.store import FITS
     from t5x_selfprog.model.tensor_files import dtype_named
 
     sources, output = [os.path.expanduser(model) for model in args.model], os.path.expanduser(args.output)
@@ -22,6 +23,8 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     if len(sources) == 1 and not os.path.exists(sources[0]) and not sources[0].endswith(".gguf"):
         by_name = known.lookup(sources[0])
     if by_name is not None:
+        if args.to_train:
+            device_room.require_room_to_train(by_name.name, by_name.weights, FITS)
         print(f"{by_name.name}: licence {by_name.licence}, from {by_name.as_dict()['from']}")
         if isinstance(by_name.source, str):
             sources = [by_name.source]
@@ -79,5 +82,10 @@ COMMAND = Command(
             "round weights to float32, bfloat16 or float16 (default: as published; quantised ones bfloat16)",
         ),
         Option("--sha256", "what the GGUF file must have", {"metavar": "HEX"}),
+        Option(
+            "--to_train",
+            "fetch a model of `selfprog models` only if the devices here have the memory to train it whole",
+            {"action": "store_true"},
+        ),
     ),
 )

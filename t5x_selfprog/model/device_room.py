@@ -16,6 +16,7 @@ import jax
 from t5x_selfprog.machine import gib
 from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.model.known import TRAINED_BYTES
 from t5x_selfprog.partitioning import Partitioner
 from verifier.errors import UserError
 
@@ -34,6 +35,20 @@ def require_room(
     model: str, config: ModelConfig, parts: Sequence[Part], remedy: str, devices: Sequence[jax.Device]
 ) -> None:
     """Raises UserError if these parts do not fit the first of the devices; it says what they take and what there is."""
+    _require(model, network.num_params(config), parts, remedy, devices)
+
+
+def require_room_to_train(model: str, num_weights: int, remedy: str) -> None:
+    """The same for a model that is not here yet, of which only the number of its weights is known."""
+    devices = jax.devices()
+    num_bytes = num_weights * TRAINED_BYTES // len(devices)
+    parts = [Part("weights, gradients and AdamW's moments in float32", num_bytes)]
+    _require(model, num_weights, parts, remedy, devices)
+
+
+def _require(
+    model: str, num_weights: int, parts: Sequence[Part], remedy: str, devices: Sequence[jax.Device]
+) -> None:
     there_is, where = device_bytes(devices)
     needed = sum(part.num_bytes for part in parts)
     if there_is is None or needed <= there_is:
@@ -41,7 +56,7 @@ def require_room(
     taken = ", ".join(f"{part.what} {gib(part.num_bytes)}" for part in parts)
     each = f" on each of {len(devices)} devices" if len(devices) > 1 else ""
     raise UserError(
-        f"{model}: a model of {network.num_params(config):,} weights does not fit: it takes {gib(needed)}{each} "
+        f"{model}: a model of {num_weights:,} weights does not fit: it takes {gib(needed)}{each} "
         f"({taken}), and {where} has {gib(there_is)}. {remedy}"
     )
 
