@@ -122,6 +122,7 @@ class Tokenizer:
                 f"{path}: no tokenizer here (looked for tokenizer.json); point to a model directory, or make "
                 "one with `scripts/make/pretraining_corpus.py --output DIR --tokenizer=new`, in DIR/tokenizer"
             )
+        _require_own_ids(backend, directory)
         backend, spell = _over_bytes(backend, file)
         eos_id = backend.token_to_id(names.get("eos_token") or END_OF_TEXT)
         if eos_id is None:
@@ -228,6 +229,18 @@ def _with_its_ids(backend: tokenizers.Tokenizer, file: Path) -> tokenizers.Token
     return tokenizers.Tokenizer.from_str(json.dumps(described))
 
 
+def _require_own_ids(backend: tokenizers.Tokenizer, directory: Path) -> None:
+    """Raises UserError naming two tokens with one id: which of them a model means cannot be known."""
+    named: dict[int, str] = {}
+    for token, i in backend.get_vocab(with_added_tokens=True).items():
+        if i in named:
+            both = " and ".join(map(repr, sorted((token, named[i]))))
+            raise UserError(
+                f"{directory}: {both} are both token {i}; copy the tokenizer again from its model"
+            )
+        named[i] = token
+
+
 def _special_names(directory: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -235,7 +248,7 @@ def _special_names(directory: Path) -> dict[str, str]:
             continue
         try:
             config = json.loads((directory / name).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{directory / name}: not JSON ({error}); copy it again from its model"
             ) from error
@@ -244,7 +257,7 @@ def _special_names(directory: Path) -> dict[str, str]:
         for key in ("bos_token", "eos_token", "pad_token"):
             value = config.get(key)
             value = value.get("content") if isinstance(value, dict) else value
-            if value is not None and not isinstance(value, str):
+            if value is not None and not (isinstance(value, str) and value == _encodable(value)):
                 raise UserError(
                     f"{directory / name}: {key} = {value!r} is not a token; copy it again from its model"
                 )
@@ -259,7 +272,10 @@ def _chat_template(directory: Path) -> str | None:
     """The model's own template; of several named ones, the default. Raises UserError if it is not text."""
     file = directory / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file}: not UTF-8 ({error}); copy it again from its model") from error
     file = directory / "tokenizer_config.json"
     said = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
     if isinstance(said, list):

@@ -156,7 +156,9 @@ def read_json(path: str) -> dict[str, Any]:
             found = json.load(file)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; give the folder of a published model") from error
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); fetch or copy it again") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); fetch or copy it again") from error
     if not isinstance(found, dict):
         raise UserError(f"{path}: not a JSON object; fetch or copy it again")
@@ -170,10 +172,10 @@ def find_tensors(folder: str) -> dict[str, StoredTensor]:
     """
     for base, read in ((SAFETENSORS, lambda path: read_safetensors(path)[0]), (TORCH, read_torch_file)):
         index = os.path.join(folder, base + ".index.json")
-        indexed = os.path.exists(index) and not os.path.exists(os.path.join(folder, base))
+        indexed = os.path.exists(index) and not os.path.isfile(os.path.join(folder, base))
         names = _indexed(index) if indexed else [base]
         paths = [os.path.join(folder, name) for name in names]
-        missing = [name for name, path in zip(names, paths, strict=True) if not os.path.exists(path)]
+        missing = [name for name, path in zip(names, paths, strict=True) if not os.path.isfile(path)]
         if missing and indexed:
             raise UserError(f"{index} names files that are not there: {', '.join(missing)}; fetch them too")
         if names and not missing:

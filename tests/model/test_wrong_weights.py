@@ -192,6 +192,9 @@ WRONG_KINDS = [
     ("llama3", {"rope_scaling": "linear"}, "rope_scaling = 'linear' is not an object"),
     ("llama3", {"rope_parameters": ["llama3"]}, r"rope_parameters = \['llama3'\] is not an object"),
     ("llama3", {"rope_parameters": {"rope_type": "linear", "factor": "4"}}, "rope_parameters.factor = '4' is not"),
+    ("llama3", {"rope_parameters": {"rope_type": "linear", "factor": None}}, "rope_type 'linear': factor missing"),
+    ("llama3", {"rope_parameters": {"rope_type": "linear", "factor": -1}}, "factor = -1 is not a number above 0"),
+    ("llama3", {"rms_norm_eps": -1e-5}, "rms_norm_eps = -1e-05 is not a number above 0"),
     ("llama3", {"rope_parameters": {"rope_type": 7}}, "rope_parameters.rope_type = 7 is not text"),
     ("llama3", {"hidden_size": "24"}, "hidden_size = '24' is not a whole number above 0"),
     ("llama3", {"hidden_size": [24]}, r"hidden_size = \[24\] is not"),
@@ -262,6 +265,30 @@ def test_tensors_that_share_bytes_are_refused(tied, tmp_path):
 def test_more_layers_than_tensors_are_refused_at_once(layers, tied, tmp_path):
     edit(tied / "config.json", num_hidden_layers=layers)
     with pytest.raises(UserError, match=r"config\.json.*(1,000,000,000 layers|num_hidden_layers = 1000)"):
+        hf_import.import_model(str(tied), str(tmp_path / "ours"))
+
+
+def test_two_tokens_with_one_id_are_named(tied, tmp_path):
+    tokenizer = json.loads((tied / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["a"] = tokenizer["model"]["vocab"]["b"]
+    (tied / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(UserError, match="published: 'a' and 'b' are both token"):
+        hf_import.import_model(str(tied), str(tmp_path / "ours"))
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("config.json", None), ("config.json", b"[" * 10**5), ("model.safetensors", None),
+     ("chat_template.jinja", b"\xff\xfe"), ("tokenizer_config.json", b'{"a":' + b"[" * 10**5),
+     ("tokenizer_config.json", b'{"eos_token": "\\ud800"}')],
+)  # fmt: skip
+def test_files_that_cannot_be_read_are_named(name, content, tied, tmp_path):
+    (tied / name).unlink(missing_ok=True)
+    if content is None:
+        (tied / name).mkdir()
+    else:
+        (tied / name).write_bytes(content)
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
         hf_import.import_model(str(tied), str(tmp_path / "ours"))
 
 

@@ -15,6 +15,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
 def _words(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
@@ -43,10 +47,15 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "window_size sliding_window original_max_position_embeddings",
     ),
     (
+        "a number above 0",
+        _positive,
+        "rms_norm_eps norm_epsilon layer_norm_eps layer_norm_epsilon rope_theta rotary_pct rotary_emb_base "
+        "partial_rotary_factor factor low_freq_factor high_freq_factor",
+    ),
+    (
         "a number",
         _number,
-        "rms_norm_eps norm_epsilon layer_norm_eps layer_norm_epsilon rope_theta rotary_pct rotary_emb_base "
-        "partial_rotary_factor factor low_freq_factor high_freq_factor max_window_layers",
+        "max_window_layers",
     ),
     (
         "true or false",

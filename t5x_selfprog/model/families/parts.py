@@ -50,8 +50,13 @@ def rope(published: Json) -> Fields:
     found = published.get("rope_parameters") or published.get("rope_scaling") or {}
     if any(isinstance(value, Mapping) for value in found.values()):
         raise UserError(f"rope_parameters by layer type are not supported: {found}")
+    needed = {"linear": ("factor",), "llama3": ("factor", "low_freq_factor", "high_freq_factor")}
     theta = found.get("rope_theta") or published.get("rope_theta") or published.get("rotary_emb_base")
     kind = found.get("rope_type") or found.get("type") or "default"
+    if absent := [key for key in needed.get(kind, ()) if found.get(key) is None]:
+        raise UserError(
+            f"rope_type {kind!r}: {', '.join(absent)} missing; copy the file again from the model's own page"
+        )
     if kind == "default":
         scaling = None
     elif kind == "linear":
