@@ -1,8 +1,12 @@
 """How busy rows are over a stage, with the sampler's own bookkeeping and attempts of random lengths."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
+import gin
+from t5x_selfprog import gin_files
 from t5x_selfprog.sampling.grid import IDLE
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.replay import Remembered
@@ -89,3 +93,22 @@ def test_a_grid_is_fitted_to_the_attempts_at_each_prompt():
     assert SamplingConfig(rows_in_flight=64, tail_prompts=0).fitted(32).tails() == (0,)
     with pytest.raises(UserError, match="rows_in_flight=0"):
         SamplingConfig(rows_in_flight=0)
+
+
+@pytest.mark.parametrize("name", ["p3_smollm2_135m", "claim", "p3_gpu"])
+def test_what_people_launch_on_a_gpu_keeps_rows_busy(name):
+    """With groups of 32 rows and no smaller grid for the end, half the rows of stage 3 were idle."""
+    import_module("t5x_selfprog.loop")  # declares what the file binds
+    try:
+        gin_files.load([f"runs/{name}"], ["Experiment.base='base'"])
+        bound = gin_files.bindings()
+    finally:
+        gin.clear_config()
+
+    def of(what: str) -> int:
+        return int(bound[f"solutions/SamplingConfig.{what}"])
+
+    groups, rows = of("prompts_in_flight"), of("rows_per_prompt")
+    attempts = int(bound["sample_solutions.run.attempts"])
+    enough = 28 * groups * rows // attempts  # puzzles: some 28 attempts for each row
+    assert occupancy([enough], attempts, groups, rows, (of("tail_prompts"),)) > 0.85
