@@ -26,7 +26,12 @@ def local_folder(model: str) -> str:
     name, revision = match.groups()
     # Imported here: huggingface_hub takes half a second, and folders do not need it.
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         folder = huggingface_hub.snapshot_download(
@@ -37,6 +42,8 @@ def local_folder(model: str) -> str:
                 name, revision=revision, allow_patterns=[*WANTED, *TORCH]
             )
         return folder
+    except HFValidationError as error:
+        raise UserError(f"--model={model}: no such folder here, nor a name on the Hub: {error}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         if isinstance(error, HfHubHTTPError) and error.response is not None:
             reason = f"the Hub answered: {error}"

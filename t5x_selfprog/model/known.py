@@ -97,7 +97,7 @@ def lookup(name: str) -> Known | None:
     if "/" in name or name.startswith((".", "~")):
         return None
     names = [known.name for known in KNOWN]
-    begun = [known for known in names if known.startswith(wanted)]
+    begun = [known for known in names if wanted and known.startswith(wanted)]
     if begun:
         raise UserError(f"--model={name} may be {', '.join(begun)}: give one of them in full")
     near = difflib.get_close_matches(wanted, names, 3, cutoff=0.5)

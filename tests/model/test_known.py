@@ -59,6 +59,12 @@ def test_a_name_that_is_none_gets_the_nearest(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["owner/a..b", "a--b/c", "-owner/model", "owner/" + "m" * 100])
+def test_a_name_that_the_hub_cannot_have_is_refused(name):
+    with pytest.raises(UserError, match="no such folder here, nor a name on the Hub"):
+        hub.local_folder(name)
+
+
 def test_a_revision_is_passed_on(monkeypatch, tmp_path):
     asked = []
 
