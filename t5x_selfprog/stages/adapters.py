@@ -1,6 +1,6 @@
 """Stage 6 with adapters: only they are trained and checkpointed, but the result is a whole model.
 
-OUTPUT/adapters/<step>       adapters and optimizer state, until training is over
+OUTPUT/adapters/<step>       the last checkpoints of training: adapters and optimizer state
 OUTPUT/adapter/              the trained adapters, in PEFT's format
 OUTPUT/<step>                base and adapters merged: sampled, evaluated and exported like any other model
 """

@@ -60,7 +60,8 @@ class Experiment:
       workers: verifier processes on this host for each shard being judged, two shards at a time; None is one per core.
         (Limits count CPU time, and the end of a shard leaves cores idle.)
       judges: "hosts" judge what the run samples, together with members of a fleet if there are any (`python -m verifier
-        follow RUN`, on any machine that sees the run's folder); "fleet" leaves all judging to those.
+        follow RUN`, on any machine that sees the run's folder); "fleet" leaves the judging of attempts (stages 4 and 7)
+        to those. Puzzles, and answers that a policy gradient waits for, are judged on the hosts either way.
       watchdog: when to report that the run is stuck.
       profile: which steps to trace.
       wandb: whether to send the numbers to Weights & Biases too.
