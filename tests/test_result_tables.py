@@ -269,13 +269,26 @@ def of_the_ladders_plans() -> Iterator[tuple[str, Row]]:
         yield f"`p3_{model}`", [f"{needed / 2**30:.2f}", *map(str, rates), f"{minutes:.0f}"]
 
 
+@table("memory", "model | twins")
+def of_memory() -> Iterator[tuple[str, Row]]:
+    """Signs are read by people: `numbers` leaves them out."""
+    base = json.loads((RESULTS / "memory/p3_test.txt").read_text().splitlines()[-1])
+    published = {"SmolLM2-135M-Instruct": "smollm2_135m"}
+    kept = {words: read(f"memory/{name}_instruct.json") for words, name in published.items()}
+    for words, one in {"the shipped base": {"twins": 4, "memory": base}, **kept}.items():
+        found, excess = one["memory"], one["memory"]["excess_nats"]
+        figures = [found["preference_nats"], found["control_preference_nats"]]
+        figures += [abs(excess[name]) for name in ("estimate", "low", "high")]
+        yield words, [str(one["twins"]), *(f"{figure:.1f}" for figure in figures)]
+
+
 def plan(model: str, slice_: str) -> Any:
     return read(f"plans/{model}.{slice_}.json")["plans"][0]
 
 
 @table("plans", "slice | chips")
 def of_generation() -> Iterator[tuple[str, Row]]:
-    for slice_ in ("v4_32", "v5e_64", "v5e_64_x2", "v5e_256", "v5p_64", "v6e_64"):
+    for slice_ in ("v4_32", "v5e_64", "v5p_64", "v6e_64"):
         found = plan("gpt_neo_2p7b", slice_)
         hours = [found["run"]["slice_hours"][stage] for stage in ("1 sample puzzles", "3 sample solutions")]
         chip_hours = sum(hours) * found["chips"]
@@ -318,13 +331,16 @@ def of_simulation_held_against_runs() -> Iterator[tuple[str, Row]]:
             yield str(one["hosts"]), [*figures, f"{off:.1f}"]
 
 
-@table("plans", "data x fsdp x tensor")
+@table("plans", "model, and its mesh")
 def of_meshes() -> Iterator[tuple[str, Row]]:
     """As `plan --meshes` printed them; the milliseconds are rounded."""
     shape = r"^ +(\d+ x \d+ x \d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d,]+) to ([\d,]+)$"
-    for found in re.finditer(shape, (RESULTS / "plans/meshes.txt").read_text(), re.MULTILINE):
-        mesh, memory, core, links, low, high = found.groups()
-        yield mesh, [memory, fixed(core, 0), fixed(links, 0), low.replace(",", ""), high.replace(",", "")]
+    for said in re.split(r"^\$ ", (RESULTS / "plans/meshes.txt").read_text(), flags=re.MULTILINE)[1:]:
+        model = "Pythia 1B" if "--model=pythia_1b " in said else "GPT-Neo 2.7B"
+        for found in re.finditer(shape, said, re.MULTILINE):
+            mesh, memory, core, links, low, high = found.groups()
+            figures = [memory, fixed(core, 0), fixed(links, 0), low.replace(",", ""), high.replace(",", "")]
+            yield f"{model}, {mesh}", figures
 
 
 @table("plans", "GPT-Neo | slice")
@@ -334,6 +350,16 @@ def of_decoding() -> Iterator[tuple[str, Row]]:
         decode = found["times"]["decode"]
         steps = [f"{1000 * decode[name]:.1f}" for name in ("compute_s", "roofline_s")]
         yield words, [str(found["rows"] // found["chips"]), *steps, f"{found['rates']['prompts_per_s']:.0f}"]
+
+
+@table("speed", "queries at a time")
+def of_prefill() -> Iterator[tuple[str, Row]]:
+    found = [one for one in lines("speed/prefill.jsonl") if one["job"].startswith("load program")]
+    for one in sorted(found, key=lambda one: one["block"]):
+        if one["how"] == "unrolled":
+            figures = (one["kernels"], one["temporary_bytes"] / 1e6, one["compile_cpu_s"])
+            words = f"all {one['block']}" if one["block"] == one["prompt"] else f"{one['block']}"
+            yield words, [fixed(figure, 0) for figure in figures]
 
 
 @table("resume", "file | machine")
