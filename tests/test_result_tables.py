@@ -273,7 +273,7 @@ def of_the_ladders_plans() -> Iterator[tuple[str, Row]]:
 def of_memory() -> Iterator[tuple[str, Row]]:
     """Signs are read by people: `numbers` leaves them out."""
     base = json.loads((RESULTS / "memory/p3_test.txt").read_text().splitlines()[-1])
-    published = {"SmolLM2-135M-Instruct": "smollm2_135m"}
+    published = {"SmolLM2-135M-Instruct": "smollm2_135m", "Qwen2.5-Coder-0.5B-Instruct": "qwen2p5_coder_0p5b"}
     kept = {words: read(f"memory/{name}_instruct.json") for words, name in published.items()}
     for words, one in {"the shipped base": {"twins": 4, "memory": base}, **kept}.items():
         found, excess = one["memory"], one["memory"]["excess_nats"]

@@ -46,7 +46,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "topp95": (P3, f"{SAMPLED}.top_p=0.95"),
 }
 COMMON = (
-    "Experiment.eval_split='dev'", "Experiment.shards=1", f"{SAMPLED}.max_new_tokens=56",
+    "Experiment.eval_split='dev'", "Experiment.shards=8", f"{SAMPLED}.max_new_tokens=56",
     f"{SAMPLED}.prompt_buckets=(160,320)", f"{SAMPLED}.prompts_in_flight=24",
 )  # fmt: skip
 

@@ -58,9 +58,8 @@ def open_gguf(
         renamed = architectures.rename(architecture, tensors, said)
         try:
             yield hf.check(folder, said, renamed, where, "its metadata", origin)
-        except (
-            UserError
-        ) as error:  # also while it is imported: name the file, not the folder that describes it
+        except UserError as error:
+            # Also while it is imported: name the file, not the folder that describes it.
             message = str(error).replace(folder, where)
             raise UserError(message if where in message else f"{where}: {message}") from error
 
