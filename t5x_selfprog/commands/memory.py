@@ -6,6 +6,7 @@ from typing import Any
 
 from t5x_selfprog.commands.command import POSITIVE, Command, Option
 from verifier.errors import UserError
+from verifier.storage import files
 
 
 def body(args: argparse.Namespace) -> dict[str, Any]:
@@ -16,6 +17,8 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.problems == "seeds":
         raise UserError("--problems=seeds: our seeds are the controls; name other problems, such as data/p3")
+    if args.output:
+        files.require_place(args.output, "--output", "memory.json")
     test = [problem.source for problem in in_split(load_problems(args.problems), args.split)]
     control = [problem.source for problem in load_problems("seeds") if problem.split != "train"]
     kept = Kept(args.output, store.stored_identity(args.model)) if args.output else None

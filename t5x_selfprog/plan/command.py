@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -57,7 +56,7 @@ TEST_PROBLEMS = 228  # of P3
 def command(args: argparse.Namespace) -> dict[str, Any]:
     """Plans for --slice, compares a saved plan, or simulates it anew. Raises UserError for flags that ask for none."""
     if args.save:
-        _require_place(args.save)
+        files.require_place(args.save, "--save", "plan.json")
     if args.saved and args.simulate and not (args.against or args.slice):
         plan = against.read_plan(args.saved)
         _simulate(plan, slices.named(plan["slice"]), args)
@@ -88,18 +87,6 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     if len(plans) > 1 and not args.meshes:
         print(shown.table(plans))
     return _result(plans, args, yields=dataclasses.asdict(yields))
-
-
-def _require_place(path: str) -> None:
-    """Raises UserError where no file can be written, before the minutes after which one would be."""
-    if files.is_remote(path):
-        return
-    place = Path(path).absolute()
-    there = next(folder for folder in place.parents if folder.exists())
-    if place.is_dir():
-        raise UserError(f"--save={path}: is a folder; name a file in it, such as {place / 'plan.json'}.")
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"--save={path}: {there} is no folder that you can write to; give another place.")
 
 
 def _result(plans: list[dict[str, Any]], args: argparse.Namespace, **more: Any) -> dict[str, Any]:

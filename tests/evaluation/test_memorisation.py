@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from t5x_selfprog.evaluation.memorisation import canonical, examine, preferences, twins
+from t5x_selfprog.main import main
 from t5x_selfprog.model import store
 from t5x_selfprog.puzzles.p3 import in_split, load_problems
 from t5x_selfprog.puzzles.shape import shape_id
@@ -117,3 +118,14 @@ def test_a_file_that_is_not_this_models_is_refused_and_kept(tmp_path, content, t
     with pytest.raises(UserError, match=told):
         Kept(str(path), "mine")
     assert path.read_text() == content
+
+
+@pytest.mark.parametrize(
+    "path, told", [("", "is a folder; name a file in it"), ("file/x.json", "is no folder")]
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path, capsys, path, told):
+    (tmp_path / "file").write_text("")
+    output = str(tmp_path / path)
+    assert main(["memory", f"--problems={tmp_path}", f"--output={output}"]) == 2
+    error = capsys.readouterr().err
+    assert f"--output={output}: " in error and told in error and "likelihoods:" not in error

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pathlib
 import secrets
 import socket
 import tempfile
@@ -47,6 +48,18 @@ def require_local(path: Path, what: str, remedy: str) -> None:
     """Raises UserError for a path in a bucket, where `what` (a flag, as given) must be on this machine."""
     if is_remote(path):
         raise UserError(f"{what}: must be a folder of this machine, not in a bucket; {remedy}")
+
+
+def require_place(path: str, flag: str, example: str) -> None:
+    """Raises UserError where no file can be written, before the minutes after which one would be."""
+    if is_remote(path):
+        return
+    place = pathlib.Path(path).absolute()
+    there = next(folder for folder in place.parents if folder.exists())
+    if place.is_dir():
+        raise UserError(f"{flag}={path}: is a folder; name a file in it, such as {place / example}.")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{flag}={path}: {there} is no folder that you can write to; give another place.")
 
 
 def open_read(path: Path) -> IO[bytes]:
