@@ -1,10 +1,11 @@
 """A run that grows: more iterations, more arms, more attempts, in the same directory.
 
-Finished work stays. What the longer run makes anew is moved to RUN/earlier: with more iterations, the control arms
-(they train as long as the last iteration, on as many puzzles); with more attempts at held-out problems, the
-evaluations; with more attempts at its own puzzles, everything learnt from them (existing attempts count as the first
-ones, stages/earlier_attempts.py); with any of these, the table. The ledgers keep the fingerprint under which the run
-was begun; its current settings are in fingerprint.json.
+It may also end earlier than it was to: with fewer iterations if none beyond them has begun, and without an arm that was
+not evaluated yet. Finished work stays. What is made anew is moved to RUN/earlier: with more or fewer iterations, the
+control arms (they train as long as the last iteration, on as many puzzles); with more attempts at held-out problems,
+the evaluations; with more attempts at its own puzzles, everything learnt from them (existing attempts count as the
+first ones, stages/earlier_attempts.py); with any of these, the table. The ledgers keep the fingerprint under which the
+run was begun; its current settings are in fingerprint.json.
 
     RUN/earlier/part_000/     `unpack --go_on` makes it too
     RUN/grown.json            the changes, in order
@@ -39,19 +40,18 @@ TABLE = ("summary.json", "summary.txt", "table.md", "operative_config.gin", "cle
 
 
 def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
-    """Prepares a run to continue under bindings that only ask for more; returns what is more, in words.
+    """Prepares a run to continue under bindings that only ask for more, or for an earlier end.
 
     Does nothing if they equal the run's, or differ in anything else, which `open_run` refuses. Only host 0 may call it.
+
+    Returns what is more or less, in words; [] if nothing was done.
     """
+    words = wishes(root, bindings)
+    if not words:
+        return []
     run = RunDir(root)
-    if files.is_remote(root) or not run_dir.has_made(run):
-        return []
-    before = run_dir.saved_bindings(run)
-    counted = run_dir.counted(bindings)
-    changed = sorted(n for n in before.keys() | counted.keys() if before.get(n) != counted.get(n))
-    asked = [_more(name, before.get(name), counted.get(name)) for name in changed]
-    if not changed or not all(asked):
-        return []
+    before, counted = run_dir.saved_bindings(run), run_dir.counted(bindings)
+    changed = _changed(run, before, counted)
     if SOLUTIONS in changed:
         _set_apart_looks(root, f"{before.get(SOLUTIONS)} attempts at each puzzle")
         set_aside(root, [*_learnt(root), CONTROLS, "suites"])
@@ -59,12 +59,32 @@ def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
         set_aside(root, [CONTROLS])
     if ATTEMPTS in changed:
         set_aside(root, _evaluations(root))
+    if ARMS in changed:
+        now = ast.literal_eval(counted[ARMS])
+        set_aside(root, [_control(arm) for arm in ast.literal_eval(before[ARMS]) if arm not in now])
     set_aside(root, TABLE)
     history = files.read_json(files.join(root, HISTORY)) if files.exists(files.join(root, HISTORY)) else []
     history.append({name: [before.get(name), counted.get(name)] for name in changed})
     files.write_json(files.join(root, HISTORY), history)
     run_dir.rebind(run, bindings)
-    return [word for word in asked if word]
+    return words
+
+
+def wishes(root: str, bindings: Mapping[str, str]) -> list[str]:
+    """What `grow` would do, in words; [] if the bindings are equal or differ in anything else. Writes nothing."""
+    run = RunDir(root)
+    if files.is_remote(root) or not run_dir.has_made(run):
+        return []
+    before, counted = run_dir.saved_bindings(run), run_dir.counted(bindings)
+    changed = _changed(run, before, counted)
+    words = [_wish(run, name, before.get(name), counted.get(name)) for name in changed]
+    return words if all(words) else []
+
+
+def _changed(run: RunDir, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Bindings that differ, except the path of a base whose weights `run_content` compares."""
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [name for name in changed if not (run_dir.is_base(name) and run_dir.noted_base(run))]
 
 
 def set_aside(root: str, names: Sequence[str]) -> None:
@@ -98,12 +118,26 @@ def _evaluations(root: str) -> list[str]:
     return [os.path.relpath(path, root) for path in RunDir(root).model_evals()]
 
 
-def _more(name: str, before: str | None, now: str | None) -> str:
-    """`4 iterations instead of 2`; "" if the change is not growth."""
+def _control(arm: str) -> str:
+    return f"{CONTROLS}/{arm}"
+
+
+def _wish(run: RunDir, name: str, before: str | None, now: str | None) -> str:
+    """`4 iterations instead of 2`; "" if the change is neither growth nor an earlier end."""
     if before is None or now is None or name not in (ARMS, *_WHAT):
         return ""
     old, new = ast.literal_eval(before), ast.literal_eval(now)
     if name == ARMS:
-        added = [arm for arm in new if arm not in old]
-        return f"arms {', '.join(added)}" if added and set(old) <= set(new) else ""
-    return f"{new} {_WHAT[name]} instead of {old}" if new > old else ""
+        return _other_arms(run, old, new)
+    fewer = name == ITERATIONS and len(run.iterations()) <= new
+    return f"{new} {_WHAT[name]} instead of {old}" if new > old or fewer else ""
+
+
+def _other_arms(run: RunDir, old: Sequence[str], new: Sequence[str]) -> str:
+    """`arms human, without unverified`; "" if an arm that was evaluated would go."""
+    added = [arm for arm in new if arm not in old]
+    gone = [arm for arm in old if arm not in new]
+    if any(files.exists(files.join(run.root, _control(arm), stage_folder("eval"))) for arm in gone):
+        return ""
+    words = [f"arms {', '.join(added)}"] * bool(added) + [f"without arms {', '.join(gone)}"] * bool(gone)
+    return ", ".join(words)

@@ -191,13 +191,26 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
     if command.check:
         with gin_errors.explain_calls(paths, parsed.gin_bindings):
             resolve(command.check)(parsed)
-    if command.run_dir == "writes" and not getattr(parsed, "dry_run", False):
+    if command.run_dir == "writes" and getattr(parsed, "dry_run", False):
+        _require_continuable(parsed.run_dir, gin_files.bindings())
+    elif command.run_dir == "writes":
         _grow(parsed, gin_files.bindings())
         run = run_dir.open_run(parsed.run_dir, gin_files.bindings(), gin_files.config_text())
         if begun_from:
             for line in forks.share(run, gin_files.bindings(), begun_from):
                 print(f"selfprog: took over {line}", file=sys.stderr)
     return paths
+
+
+def _require_continuable(root: str, bindings: Mapping[str, str]) -> None:
+    """Refuses what a start would refuse, for `--dry_run`, and says what a start would change."""
+    from t5x_selfprog import growth, run_dir
+
+    words = growth.wishes(root, bindings)
+    if words:
+        print(f"selfprog: {root} would go on with {', '.join(words)}", file=sys.stderr)
+    else:
+        run_dir.require_same(run_dir.RunDir(root), bindings)
 
 
 def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:

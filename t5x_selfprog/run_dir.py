@@ -27,6 +27,7 @@ FREE = (
     "budget",
     "checkpoint_every",
     "checkpoint_every_s",
+    "chunk_steps",
     "eval_every",
     "evaluate_suite",
     "idle_share",
@@ -44,6 +45,7 @@ FREE = (
     "run_dir",
     "stop_after_s",
     "stuck_after_s",
+    "tail_prompts",
     "unroll",
     "Wandb",
     "watchdog",
@@ -83,17 +85,24 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     files.makedirs(run.root)
     # Exclusive, so that one of two hosts with different settings is refused.
     files.create_exclusive(files.join(run.root, FINGERPRINT), _json(wanted))
-    there = saved_bindings(run)
-    if there != counted(bindings):
-        same = _without_base(there) == _without_base(counted(bindings))
+    if saved_bindings(run) != counted(bindings):
         if not has_made(run):
             # A run that stopped at a bad value before producing anything must not bind its successor to that value.
             files.write_atomic(files.join(run.root, FINGERPRINT), _json(wanted))
-        elif not (same and noted_base(run)):
-            raise ConfigMismatch(_difference(run.root, there, counted(bindings)))
+        else:
+            require_same(run, bindings)
     if config_text:
         files.write_atomic(run.config, config_text)
     return run
+
+
+def require_same(run: RunDir, bindings: Mapping[str, str]) -> None:
+    """Raises ConfigMismatch, as `open_run` does, if the run has results under other bindings. Writes nothing."""
+    there, now = saved_bindings(run), counted(bindings)
+    if there == now or not has_made(run):
+        return
+    if _without_base(there) != _without_base(now) or not noted_base(run):
+        raise ConfigMismatch(_difference(run.root, there, now))
 
 
 def noted_base(run: RunDir) -> str:
@@ -113,16 +122,17 @@ def noted_base(run: RunDir) -> str:
 def begun_with_base(run: RunDir) -> str | None:
     """Experiment.base at the start of the run; None if its configuration does not bind it."""
     saved = read_saved(run) or {"bindings": {}}
-    found = [value for name, value in saved["bindings"].items() if _is_base(name)]
+    found = [value for name, value in saved["bindings"].items() if is_base(name)]
     return str(ast.literal_eval(found[0])) if found else None
 
 
-def _is_base(binding: str) -> bool:
+def is_base(binding: str) -> bool:
+    """Whether a binding names the base model."""
     return binding.removeprefix("t5x_selfprog.") == _BASE
 
 
 def _without_base(bindings: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in bindings.items() if not _is_base(name)}
+    return {name: value for name, value in bindings.items() if not is_base(name)}
 
 
 def counted(bindings: Mapping[str, str]) -> dict[str, str]:
@@ -145,9 +155,14 @@ def is_finished(root: files.Path, bindings: Mapping[str, str]) -> bool:
 
 
 def rebind(run: RunDir, bindings: Mapping[str, str]) -> None:
-    """Gives a run other settings but keeps its fingerprint, under which its ledgers were written."""
+    """Gives a run other settings but keeps its fingerprint, under which its ledgers were written, and its base's path.
+
+    The weights at another path are compared with the noted ones each time (`run_content`).
+    """
     saved = read_saved(run) or {}
-    files.write_atomic(files.join(run.root, FINGERPRINT), _json(saved | {"bindings": counted(bindings)}))
+    base = {name: value for name, value in saved.get("bindings", {}).items() if is_base(name)}
+    now = _without_base(counted(bindings)) | base if noted_base(run) else counted(bindings)
+    files.write_atomic(files.join(run.root, FINGERPRINT), _json(saved | {"bindings": now}))
 
 
 def is_run(root: files.Path) -> bool:
@@ -190,8 +205,8 @@ def _difference(root: str, saved: Mapping[str, str], now: Mapping[str, str]) -> 
         + "\n".join(differences(saved, now, saved.keys() | now.keys()))
         + f"\nGive another --run_dir (with --from={root} it shares what is equal), or the settings in "
         f"{files.join(root, CONFIG)} (used where no --gin_file is given). While a run continues there may be more "
-        "loop.run.iterations, loop.run.controls, evaluate.run.attempts and sample_solutions.run.attempts, and these "
-        "may change: " + ", ".join(FREE) + "."
+        "loop.run.iterations, loop.run.controls, evaluate.run.attempts and sample_solutions.run.attempts, fewer "
+        "iterations and arms where none that goes has begun, and these may change: " + ", ".join(FREE) + "."
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from t5x_selfprog import growth
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.run_dir import ConfigMismatch, is_finished, open_run, saved_bindings
+from t5x_selfprog.run_dir import ConfigMismatch, begun_with_base, is_finished, open_run, saved_bindings
 from t5x_selfprog.run_layout import RunDir
 from verifier.storage import files
 
@@ -23,6 +23,7 @@ BINDINGS = {
 }
 MADE = (
     "base/7_eval/evaluation.json", "iter_000/5_dataset/manifest.json", "iter_000/7_eval/evaluation.json",
+    "iter_001/1_puzzles/manifest.json",
     "controls/unverified/5_dataset/manifest.json", "controls/unverified/7_eval/evaluation.json",
     "enumerator/7_eval/evaluation.json", "summary.json", "summary.txt", "table.md", "ended.json",
 )  # fmt: skip
@@ -68,8 +69,8 @@ def test_more_attempts_evaluate_again(finished: Path) -> None:
         "100 attempts at each held-out problem instead of 20"
     ]
     assert there(finished) == {
-        "iter_000/5_dataset/manifest.json", "controls/unverified/5_dataset/manifest.json",
-        "enumerator/7_eval/evaluation.json",
+        "iter_000/5_dataset/manifest.json", "iter_001/1_puzzles/manifest.json",
+        "controls/unverified/5_dataset/manifest.json", "enumerator/7_eval/evaluation.json",
     }  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def test_more_attempts_at_puzzles_keep_the_puzzles_and_set_apart_what_was_learnt
         "iter_000/3_solutions/manifest.json",
         "iter_001/1_puzzles/manifest.json",
     )
-    for name in made:
+    for name in made[:2]:
         files.write_atomic(finished / name, json.dumps({"made": name}))
     look = {"split": "test", "arm": "verified", "iteration": 0, "config": "c"}
     for entry in (look, look | {"arm": "base", "iteration": None}):
@@ -98,6 +99,34 @@ def test_more_attempts_at_puzzles_keep_the_puzzles_and_set_apart_what_was_learnt
     )
     with pytest.raises(ConfigMismatch):
         grown(finished, sample_solutions__run__attempts="8")
+
+
+def test_fewer_iterations_end_a_run_that_has_not_begun_more(finished: Path) -> None:
+    assert grown(finished, loop__run__iterations="4") == ["4 iterations instead of 2"]
+    assert grown(finished) == ["2 iterations instead of 4"]
+    assert there(finished) == {name for name in MADE if name.startswith(("base", "iter", "enumerator"))}
+
+
+def test_an_arm_that_was_not_evaluated_may_go(finished: Path) -> None:
+    assert grown(finished, loop__run__controls="('unverified', 'human')") == ["arms human"]
+    files.write_atomic(finished / "controls" / "human" / "5_dataset" / "manifest.json", "{}")
+    assert grown(finished) == ["without arms human"]
+    assert not (finished / "controls" / "human").exists()
+    assert (finished / "controls" / "unverified" / "7_eval" / "evaluation.json").exists()
+
+
+def test_a_run_grows_from_a_base_that_has_moved_and_goes_on_comparing_its_weights(tmp_path: Path) -> None:
+    there, here = {"Experiment.base": "'there'"}, {"Experiment.base": "'here'"}
+    run = open_run(tmp_path, BINDINGS | there)
+    files.write_atomic(tmp_path / "iter_000" / "5_dataset" / "manifest.json", "{}")
+    more = BINDINGS | here | {"loop.run.iterations": "4"}
+    assert growth.grow(str(tmp_path), more) == []  # nothing says which weights they were
+    with pytest.raises(ConfigMismatch):
+        open_run(tmp_path, more)
+    files.write_json(str(tmp_path / "content.json"), {"base weights": "w"})
+    assert growth.grow(str(tmp_path), more) == ["4 iterations instead of 2"]
+    open_run(tmp_path, more)
+    assert begun_with_base(run) == "there" and growth.grow(str(tmp_path), more) == []
 
 
 def test_what_grew_twice_is_written_down_twice(finished: Path) -> None:

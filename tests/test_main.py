@@ -68,6 +68,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
             (),
             lambda args: resolve("toy_stages:run")(run_dir=args.run_dir),
             configured_by="toy_stages",
+            options=(Option("--dry_run", "make nothing", {"action": "store_true"}),),
         ),
         Command(
             "stage",
@@ -115,6 +116,18 @@ def test_a_run_directory_of_another_configuration_is_refused(toy, capsys) -> Non
         toy, capsys, "run", "--gin_file=toy.gin", "--gin.toy_loop.run.puzzles='p3'", "--run_dir=R"
     )
     assert "toy_loop.run.puzzles: there 'seeds', now 'p3'" in message
+
+
+def test_a_dry_run_is_refused_where_the_run_would_be_and_writes_nothing(toy, capsys) -> None:
+    assert toy("run", "--gin_file=toy.gin", "--run_dir=R") == 0
+    Path("R/iter_000").mkdir()
+    before = {path: path.read_bytes() for path in Path("R").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    other = ("run", "--gin_file=toy.gin", "--gin.toy_loop.run.puzzles='p3'", "--dry_run")
+    assert "there 'seeds', now 'p3'" in _failing(toy, capsys, *other, "--run_dir=R")
+    assert toy("run", "--gin_file=toy.gin", "--run_dir=R", "--dry_run") == 0
+    assert toy(*other, "--run_dir=S") == 0 and not Path("S").exists()
+    assert {path: path.read_bytes() for path in Path("R").rglob("*") if path.is_file()} == before
 
 
 def test_without_any_configuration_the_flag_is_named(toy, capsys) -> None:
