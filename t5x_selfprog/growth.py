@@ -134,10 +134,10 @@ def _wish(run: RunDir, name: str, before: str | None, now: str | None) -> str:
 
 
 def _other_arms(run: RunDir, old: Sequence[str], new: Sequence[str]) -> str:
-    """`arms human, without unverified`; "" if an arm that was evaluated would go."""
+    """`arms human, unverified left out`; "" if an arm that was evaluated would go."""
     added = [arm for arm in new if arm not in old]
     gone = [arm for arm in old if arm not in new]
     if any(files.exists(files.join(run.root, _control(arm), stage_folder("eval"))) for arm in gone):
         return ""
-    words = [f"arms {', '.join(added)}"] * bool(added) + [f"without arms {', '.join(gone)}"] * bool(gone)
+    words = [f"arms {', '.join(added)}"] * bool(added) + [f"{', '.join(gone)} left out"] * bool(gone)
     return ", ".join(words)

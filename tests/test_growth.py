@@ -110,7 +110,7 @@ def test_fewer_iterations_end_a_run_that_has_not_begun_more(finished: Path) -> N
 def test_an_arm_that_was_not_evaluated_may_go(finished: Path) -> None:
     assert grown(finished, loop__run__controls="('unverified', 'human')") == ["arms human"]
     files.write_atomic(finished / "controls" / "human" / "5_dataset" / "manifest.json", "{}")
-    assert grown(finished) == ["without arms human"]
+    assert grown(finished) == ["human left out"]
     assert not (finished / "controls" / "human").exists()
     assert (finished / "controls" / "unverified" / "7_eval" / "evaluation.json").exists()
 

@@ -73,7 +73,7 @@ def command(args: argparse.Namespace) -> dict[str, Any]:
     # The compiler is here, the chips are not: JAX must not look for them.
     jax.config.update("jax_platforms", "cpu")
     names = list(slices.SLICES) if args.slice == "all" else args.slice.split(",")
-    wanted = [slices.named(name) for name in names]
+    wanted = [slices.named(name, "all") for name in names]
     yields = workload.measured(args.pilot) if args.pilot else Yields()
     plans = []
     for found in wanted:

@@ -1,10 +1,13 @@
-"""The manifests for GKE say what the code relies on, and are of its schema where kubernetes-validate is installed."""
+"""The manifests for GKE say what the code relies on, and are of their schemas where these are installed."""
 
+import copy
 import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -39,6 +42,29 @@ def require_schema(job: dict) -> None:
     pytest.importorskip("kubernetes_validate").validate(job, "1.35", strict=True)
 
 
+def require_definition(jobset: dict) -> None:
+    """Refuses what the JobSet's own definition has not, by the models that Kubeflow's trainer generates from it.
+
+    They pass over a field that they do not know, so what they read is compared with what was there. Values that they fill in
+    do not count.
+    """
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    lost = "\n".join(missing(jobset, models.JobsetV1alpha2JobSet.from_dict(jobset).to_dict()))
+    assert not lost, f"not in the definition of a JobSet, or of another value:\n{lost}"
+
+
+def missing(there: Any, read: Any, place: str = "") -> Iterator[str]:
+    """Places of the first of two nested values where the second has nothing, or something else."""
+    if isinstance(there, dict) and isinstance(read, dict):
+        for name, value in there.items():
+            yield from missing(value, read.get(name), f"{place}.{name}")
+    elif isinstance(there, list) and isinstance(read, list) and len(there) == len(read):
+        for number, value in enumerate(there):
+            yield from missing(value, read[number], f"{place}[{number}]")
+    elif there != read:
+        yield f"{place}: {there!r}, read as {read!r}"
+
+
 def as_job(jobset: dict) -> dict:
     """What the JobSet's controller makes of it."""
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "made"}, "spec": job_of(jobset)}
@@ -47,6 +73,10 @@ def as_job(jobset: dict) -> dict:
 def test_jobs_are_of_kubernetes_schema(jobset, fleet):
     require_schema(as_job(jobset))
     require_schema(fleet)
+
+
+def test_the_jobset_is_of_its_definition(jobset):
+    require_definition(jobset)
 
 
 def test_the_jobset_says_what_its_own_definition_takes(jobset):
@@ -81,6 +111,24 @@ def test_the_jobset_says_what_its_own_definition_takes(jobset):
             <= {"dependsOn", "groupName", "name", "replicas", "template"}
         )
         assert set(replicated["template"]) <= {"metadata", "spec"} and isinstance(replicated["replicas"], int)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("spec", "failurePolicy", "maxRestart"), 3, r"\.spec\.failurePolicy\.maxRestart: 3"),
+        (("spec", "failurePolicy", "rules", 0, "onJobFailureReason"), ["x"], "onJobFailureReason: "),
+        (("spec", "replicatedJobs", 0, "replicas"), "many", "valid integer"),
+    ],
+)
+def test_a_misspelt_field_of_a_jobset_is_found(jobset, place, value, says):
+    changed = copy.deepcopy(jobset)
+    inner = changed
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    with pytest.raises((AssertionError, ValueError), match=says):
+        require_definition(changed)
 
 
 # Each slice: its pods, each with so many chips, on so many nodes of this machine, asked for with this topology.
@@ -134,6 +182,7 @@ def test_every_slice_has_a_manifest_with_all_its_chips(name):
     assert chips * wanted.chip.halves == wanted.chips
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == wanted.topology
     require_schema(as_job(made))
+    require_definition(made)
 
 
 def test_a_slices_nodes_are_its_generations():
@@ -153,7 +202,8 @@ def test_the_manifest_that_is_here_is_v5e_64s_and_nobody_else_has_its_chips(jobs
     [
         (["--slice=v5e_64", "--hosts=8"], "--hosts=8: v5e_64 has 16."),
         (["--slice=v6e_8", "--hosts=4"], "--hosts=4: v6e_8 has 1, or 2."),
-        (["--slice=v9_1"], "--slice=v9_1: no such slice"),
+        (["--slice=v9_1"], "--slice=v9_1: no such slice; choose v"),
+        (["--slice=all"], "tpu7x_128.\n"),
     ],
 )
 def test_hosts_that_a_slice_cannot_have_are_refused(flags, says):
