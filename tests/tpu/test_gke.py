@@ -45,8 +45,8 @@ def require_schema(job: dict) -> None:
 def require_definition(jobset: dict) -> None:
     """Refuses what the JobSet's own definition has not, by the models that Kubeflow's trainer generates from it.
 
-    They pass over a field that they do not know, so what they read is compared with what was there. Values that they fill in
-    do not count.
+    They pass over a field that they do not know, so what they read is compared with what was there. Values that they
+    fill in do not count.
     """
     models = pytest.importorskip("kubeflow_trainer_api.models")
     lost = "\n".join(missing(jobset, models.JobsetV1alpha2JobSet.from_dict(jobset).to_dict()))
