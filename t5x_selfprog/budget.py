@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from t5x_selfprog import hosts
+from t5x_selfprog.run_layout import ENDED
 from t5x_selfprog.telemetry import recorder
 from verifier.errors import UserError
 from verifier.storage import files
 
-NAME = "ended.json"
 TOOK = "took.json"  # measured seconds of the run's parts, for a process that finds them done
 
 
@@ -44,7 +44,7 @@ class Spending:
     """How long parts of a run took, and whether there is time for more."""
 
     def __init__(self, budget: Budget, run_root: str):
-        self._budget, self._path = budget, files.join(run_root, NAME)
+        self._budget, self._path = budget, files.join(run_root, ENDED)
         self._started = time.monotonic()
         self._took_path = files.join(run_root, TOOK)
         self._took: dict[str, float] = _read(self._took_path) or {}

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from t5x_selfprog import run_dir
 from t5x_selfprog.evaluation import held_out
-from t5x_selfprog.run_layout import CONTROLS, RunDir, iteration_name, stage_folder
+from t5x_selfprog.run_layout import CONTROLS, ENDED, RunDir, iteration_name, stage_folder
 from verifier.storage import files
 
 EARLIER, HISTORY = "earlier", "grown.json"
@@ -36,7 +36,7 @@ _WHAT = {
     SOLUTIONS: "attempts at each puzzle",
 }
 # What the end of a run writes, and the end of a longer one writes anew.
-TABLE = ("summary.json", "summary.txt", "table.md", "operative_config.gin", "clean.json", "ended.json")
+TABLE = ("summary.json", "summary.txt", "table.md", "operative_config.gin", "clean.json", ENDED)
 
 
 def grow(root: str, bindings: Mapping[str, str]) -> list[str]:

@@ -27,6 +27,7 @@ from verifier.storage.shards import Ledger
 CONFIG, FINGERPRINT = "config.gin", "fingerprint.json"
 BASE, ENUMERATOR, CONTROLS = "base", "enumerator", "controls"
 ITERATIONS = "iter_*"  # matches their folders
+ENDED = "ended.json"  # after how many iterations the run ends, and why, once that is decided
 
 # The folder that each stage writes, and the command that runs it.
 STAGES = {

@@ -117,6 +117,21 @@ def test_weights_that_are_needed_again_are_marked_for_training_and_no_others(run
     assert not list((tmp_path / "finished").rglob("packed_done.json"))
 
 
+def test_weights_from_which_all_was_sampled_are_not_trained_again(run, tmp_path):
+    solutions = run / "iter_001" / "3_solutions"
+    for number, (ended, sampled) in enumerate([(False, False), (False, True), (True, True)]):
+        if sampled:
+            (run / "iter_001" / "1_puzzles").mkdir(exist_ok=True)
+            for folder in (run / "iter_001" / "1_puzzles", solutions):
+                (folder / "manifest.json").write_text("{}")
+        if ended:  # the run ends after the first iteration, whose model is measured
+            (run / "ended.json").write_text('{"iterations": 1}')
+        there = tmp_path / f"there{number}"
+        unpack(pack(str(run), str(tmp_path / f"{number}.pack")), str(there))
+        marked = (there / "iter_000" / "6_checkpoints" / "packed_done.json").exists()
+        assert marked == (ended or not sampled)
+
+
 @pytest.mark.parametrize("start", ["base", "previous"])
 def test_what_was_sampled_while_learning_travels_and_unfinished_weights_do_not(run, tmp_path, start):
     """A policy gradient's attempts could not be made again elsewhere; from them, its weights can."""
