@@ -68,13 +68,13 @@ def mark_for_training(root: str, go_on: bool) -> None:
     not yet evaluated.
     """
     finished = files.exists(os.path.join(root, "summary.json"))
-    ended = files.exists(os.path.join(root, ENDED)) and not go_on  # after an iteration whose model is measured
+    ends = files.exists(os.path.join(root, ENDED)) and not go_on  # and measures the last model
     done = [folder for folder in _trained(root) if not _has_weights(folder)]
     iterations = [
         path for path in done if iteration_number(os.path.basename(os.path.dirname(path))) is not None
     ]
     again = [] if finished else [folder for folder in done if folder not in iterations]
-    if iterations and (go_on or not finished) and (ended or not _sampled_by(iterations[-1])):
+    if iterations and (go_on or not finished) and (ends or not _sampled_by(iterations[-1])):
         again.append(iterations[-1])
     for folder in again:
         os.rename(os.path.join(folder, contents.DONE), os.path.join(folder, contents.PACKED_DONE))
