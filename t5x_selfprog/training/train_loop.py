@@ -1,5 +1,6 @@
 """The training loop that fine-tuning and pretraining share."""
 
+import collections
 import contextlib
 import math
 import time
@@ -32,6 +33,9 @@ REMEDY = (
     "'dots' or 'full', or split the weights over more devices (MeshConfig.fsdp)."
 )
 
+# Steps that the host dispatches before an earlier one has finished: enough that the device never waits, and few, so
+# that a signal to stop is answered, and progress shown, within two steps however long these take.
+_AHEAD = 2
 
 TRAINING_REMEDY = (
     "Take a device with more memory, split weights and moments over several (MeshConfig.fsdp), take an optimizer with "
@@ -111,7 +115,10 @@ def train(
             if metrics is not None and metrics.lost_steps:
                 watch.lost(metrics.lost_steps, metrics.lost_s)
             window, saved = Window(config, first, learning.whole), time.monotonic()
+            unfinished: collections.deque[jax.Array] = collections.deque()  # the losses of steps on their way
             for step in range(first, num_steps):
+                if len(unfinished) == _AHEAD:
+                    jax.block_until_ready(unfinished.popleft())
                 batch = task.batch(step, state.params)
                 with machine.naming_memory(f"the step of {label} ({holds})", REMEDY):
                     rows = filled(batch, partitioner.batch_ways * loop.accumulate)
@@ -121,6 +128,7 @@ def train(
                 bar.update()
                 done = step + 1
                 watch.step("step", done, scalars)
+                unfinished.append(scalars["loss"])
                 if done % loop.log_every == 0 or done == num_steps:
                     loss = float(scalars["loss"])
                     if not math.isfinite(loss):

@@ -14,6 +14,7 @@ from t5x_selfprog.model import network
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.preemption import Preempted
+from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training import training_programs
 from t5x_selfprog.training.batches import Batch, PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
@@ -128,6 +129,30 @@ def test_a_run_told_to_go_saves_and_goes_on_where_it_was(tmp_path):
         assert checkpoints.latest_step() == 3
     state = train(settings(), CONFIG, fresh, task(7), str(tmp_path / "b"), one_device())
     assert_equal_trees(alone.params, state.params)
+
+
+def test_the_host_stays_within_two_steps_of_the_device(tmp_path, monkeypatch):
+    """Otherwise a signal to stop would wait for as many steps as lie between two logged ones."""
+    began, behind = [], []
+
+    class Steps(recorder.Recorder):
+        def step(self, what, number, ready):
+            began.append(ready["loss"])
+
+    monkeypatch.setattr(recorder, "current", Steps)
+    rng = np.random.default_rng(0)
+    docs = [rng.integers(2, 99, 64) for _ in range(32)]
+    long = PackedDocuments(
+        docs, [1.0] * 32, batch_size=16, length=64, seed=0
+    )  # a step takes longer than to dispatch it
+
+    def looking(step, params):
+        behind.append(sum(not loss.is_ready() for loss in began))
+        return long.batch(step)
+
+    never = dataclasses.replace(settings(), log_every=100, checkpoint_every=0)
+    train(never, CONFIG, fresh, TrainingTask(looking, 12), str(tmp_path), one_device())
+    assert 1 <= max(behind) <= 2
 
 
 def test_checkpoints_come_by_time_where_the_loss_is_logged(tmp_path):
