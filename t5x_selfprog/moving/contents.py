@@ -87,9 +87,15 @@ def _describes_training(root: str, path: str) -> bool:
 
 
 def _newest_checkpoints(root: str) -> str:
-    made = [RunDir("").stage(number, "checkpoints") for number in RunDir(root).iterations()]
-    trained = [path for path in made if os.path.exists(os.path.join(root, path, DONE))]
-    return f"{trained[-1]}/" if trained else ""
+    newest = newest_trained(root)
+    return "" if newest is None else f"{RunDir('').stage(newest, 'checkpoints')}/"
+
+
+def newest_trained(root: str) -> int | None:
+    """The last iteration that finished training and learnt something: those that learn nothing have no weights."""
+    run = RunDir(root)
+    trained = (n for n in run.iterations() if files.exists(files.join(run.stage(n, "checkpoints"), DONE)))
+    return max((n for n in trained if not run.learnt_nothing(n)), default=None)
 
 
 def _files(root: str) -> Iterator[str]:

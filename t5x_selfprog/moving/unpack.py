@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 from t5x_selfprog.growth import TABLE, set_aside
 from t5x_selfprog.moving import contents
 from t5x_selfprog.moving.pack import FORMAT, INDEX
-from t5x_selfprog.run_layout import CONTROLS, ENDED, iteration_name, iteration_number, stage_folder
+from t5x_selfprog.run_layout import CONTROLS, ENDED, RunDir
 from verifier.errors import UserError
 from verifier.storage import files
 
@@ -64,29 +64,36 @@ def unpack(
 def mark_for_training(root: str, go_on: bool) -> None:
     """Makes stage 6 retrain the models whose weights later stages need, and keeps their records.
 
-    Those are the newest iteration's model, unless the next one has sampled all that it needs from it, and control arms
-    not yet evaluated.
+    Those are the newest model, unless all that is to be sampled from it has been, and control arms not yet evaluated.
     """
-    finished = files.exists(os.path.join(root, "summary.json"))
-    ends = files.exists(os.path.join(root, ENDED)) and not go_on  # and measures the last model
-    done = [folder for folder in _trained(root) if not _has_weights(folder)]
-    iterations = [
-        path for path in done if iteration_number(os.path.basename(os.path.dirname(path))) is not None
-    ]
-    again = [] if finished else [folder for folder in done if folder not in iterations]
-    if iterations and (go_on or not finished) and (ends or not _sampled_by(iterations[-1])):
-        again.append(iterations[-1])
+    run = RunDir(root)
+    finished = files.exists(files.join(root, "summary.json"))
+    ends = files.exists(files.join(root, ENDED)) and not go_on  # and measures the last model
+    again = (
+        []
+        if finished
+        else [folder for folder in _trained(files.join(root, CONTROLS)) if not _has_weights(folder)]
+    )
+    newest = contents.newest_trained(root)
+    if newest is not None and (go_on or not finished) and (ends or not _followed(run, newest)):
+        folder = run.stage(newest, "checkpoints")
+        again += [folder] * (not _has_weights(folder))
     for folder in again:
         os.rename(os.path.join(folder, contents.DONE), os.path.join(folder, contents.PACKED_DONE))
 
 
-def _sampled_by(checkpoints: str) -> bool:
-    """Whether the iteration after these checkpoints has sampled its puzzles and solutions."""
-    run, name = os.path.split(os.path.dirname(checkpoints))
-    following = iteration_name(cast(int, iteration_number(name)) + 1)
-    return all(
-        files.exists(os.path.join(run, following, stage_folder(stage), "manifest.json"))
-        for stage in ("puzzles", "solutions")
+def _followed(run: RunDir, iteration: int) -> bool:
+    """Whether the last iteration has sampled all its puzzles and solutions, and has pairs to learn from.
+
+    One that learns nothing makes no model: what comes after it samples from the same weights again.
+    """
+    last = run.iterations()[-1]
+    sampled = (
+        files.exists(files.join(run.stage(last, name), "manifest.json")) for name in ("puzzles", "solutions")
+    )
+    dataset = files.join(run.stage(last, "dataset"), "manifest.json")
+    return (
+        last > iteration and all(sampled) and files.exists(dataset) and files.read_json(dataset)["rows"] > 0
     )
 
 

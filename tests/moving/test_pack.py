@@ -121,15 +121,35 @@ def test_weights_from_which_all_was_sampled_are_not_trained_again(run, tmp_path)
     solutions = run / "iter_001" / "3_solutions"
     for number, (ended, sampled) in enumerate([(False, False), (False, True), (True, True)]):
         if sampled:
-            (run / "iter_001" / "1_puzzles").mkdir(exist_ok=True)
-            for folder in (run / "iter_001" / "1_puzzles", solutions):
-                (folder / "manifest.json").write_text("{}")
+            for name in ("1_puzzles", "5_dataset"):
+                (run / "iter_001" / name).mkdir(exist_ok=True)
+                (run / "iter_001" / name / "manifest.json").write_text('{"rows": 1}')
+            (solutions / "manifest.json").write_text("{}")
         if ended:  # the run ends after the first iteration, whose model is measured
             (run / "ended.json").write_text('{"iterations": 1}')
         there = tmp_path / f"there{number}"
         unpack(pack(str(run), str(tmp_path / f"{number}.pack")), str(there))
         marked = (there / "iter_000" / "6_checkpoints" / "packed_done.json").exists()
         assert marked == (ended or not sampled)
+
+
+@pytest.mark.parametrize("start", ["base", "previous"])
+def test_an_iteration_that_learnt_nothing_does_not_cost_the_weights_before_it(run, tmp_path, start):
+    """The next one samples from them, whether what came between has ended without a pair or may still do so."""
+    text = (run / "fingerprint.json").read_text().replace("'base'", repr(start))
+    (run / "fingerprint.json").write_text(text)
+    texts = {"1_puzzles/manifest.json": "{}", "5_dataset/manifest.json": '{"rows": 0}'}
+    for number, more in enumerate([{}, {"6_checkpoints/done.json": '{"step": 0, "pairs": 0}'}]):
+        for name, text in (texts | more).items():
+            (run / "iter_001" / name).parent.mkdir(exist_ok=True)
+            (run / "iter_001" / name).write_text(text)
+        for go_on in (False, True):
+            there = tmp_path / f"there{number}{go_on}"
+            unpack(pack(str(run), str(tmp_path / "a.pack")), str(there), go_on=go_on)
+            checkpoints = there / "iter_000" / "6_checkpoints"
+            assert (checkpoints / "3" / "params" / "weights").exists() == (start == "previous")
+            assert (checkpoints / "packed_done.json").exists() == (start == "base")
+            assert not (there / "iter_001" / "6_checkpoints" / "packed_done.json").exists()
 
 
 @pytest.mark.parametrize("start", ["base", "previous"])
