@@ -253,7 +253,10 @@ def learn(
     if update is not None:
         learnt = update(context, iteration, start, output)
         return _skip(context, iteration, "no puzzle was kept") if learnt is None else learnt
-    return finetune.run(context, datasets, start, output, label=f"{iteration}.6 fine-tune")
+    try:
+        return finetune.run(context, datasets, start, output, label=f"{iteration}.6 fine-tune")
+    except finetune.NothingFits as error:
+        return _skip(context, iteration, str(error))
 
 
 def _skip(context: Context, iteration: int, why: str) -> dict[str, Any]:

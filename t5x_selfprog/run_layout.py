@@ -127,22 +127,24 @@ class RunDir:
         return next((i for i in reversed(range(iterations)) if not self.learnt_nothing(i)), None)
 
     def learnt_nothing(self, iteration: int) -> bool:
-        """Whether an iteration has neither a pair nor a training step, and so no checkpoint.
+        """Whether an iteration has no checkpoint: its training ended without a step, or has no pair to begin with.
 
-        A policy gradient learns from attempts, so it may have made steps without a pair.
+        A policy gradient learns from attempts, so it may have made steps without a pair; and pairs that all exceed a
+        row teach nothing.
         """
         try:
             manifest = files.read_json(files.join(self.stage(iteration, "dataset"), "manifest.json"))
         except FileNotFoundError:
             return False
-        return manifest["rows"] == 0 and not self._steps(iteration)
+        steps = self._steps(iteration)
+        return manifest["rows"] == 0 if steps is None else steps == 0
 
-    def _steps(self, iteration: int) -> int:
-        """Steps of an iteration's finished training; 0 if there is none."""
+    def _steps(self, iteration: int) -> int | None:
+        """Steps of an iteration's finished training; None if there is none."""
         try:
             return int(files.read_json(files.join(self.stage(iteration, "checkpoints"), "done.json"))["step"])
         except FileNotFoundError:
-            return 0
+            return None
 
     def trained_from(self, iteration: int, base: str, start: Literal["base", "previous"]) -> str:
         """The checkpoint that fine-tuning starts from: always the base (the paper's way), or the newest."""

@@ -58,14 +58,15 @@ def test_what_brought_nothing_has_no_checkpoint_and_what_follows_samples_more(tm
 
 
 def test_attempts_teach_without_a_pair(tmp_path):
-    """A policy gradient made steps in the second iteration, without a pair, and none in the third."""
-    run = run_with(tmp_path, [7, 0, 0])
-    for iteration, step in ((1, 20), (2, 0)):
+    """A policy gradient made steps in the second iteration, without a pair, and none in the third; in the fourth, none
+    of the pairs could be trained on."""
+    run = run_with(tmp_path, [7, 0, 0, 5])
+    for iteration, step in ((1, 20), (2, 0), (3, 0)):
         os.makedirs(run.stage(iteration, "checkpoints"))
         with open(f"{run.stage(iteration, 'checkpoints')}/done.json", "w") as file:
             json.dump({"step": step}, file)
-    assert [run.learnt_nothing(i) for i in range(3)] == [False, False, True]
-    assert run.newest_learnt(3) == 1 and run.sampled_from(3, "BASE") == run.stage(1, "checkpoints")
+    assert [run.learnt_nothing(i) for i in range(4)] == [False, False, True, True]
+    assert run.newest_learnt(4) == 1 and run.sampled_from(4, "BASE") == run.stage(1, "checkpoints")
 
 
 def test_a_run_ends_where_there_is_no_point_in_another(tmp_path):

@@ -29,6 +29,7 @@ from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora, adapters_entry
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
+from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.shards import Ledger
 
@@ -55,6 +56,10 @@ class Settings:
     fit: Fit | None = None
     prompt: SolvePrompt = SolvePrompt()
     lora: Lora | None = None
+
+
+class NothingFits(UserError):
+    """No document is short enough to be trained on."""
 
 
 def as_long_as(trained: Mapping[str, Any], steps: int | None = None) -> Settings:
@@ -86,6 +91,8 @@ def run(
     Returns:
       done.json's content: step, batch_rows, identity, pairs, tokens, too_long (pairs left out because they exceed
       `Settings.length`), padding (the share of positions that hold no token).
+
+    Raises NothingFits if all are too long.
     """
     done_path = files.join(output, "done.json")
     done = hosts.agree(_read(done_path))
@@ -100,6 +107,12 @@ def run(
     encoded = [np.asarray(encode(pair["text"]), np.int32) for pair in pairs]
     length = min(settings.length, model.config.context_length)
     fits = [i for i, ids in enumerate(encoded) if len(ids) <= length + 1]
+    if pairs and not fits:
+        raise NothingFits(
+            f"none of the {len(pairs)} documents fits a row of {length} tokens (the shortest has "
+            f"{min(map(len, encoded))}; raise finetune.run.length, up to the model's context of "
+            f"{model.config.context_length})"
+        )
     seed = context.experiment.seed
     weights = [pairs[i]["weight"] for i in fits]
     source = PackedDocuments([encoded[i] for i in fits], weights, settings.batch_size, length, seed)

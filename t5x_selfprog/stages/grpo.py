@@ -80,8 +80,8 @@ def run(
     if not found:
         return None
     if each is not None:
-        most = batches_for(context, iteration, each, min(puzzles, len(found)) * training.attempts)
-        training = dataclasses.replace(training, batches=most)
+        batches, puzzles = batches_for(context, iteration, each, min(puzzles, len(found)), training.attempts)
+        training = dataclasses.replace(training, batches=batches)
     require_room(context, start, training, [attempting.sampling.fitted(training.attempts)])
     model = context.model(start)
     training = training.within(model.config)
@@ -167,18 +167,23 @@ def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
             yield puzzle["puzzle_id"], puzzle["source"]
 
 
-def batches_for(context: Context, iteration: int, each: int, of_a_batch: int) -> int:
-    """How many batches bring stage 3's attempts up to `each` per kept puzzle. Raises UserError if none is left."""
+def batches_for(context: Context, iteration: int, each: int, puzzles: int, attempts: int) -> tuple[int, int]:
+    """How many batches bring stage 3's attempts up to `each` per kept puzzle, and how many puzzles a batch has.
+
+    That is `puzzles`, or fewer where few were kept and less than a batch is left. Raises UserError if no group of
+    `attempts` is.
+    """
     kept = context.run.read(iteration, "kept").manifest()["rows"]
     made = context.run.read(iteration, "solutions").manifest()["rows"]
     left = each * kept - made
-    if left < of_a_batch:
+    puzzles = min(puzzles, left // attempts)
+    if puzzles < 1:
         raise UserError(
-            f"grpo.run.each={each}: {kept} kept puzzles and {made} attempts of stage 3 leave {left} for the policy "
-            f"gradient, and a batch takes {of_a_batch}: raise it, or lower sample_solutions.run.attempts or "
-            "grpo.run.puzzles."
+            f"grpo.run.each={each}: {kept} kept puzzles and {made} attempts of stage 3 leave {max(0, left)} for the "
+            f"policy gradient, and a group takes {attempts}: raise it, or lower sample_solutions.run.attempts or "
+            "PolicyTraining.attempts."
         )
-    return left // of_a_batch
+    return left // (puzzles * attempts), puzzles
 
 
 def chosen_of(

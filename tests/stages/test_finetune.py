@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import gc
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
 import gin
+from t5x_selfprog import loop
 from t5x_selfprog.model import merge, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
@@ -96,6 +98,22 @@ def test_without_a_fit_epochs_and_batches_are_as_they_were_told(context, base, p
             context, [pairs], base, str(tmp_path / "6"), Settings(LOOP, epochs=2, batch_size=4, length=128)
         )
     assert (done["step"], done["batch_rows"]) == (4, 4)
+
+
+def test_pairs_that_fit_no_row_end_the_iteration_and_not_the_run(base, pairs, tmp_path, monkeypatch, capsys):
+    made = Context(open_run(tmp_path / "run", {}), Experiment(base=base))
+    made.solved[0] = set()
+    shutil.copytree(pairs, made.run.stage(0, "dataset"))
+    gin.bind_parameter("finetune.run.length", 8)
+    for module, name in (
+        (loop.hindsight, "run"),
+        (loop.build_dataset, "run"),
+        (loop.filter_puzzles, "write_funnel"),
+    ):
+        monkeypatch.setattr(module, name, lambda *args, **more: None)
+    assert loop.learn(made, 0)["step"] == 0
+    assert "none of the 24 documents fits a row of 8 tokens (the shortest has " in capsys.readouterr().err
+    assert made.run.learnt_nothing(0) and made.run.sampled_from(1, "BASE") == "BASE"
 
 
 def test_the_model_that_is_trained_from_is_let_go_before_the_first_step(

@@ -288,11 +288,14 @@ def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
     solutions = made.ledger(made.run.stage(0, "solutions"), "solutions", ATTEMPT, shards=1)
     solutions.commit(0, [{"puzzle_id": f"p{i // 2}"} for i in range(12)])
     solutions.finish()
-    assert grpo.batches_for(made, 0, 20, 24) == 4
+    assert grpo.batches_for(made, 0, 20, 3, 8) == (4, 3)
+    assert grpo.batches_for(made, 0, 5, 3, 8) == (1, 2), (
+        "18 are left: less than a batch, but two groups of eight"
+    )
     with pytest.raises(
-        UserError, match=r"grpo.run.each=5: 6 kept puzzles and 12 attempts of stage 3 leave 18"
+        UserError, match=r"grpo.run.each=3: 6 kept puzzles and 12 attempts of stage 3 leave 6 .* takes 8"
     ):
-        grpo.batches_for(made, 0, 5, 24)
+        grpo.batches_for(made, 0, 3, 3, 8)
 
 
 @pytest.mark.slow
