@@ -7,6 +7,7 @@ zeros between them, so that the function is the same. On reading, each of ours g
 
 import dataclasses
 import json
+import math
 import os
 import re
 import tempfile
@@ -41,7 +42,13 @@ _PLAIN: Mapping[str, Any] = {
     "trainable_token_indices": None,
     "alora_invocation_tokens": None,
     "target_parameters": None,
+    "use_qalora": False,
+    "use_bdlora": False,
+    "arrow_config": None,
 }
+# How adapters may have begun. Other ways (PiSSA, OLoRA, CorDA, LoftQ) take a part out of the base's weights first.
+_BEGINNINGS = (None, True, False, "gaussian", "eva", "orthogonal")
+_PATTERNS = ("rank_pattern", "alpha_pattern")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,11 +150,11 @@ def read(folder: str, family: Family, config: ModelConfig) -> Read:
             pairs.append([left.pop(f"{stem}.lora_{which}.weight", None) for which in "AB"])
         if all(tensor is None for pair in pairs for tensor in pair):
             continue
-        rank, scale = _rank_and_scale(said, module.name.format(0))
         inputs, outputs = module.weight.shape(shapes)[::-1]
         found = []
         for layer, pair in enumerate(pairs):
             stem = module.name.format(layer)
+            rank, scale = _rank_and_scale(said, stem)
             for which, tensor, wanted in zip("AB", pair, ((rank, inputs), (outputs, rank)), strict=True):
                 if tensor is None:
                     wrong.append(f"{stem}.lora_{which}: missing, where other layers have it")
@@ -159,9 +166,9 @@ def read(folder: str, family: Family, config: ModelConfig) -> Read:
                     )
             if not wrong:
                 a, b = (np.asarray(tensor.open(), np.float32) for tensor in pair if tensor is not None)
-                found.append((a, b))
+                found.append((a, np.float32(scale) * b))
         if not wrong:
-            _take(adapters, module, [(a, np.float32(scale) * b) for a, b in found], shapes)
+            _take(adapters, module, _of_one_rank(found), shapes)
     wrong += [f"{name}: this model has no such projection to adapt" for name in sorted(left)]
     if wrong:
         shown = "\n  ".join(wrong[:12] + [f"and {len(wrong) - 12} more"] * (len(wrong) > 12))
@@ -189,25 +196,59 @@ def _config(folder: str) -> Mapping[str, Any]:
     for name, plain in _PLAIN.items():
         if said.get(name) not in (plain, None, [], {}):
             raise UserError(f"{path}: {name}={said[name]!r} is not supported here, only {plain!r}")
-    if not isinstance(said.get("r"), int) or said["r"] < 1:
-        raise UserError(f"{path}: r={said.get('r')!r} must be a whole number of at least 1")
-    if not isinstance(said.get("lora_alpha"), int | float):
-        raise UserError(f"{path}: lora_alpha={said.get('lora_alpha')!r} must be a number")
+    beginning = said.get("init_lora_weights")
+    if beginning not in _BEGINNINGS:
+        raise UserError(
+            f"{path}: init_lora_weights={beginning!r}: the adapters are of a base whose weights that changed; convert "
+            "them to plain ones as they are saved (peft's path_initial_model_for_weight_conversion)"
+        )
+    _require_rank(path, "r", said.get("r"))
+    _require_alpha(path, "lora_alpha", said.get("lora_alpha"))
+    for name, require in zip(_PATTERNS, (_require_rank, _require_alpha), strict=True):
+        patterns = said.get(name) or {}
+        if not isinstance(patterns, dict):
+            raise UserError(f"{path}: {name}={patterns!r} must be an object of modules and numbers")
+        for key, value in patterns.items():
+            require(path, f"{name}[{key!r}]", value)
+            try:
+                re.compile(key)
+            except re.error as error:
+                raise UserError(f"{path}: {name}: {key!r} is no regular expression ({error})") from error
     return said
 
 
+def _require_rank(path: str, name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise UserError(f"{path}: {name}={value!r} must be a whole number of at least 1")
+
+
+def _require_alpha(path: str, name: str, value: Any) -> None:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise UserError(f"{path}: {name}={value!r} must be a number")
+
+
 def _rank_and_scale(said: Mapping[str, Any], module: str) -> tuple[int, float]:
-    rank = int(_of_pattern(said.get("rank_pattern"), module, said["r"]))
-    alpha = float(_of_pattern(said.get("alpha_pattern"), module, said["lora_alpha"]))
+    ranks, alphas = (said.get(name) or {} for name in _PATTERNS)
+    rank, alpha = _of_pattern(ranks, module, said["r"]), _of_pattern(alphas, module, said["lora_alpha"])
     return rank, alpha / (rank**0.5 if said.get("use_rslora") else rank)
 
 
-def _of_pattern(pattern: Mapping[str, Any] | None, module: str, otherwise: Any) -> Any:
-    """PEFT's patterns match a module's name or its end."""
-    for key, value in (pattern or {}).items():
+def _of_pattern(pattern: Mapping[str, Any], module: str, otherwise: Any) -> Any:
+    """PEFT's patterns match the whole name of a module, in one layer, or its end."""
+    for key, value in pattern.items():
         if re.match(rf"(.*\.)?({key})$", module):
             return value
     return otherwise
+
+
+def _of_one_rank(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(A, B) of every layer with the highest rank of them, filled up with zeros."""
+    ranks = [len(a) for a, _ in pairs]
+    more = [max(ranks) - rank for rank in ranks]
+    return [
+        (np.pad(a, ((0, n), (0, 0))), np.pad(b, ((0, 0), (0, n))))
+        for (a, b), n in zip(pairs, more, strict=True)
+    ]
 
 
 def _modules(family: Family, config: ModelConfig) -> Iterator[_Module]:

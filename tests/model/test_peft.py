@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -52,6 +53,12 @@ def published(tmp_path_factory):
     return get
 
 
+def of_pattern(pattern, module, otherwise):
+    """As peft's get_pattern_key finds it."""
+    found = (value for key, value in (pattern or {}).items() if re.match(rf"(.*\.)?({key})$", module))
+    return next(found, otherwise)
+
+
 def write_peft(folder, tensors, targets, rank=2, alpha=3.0, seed=0, **said):
     """Adapters as peft would save them, and the published tensors with them added by its formula."""
     random = np.random.default_rng(seed)
@@ -60,15 +67,17 @@ def write_peft(folder, tensors, targets, rank=2, alpha=3.0, seed=0, **said):
         module = name.removesuffix(".weight")
         if module.rpartition(".")[2] not in targets or weight.ndim != 2:
             continue
+        r, scaled = (
+            of_pattern(said.get(f"{n}_pattern"), module, v) for n, v in (("rank", rank), ("alpha", alpha))
+        )
         a, b = (
-            random.normal(0, 0.2, s).astype(np.float32)
-            for s in ((rank, weight.shape[1]), (weight.shape[0], rank))
+            random.normal(0, 0.2, s).astype(np.float32) for s in ((r, weight.shape[1]), (weight.shape[0], r))
         )
         adapters |= {
             f"base_model.model.{module}.lora_A.weight": a,
             f"base_model.model.{module}.lora_B.weight": b,
         }
-        scale = alpha / (rank**0.5 if said.get("use_rslora") else rank)
+        scale = scaled / (r**0.5 if said.get("use_rslora") else r)
         summed[name] = (weight.astype(np.float64) + scale * b.astype(np.float64) @ a).astype(np.float32)
     folder.mkdir()
     save_file(adapters, folder / "adapter_model.safetensors")
@@ -81,10 +90,18 @@ def weights(folder):
     return {name: np.asarray(leaf.open(), np.float32) for name, leaf in store.leaves(str(folder))[1].items()}
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_adapters_from_peft_merge_to_the_sums_of_the_published_tensors(case, published, tmp_path):
+BY_LAYER = {
+    "rank_pattern": {"layers.1.self_attn.k_proj": 5, r"layers\.[02]\.mlp\.up_proj": 3, "^k_proj": 7},
+    "alpha_pattern": {"model.layers.0.self_attn.k_proj": 9.0, "up_proj": 1},
+    "init_lora_weights": "gaussian",
+}
+
+
+@pytest.mark.parametrize(("case", "said"), [*((case, {}) for case in CASES), ("qwen2", BY_LAYER)])
+def test_adapters_from_peft_merge_to_the_sums_of_the_published_tensors(case, said, published, tmp_path):
     source, ours, tensors = published(case)
-    adapters, summed = write_peft(tmp_path / "adapters", tensors, TARGETS[case], use_rslora=case == "qwen2")
+    said = {"use_rslora": case == "qwen2", **said}
+    adapters, summed = write_peft(tmp_path / "adapters", tensors, TARGETS[case], **said)
     assert len(adapters) >= 4
     done = merge.merge(str(ours), str(tmp_path / "adapters"), str(tmp_path / "merged"), "float32")
     theirs = tmp_path / "theirs"
@@ -150,6 +167,13 @@ def without(tensors, end):
         ({"use_dora": True}, None, "use_dora=True is not supported"),
         ({"bias": "all"}, None, "bias='all' is not supported"),
         ({"modules_to_save": ["lm_head"]}, None, "modules_to_save"),
+        ({"use_qalora": True}, None, "use_qalora=True is not supported"),
+        ({"init_lora_weights": "pissa_niter_4"}, None, "'pissa_niter_4': the adapters are of a base whose weights"),
+        ({"rank_pattern": {"k_proj": 0}}, None, r"rank_pattern\['k_proj'\]=0 must be"),
+        ({"alpha_pattern": {"k_proj": "8"}}, None, r"alpha_pattern\['k_proj'\]='8' must be a number"),
+        ({"alpha_pattern": {"(k_proj": 8}}, None, r"'\(k_proj' is no regular expression"),
+        ({"rank_pattern": ["k_proj"]}, None, "must be an object"),
+        ({"lora_alpha": float("nan")}, None, "lora_alpha=nan must be"),
         ({}, lambda t: without(t, "1.mlp.up_proj.lora_B.weight"), "layers.1.mlp.up_proj.lora_B: missing"),
         ({}, lambda t: {**t, "base_model.model.lm_head.lora_A.weight": np.zeros((2, 24), np.float32)}, "lm_head"),
         ({}, lambda t: {n.replace("layers.2", "layers.9"): v for n, v in t.items()}, "layers.9.self_attn.k_proj"),
