@@ -19,6 +19,8 @@ from verifier.storage.tfrecord import write_frames
 
 # Folders of attempts and of their verdicts: stages 3 and 4, and an evaluation.
 JUDGED = ((stage_folder("solutions"), stage_folder("verdicts")), ("attempts", "verdicts"))
+# A shard of attempts that is rebuilt, as `pack` lists it.
+REBUILT = re.compile(rf"(.*/)?({'|'.join(attempts for attempts, _ in JUDGED)})/part-\d+-of-\d+\.tfrecord")
 CHECKPOINTS = re.compile(rf"(.*/)?({stage_folder('checkpoints')}|steps_\d+)/")
 # Of a training on verdicts: attempts that no training on another machine would make again.
 SAMPLED = re.compile(rf"(.*/)?{stage_folder('checkpoints')}/(rollouts|programs)/")

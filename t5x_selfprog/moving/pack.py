@@ -30,12 +30,13 @@ def pack(root: str, output: str, piece_mb: int | None = None) -> list[str]:
     The run may be unfinished, and another process may be running it: whatever is committed is packed. The same run
     gives the same bytes.
 
-    Raises UserError if there is no run, or if the output is inside it.
+    Raises UserError if there is no run, or if the output is inside it or cannot be written.
     """
     run = RunDir(root)
     _ = run.fingerprint  # there must be one
     if os.path.realpath(output).startswith(os.path.realpath(root) + os.sep):
         raise UserError(f"--output={output}: is inside the run that it packs; put it beside {root}.")
+    files.require_place(output, "--output", "run.pack")
     listed, rebuilt = contents.members(root, start_of(root))
     data = {}
     for path in listed:

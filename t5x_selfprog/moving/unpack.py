@@ -37,7 +37,7 @@ def unpack(
     Raises:
       UserError: the pack has another format or another base, or is damaged or incomplete; nothing is left at `root`.
     """
-    if files.is_folder(root) and files.listdir(root):
+    if files.exists(root) and not (files.is_folder(root) and not files.listdir(root)):
         raise UserError(f"--run_dir={root}: is there already; give a folder that is not.")
     partial = os.path.abspath(root) + ".unpacking"
     shutil.rmtree(partial, ignore_errors=True)
@@ -142,12 +142,18 @@ def _index(member: tuple[str, bytes], named: str, base: str | None) -> dict[str,
     name, data = member
     if name != INDEX:
         raise UserError(f"{named}: not made by `selfprog pack` (it begins with {name or 'nothing'!r}).")
-    index = json.loads(data)
+    index = _read_index(data)
+    if index is None:
+        raise UserError(f"{named}: its {INDEX} is damaged; copy the pack again.")
     if index["format"] != FORMAT:
         raise UserError(
             f"{named}: a pack of format {index['format']}, and this version reads {FORMAT}; install the version of the "
             "project that made it, or pack the run again with this one."
         )
+    for shard in index["rebuilt"]:
+        _require_inside(shard)
+        if not contents.REBUILT.fullmatch(shard):
+            raise UserError(f"{shard}: not a name that `selfprog pack` writes.")
     if base is not None and index["base"]:
         from t5x_selfprog.model import store
 
@@ -159,13 +165,31 @@ def _index(member: tuple[str, bytes], named: str, base: str | None) -> dict[str,
     return index
 
 
+def _read_index(data: bytes) -> dict[str, Any] | None:
+    """The content of pack.json; None if it is not what `pack` writes in any format."""
+    try:
+        index = json.loads(data)
+    except ValueError:
+        return None
+    kinds = {"format": int, "files": dict, "rebuilt": dict, "base": str, "fingerprint": str}
+    if not isinstance(index, dict) or not isinstance(index.get("format"), int):
+        return None
+    whole = all(isinstance(index.get(name), kind) for name, kind in kinds.items())
+    return index if whole or index["format"] != FORMAT else None
+
+
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
     for member in archive:
         file = archive.extractfile(member)
-        parts = member.name.split("/")
-        if file is None or member.name.startswith("/") or ".." in parts:
+        if file is None:
             raise UserError(f"{member.name}: not a name that `selfprog pack` writes.")
+        _require_inside(member.name)
         yield member.name, file.read()
+
+
+def _require_inside(name: str) -> None:
+    if name.startswith("/") or ".." in name.split("/"):
+        raise UserError(f"{name}: not a name that `selfprog pack` writes.")
 
 
 class _Joined:
@@ -190,9 +214,9 @@ class _Joined:
                 path = self._paths.pop(0)
                 try:
                     self._file = open(path, "rb")  # noqa: SIM115 (closed here or in __exit__)
-                except FileNotFoundError:
+                except OSError as error:
                     raise UserError(
-                        f"{path}: there is no such file; name the pieces that are there."
+                        f"{path}: there is no such file to read ({error.strerror}); name the pieces that are there."
                     ) from None
             data = self._file.read(size)
             if data:

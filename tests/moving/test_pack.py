@@ -4,6 +4,7 @@ import io
 import json
 import lzma
 import random
+import re
 import tarfile
 from pathlib import Path
 
@@ -232,6 +233,21 @@ def test_pieces_in_any_order_are_one_pack(run, tmp_path):
     assert not (tmp_path / "half").exists() and not (tmp_path / "half.unpacking").exists()
 
 
+def test_cut_anywhere_it_is_not_a_whole_pack(run, tmp_path, monkeypatch):
+    """Also between two of the streams that it is made of, where the decompressor sees nothing wrong."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2048)
+    (path,) = pack(str(run), str(tmp_path / "a.pack"))
+    whole = Path(path).read_bytes()
+    streams = [found.start() for found in re.finditer(rb"\xfd7zXZ\x00", whole)]
+    assert len(streams) > 20
+    streams = streams[:-6]  # the archive ends in zeros, without which every file is there
+    for end in [*streams[::3], *(cut + 40 for cut in streams[::9])]:
+        Path(path).write_bytes(whole[:end])
+        with pytest.raises(UserError, match=r"not a whole pack|incomplete|not made by|is damaged"):
+            unpack([path], str(tmp_path / "there"))
+        assert not (tmp_path / "there").exists()
+
+
 def _altered(path: str, change) -> None:
     """Rewrites a pack with `change` made to its list of (name, data)."""
     with tarfile.open(path) as archive:
@@ -254,6 +270,23 @@ def _altered(path: str, change) -> None:
         (lambda m: [*m[:-1], (m[-1][0], m[-1][1] + b"x")], "damaged"),
         (lambda m: [*m, ("../outside", b"x")], "not a name"),
         (lambda m: [*m, ("surplus", b"x")], "does not belong there"),
+        (lambda m: [(m[0][0], m[0][1][:99]), *m[1:]], r"its pack\.json is damaged"),
+        (
+            lambda m: [(m[0][0], m[0][1].replace(b'"rebuilt"', b'"built"')), *m[1:]],
+            r"its pack\.json is damaged",
+        ),
+        (lambda m: [(m[0][0], b"[]"), *m[1:]], r"its pack\.json is damaged"),
+        (
+            lambda m: [(m[0][0], m[0][1].replace(b"/3_solutions/part-00000", b"/../../part-00000")), *m[1:]],
+            "not a name",
+        ),
+        (
+            lambda m: [
+                (m[0][0], m[0][1].replace(b"/3_solutions/part-00000", b"/5_dataset/part-00000")),
+                *m[1:],
+            ],
+            "not a name",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_pack_is_said_and_nothing_is_left(run, tmp_path, change, said):
@@ -283,6 +316,9 @@ def test_commands_say_what_they_made_and_refuse_what_they_must(run, tmp_path, ca
     assert main(["unpack", f"{tmp_path}/none.pack", f"--run_dir={there}2"]) == 2
     assert main(["pack", f"--run_dir={tmp_path}", f"--output={tmp_path}/b.pack"]) == 2
     assert main(["pack", f"--run_dir={run}", f"--output={run}/b.pack"]) == 2
+    assert main(["pack", f"--run_dir={run}", f"--output={tmp_path}"]) == 2
+    assert main(["unpack", str(run), f"--run_dir={there}3"]) == 2
+    assert main(["unpack", f"{tmp_path}/a.pack", f"--run_dir={tmp_path}/a.pack"]) == 2
     with pytest.raises(SystemExit, match="2"):
         main(["pack", f"--run_dir={run}", f"--output={tmp_path}/b.pack", "--piece_mb=0"])
     err = capsys.readouterr().err
@@ -291,6 +327,9 @@ def test_commands_say_what_they_made_and_refuse_what_they_must(run, tmp_path, ca
         "no such file",
         "not a run directory",
         "inside the run",
+        "is a folder; name a file in it",
+        "Is a directory",
+        "a.pack: is there already",
         "--piece_mb: must be a whole number of at least 1, not '0'",
     ):
         assert said in err
