@@ -11,7 +11,6 @@ and is never run.
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import re
 from collections import Counter, defaultdict
@@ -21,6 +20,7 @@ from functools import partial
 from t5x_selfprog.puzzles.scopes import Occurrence, occurrences
 from t5x_selfprog.puzzles.shape import ConstantsToTypes, constant_kind
 from t5x_selfprog.puzzles.source import SourceError, bare_tree, unparse
+from t5x_selfprog.puzzles.trees import Transformer, copied, size
 
 _COMMUTATIVE = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor)
 _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -37,26 +37,35 @@ def canonical_form(source: str, constant_defaults: bool = False) -> str:
 
     `constant_defaults` replaces parameters by their defaults, to match a copy that has constants in their place.
     """
-    tree = bare_tree(source, keep_answer=True)
-    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
-        raise SourceError("must be one function to be compared")
     try:
-        for _ in range(_ROUNDS):
-            before = _size(tree)
-            _unwrap(tree)
-            _fold_bodies(tree)
-            tree = _Plainer().visit(tree)
-            _inline(tree)
-            if _size(tree) == before:
-                break
+        tree = copied(_simplified(source))
         if constant_defaults:  # not earlier: a default of 0 would vanish from a sum, but one of 3 would not
             _put_defaults(tree)
-        tree = copy.deepcopy(tree)  # from here on, no node occurs in two places
+            tree = copied(tree)
         _sort_operands(tree)
         _rename(tree)
         return unparse(ConstantsToTypes().visit(tree))
     except RecursionError as error:
         raise SourceError("nested too deeply") from error
+
+
+@functools.lru_cache(maxsize=1)  # both forms of a text are asked for, one after the other
+def _simplified(source: str) -> ast.Module:
+    """The tree after all rules that do not depend on order and names; not to be changed."""
+    tree = bare_tree(source, keep_answer=True)
+    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
+        raise SourceError("must be one function to be compared")
+    after = size(tree)
+    for _ in range(_ROUNDS):
+        before = after
+        _unwrap(tree)
+        _fold_bodies(tree)
+        tree = _Plainer().visit(tree)
+        _inline(tree)
+        after = size(tree)
+        if after == before:
+            break
+    return tree
 
 
 def outline_tokens(source: str) -> list[str]:
@@ -67,10 +76,6 @@ def outline_tokens(source: str) -> list[str]:
 
 _TOKEN = re.compile(r"<\w[^<>]*>|\w+|[=!<]=|\*\*|//|<<|>>|[^\w\s]")
 _NAME = re.compile(r"^v\d+$")
-
-
-def _size(tree: ast.AST) -> int:
-    return sum(1 for _ in ast.walk(tree))
 
 
 # Statements.
@@ -105,7 +110,7 @@ def _set_in(body: Sequence[ast.stmt | ast.expr]) -> set[str]:
     return {one.name for node in body for one in occurrences(node) if one.binds}
 
 
-class _Renamed(ast.NodeTransformer):
+class _Renamed(Transformer):
     """Replaces names that are read by expressions."""
 
     def __init__(self, given: dict[str, ast.expr]) -> None:
@@ -113,7 +118,7 @@ class _Renamed(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         reads = isinstance(node.ctx, ast.Load) and node.id in self._given
-        return copy.deepcopy(self._given[node.id]) if reads else node
+        return copied(self._given[node.id]) if reads else node
 
 
 def _put_defaults(tree: ast.Module) -> None:
@@ -205,7 +210,7 @@ def _inline(tree: ast.Module) -> None:
     _Substitute(values, dropped).visit(tree)
 
 
-class _Substitute(ast.NodeTransformer):
+class _Substitute(Transformer):
     def __init__(self, values: dict[int, ast.expr], dropped: set[int]) -> None:
         self._values, self._dropped = values, dropped
 
@@ -218,7 +223,7 @@ class _Substitute(ast.NodeTransformer):
 # Expressions.
 
 
-class _Plainer(ast.NodeTransformer):
+class _Plainer(Transformer):
     """Plain truth values: no `bool()`, no double negation, one direction of comparison, chains as `and`."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:

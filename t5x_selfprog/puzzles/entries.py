@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from t5x_selfprog.puzzles.source import SourceError, only_function, rename_function, unparse
+from t5x_selfprog.puzzles.source import (
+    SourceError,
+    only_function,
+    rename_function,
+    rename_only_mention,
+    unparse,
+)
 from verifier.language.answer_types import TypeSyntaxError, parse_type
 from verifier.language.puzzle import PuzzleError, parse_puzzle
 
@@ -48,7 +55,7 @@ def read_entry(entry: Any, docstrings: Docstrings) -> Entry:
     if name is None:
         raise SourceError("'name' must look like Problem:0, the problem and the number of the instance")
     function = _function(entry["sat"], "sat", "sat")
-    source = rename_function(entry["sat"], "f")
+    source = _renamed(entry["sat"], "sat", "f")
     docstring = entry.get("sol_docstring", "")
     statement = _docstring(docstring)
     answer_type = _answer_type(source, entry.get("ans_type", ""))
@@ -106,9 +113,15 @@ def _solution(source: str, puzzle: ast.FunctionDef, field: str) -> str:
         raise SourceError("'sol_header' has an argument without a default")
     if unknown:
         raise SourceError(f"'sol_header' has arguments that 'sat' has not: {', '.join(sorted(unknown))}")
-    return rename_function(source, "g")
+    return _renamed(source, "sol", "g")
 
 
+def _renamed(source: str, old: str, new: str) -> str:
+    """`source`, which was parsed as one function `old`; most need not be parsed again."""
+    return rename_only_mention(source, old, new) or rename_function(source, new)
+
+
+@functools.lru_cache(maxsize=1024)  # all instances of a problem have the same
 def _docstring(text: str) -> str:
     """The text of an indented docstring, unindented; "" if there is none."""
     if not text.strip():

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from t5x_selfprog.puzzles.trees import Visitor
+
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
@@ -72,7 +74,7 @@ def occurrences(tree: ast.AST) -> list[Occurrence]:
     return walker.found
 
 
-class _Walker(ast.NodeVisitor):
+class _Walker(Visitor):
     def __init__(self) -> None:
         self.scope = Scope("module", None)
         self.found: list[Occurrence] = []

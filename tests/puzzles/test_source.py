@@ -26,6 +26,7 @@ from t5x_selfprog.puzzles.source import (
     puzzle_id,
     rename_definition,
     rename_function,
+    rename_only_mention,
 )
 
 MODULES = [ast, inspect, json.decoder, statistics, string, symtable, textwrap]
@@ -285,6 +286,59 @@ def test_renaming_keeps_every_other_character(text, renamed):
 )
 def test_where_the_place_in_the_text_is_unsure_the_program_is_still_right(text):
     assert ast.dump(ast.parse(rename_function(text, "f"))) == ast.dump(ast.parse(text.replace("sat", "f")))
+
+
+LONG = "\n    return " + " + ".join(["x"] * 102)  # too many operators to be sure that it is not nested deeply
+
+
+@pytest.mark.parametrize("new", ["f", "f1", "x", "all", "match", "_", "é", "if", "sat2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def sat(x: int):\n    return x == 1",
+        "def  sat\t(x, sat_=3, unsat='satin', *, _sat=0, sat2=1): return sat_.satx",
+        "@all\n@(lambda f: f)\ndef sat(x):\n    def f(): return f1\n    return f()",
+        "# def\n\n\ndef sat(x):  # f\n    class f1:\n        def f(self, f=lambda x: x): return f\n    return x",
+        "def sat(x, f=1, *, all=2): return [f for f in x if all]\r\n",
+        "def sat(s='def f', t=f'{1!r:>{2}}'): return f'{s=}' f''",
+        "def sat(x):\n    global f, f1\n    match x:\n        case [f, *f1]: return 1",
+        "def sat(x: 'int') -> 'f':\n    'def '\n    try: pass\n    except E as f: import f1",
+        "def sat(x): return '\\x73at' + '''\n\\\n\x0cf''' \\\n + f\"{x!r}\" * 0x5a",
+    ],
+)
+def test_a_name_that_is_mentioned_once_is_renamed_as_the_tree_says(text, new):
+    """A comment that mentions it as well sends the same function the longer way."""
+    long_way = rename_function(f"{text}\n# sat", new)
+    found = rename_only_mention(text, "sat", new)
+    assert (found is None) == (new in ("é", "if"))
+    if found is not None:
+        assert f"{found}\n# sat" == long_way and rename_function(text, new) == found != text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def sat(x): return sat(x)",
+        "def sat(x): return 'not sat'",
+        "def sat(x): return x  # sat",
+        "def sat(x): return f'{sat(x)}'",
+        "def \\\n sat(x): return x",
+        "def \x0csat(x): return x",
+        "def sat(é): return é",
+        "def ｓａｔ(x): return 'sat'",
+        "def ｓat(x): return sat(x)",
+        "def sat(x):" + LONG,
+        "def sat(x):\n" + "".join(f"{' ' * i}if x:\n" for i in range(1, 99)) + " " * 99 + "return -(-x)",
+    ],
+)
+def test_where_one_mention_is_not_plain_to_see_the_tree_is_asked(text):
+    assert rename_only_mention(text, "sat", "f") is None
+    expected = ast.parse(text)
+    expected.body[0].name = "f"
+    for node in ast.walk(expected):
+        if isinstance(node, ast.Name) and node.id == "sat":
+            node.id = "f"
+    assert ast.dump(ast.parse(rename_function(text, "f"))) == ast.dump(expected)
 
 
 def test_a_local_that_would_capture_the_recursion_is_refused():
