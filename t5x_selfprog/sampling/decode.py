@@ -5,6 +5,7 @@ reads what happened, chunk by chunk, and loads new prompts.
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -133,16 +134,20 @@ def next_logits(
     position = fixed.prefix_length + rows.place
     scale = config.attention_scale or config.head_dim**-0.5
     x = model.embed(grid.token, position)
+
+    @functools.partial(jax.jit, static_argnames="window", inline=True)  # layers of a kind are traced once
+    def layer(x, weights, caches, rows, position, window):
+        def attend_fn(q, k, v):
+            return fixed.attention(q, k, v, caches, rows, window, scale)
+
+        return network.bind_block(config, weights)(x, position, attend_fn)
+
     suffix = []
     for i, window in enumerate(config.layer_windows()):
-
-        def attend_fn(q, k, v, i=i, window=window):
-            prompt = grid.prompt_keys[i], grid.prompt_values[i]
-            own = grid.suffix_keys[i], grid.suffix_values[i]
-            before = None if prefix is None else (prefix.keys[i], prefix.values[i])
-            return fixed.attention(q, k, v, Caches(prompt, own, before), rows, window, scale)
-
-        x, own = network.bind_block(config, weights.layers[i])(x, position, attend_fn)
+        prompt = grid.prompt_keys[i], grid.prompt_values[i]
+        own = grid.suffix_keys[i], grid.suffix_values[i]
+        before = None if prefix is None else (prefix.keys[i], prefix.values[i])
+        x, own = layer(x, weights.layers[i], Caches(prompt, own, before), rows, position, window=window)
         suffix.append(own)
     keys, values = zip(*suffix, strict=True)
     return model.logits(model.final_norm(x)), (keys, values)

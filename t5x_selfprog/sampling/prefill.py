@@ -1,6 +1,7 @@
 """Prefill: each prompt runs through the model once for all its attempts, giving keys, values and the last logits."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -58,15 +59,19 @@ def prefill(
     model = network.bind(config, weights.outer)
     positions = fixed.prefix_length + jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
     x = model.embed(tokens, positions)
-    keys, values = [], []
-    for i, window in enumerate(config.layer_windows()):
-        before = None if prefix is None else (prefix.keys[i], prefix.values[i])
 
-        def attend_fn(q, k, v, before=before, window=window):
+    @functools.partial(jax.jit, static_argnames="window", inline=True)  # layers of a kind are traced once
+    def layer(x, weights, before, positions, window):
+        def attend_fn(q, k, v):
             k, v = by_channel(k), by_position(v)
             return _attend(fixed, q, k, v, before, window), (k, v)
 
-        x, (k, v) = network.bind_block(config, weights.layers[i])(x, positions, attend_fn)
+        return network.bind_block(config, weights)(x, positions, attend_fn)
+
+    keys, values = [], []
+    for i, window in enumerate(config.layer_windows()):
+        before = None if prefix is None else (prefix.keys[i], prefix.values[i])
+        x, (k, v) = layer(x, weights.layers[i], before, positions, window=window)
         keys.append(k)
         values.append(v)
     last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]

@@ -6,12 +6,13 @@ import threading
 import pytest
 
 from t5x_selfprog.device_program import DeviceProgram
+from t5x_selfprog.model import network
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
 from t5x_selfprog.sampling import blueprint, programs
 from t5x_selfprog.sampling.blueprint import Blueprint, Room, blueprint_of
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.sampling.programs import Programs
-from tests.sampling.byte_model import ByteTokenizer
+from tests.sampling.byte_model import ByteTokenizer, tiny_config
 from tests.sampling.test_sampler import BASE, KEY, MODEL, PREFIX, REQUESTS, make, outcome
 
 
@@ -83,3 +84,22 @@ def test_one_that_fails_says_so_to_whoever_needs_it_and_may_be_tried_again():
         with pytest.raises(ValueError, match="not today"):
             mine.call(DeviceProgram("a", function, (1.0,)))
     assert not any(key[0] is mine._key for key in programs._compiled)
+
+
+@pytest.mark.parametrize("windows, kinds", [((None,), 1), ((None, 9, 5), 3)], ids=str)
+def test_layers_of_one_kind_are_traced_once(windows, kinds, monkeypatch):
+    """Every start traces its programs, in a time that must not grow with depth; compilers see the layers in line."""
+    traced, bind = [], network.bind_block
+    monkeypatch.setattr(network, "bind_block", lambda *args: traced.append(args) or bind(*args))
+    model = tiny_config(num_layers=12, windows=windows)
+    config = SamplingConfig(
+        **BASE | {"prompt_buckets": (24,), "weights_dtype": "int8", "cache_dtype": "int8"}
+    )
+    room = Room.of(model, ByteTokenizer(), config, PREFIX)
+    plan = blueprint_of(model, ByteTokenizer(), config, room, None)
+    for name in ("prefix", ("decode", 3), ("load", 24, 2)):
+        program = plan.described(name)
+        traced.clear()
+        text = program.lower().as_text()
+        assert len(traced) == kinds
+        assert "@layer" not in text and text.count("stablehlo.rsqrt") >= 2 * 12 - 1  # two norms each
