@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from t5x_selfprog.run_layout import RunDir, stage_folder
 from verifier.storage import files
-from verifier.storage.records import ATTEMPT, encode
+from verifier.storage.records import ATTEMPT, encode_all
 from verifier.storage.shards import Ledger
 from verifier.storage.tfrecord import write_frames
 
@@ -59,12 +59,8 @@ def restore_attempts(root: str, shard: str) -> None:
     verdicts = Ledger.open(os.path.join(root, parent, dict(JUDGED)[attempts]))
     number = int(name.split("-")[1])
     with files.open_atomic(os.path.join(root, shard)) as file:
-        write_frames(file, _attempts(verdicts, number))
-
-
-def _attempts(verdicts: Ledger, shard: int) -> Iterator[bytes]:
-    for record in verdicts.read(shard):
-        yield encode({name: record[name] for name in ATTEMPT}, ATTEMPT)
+        rows = ({name: record[name] for name in ATTEMPT} for record in verdicts.read(number))
+        write_frames(file, encode_all(rows, ATTEMPT))
 
 
 def _rebuilt(root: str) -> Iterator[str]:

@@ -59,6 +59,31 @@ def test_bytes_do_not_depend_on_the_order_of_fields(record: dict, random) -> Non
     assert records.encode(dict(shuffled), EVERY_KIND) == records.encode(record, EVERY_KIND)
 
 
+_some = st.fixed_dictionaries({}, optional={name: st.none() | values for name, values in _values.items()})
+_alike = st.fixed_dictionaries(_values)  # written column by column
+_as_models_write = st.fixed_dictionaries(
+    {"i": st.integers(0, 200), "f": _float32, "t": st.text("ab\n\ud800é")}
+)
+
+
+@given(st.lists(_some) | st.lists(_alike) | st.lists(_as_models_write), st.integers(1, 3))
+def test_records_are_written_together_as_one_by_one(rows: list[dict], together: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "TOGETHER", together)
+        assert [*records.encode_all(iter(rows), EVERY_KIND)] == [records.encode(r, EVERY_KIND) for r in rows]
+
+
+@pytest.mark.parametrize("last", [{"i": 2**63}, {"i": True}, {"f": 1e39}, {"t": b"x"}, {"j": 1}])
+def test_a_record_among_many_is_refused_as_it_is_alone(last: dict) -> None:
+    rows = [{"i": 3, "f": 0.5, "t": "x"}] * 100
+    last = {**rows[0], **last}
+    with pytest.raises(RecordError) as alone:
+        records.encode(last, EVERY_KIND)
+    with pytest.raises(RecordError) as among:
+        list(records.encode_all([*rows, last], EVERY_KIND))
+    assert str(among.value) == str(alone.value)
+
+
 def _by_protobuf(data: bytes, schema: records.Schema):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("verifier.storage.example_wire.read", lambda data, schema: None)
@@ -169,10 +194,10 @@ def test_a_file_is_read_as_written_and_its_digest_is_of_its_bytes(tmp_path: Path
     import hashlib
 
     path = tmp_path / "x.tfrecord"
-    rows = [{"tokens": list(range(n))} for n in range(50)]
+    rows = [{"tokens": list(range(n))} for n in range(400)]  # longer than a block
     info = records.write_tfrecord(path, rows, records.TOKENS)
     data = path.read_bytes()
-    assert info == records.ShardInfo(50, len(data), hashlib.sha256(data).hexdigest())
+    assert info == records.ShardInfo(400, len(data), hashlib.sha256(data).hexdigest())
     assert list(records.read_tfrecord(path, records.TOKENS)) == rows
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.tfrecord"]
 

@@ -23,7 +23,7 @@ from verifier.errors import UserError
 from verifier.fleet.metrics import Metrics
 from verifier.storage import files
 from verifier.storage.claims import Claims, prolonging
-from verifier.storage.records import ATTEMPT, VERDICT, RecordError, encode, read_tfrecord
+from verifier.storage.records import ATTEMPT, VERDICT, RecordError, encode_all, read_tfrecord
 from verifier.storage.shards import Ledger
 from verifier.storage.tfrecord import CorruptRecordError, write_frames
 from verifier.verdict import Verdict
@@ -141,7 +141,7 @@ class FolderWork:
     def commit(self, shard: str, records: list[dict[str, Any]], counters: Mapping[str, int]) -> bool:
         try:
             with files.open_atomic(files.join(self._folder, shard + SUFFIX)) as file:
-                info = write_frames(file, (encode(record, VERDICT) for record in records))
+                info = write_frames(file, encode_all(records, VERDICT))
                 # asked last, since writing may take long, as shards.Ledger does
                 if shard in self._committed() or not self._claims.holds(shard):
                     raise _Superseded

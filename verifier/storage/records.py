@@ -7,12 +7,15 @@ versa. FLOAT is 32 bits on disk, as in tf.train.Example; INT is 64. The same rec
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import operator
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -37,12 +40,13 @@ __all__ = [
     "ShardInfo",
     "decode",
     "encode",
+    "encode_all",
     "read_tfrecord",
     "write_tfrecord",
 ]
 
 
-MOST_PLANS = 256
+TOGETHER = 64  # records encoded together; an answer in one of them may have 16 MiB
 
 
 class RecordError(UserError, ValueError):
@@ -228,47 +232,56 @@ def encode(record: Mapping[str, Any], schema: Schema) -> bytes:
 
     Raises RecordError for a field the schema does not have or a value that its kind cannot hold.
     """
-    names = tuple(record)
-    plan = _plans.get(names)
-    if plan is None or plan[0] is not schema:
-        plan = _plan(record, schema)
     entries = []
-    name, value, kind = "", None, Kind.TEXT
-    try:
-        for name, kind, usual, write in plan[1]:
-            value = record[name]
-            if type(value) is usual:
-                entries.append(write(value))
-            elif value is not None:
-                codec = _CODECS[kind]
-                entries.append(example_wire.entry(name, codec.pack(codec.encode(value))))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise RecordError(f"field {name!r} is {kind.name}, got {_brief(value)}: {error}") from error
+    for name in sorted(record):
+        kind, value = schema.get(name), record[name]
+        if kind is None:
+            raise RecordError(f"field {name!r} (value {_brief(value)}) is not one of {', '.join(schema)}")
+        if value is not None:
+            try:
+                entries.append(_entry(name, kind, value))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise RecordError(f"field {name!r} is {kind.name}, got {_brief(value)}: {error}") from error
     return example_wire.example(entries)
 
 
-# Fields of a record -> its schema and, for each field in order, its kind, its usual type and how that is written.
-_Write = Callable[[Any], bytes]
-_plans: dict[tuple[str, ...], tuple[Schema, list[tuple[str, Kind, type | None, _Write]]]] = {}
+def _entry(name: str, kind: Kind, value: Any) -> bytes:
+    codec = _CODECS[kind]
+    return example_wire.entry(name, codec.pack(codec.encode(value)))
 
 
-def _plan(
-    record: Mapping[str, Any], schema: Schema
-) -> tuple[Schema, list[tuple[str, Kind, type | None, _Write]]]:
-    fields: list[tuple[str, Kind, type | None, _Write]] = []
-    for name in sorted(record):
-        kind = schema.get(name)
-        if kind is None:
-            raise RecordError(
-                f"field {name!r} (value {_brief(record[name])}) is not one of {', '.join(schema)}"
-            )
-        write = example_wire.entries(name)
-        usual = {Kind.TEXT: (str, write.text), Kind.INT: (int, write.int), Kind.FLOAT: (float, write.float)}
-        fields.append((name, kind, *usual.get(kind, (None, write.text))))
-    if len(_plans) >= MOST_PLANS:
-        _plans.clear()
-    _plans[tuple(record)] = schema, fields
-    return schema, fields
+def encode_all(records: Iterable[Mapping[str, Any]], schema: Schema) -> Iterator[bytes]:
+    """What `encode` makes of each record, in a fraction of the time where records have the same fields."""
+    left = iter(records)
+    while batch := [*itertools.islice(left, TOGETHER)]:
+        yield from _encode_batch(batch, schema)
+
+
+def _encode_batch(batch: list[Mapping[str, Any]], schema: Schema) -> list[bytes]:
+    names = sorted(batch[0])
+    if {*map(len, batch)} == {len(names)}:
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # other fields, or refused
+            columns = [_column(name, schema[name], [*map(itemgetter(name), batch)]) for name in names]
+            return example_wire.examples(len(batch), columns)
+    return [encode(record, schema) for record in batch]
+
+
+# Kinds whose values are usually of one type -> this type, and how a column of them is written.
+_USUAL: dict[Kind, tuple[type, Callable[[str, list[Any]], example_wire.Column]]] = {
+    Kind.TEXT: (str, example_wire.texts),
+    Kind.INT: (int, example_wire.ints),
+    Kind.FLOAT: (float, example_wire.floats),
+}
+
+
+def _column(name: str, kind: Kind, values: list[Any]) -> example_wire.Column:
+    types = {*map(type, values)}
+    usual, write = _USUAL.get(kind, (None, None))
+    if write is not None and types == {usual}:
+        return write(name, values)
+    if types == {type(None)}:
+        return ()
+    return ([b"" if value is None else _entry(name, kind, value) for value in values],)
 
 
 def decode(data: bytes, schema: Schema) -> dict[str, Any]:
@@ -311,7 +324,7 @@ def decode(data: bytes, schema: Schema) -> dict[str, Any]:
 def write_tfrecord(path: files.Path, records: Iterable[Mapping[str, Any]], schema: Schema) -> ShardInfo:
     """Writes the records under a temporary name, then renames: `path` is never half a file."""
     with files.open_atomic(path) as file:
-        return write_frames(file, (encode(record, schema) for record in records))
+        return write_frames(file, encode_all(records, schema))
 
 
 def read_tfrecord(path: files.Path, schema: Schema) -> Iterator[dict[str, Any]]:

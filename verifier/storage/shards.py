@@ -23,7 +23,7 @@ from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.claims import Claims
 from verifier.storage.files import write_atomic as atomic_write
-from verifier.storage.records import Kind, Schema, encode, read_tfrecord
+from verifier.storage.records import Kind, Schema, encode_all, read_tfrecord
 from verifier.storage.tfrecord import CorruptRecordError, read_frames, write_frames
 
 __all__ = ["Ledger", "LedgerIncomplete", "LedgerMismatch", "MissingStage", "atomic_write"]
@@ -148,7 +148,7 @@ class Ledger:
             return False
         try:
             with files.open_atomic(self.shard_path(i)) as file:
-                info = write_frames(file, (encode(record, self.schema) for record in records))
+                info = write_frames(file, encode_all(records, self.schema))
                 # Asked last, since writing may take long: from here to the entry there are two renames, or in a bucket
                 # two uploads, for which the claim has just been prolonged.
                 if self._is_committed(i) or not self._claims.holds(self._name(i)):

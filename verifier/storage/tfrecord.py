@@ -45,6 +45,7 @@ class ShardInfo:
 
 _HEAD = struct.Struct("<QI")
 _CHECK = struct.Struct("<I")
+BLOCK = 1 << 16  # bytes of messages that are written together
 
 
 def _masked_crc(data: bytes) -> int:
@@ -63,12 +64,28 @@ def _head(size: int) -> bytes:
 def write_frames(file: IO[bytes], messages: Iterable[bytes]) -> ShardInfo:
     """Writes the messages, framed, to an open file."""
     rows, size, digest = 0, 0, hashlib.sha256()
-    for data in messages:
-        frame = b"".join((_head(len(data)), data, _CHECK.pack(_masked_crc(data))))
-        file.write(frame)
-        digest.update(frame)
-        rows, size = rows + 1, size + len(frame)
+    for block in _blocks(messages):
+        frames = b"".join([piece for data in block for piece in (_head(len(data)), data, _check(data))])
+        file.write(frames)
+        digest.update(frames)
+        rows, size = rows + len(block), size + len(frames)
     return ShardInfo(rows, size, digest.hexdigest())
+
+
+def _check(data: bytes) -> bytes:
+    return _CHECK.pack(_masked_crc(data))
+
+
+def _blocks(messages: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The messages, as many together as make a block of `BLOCK` bytes."""
+    block, held = list[bytes](), 0
+    for data in messages:
+        block.append(data)
+        held += len(data)
+        if held >= BLOCK:
+            yield block
+            block, held = [], 0
+    yield block
 
 
 def read_frames(path: files.Path) -> Iterator[tuple[int, bytes]]:
