@@ -20,6 +20,7 @@ from verifier.language.leniency import lenient_python
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _BEFORE_NAME = re.compile(r"\bdef[ \t]+\Z")
+_UNINDENTED = re.compile(r"\n[^\s)\]}]")
 _DEF = re.compile(r"def[ \t]+([^\W\d]\w*)")
 _FIXED_POINT_ROUNDS = 4
 # What may nest one expression or statement in another. Text with few of these is not nested deeply.
@@ -300,13 +301,10 @@ def cut_at_unindented(text: str) -> str:
 
     An unindented line that only closes brackets (`) -> bool:`) continues the signature above it.
     """
-    first, *rest = _NEWLINE.split(text)
-    kept = [first]
-    for line in rest:
-        if line and not line[0].isspace() and line[0] not in ")]}":
-            break
-        kept.append(line)
-    return "\n".join(kept).rstrip()
+    if "\r" in text:
+        text = _NEWLINE.sub("\n", text)
+    end = _UNINDENTED.search(text)
+    return (text if end is None else text[: end.start()]).rstrip()
 
 
 def rename_definition(text: str, new: str) -> str:

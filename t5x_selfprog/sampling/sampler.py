@@ -32,6 +32,7 @@ from verifier.errors import UserError
 __all__ = ["Completion", "Request", "Sampler", "SamplingConfig"]
 
 ENCODED = 4096  # prompts whose tokens are kept
+NO_TOKENS, NO_LOGPROBS = np.zeros(0, np.int32), np.zeros(0, np.float32)
 
 
 class Sampler:
@@ -336,17 +337,24 @@ class Sampler:
 
     def _completions(self, job: Job) -> list[Completion]:
         start = time.perf_counter()
-        text_of, found = self._texts.__getitem__, []
-        # Sample indices are distinct, so sorting compares nothing else.
-        for sample, tokens, logprob, reason, logprobs in sorted(job.finished):
-            text = b"".join(map(text_of, tokens))
-            if reason == stop.UNINDENTED:
+        found: list[Completion] = []
+        attempts = sorted(job.finished)  # sample indices are distinct, so nothing else is compared
+        # Of all attempts, one after the other.
+        tokens = np.concatenate([NO_TOKENS, *(attempt.tokens for attempt in attempts)]).tolist()
+        logprobs = np.concatenate([NO_LOGPROBS, *(attempt.logprobs for attempt in attempts)]).tolist()
+        texts = [*map(self._texts.__getitem__, tokens)]
+        end = 0
+        for attempt in attempts:
+            begin, end = end, end + len(attempt.tokens)
+            text = b"".join(texts[begin:end])
+            if attempt.reason == stop.UNINDENTED:
                 text = self._stop.cut(text, job.at_line_start)
-            decoded = text.decode("utf-8", errors="replace")
-            ended = stop.REASONS[reason]
             found.append(
-                Completion(job.item_id, sample, decoded, len(tokens), logprob, ended, tokens, logprobs)
-            )
+                Completion(
+                    job.item_id, attempt.sample, text.decode("utf-8", "replace"), end - begin, attempt.logprob,
+                    stop.REASONS[attempt.reason], tokens[begin:end], logprobs[begin:end],
+                )
+            )  # fmt: skip
         self._seconds["host_s"] += time.perf_counter() - start
         return found
 

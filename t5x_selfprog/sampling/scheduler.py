@@ -39,13 +39,16 @@ class Job:
 
 
 class Attempt(NamedTuple):
-    """One finished completion. reason: an index into stop.REASONS."""
+    """One finished completion. reason: an index into stop.REASONS; tokens, logprobs: [length] each.
+
+    Arrays, because lists of Python's numbers would each be visited again and again by the collector of garbage.
+    """
 
     sample: int
-    tokens: list[int]
+    tokens: np.ndarray
     logprob: float
     reason: int
-    logprobs: list[float]  # of each token
+    logprobs: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +257,7 @@ class _Past:
 
     def last(
         self, ends: np.ndarray, groups: np.ndarray, rows: np.ndarray, lengths: np.ndarray
-    ) -> tuple[list[list[int]], np.ndarray, list[list[float]]]:
+    ) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
         """Tokens, summed and single log-probabilities of attempts of these lengths, steps and rows, [F] each."""
         kept, each, wide = self._tokens.shape
         steps = ((ends - lengths + 1)[:, None] + np.arange(lengths.max())) % kept
@@ -263,7 +266,7 @@ class _Past:
         sums = np.cumsum(self._logprobs.ravel()[where], axis=1, dtype=np.float64)
         real = np.arange(where.shape[1]) < lengths[:, None]
         own = where[real]
-        tokens, logprobs = self._tokens.ravel()[own].tolist(), self._logprobs.ravel()[own].tolist()
+        tokens, logprobs = self._tokens.ravel()[own], self._logprobs.ravel()[own]
         parts = [slice(a, b) for a, b in itertools.pairwise([0, *np.cumsum(lengths).tolist()])]
         by_attempt = [tokens[part] for part in parts], [logprobs[part] for part in parts]
         return by_attempt[0], sums[np.arange(len(ends)), lengths - 1], by_attempt[1]

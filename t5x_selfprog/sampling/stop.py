@@ -6,6 +6,7 @@ token decide this, so the state of a row is one bit: whether it stands at the st
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol
 
@@ -78,6 +79,7 @@ class StopRule:
         return text if end is None else text[:end]
 
 
+_BREAK = re.compile(rb"\n\S")  # in bytes, \S is anything but WHITESPACE
 _STARTS_INDENTED = {b"", *(WHITESPACE[i : i + 1] for i in range(len(WHITESPACE)))}
 
 
@@ -103,12 +105,8 @@ def first_unindented(text: bytes, at_line_start: bool) -> int | None:
     """The offset of the first non-whitespace byte in column 0; None if there is none."""
     if at_line_start and text[:1] not in _STARTS_INDENTED:
         return 0
-    start = text.find(b"\n")
-    while start >= 0:
-        if text[start + 1 : start + 2] not in _STARTS_INDENTED:
-            return start + 1
-        start = text.find(b"\n", start + 1)
-    return None
+    found = _BREAK.search(text)
+    return None if found is None else found.start() + 1
 
 
 def token_texts(tokenizer: Vocabulary) -> list[bytes]:

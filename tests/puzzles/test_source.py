@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import json.decoder
 import statistics
 import string
@@ -373,6 +374,14 @@ def test_text_that_does_not_parse_is_renamed_in_its_header_only():
 )
 def test_cut_at_the_first_unindented_line(text, cut):
     assert cut_at_unindented(text) == cut
+
+
+@given(st.text("df :()x\n\t\r\x0b\x1c\x85\u2028#]}", max_size=60))
+@settings(max_examples=200)
+def test_the_cut_is_what_is_kept_line_by_line(text):
+    first, *rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    indented = itertools.takewhile(lambda line: not line or line[0].isspace() or line[0] in ")]}", rest)
+    assert cut_at_unindented(text) == "\n".join([first, *indented]).rstrip()
 
 
 @given(st.text("df :()x\n\t\r#]}", max_size=60))
