@@ -13,6 +13,7 @@ from t5x_selfprog.puzzles.asking import asking
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.sampler import Completion, Request, Sampler, SamplingConfig
 from t5x_selfprog.stages.allocation import Allocation, Asked, Stream, sample_in_rounds
+from t5x_selfprog.stages.commits import Commits
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.earlier_attempts import EarlierAttempts
 from t5x_selfprog.stages.shard_stream import sample_shards
@@ -83,7 +84,10 @@ def sample_attempts(
                 if shard not in pending:
                     bar.update(attempts)
 
+        commits = Commits(ledger)
+
         def answers(asked: Asked, completions: Sequence[Completion]) -> list[dict[str, Any]]:
+            commits.check()
             bar.update(len(completions))
             return _records(sampler, asked, completions)
 
@@ -94,17 +98,18 @@ def sample_attempts(
             each = max(1, len(puzzles) // ledger.shard_count)
             ahead = -(-GRIDS_AHEAD * sampling.prompts_in_flight // each)
             found = sample_in_rounds(context, allocation, stream, ahead)
-        for shard, records in found:
-            fitting = len(context.shard_of(list(puzzles), shard)) - len(too_long[shard])
-            context.commit(
-                ledger,
-                shard,
-                records,
-                tokens=sum(r["n_tokens"] for r in records),
-                too_long=len(too_long[shard]),
-                spared=fitting * attempts - len(records),
-            )
-            meter.shard(shard, len(records))
+        with commits:
+            for shard, records in found:
+                fitting = len(context.shard_of(list(puzzles), shard)) - len(too_long[shard])
+                context.commit(
+                    commits,
+                    shard,
+                    records,
+                    tokens=sum(r["n_tokens"] for r in records),
+                    too_long=len(too_long[shard]),
+                    spared=fitting * attempts - len(records),
+                )
+                meter.shard(shard, len(records))
         bar.close()
         named = [puzzle_id for shard in pending for puzzle_id in too_long[shard]]
         if named:

@@ -24,6 +24,7 @@ from t5x_selfprog.sampling.room import REMEDY as SAMPLING_REMEDY
 from t5x_selfprog.sampling.room import sampled
 from t5x_selfprog.sampling.sampler import Sampler, SamplingConfig
 from t5x_selfprog.stages import ahead
+from t5x_selfprog.stages.commits import Commits
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.capture import Profile
 from t5x_selfprog.telemetry.watchdog import MAIN, Watchdog
@@ -147,10 +148,12 @@ class Context:
         """Shards that are not committed, as host 0 sees them. Collective."""
         return hosts.agree(ledger.pending())
 
-    def commit(self, ledger: Ledger, shard: int, records: Any, **counters: int | float) -> None:
-        """Writes a shard on its owning host. All hosts hold the records."""
+    def commit(self, commits: Commits, shard: int, records: Any, **counters: int | float) -> None:
+        """Has a shard written on its owning host. All hosts hold the records."""
         if hosts.is_mine(shard):
-            ledger.commit(shard, records, **counters)
+            commits.commit(shard, records, **counters)
+        else:
+            recorder.current().committed(recorder.current().clock.read())
         preemption.check()
 
     def finish(self, ledger: Ledger, **counters: int | float) -> None:

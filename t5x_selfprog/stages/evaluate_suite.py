@@ -23,6 +23,7 @@ from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.run_dir import differences
 from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
+from t5x_selfprog.stages.commits import Commits
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.evaluate import Subject, read, write
 from t5x_selfprog.stages.shard_stream import sample_shards
@@ -182,19 +183,23 @@ class _Work:
                         if sampler.fits(asked[task.task_id]):
                             yield Request(task.task_id, asked[task.task_id], attempts)
 
+                commits = Commits(ledger)
+
                 def take(request: Request, completions: Sequence[Completion]) -> None:
+                    commits.check()
                     bar.update(len(completions))
                     task = self._task[request.item_id]
                     records.extend(_record(way, task, request.prompt, each, sampler) for each in completions)
 
                 key = context.key(0, "evaluate_suite")
-                for shard in sample_shards(sampler, key, ledger, pending, requests, take):
-                    tasks = context.shard_of(list(self._suite.tasks), shard)
-                    too_long = sum(not sampler.fits(asked[task.task_id]) for task in tasks)
-                    tokens = sum(record["n_tokens"] for record in records)
-                    context.commit(ledger, shard, records, tokens=tokens, too_long=too_long)
-                    meter.shard(shard, len(records))
-                    records = []
+                with commits:
+                    for shard in sample_shards(sampler, key, ledger, pending, requests, take):
+                        tasks = context.shard_of(list(self._suite.tasks), shard)
+                        too_long = sum(not sampler.fits(asked[task.task_id]) for task in tasks)
+                        tokens = sum(record["n_tokens"] for record in records)
+                        context.commit(commits, shard, records, tokens=tokens, too_long=too_long)
+                        meter.shard(shard, len(records))
+                        records = []
                 bar.close()
         context.finish(ledger)
 

@@ -30,6 +30,7 @@ from t5x_selfprog.puzzles.source import short_hash
 from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.sampling.sampler import Completion, Request, SamplingConfig
 from t5x_selfprog.schedule import Schedule
+from t5x_selfprog.stages.commits import Commits
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry.shards import SamplingMeter
@@ -103,6 +104,7 @@ def run(context: Context, iteration: int, settings: Settings | None = None) -> N
         bar = progress_bar(total=prompts * attempts, desc=f"{iteration}.1 write puzzles", unit="puzzle")
         drawn: collections.deque[PuzzlePrompt] = collections.deque()  # prompts not completed yet
         records: list[dict[str, Any]] = []
+        commits = Commits(ledger)
 
         def requests(shard: int) -> Iterator[Request]:
             for i in context.shard_of(list(range(prompts)), shard):
@@ -114,6 +116,7 @@ def run(context: Context, iteration: int, settings: Settings | None = None) -> N
                 yield Request(f"{iteration}/{i}", prompt.text, attempts)
 
         def take(request: Request, completions: Sequence[Completion]) -> None:
+            commits.check()
             bar.update(len(completions))
             prompt = drawn.popleft()
             for completion in completions:
@@ -132,10 +135,11 @@ def run(context: Context, iteration: int, settings: Settings | None = None) -> N
                     }
                 )
 
-        for shard in sample_shards(sampler, key, ledger, pending, requests, take):
-            context.commit(ledger, shard, records, tokens=sum(r["n_tokens"] for r in records))
-            meter.shard(shard, len(records))
-            records.clear()
+        with commits:
+            for shard in sample_shards(sampler, key, ledger, pending, requests, take):
+                context.commit(commits, shard, records, tokens=sum(r["n_tokens"] for r in records))
+                meter.shard(shard, len(records))
+                records = []
         bar.close()
     context.finish(ledger)
 

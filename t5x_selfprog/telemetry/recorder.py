@@ -76,8 +76,8 @@ class Recorder:
     def lost(self, steps: int, seconds: float) -> None:
         """Reports training steps of an earlier life that this one repeats."""
 
-    def committed(self) -> None:
-        """Reports that everything sampled so far is on disk."""
+    def committed(self, sampled: Mapping[str, dict[str, float]]) -> None:
+        """Reports that what was sampled until the clock read this is on disk. For any thread."""
 
     def waited(self, path: str, sampling_s: float, waited_s: float) -> None:
         """Reports how long judging continued after the last shard was sampled."""
@@ -114,7 +114,7 @@ class RunRecorder(Recorder):
         self._elsewhere = Sink(wandb, root) if wandb.project and hosts.is_first() else None
         self._earlier = goodput.read(root) if keep_goodput and hosts.is_first() else goodput.Account()
         self._life = goodput.Account(lives=1, devices=jax.device_count())
-        self._committed = self.clock.read()
+        self._committed: Mapping[str, dict[str, float]] = self.clock.read()
         self._written = time.monotonic()
         self._every_s = EVERY_S if files.is_remote(root) else goodput.EVERY_S
         self._capture = Capture(profile, root, self.clock)
@@ -184,8 +184,8 @@ class RunRecorder(Recorder):
             of["train"] -= taken
             of["lost"] = of.get("lost", 0.0) + taken
 
-    def committed(self) -> None:
-        self._committed = self.clock.read()
+    def committed(self, sampled: Mapping[str, dict[str, float]]) -> None:
+        self._committed = sampled
 
     def waited(self, path: str, sampling_s: float, waited_s: float) -> None:
         place = self._named(path)

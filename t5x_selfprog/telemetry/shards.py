@@ -26,12 +26,11 @@ class SamplingMeter:
         self._compiled = compiles().totals()
 
     def shard(self, shard: int, attempts: int) -> None:
-        """After its commit."""
+        """After its last attempt."""
         now, stats, watch = time.monotonic(), self._sampler.stats(), recorder.current()
         spent = {name: stats[name] - before for name, before in self._before.items()}
         seconds = max(now - self._began, 1e-9)
         rate = spent["tokens"] / seconds
-        watch.committed()
         watch.record(
             "sample",
             self._path,

@@ -53,7 +53,7 @@ def test_sampling_that_no_shard_holds_is_lost_to_the_next_life(tmp_path):
     with observed(tmp_path) as watch:
         with watch.part("decode"):
             time.sleep(0.1)
-        watch.committed()
+        watch.committed(watch.clock.read())
         with watch.part("decode"):
             time.sleep(0.05)
     kept = files.read_json(tmp_path / goodput.NAME)["parts"]
