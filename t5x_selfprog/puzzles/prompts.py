@@ -17,7 +17,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from t5x_selfprog.puzzles.p3 import Problem, load_problems, tutorial_problems
@@ -117,6 +117,11 @@ class Example:
     source: str
     weight: float = 1.0
     note: str = ""
+
+
+def returning_bool(example: Example) -> Example:
+    """An example whose puzzle says `-> bool`, as no puzzle of P3 does: a small model does not guess it."""
+    return replace(example, source=annotate_return(example.source, "bool"))
 
 
 @dataclass(frozen=True)

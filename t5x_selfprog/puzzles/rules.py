@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Annotated
 
 from t5x_selfprog.bounds import Count, OneOf
+from t5x_selfprog.puzzles import truth
 from t5x_selfprog.puzzles.contamination import Level, protected
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, occurrences
@@ -26,7 +27,7 @@ from verifier.language import policy
 from verifier.language.answer_types import AnswerType, parse_type
 from verifier.language.puzzle import Puzzle, PuzzleError, own_nodes, parse_puzzle
 
-OPTIONAL_RULES = ("arguments_unused", "chained_comparison", "undefined_names", "unsafe")
+OPTIONAL_RULES = ("arguments_unused", "chained_comparison", "never_true", "undefined_names", "unsafe")
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,11 @@ def no_return(candidate: Candidate, rules: PuzzleRules) -> str | None:
     return None if returns else "returns no value"
 
 
+def never_true(candidate: Candidate, rules: PuzzleRules) -> str | None:
+    found = truth.never_true(candidate.puzzle, candidate.function, candidate.names)
+    return None if found is None else f"line {found.lineno} returns what is never True"
+
+
 def answer_unused(candidate: Candidate, rules: PuzzleRules) -> str | None:
     name = candidate.puzzle.answer_name
     return None if name in candidate.arguments_read else f"{name} is never read"
@@ -230,6 +236,7 @@ RULES: dict[str, Rule] = {
         chained_comparison,
         undefined_names,
         unsafe,
+        never_true,
     )
 }
 

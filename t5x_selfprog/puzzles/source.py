@@ -10,10 +10,12 @@ import ast
 import functools
 import hashlib
 import io
+import itertools
 import keyword
 import re
 import textwrap
 import tokenize
+from typing import NamedTuple
 
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, every_argument, occurrences
 from verifier.language.leniency import lenient_python
@@ -273,7 +275,32 @@ def annotate_return(source: str, annotation: str) -> str:
 
     A function that already has a return annotation, and text without a complete signature, is returned unchanged.
     """
-    depth, lines = 0, _lines_with_ends(source)
+    end = _end_of_signature(source)
+    if end is None or end.arrow:
+        return source
+    return f"{source[: end.colon]} -> {annotation}{source[end.colon :]}"
+
+
+def drop_return_annotation(source: str) -> str:
+    """`source` without the return annotation of its first `def`; text without a complete signature is unchanged."""
+    end = _end_of_signature(source)
+    if end is None or not end.arrow:
+        return source
+    return source[: end.bracket] + source[end.colon :]
+
+
+class _End(NamedTuple):
+    """Offsets at the end of a signature: after its closing bracket, and of its colon; whether an arrow is between."""
+
+    bracket: int
+    colon: int
+    arrow: bool
+
+
+def _end_of_signature(source: str) -> _End | None:
+    """Where the signature of the first `def` ends; None if it does not."""
+    depth, bracket, arrow, lines = 0, 0, False, _lines_with_ends(source)
+    begins = [0, *itertools.accumulate(map(len, lines))]
     try:
         for token in tokenize.generate_tokens(iter([*lines, ""]).__next__):
             if token.type != tokenize.OP:
@@ -282,15 +309,15 @@ def annotate_return(source: str, annotation: str) -> str:
                 depth += 1
             elif token.string in ")]}":
                 depth -= 1
+                if not depth and not arrow:
+                    bracket = begins[token.end[0] - 1] + token.end[1]
             elif not depth and token.string == "->":
-                return source
+                arrow = True
             elif not depth and token.string == ":":
-                row, column = token.start
-                lines[row - 1] = f"{lines[row - 1][:column]} -> {annotation}{lines[row - 1][column:]}"
-                return "".join(lines)
+                return _End(bracket, begins[token.start[0] - 1] + token.start[1], arrow)
     except (tokenize.TokenError, SyntaxError):
         pass  # there is no colon before the part that Python cannot tokenise
-    return source
+    return None
 
 
 # Cutting what a model wrote.

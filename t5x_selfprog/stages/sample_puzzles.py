@@ -24,9 +24,10 @@ from t5x_selfprog.puzzles.prompts import (
     PuzzlePrompts,
     examples_of,
     puzzle_from_completion,
+    returning_bool,
 )
 from t5x_selfprog.puzzles.signatures import AskedSignature, beginnings
-from t5x_selfprog.puzzles.source import short_hash
+from t5x_selfprog.puzzles.source import drop_return_annotation, short_hash
 from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.sampling.sampler import Completion, Request, SamplingConfig
 from t5x_selfprog.schedule import Schedule
@@ -50,6 +51,7 @@ class Settings:
       archive: prompts show the model's own puzzles beside train problems from the second iteration on.
       signature: a prompt ends within the signature of the puzzle it asks for, taken from a train problem.
       schedule: how many prompts are drawn after the first iteration.
+      returns: the puzzles shown say that they return a bool, `-> bool`; those written are kept without it.
       chat: prompts are conversations in the model's own template, with its answer begun (asking.py).
     """
 
@@ -60,6 +62,7 @@ class Settings:
     archive: Archive | None = None
     signature: AskedSignature | None = None
     schedule: Schedule = Schedule()
+    returns: bool = False
     chat: bool = False
 
 
@@ -92,8 +95,9 @@ def run(context: Context, iteration: int, settings: Settings | None = None) -> N
                 f"largest of puzzles/SamplingConfig.prompt_buckets={sampling.prompt_buckets} and by what the model's "
                 f"context leaves beside max_new_tokens={sampling.max_new_tokens}. Lower it, or change these."
             )
+        examples = _examples(context, iteration, archive)
         drawer = PuzzlePrompts(
-            _examples(context, iteration, archive),
+            [returning_bool(example) for example in examples] if settings.returns else examples,
             budget_tokens=prompt_tokens,
             count_tokens=lambda text: len(tokenizer.encode(text)),
             begun=_beginnings(context, signature) if signature else (),
@@ -121,6 +125,7 @@ def run(context: Context, iteration: int, settings: Settings | None = None) -> N
             prompt = drawn.popleft()
             for completion in completions:
                 source = puzzle_from_completion(prompt.number, completion.text, prompt.begun).rstrip()
+                source = drop_return_annotation(source) if settings.returns else source
                 records.append(
                     {
                         "puzzle_id": short_hash(source),

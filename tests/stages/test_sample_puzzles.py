@@ -16,9 +16,10 @@ from verifier.storage.shards import Ledger
 class PuzzleWriter(Writer):
     longest_prompt = 2000
 
-    def __init__(self):
+    def __init__(self, returns=""):
         super().__init__()
         self.prompts: list[str] = []
+        self.returns = returns
 
     def prompt_tokens(self, text):
         return len(text)
@@ -27,7 +28,14 @@ class PuzzleWriter(Writer):
         for r in requests:
             self.prompts.append(r.prompt)
             yield [
-                Completion(r.item_id, i, f"x: int, a={i}):\n    return x == a\n\n", 3, -1.0, "unindented")
+                Completion(
+                    r.item_id,
+                    i,
+                    f"x: int, a={i}){self.returns}:\n    return x == a\n\n",
+                    3,
+                    -1.0,
+                    "unindented",
+                )
                 for i in range(r.attempts)
             ]
 
@@ -35,9 +43,9 @@ class PuzzleWriter(Writer):
 class FirstStage(OneShard):
     experiment = SimpleNamespace(base="the base", writer="newest", seed=5)
 
-    def __init__(self, root):
+    def __init__(self, root, returns=""):
         super().__init__()
-        self.writer, self.run, self.loaded = PuzzleWriter(), RunDir(str(root)), []
+        self.writer, self.run, self.loaded = PuzzleWriter(returns), RunDir(str(root)), []
         self.train_problems = in_split(load_problems(SEEDS_FOLDER), "train")[:20]
 
     def key(self, iteration, stage):
@@ -48,8 +56,8 @@ class FirstStage(OneShard):
         return self.writer
 
 
-def written(root, iteration=0, **more):
-    context = FirstStage(root)
+def written(root, iteration=0, writes="", **more):
+    context = FirstStage(root, writes)
     asked = {"prompts": 3, "attempts": 4, "prompt_tokens": 900} | more
     sample_puzzles.run(context, iteration, sample_puzzles.Settings(SamplingConfig(), **asked))
     return context, list(Ledger.open(context.run.stage(iteration, "puzzles")))
@@ -65,6 +73,17 @@ def test_every_completion_is_a_puzzle_that_names_its_prompt(tmp_path):
         for name in record["prompt_puzzle_ids"]:
             body = shown[name].partition("\n")[2]
             assert body in prompt
+
+
+@pytest.mark.parametrize("writes", [" -> bool", "", " -> List[int]"])
+def test_puzzles_are_shown_as_returning_a_bool_and_kept_as_if_nothing_had_been_said(tmp_path, writes):
+    plain, _ = written(tmp_path / "plain")
+    context, records = written(tmp_path / "said", writes=writes, returns=True, prompt_tokens=2000)
+    assert records[5]["source"] == "def f(x: int, a=1):\n    return x == a"
+    for prompt in context.writer.prompts:
+        *shown, asked = prompt.split("def f")
+        assert len(shown) > 3 and all(" -> bool:\n" in one for one in shown[1:]) and "->" not in asked
+    assert not any("-> bool" in prompt for prompt in plain.writer.prompts)
 
 
 def test_prompts_depend_on_seed_iteration_and_number_alone(tmp_path):
