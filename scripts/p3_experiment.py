@@ -10,9 +10,10 @@
 
 In this order: the model is imported (once), compiled programs are unpacked, every seed's run is started, the first one
 alone until its base is measured, so that the others find its programs compiled. Each run is given what is left of the
-budget, less what packing takes, and ends by measuring base and arms (`loop.run.budget`). What is not done by then is
-stopped, and everything is packed: the same command with --from goes on. A run that has a pack keeps the configuration
-saved in it; --gin_file is for seeds that have none. out/status.jsonl has a line every few seconds.
+budget, less what packing takes, and ends by measuring base and arms (`loop.run.budget`). What is not done by then, or
+when this process is asked to end (SIGTERM), is stopped, and everything is packed: the same command with --from goes on.
+A run that has a pack keeps the configuration saved in it; --gin_file is for seeds that have none. out/status.jsonl has
+a line every few seconds.
 
 Needs no TensorFlow and no network. --seeds run side by side: as many as the device and the cores bear. Further
 arguments (--gin.NAME=VALUE) go to `selfprog run`.
@@ -22,13 +23,16 @@ import argparse
 import contextlib
 import glob
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +72,27 @@ def main() -> int:
     say = Status(output / "status.jsonl", deadline)
     base = imported(args, environment, deadline, say)
     if args.cache:
-        with tarfile.open(args.cache) as archive:
-            archive.extractall(environment["JAX_COMPILATION_CACHE_DIR"], filter="data")
+        try:
+            with tarfile.open(args.cache) as archive:
+                archive.extractall(environment["JAX_COMPILATION_CACHE_DIR"], filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            sys.exit(f"p3_experiment: --cache={args.cache}: not a whole tar file ({error}); leave it out")
     names = [run_name(base, seed) for seed in args.seeds]
     if args.earlier and not any(packs_of(name, args.earlier) for name in names):
         sys.exit(f"p3_experiment: --from={args.earlier} has a pack of none of these runs: {', '.join(names)}")
     runs = [Run(args, seed, base, further, environment) for seed in args.seeds]
     try:
-        carry_out(runs, deadline, output, args.pack_every_s, say)
+        with ended_by_request():
+            carry_out(runs, deadline, output, args.pack_every_s, say)
     finally:
-        for run in runs:
-            run.stop()
+        stop(runs)
     for run in runs:
         say(packed=run.pack(output))
-    if args.cache:
-        with tarfile.open(output / "xla.tar", "w") as archive:
-            archive.add(environment["JAX_COMPILATION_CACHE_DIR"], ".")
+    compiled = Path(environment["JAX_COMPILATION_CACHE_DIR"])
+    if args.cache and compiled.exists():
+        with tarfile.open(output / "xla.tar.part", "w") as archive:
+            archive.add(compiled, ".")
+        (output / "xla.tar.part").replace(output / "xla.tar")
     print(json.dumps({run.name: run.measured() for run in runs}, sort_keys=True))
     return 0 if all(run.finished() for run in runs) else 3
 
@@ -113,11 +122,13 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     bad = [flag for flag in further if not flag.startswith("--gin.")]
     if bad:
         parser.error(f"{bad[0]}: not known here, and only --gin.NAME=VALUE is passed on")
-    if args.budget_s < LEAST_S:
+    if not LEAST_S <= args.budget_s < math.inf:
         parser.error(
             f"--budget_s={args.budget_s:g}: too short for one evaluation; {LEAST_S:g} is the least, and a whole "
             "experiment on an H200 takes about 600"
         )
+    if len(set(args.seeds)) < len(args.seeds):
+        parser.error(f"--seeds={','.join(map(str, args.seeds))}: each seed once, since it is one run")
     if args.pieces < 1:
         parser.error(f"--pieces={args.pieces}: at least 1")
     for name in ("earlier", "cache"):
@@ -147,10 +158,7 @@ def imported(args: argparse.Namespace, environment: dict[str, str], deadline: fl
             say(waiting=f"{len(found)} of {args.pieces} pieces")
             time.sleep(1)
         say(importing=found)
-        subprocess.run(
-            [*SELFPROG, "import", "--model", *found, f"--output={folder}"],
-            env=environment | {"JAX_PLATFORMS": "cpu"}, check=True,
-        )  # fmt: skip
+        do([*SELFPROG, "import", "--model", *found, f"--output={folder}"], environment)
     return str(folder)
 
 
@@ -159,10 +167,66 @@ def run_name(base: str, seed: int) -> str:
 
 
 def packs_of(name: str, earlier: str | None) -> list[str]:
-    """The pieces of this run's pack in the folder `earlier`; `earlier` itself if it is a pack."""
+    """The pieces of this run's pack in the folder `earlier`; `earlier` itself if it is a pack.
+
+    A stretch that was killed while it put a new pack in the place of the old one has left the new one whole beside it.
+    """
     if earlier is None:
         return []
-    return [earlier] if os.path.isfile(earlier) else sorted(glob.glob(os.path.join(earlier, f"{name}.pack*")))
+    if os.path.isfile(earlier):
+        return [earlier]
+    whole = os.path.join(earlier, f"{name}.packed")
+    folder = whole if os.path.isdir(whole) else earlier
+    found = (os.path.join(folder, found) for found in os.listdir(folder))
+    return sorted(
+        path for path in found if re.fullmatch(rf"{re.escape(name)}\.pack(\.\d+)?", os.path.basename(path))
+    )
+
+
+def put_pack(fresh: Path, name: str, output: Path) -> None:
+    """Puts the pieces in the folder `fresh` in the place of an older pack. Killed anywhere, `packs_of` finds a pack."""
+    whole = output / f"{name}.packed"
+    if whole.exists():  # of a stretch that was killed here
+        _take_place(whole, name, output)
+    fresh.rename(whole)
+    _take_place(whole, name, output)
+
+
+def _take_place(whole: Path, name: str, output: Path) -> None:
+    for old in output.glob(f"{name}.pack.*"):
+        old.unlink()
+    for piece in whole.glob(f"{name}.pack.*"):
+        shutil.copy(piece, output / piece.name)
+    over = output / f"{name}.packing"
+    whole.rename(over)
+    shutil.rmtree(over)
+
+
+def do(command: list[str], environment: dict[str, str]) -> None:
+    """Runs a command on CPUs; where it fails, having said why, this ends too."""
+    if subprocess.run(command, env=environment | {"JAX_PLATFORMS": "cpu"}).returncode:
+        sys.exit(f"p3_experiment: `{' '.join(['selfprog', *command[len(SELFPROG) :]])}` failed, see above")
+
+
+class Ended(Exception):
+    """Somebody asked this process to end (SIGTERM)."""
+
+
+@contextlib.contextmanager
+def ended_by_request() -> Iterator[None]:
+    """Ends what is under way when asked to, like time that is up."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # packing is next, and takes seconds
+        raise Ended
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except Ended:
+        print("p3_experiment: asked to end: what there is gets packed", file=sys.stderr)
+    else:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Run:
@@ -180,8 +244,10 @@ class Run:
         if args.earlier and not packs:
             print(f"p3_experiment: {args.earlier} has no {self.name}.pack: it begins anew", file=sys.stderr)
         if packs and not self.root.exists():
-            command = [*SELFPROG, "unpack", *packs, "--go_on", f"--base={base}", f"--run_dir={self.root}"]
-            subprocess.run(command, env=environment | {"JAX_PLATFORMS": "cpu"}, check=True)
+            do(
+                [*SELFPROG, "unpack", *packs, "--go_on", f"--base={base}", f"--run_dir={self.root}"],
+                environment,
+            )
         # A run that was unpacked keeps what it was begun with, even if the presets have changed since.
         presets = [] if (self.root / "config.gin").exists() else args.gin_file
         self._command = [
@@ -206,17 +272,11 @@ class Run:
     def finished(self) -> bool:
         return (self.root / "summary.json").exists()
 
-    def stop(self) -> None:
-        """Ends the run's processes: asked first, then killed."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            return
-        for how, patience_s in ((signal.SIGTERM, 8.0), (signal.SIGKILL, 5.0)):
+    def end(self, how: signal.Signals) -> None:
+        """Sends a signal to the run's processes."""
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, how)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience_s)
-                return
+                os.killpg(self._process.pid, how)
 
     def pack(self, output: Path) -> list[str]:
         """Packs what is there, as pieces of 15 MB; returns their names. The log comes along."""
@@ -224,6 +284,7 @@ class Run:
             return []
         shutil.copy(self.log, output / f"{self.name}.log")
         fresh = output / f"{self.name}.packing"  # the old pack stays until the new one is whole
+        shutil.rmtree(fresh, ignore_errors=True)  # of a stretch that was killed while it packed
         command = [
             *SELFPROG,
             "pack",
@@ -238,10 +299,7 @@ class Run:
             stderr=subprocess.PIPE,
         )
         if done.returncode == 0:
-            for old in output.glob(f"{self.name}.pack.*"):
-                old.unlink()
-            for piece in fresh.iterdir():
-                piece.rename(output / piece.name)
+            put_pack(fresh, self.name, output)
         else:
             print(
                 f"p3_experiment: {self.name} was not packed: {done.stderr.decode()[-2000:]}", file=sys.stderr
@@ -276,6 +334,17 @@ class Run:
             "running": self.is_running(), "stage": newest and str(newest.relative_to(self.root)),
             "funnels": funnels, "measured": self.measured(),
         }  # fmt: skip
+
+
+def stop(runs: list[Run]) -> None:
+    """Ends all runs: asked first, then killed."""
+    for how, patience_s in ((signal.SIGTERM, 8.0), (signal.SIGKILL, 5.0)):
+        until = time.monotonic() + patience_s
+        alive = [run for run in runs if run.is_running()]
+        for run in alive:
+            run.end(how)
+        while any(run.is_running() for run in alive) and time.monotonic() < until:
+            time.sleep(0.1)
 
 
 class Status:

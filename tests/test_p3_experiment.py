@@ -1,8 +1,11 @@
 """`scripts/p3_experiment.py`: what it refuses, and a small run that its budget stops, packed and continued."""
 
+import contextlib
+import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +31,8 @@ def experiment(environment: dict[str, str], cwd: Path, *flags: str) -> subproces
         (("--from=nowhere",), "nowhere: there is no such file"),
         (("--cache=none.tar",), "none.tar: there is no such file"),
         (("--pieces=0",), "--pieces=0"),
+        (("--budget_s=nan",), "--budget_s=nan: too short"),
+        (("--seeds=1,2,1",), "--seeds=1,2,1: each seed once"),
         (("--iterations=3",), "--iterations=3: not known here"),
     ],
 )
@@ -54,6 +59,92 @@ def test_packs_that_no_run_would_continue_are_refused(user_environment, tmp_path
     done = experiment(user_environment, tmp_path, *NEEDED, *flags)
     assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr
     assert f"--from={tmp_path}" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script as a module, which would otherwise start itself again with the repository's own Python."""
+    spec = importlib.util.spec_from_file_location(
+        "p3_experiment", REPOSITORY / "scripts" / "p3_experiment.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "execv", lambda *_: None)
+        spec.loader.exec_module(module)
+    return module
+
+
+def dies_after(patch, count: int, *calls) -> None:
+    """Lets `count` of these calls (owner, name) happen; the next one kills."""
+    left = iter(range(count))
+
+    def dying(call):
+        def instead(*args, **more):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return call(*args, **more)
+
+        return instead
+
+    for owner, name in calls:
+        patch.setattr(owner, name, dying(getattr(owner, name)))
+
+
+def test_killed_while_it_packs_it_leaves_one_whole_pack(script, tmp_path, monkeypatch):
+    """Every call that changes the folder kills in turn; what is found is the old pack or the new, never a mixture."""
+    old, new = ({f"m-seed-0.pack.{i:02d}": text for i in range(n)} for text, n in (("old", 3), ("new", 2)))
+    found = []
+    for count in range(20):
+        output = tmp_path / str(count)
+        fresh = output / "m-seed-0.packing"
+        fresh.mkdir(parents=True)
+        for folder, pieces in ((output, old), (fresh, new)):
+            for name, text in pieces.items():
+                (folder / name).write_text(text)
+        changing = ((Path, "unlink"), (Path, "rename"), (script.shutil, "copy"), (script.shutil, "rmtree"))
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            dies_after(patch, count, *changing)
+            script.put_pack(fresh, "m-seed-0", output)
+            break
+        there = [Path(path) for path in script.packs_of("m-seed-0", str(output))]
+        found.append({path.name: path.read_text() for path in there})
+    assert found[0] == old and found[1:] == [new] * 7
+    assert sorted(os.listdir(output)) == sorted(new)
+
+
+def test_asked_to_end_it_packs_what_there_is(script, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with script.ended_by_request():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("it goes on")
+        os.kill(os.getpid(), signal.SIGTERM)  # a second request does not stop the packing
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "asked to end" in capsys.readouterr().err
+    with script.ended_by_request():
+        pass
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_runs_that_do_not_end_when_asked_are_killed_all_at_once(script, tmp_path, monkeypatch):
+    """One after the other, three would take longer than what is kept back for packing."""
+    ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    runs = [script.Run.__new__(script.Run) for _ in range(3)]
+    for run in runs:
+        run._process = subprocess.Popen(
+            [sys.executable, "-c", ignoring], stdout=subprocess.PIPE, start_new_session=True
+        )
+        run._process.stdout.readline()
+    waits = []
+    monkeypatch.setattr(script.time, "monotonic", lambda: float(len(waits)))
+    monkeypatch.setattr(script.time, "sleep", waits.append)
+    script.stop(runs[:2])
+    assert len(waits) >= 8 and runs[2].is_running()
+    for run in runs[:2]:
+        assert run._process.wait(10) == -signal.SIGKILL
+    script.stop(runs[2:])
+    assert runs[2]._process.wait(10) == -signal.SIGKILL
 
 
 @pytest.mark.slow
