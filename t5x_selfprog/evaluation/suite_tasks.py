@@ -25,6 +25,7 @@ from verifier.unit_tests.suites import Suite
 # Where a program asked for in prose ends. The second group is for functions only: whole programs need those lines.
 _ENDS = ('\n"""', "\n'''", "\n```")
 _ENDS_OF_FUNCTIONS = ("\nassert ", "\nprint(", "\nif __name__")
+_INDENTS = ("    ", "\t", "  ")
 _DROPPED_LINES = 64  # at most, from the end of a program that does not parse
 
 Encode = Callable[[str], Sequence[int]]
@@ -36,22 +37,26 @@ class SuiteTask:
 
     Attributes:
       text: what the model continues; the beginning of a Python program.
-      inside: whether `text` ends inside a function.
+      indent: if `text` ends inside a function, what its next line begins with, else "".
       tests: all tests of the task.
       base_tests: the tests without evalplus' additions; None where there are none.
     """
 
     task_id: str
     text: str
-    inside: bool
+    indent: str
     entry_point: str
     tests: Suite
     base_tests: Suite | None = None
 
+    @property
+    def inside(self) -> bool:
+        return bool(self.indent)
+
     def asked(self, encode: Encode) -> str:
         """The prompt, ending at a token boundary of the expected continuation."""
         text = self.text.rstrip()
-        follows = "\n    return" if self.inside else "\ndef "
+        follows = f"\n{self.indent}return" if self.inside else "\ndef "
         return text if ends_at_token_boundary(text, follows, encode) else f"{text}\n"
 
     def program(self, asked: str, completion: str) -> str:
@@ -94,8 +99,8 @@ def read_suite(path: str, name: str) -> SuiteFile:
         _text(row, f"{path}, task {row.get('task_id', number)!r}") for number, row in enumerate(rows, start=1)
     ]
     tasks = []
-    for (task_id, tests), row, (text, inside) in zip(suites_of(path, rows).items(), rows, texts, strict=True):
-        if inside and tests.entry_point and (begun := _function_at_the_end(text)) != tests.entry_point:
+    for (task_id, tests), row, (text, indent) in zip(suites_of(path, rows).items(), rows, texts, strict=True):
+        if indent and tests.entry_point and (begun := _function_at_the_end(text)[0]) != tests.entry_point:
             raise BadRow(
                 f"{path}, task {task_id!r}: its prompt ends inside {begun!r}, and its tests call "
                 f"{tests.entry_point!r}, so no answer can be right"
@@ -103,14 +108,14 @@ def read_suite(path: str, name: str) -> SuiteFile:
         base = (
             make_suite({**row, "plus_input": []}) if row.get("plus_input") and row.get("base_input") else None
         )
-        tasks.append(SuiteTask(task_id, text, inside, tests.entry_point, tests, base))
+        tasks.append(SuiteTask(task_id, text, indent, tests.entry_point, tests, base))
     if not tasks:
         raise BadRow(f"{path}: no tasks")
     return SuiteFile(name, path, hashlib.sha256(files.read_bytes(path)).hexdigest(), tuple(tasks))
 
 
-def _text(row: Mapping[str, Any], place: str) -> tuple[str, bool]:
-    """What the model continues, and whether that ends inside a function."""
+def _text(row: Mapping[str, Any], place: str) -> tuple[str, str]:
+    """What the model continues, and the indentation if that ends inside a function."""
     prompt = row.get("prompt") or row.get("text")
     if not isinstance(prompt, str) or not prompt.strip():
         raise BadRow(f"{place}: has no 'prompt' (a text), and nothing else says what a model is asked")
@@ -118,26 +123,30 @@ def _text(row: Mapping[str, Any], place: str) -> tuple[str, bool]:
         prompt.encode()
     except UnicodeEncodeError as error:
         raise BadRow(f"{place}: 'prompt' holds half of a character: {error.object[error.start]!r}") from error
-    if _ends_inside(prompt):
-        return prompt, True
+    name, indent = _function_at_the_end(prompt)
+    if name:
+        return prompt, indent
     if _parses(prompt) and not _is_prose(prompt):
-        return prompt, False
+        return prompt, ""
     tests = row["test_list"] if isinstance(row.get("test_list"), list) else []
     shown = [prompt.strip(), *(line for line in tests if isinstance(line, str))]
     said = "\n".join(shown).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return f'"""\n{said}\n"""\n', False
+    return f'"""\n{said}\n"""\n', ""
 
 
-def _ends_inside(prompt: str) -> bool:
-    """Whether it ends with the beginning of a function: its head, with or without a docstring."""
-    return bool(_function_at_the_end(prompt))
+def _function_at_the_end(prompt: str) -> tuple[str, str]:
+    """The name of the function that it ends inside, and what its next line begins with; "" where there is none.
 
-
-def _function_at_the_end(prompt: str) -> str:
-    """The name of the function that it ends inside; "" where there is none."""
-    tree = _tree(prompt.rstrip() + "\n    pass")
-    last = tree.body[-1] if tree is not None and tree.body else None
-    return last.name if isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef) else ""
+    That is how some line of the prompt is indented, the last ones first, or if none shows it, as one likes.
+    """
+    text = prompt.rstrip()
+    shown = (line[: len(line) - len(line.lstrip())] for line in reversed(text.split("\n")))
+    for indent in dict.fromkeys((*shown, *_INDENTS)):
+        tree = _tree(f"{text}\n{indent}pass") if indent else None
+        last = tree.body[-1] if tree is not None and tree.body else None
+        if isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef):
+            return last.name, indent
+    return "", ""
 
 
 def _is_prose(prompt: str) -> bool:

@@ -210,7 +210,7 @@ def load(path: str, partitioner: Partitioner | None = None) -> LoadedModel:
     else:
         from t5x_selfprog.model.orbax_restore import abstract_like, restore_params
 
-        done = _done(path)
+        done = _trained(path)
         params = restore_params(path, done["step"], abstract_like(abstract, shardings))
         require_finite(params, path)
         identity = done["identity"]
@@ -228,7 +228,7 @@ def leaves(path: str) -> tuple[ModelConfig, Mapping[str, StoredLeaf]]:
         return config, _open_weights(path, config)[0]
     from t5x_selfprog.model.orbax_leaves import open_leaves
 
-    return config, open_leaves(path, _done(path)["step"], flatten(network.abstract_params(config)))
+    return config, open_leaves(path, _trained(path)["step"], flatten(network.abstract_params(config)))
 
 
 def save(
@@ -359,6 +359,18 @@ def _done(path: str) -> dict[str, Any]:
         raise UserError(
             f"{path} holds an unfinished training run: finish it with the command that started it."
         ) from error
+
+
+def _trained(path: str) -> dict[str, Any]:
+    """done.json's content, of a model whose weights are there. Raises UserError for one that has none."""
+    done = _done(path)
+    if not files.is_folder(files.join(path, str(done["step"]))):
+        raise UserError(
+            f"{path}: its training has ended (done.json), but its weights are not there; `selfprog pack` leaves them "
+            "behind where training can make them again. `selfprog unpack FILE --run_dir=DIR --go_on` and then "
+            "`selfprog run --run_dir=DIR` train a run's newest model again; for others, use the run that was packed."
+        )
+    return done
 
 
 def _place(

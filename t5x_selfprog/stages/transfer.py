@@ -24,9 +24,9 @@ SAMPLED_AT = 0.8  # temperature for several attempts; a single one takes the lik
 
 
 def check_suite(args: argparse.Namespace) -> None:
-    """Reads the suite and compares what is asked of it. Raises UserError as `measure` does."""
+    """Reads the suite to `args.tasks`. Raises UserError if it is missing or incomplete, or cannot be asked so."""
     evaluate_suite.require_chance(*_sampled(args))
-    read_suite(*find_suite(args.suite))
+    args.tasks = read_suite(*find_suite(args.suite))
 
 
 def _sampled(args: argparse.Namespace) -> tuple[int, float]:
@@ -41,11 +41,10 @@ def _sampled(args: argparse.Namespace) -> tuple[int, float]:
 def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
     """Measures the base and the newest model (or `--iteration`'s), or `--model` alone. Prints the table.
 
-    Raises UserError if the suite is missing or incomplete.
+    `args` are those that `check_suite` has checked.
     """
     attempts, temperature = _sampled(args)
-    path, name = find_suite(args.suite)
-    suite = read_suite(path, name)
+    suite, name = args.tasks, args.tasks.name
     run, folder = context.run, f"t{temperature:g}_n{attempts}" + (f"_chat_{args.chat}" if args.chat else "")
     grid = gin.get_configurable("evaluation/SamplingConfig")()
 

@@ -29,6 +29,19 @@ def test_a_prompt_within_a_function_is_continued_and_ends_where_that_does(tmp_pa
     ).endswith("return y\n")
 
 
+@pytest.mark.parametrize("indent", ["  ", "\t", "   ", "        "])
+@pytest.mark.parametrize("docstring", ['"""Half."""', '"""Half\n{}of it.\n{}"""', '"""Half\n"""', ""])
+def test_a_function_may_be_indented_in_any_way(tmp_path, indent, docstring):
+    head = f"def half(x):\n{indent}{docstring.replace('{}', indent)}".rstrip() + "\n"
+    (task,) = suite(
+        tmp_path, {**HALF, "prompt": head, "canonical_solution": f"{indent}return x // 2\n"}
+    ).tasks
+    asked = task.asked(BYTES)
+    body = f"\n{indent}return x // 2\n"
+    assert task.inside and asked == head.rstrip()
+    assert task.program(asked, f"{body}\nThis halves it.") == asked + body
+
+
 def test_a_newline_that_tokens_share_with_what_follows_is_left_to_the_model(tmp_path):
     (task,) = suite(tmp_path, HALF).tasks
     assert task.asked(BYTES) == HALF["prompt"].rstrip(), "one token a byte: any end is a boundary"

@@ -133,6 +133,16 @@ def test_what_is_not_finite_is_refused_on_loading(tied, tmp_path):
         store.load(run)
 
 
+def test_weights_that_a_pack_left_behind_are_missed_by_name(tied, tmp_path):
+    hf_import.import_model(str(tied), str(tmp_path / "ours"))
+    run = tmp_path / "run"
+    store.describe(str(run), store.read_config(str(tmp_path / "ours")), str(tmp_path / "ours"))
+    (run / "done.json").write_text(json.dumps({"step": 3, "identity": "x"}))
+    for read in (store.load, store.leaves):
+        with pytest.raises(UserError, match=r"run: .* its weights are not there; .* --go_on"):
+            read(str(run))
+
+
 def test_sampling_refuses_probabilities_that_are_no_numbers():
     config = tiny_config()
     params = random_params(config)
