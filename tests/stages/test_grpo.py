@@ -282,12 +282,25 @@ def test_a_run_moved_in_the_middle_goes_the_same_way(base, tmp_path):
     assert learn(tmp_path / "here", base, **few)[0] == done
 
 
-def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
-    """Six kept puzzles and twelve attempts of stage 3: 20 per puzzle leave 108, which make four batches of 24."""
-    made = context(tmp_path, Judge())
+def attempted_before(root, base="base"):
+    """A run with two attempts of stage 3 at each of its six puzzles."""
+    made = context(root, Judge(), base)
     solutions = made.ledger(made.run.stage(0, "solutions"), "solutions", ATTEMPT, shards=1)
     solutions.commit(0, [{"puzzle_id": f"p{i // 2}"} for i in range(12)])
     solutions.finish()
+    return made
+
+
+def test_what_is_left_of_the_attempts_makes_a_smaller_batch(base, tmp_path):
+    made, training = attempted_before(tmp_path, base), dataclasses.replace(TRAINING, updates=1)
+    output = made.run.stage(0, "checkpoints")
+    done = grpo.run(made, 0, base, output, ATTEMPTING, training, PUZZLES, each=5)
+    assert (done["step"], done["groups"], done["attempts"]) == (1, 2, 2 * ATTEMPTS)
+
+
+def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
+    """Six kept puzzles and twelve attempts of stage 3: 20 per puzzle leave 108, which make four batches of 24."""
+    made = attempted_before(tmp_path)
     assert grpo.batches_for(made, 0, 20, 3, 8) == (4, 3)
     assert grpo.batches_for(made, 0, 5, 3, 8) == (1, 2), (
         "18 are left: less than a batch, but two groups of eight"
