@@ -150,11 +150,18 @@ def imported(args: argparse.Namespace, environment: dict[str, str], deadline: fl
     name = os.path.basename(args.model.removesuffix(".*").rstrip("/")).removesuffix(".gguf")
     folder = Path(args.work) / "models" / name
     if not (folder / "model.json").exists():
+        said = False
         while len(found := sorted(glob.glob(args.model))) < args.pieces:
             if time.monotonic() > deadline - LEAST_S:
                 sys.exit(
                     f"p3_experiment: {len(found)} of {args.pieces} pieces of {args.model} have arrived; no time is left"
                 )
+            if not said:
+                print(
+                    f"p3_experiment: waits for {args.model}: {len(found)} of {args.pieces} files are there",
+                    file=sys.stderr,
+                )
+            said = True
             say(waiting=f"{len(found)} of {args.pieces} pieces")
             time.sleep(1)
         say(importing=found)

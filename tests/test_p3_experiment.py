@@ -1,5 +1,6 @@
 """`scripts/p3_experiment.py`: what it refuses, and a small run that its budget stops, packed and continued."""
 
+import argparse
 import contextlib
 import importlib.util
 import json
@@ -125,6 +126,16 @@ def test_asked_to_end_it_packs_what_there_is(script, capsys):
     with script.ended_by_request():
         pass
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_it_waits_for_is_said(script, tmp_path, capsys):
+    """A mistyped name would else look like a machine that is busy, until no time is left."""
+    args = argparse.Namespace(model=str(tmp_path / "q.gguf"), work=str(tmp_path), pieces=2)
+    (tmp_path / "q.gguf").touch()
+    deadline = script.time.monotonic() + script.LEAST_S + 1.5
+    with pytest.raises(SystemExit, match=r"1 of 2 pieces of .*q\.gguf have arrived; no time is left"):
+        script.imported(args, {}, deadline, lambda **_: None)
+    assert capsys.readouterr().err.count("q.gguf: 1 of 2 files are there") == 1
 
 
 def test_runs_that_do_not_end_when_asked_are_killed_all_at_once(script, tmp_path, monkeypatch):
