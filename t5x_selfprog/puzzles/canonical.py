@@ -20,7 +20,7 @@ from functools import partial
 from t5x_selfprog.puzzles.scopes import Occurrence, occurrences
 from t5x_selfprog.puzzles.shape import ConstantsToTypes, constant_kind
 from t5x_selfprog.puzzles.source import SourceError, bare_tree, unparse
-from t5x_selfprog.puzzles.trees import Transformer, copied, size
+from t5x_selfprog.puzzles.trees import Transformer, children, copied, size, walk
 
 _COMMUTATIVE = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor)
 _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -196,7 +196,7 @@ def _inline(tree: ast.Module) -> None:
             reads[key].append(found.node)
     values: dict[int, ast.expr] = {}
     dropped: set[int] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         match node:
             case ast.Assign(targets=[ast.Name() as target], value=value):
                 assigned = owners[id(target)]
@@ -359,8 +359,8 @@ def _sort_operands(tree: ast.Module) -> None:
 
     # A variable is identified by its company: the expressions it occurs in, written with roles alone.
     company: dict[Hashable, list[str]] = defaultdict(list)
-    for parent in ast.walk(tree):
-        for node in ast.iter_child_nodes(parent):
+    for parent in walk(tree):
+        for node in children(parent):
             if (found := named.get(id(node))) is not None:
                 marked = partial(lambda at, n: "*" if n is at else plain(n), node)
                 company[found.owner, found.name].append(_text(parent, marked))
@@ -374,7 +374,7 @@ def _sort_operands(tree: ast.Module) -> None:
 
 
 def _sort(node: ast.AST, key: Callable[[ast.AST], str]) -> None:
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         _sort(child, key)
     match node:
         case ast.BoolOp():

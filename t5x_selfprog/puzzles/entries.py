@@ -55,7 +55,7 @@ def read_entry(entry: Any, docstrings: Docstrings) -> Entry:
     if name is None:
         raise SourceError("'name' must look like Problem:0, the problem and the number of the instance")
     function = _function(entry["sat"], "sat", "sat")
-    source = _renamed(entry["sat"], "sat", "f")
+    source = _renamed(entry["sat"], function, "f")
     docstring = entry.get("sol_docstring", "")
     statement = _docstring(docstring)
     answer_type = _answer_type(source, entry.get("ans_type", ""))
@@ -106,19 +106,20 @@ def _header(puzzle: ast.FunctionDef) -> str:
 
 
 def _solution(source: str, puzzle: ast.FunctionDef, field: str) -> str:
-    arguments = _function(source, "sol", field).args
+    function = _function(source, "sol", field)
+    arguments = function.args
     required = len(arguments.args) - len(arguments.defaults)
     unknown = {arg.arg for arg in arguments.args} - {arg.arg for arg in puzzle.args.args[1:]}
     if required:
         raise SourceError("'sol_header' has an argument without a default")
     if unknown:
         raise SourceError(f"'sol_header' has arguments that 'sat' has not: {', '.join(sorted(unknown))}")
-    return _renamed(source, "sol", "g")
+    return _renamed(source, function, "g")
 
 
-def _renamed(source: str, old: str, new: str) -> str:
-    """`source`, which was parsed as one function `old`; most need not be parsed again."""
-    return rename_only_mention(source, old, new) or rename_function(source, new)
+def _renamed(source: str, function: ast.FunctionDef, new: str) -> str:
+    """`source`, which was parsed as `function`; most need not be parsed again."""
+    return rename_only_mention(source, function, new) or rename_function(source, new)
 
 
 @functools.lru_cache(maxsize=1024)  # all instances of a problem have the same

@@ -18,6 +18,7 @@ import tokenize
 from typing import NamedTuple
 
 from t5x_selfprog.puzzles.scopes import Occurrence, Scope, every_argument, occurrences
+from t5x_selfprog.puzzles.trees import depth
 from verifier.language.leniency import lenient_python
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -25,9 +26,7 @@ _BEFORE_NAME = re.compile(r"\bdef[ \t]+\Z")
 _UNINDENTED = re.compile(r"\n[^\s)\]}]")
 _DEF = re.compile(r"def[ \t]+([^\W\d]\w*)")
 _FIXED_POINT_ROUNDS = 4
-# What may nest one expression or statement in another. Text with few of these is not nested deeply.
-_NESTING = re.compile(r"[^\w\s,'\")\]}#]|\b(?:not|if|else|elif|lambda|await|yield|for|in|is|and|or)\b")
-_SHALLOW = 100
+_SHALLOW = 100  # nodes above one another; visitors follow three times as many
 
 
 class SourceError(ValueError):
@@ -194,7 +193,7 @@ def rename_function(source: str, new: str) -> str:
     old = tree.body[0].name
     if old == new:
         return source
-    if (renamed := rename_only_mention(source, old, new)) is not None:
+    if (renamed := rename_only_mention(source, tree.body[0], new)) is not None:
         return renamed
     try:
         return _renamed(source, tree, old, new)
@@ -202,16 +201,16 @@ def rename_function(source: str, new: str) -> str:
         raise SourceError("nested too deeply to be renamed") from error
 
 
-def rename_only_mention(source: str, old: str, new: str) -> str | None:
-    """`rename_function` of text that is known to be one function `old`, if its `def` alone mentions `old`.
+def rename_only_mention(source: str, function: ast.FunctionDef, new: str) -> str | None:
+    """`rename_function` of text that was parsed as `function`, if its `def` alone mentions the name.
 
-    None where that is not plain to see, and `rename_function` has to look at the tree: another mention, even in a
-    string or comment; letters beyond ASCII, of which Python takes several for one; text that may be nested too deeply.
+    None where that is not plain to see, and `rename_function` has to resolve names: another mention, even in a string
+    or comment; letters beyond ASCII, of which Python takes several for one; deep nesting, which it may refuse.
     """
     if not (source.isascii() and new.isascii() and new.isidentifier()) or keyword.iskeyword(new):
         return None
-    mentions = list(re.finditer(rf"\b{old}\b", source))
-    if len(mentions) != 1 or sum(1 for _ in _NESTING.finditer(source)) > _SHALLOW:
+    mentions = list(re.finditer(rf"\b{function.name}\b", source))
+    if len(mentions) != 1 or depth(function) > _SHALLOW:
         return None
     start, end = mentions[0].span()
     return source[:start] + new + source[end:] if _BEFORE_NAME.search(source, 0, start) else None

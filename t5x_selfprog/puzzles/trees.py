@@ -27,6 +27,26 @@ def inner_fields(kind: type[ast.AST]) -> tuple[str, ...]:
     return found
 
 
+def children(node: ast.AST) -> list[ast.AST]:
+    """As `ast.iter_child_nodes`, without operators and contexts."""
+    found = []
+    for name in inner_fields(node.__class__):
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            found.append(value)
+        elif isinstance(value, list):
+            found += [item for item in value if isinstance(item, ast.AST)]
+    return found
+
+
+def walk(tree: ast.AST) -> list[ast.AST]:
+    """As `ast.walk`, level by level, without operators and contexts."""
+    found = [tree]
+    for node in found:  # which grows meanwhile
+        found += children(node)
+    return found
+
+
 class Visitor:
     """As `ast.NodeVisitor`, without visits to operators and contexts."""
 
@@ -94,6 +114,15 @@ def size(tree: ast.AST) -> int:
             elif isinstance(value, list):
                 waiting += [item for item in value if isinstance(item, ast.AST)]
     return count
+
+
+def depth(tree: ast.AST) -> int:
+    """How many of its nodes stand above one another at most, operators and contexts aside. It needs no recursion."""
+    levels, level = 0, [tree]
+    while level:
+        levels += 1
+        level = [child for node in level for child in children(node)]
+    return levels
 
 
 def copied(tree: Node) -> Node:

@@ -291,7 +291,7 @@ def test_where_the_place_in_the_text_is_unsure_the_program_is_still_right(text):
     assert ast.dump(ast.parse(rename_function(text, "f"))) == ast.dump(ast.parse(text.replace("sat", "f")))
 
 
-LONG = "\n    return " + " + ".join(["x"] * 102)  # too many operators to be sure that it is not nested deeply
+LONG = "\n    return " + " + ".join(["x"] * 102)  # a sum nests to the left
 
 
 @pytest.mark.parametrize("new", ["f", "f1", "x", "all", "match", "_", "é", "if", "sat2"])
@@ -306,13 +306,14 @@ LONG = "\n    return " + " + ".join(["x"] * 102)  # too many operators to be sur
         "def sat(s='def f', t=f'{1!r:>{2}}'): return f'{s=}' f''",
         "def sat(x):\n    global f, f1\n    match x:\n        case [f, *f1]: return 1",
         "def sat(x: 'int') -> 'f':\n    'def '\n    try: pass\n    except E as f: import f1",
+        "def sat(x, y=[" + "(-1, [2.5]), " * 300 + "]): return x + 1",
         "def sat(x): return '\\x73at' + '''\n\\\n\x0cf''' \\\n + f\"{x!r}\" * 0x5a",
     ],
 )
 def test_a_name_that_is_mentioned_once_is_renamed_as_the_tree_says(text, new):
     """A comment that mentions it as well sends the same function the longer way."""
     long_way = rename_function(f"{text}\n# sat", new)
-    found = rename_only_mention(text, "sat", new)
+    found = rename_only_mention(text, ast.parse(text).body[0], new)
     assert (found is None) == (new in ("é", "if"))
     if found is not None:
         assert f"{found}\n# sat" == long_way and rename_function(text, new) == found != text
@@ -335,7 +336,7 @@ def test_a_name_that_is_mentioned_once_is_renamed_as_the_tree_says(text, new):
     ],
 )
 def test_where_one_mention_is_not_plain_to_see_the_tree_is_asked(text):
-    assert rename_only_mention(text, "sat", "f") is None
+    assert rename_only_mention(text, ast.parse(text).body[0], "f") is None
     expected = ast.parse(text)
     expected.body[0].name = "f"
     for node in ast.walk(expected):

@@ -139,3 +139,25 @@ def test_size_counts_as_a_walk_does(module):
     tree = tree_of(module)
     tree.body.append(tree.body[0])
     assert trees.size(tree) == sum(1 for _ in ast.walk(tree)) > 100
+
+
+def test_depth_counts_the_longest_way_down_even_where_visitors_cannot_follow():
+    def down(node):
+        return 1 + max(
+            map(down, filter(lambda child: not is_leaf(child), ast.iter_child_nodes(node))), default=0
+        )
+
+    for module in (None, *MODULES):
+        assert trees.depth(tree_of(module)) == down(tree_of(module)) > 5
+    deep = ast.Name("x")
+    for _ in range(5000):
+        deep = ast.UnaryOp(ast.Not(), deep)
+    assert trees.depth(deep) == 5001
+
+
+@pytest.mark.parametrize("module", [None, *MODULES], ids=str)
+def test_a_walk_takes_the_same_way(module):
+    tree = tree_of(module)
+    tree.body.append(tree.body[0])
+    assert trees.walk(tree) == [node for node in ast.walk(tree) if not is_leaf(node)]
+    assert trees.children(tree) == list(ast.iter_child_nodes(tree))
