@@ -66,7 +66,7 @@ def test_no_module_of_the_verifier_imports_anything_heavy(repository: Path, user
 
 def test_the_hot_path_imports_no_tensorflow(repository: Path, user_environment: dict) -> None:
     modules = [name for name in _modules(repository, HOT_PATH) if not name.endswith("beam")]
-    heavy = ("tensorflow", "seqio", "tensorflow_datasets", "torch")
+    heavy = ("tensorflow", "seqio", "tensorflow_datasets", "torch", "scipy.special")
     assert _imported_by(f"import {', '.join(modules)}", user_environment, heavy) == []
 
 
