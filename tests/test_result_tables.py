@@ -362,6 +362,31 @@ def of_prefill() -> Iterator[tuple[str, Row]]:
             yield words, [fixed(figure, 0) for figure in figures]
 
 
+@table("speed", "CPU seconds of every start")
+def of_starts() -> Iterator[tuple[str, Row]]:
+    lowered, found = lines("speed/lowering.jsonl"), lines("speed/reading.jsonl")
+    hows = ("before", "now")
+
+    def least(program: str, how: str) -> float:
+        return min(one["cpu_s"] for one in lowered if (one["program"], one["how"]) == (program, how))
+
+    programs = {one["program"] for one in lowered}
+    for words, some in (
+        ("a program that decodes", {"decode 16"}),
+        ("a program that computes prompts", {"load 64 4"}),
+        ("all programs of a sampler", programs),
+    ):
+        assert some <= programs
+        yield words, [fixed(round(sum(least(name, how) for name in some), 2), 1) for how in hows]
+    for words, field in (
+        ("reading P3", "read"),
+        ("the index of its held-out problems", "index_held_out"),
+        ("the index of its train problems", "index_train"),
+    ):
+        spent = [min(one[f"{field}_cpu_s"] for one in found if one["how"] == how) for how in hows]
+        yield words, [fixed(one, 1) for one in spent]
+
+
 @table("resume", "file | machine")
 def of_kills() -> Iterator[tuple[str, Row]]:
     idle, loaded = read("resume/idle.json"), read("resume/loaded.json")
