@@ -7,6 +7,7 @@ The device works through a grid of prompts and rows in chunks of a few steps (`e
 import collections
 import functools
 import time
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 import jax
@@ -339,10 +340,11 @@ class Sampler:
         start = time.perf_counter()
         found: list[Completion] = []
         attempts = sorted(job.finished)  # sample indices are distinct, so nothing else is compared
-        # Of all attempts, one after the other.
-        tokens = np.concatenate([NO_TOKENS, *(attempt.tokens for attempt in attempts)]).tolist()
-        logprobs = np.concatenate([NO_LOGPROBS, *(attempt.logprobs for attempt in attempts)]).tolist()
-        texts = [*map(self._texts.__getitem__, tokens)]
+        # Of all attempts, one after the other. Arrays of Python's, since they compare as lists do.
+        chosen = np.concatenate([NO_TOKENS, *(attempt.tokens for attempt in attempts)])
+        texts = [*map(self._texts.__getitem__, chosen.tolist())]
+        tokens = array("i", chosen.tobytes())
+        logprobs = array("f", np.concatenate([NO_LOGPROBS, *(a.logprobs for a in attempts)]).tobytes())
         end = 0
         for attempt in attempts:
             begin, end = end, end + len(attempt.tokens)
