@@ -395,6 +395,21 @@ def of_kills() -> Iterator[tuple[str, Row]]:
     yield "`loaded.json`", ["5", "8", str(len(loaded["killed_after_s"])), "2", "6000"]
 
 
+@table("speed", "code | taken in")
+def of_the_hosts_part() -> Iterator[tuple[str, Row]]:
+    found = [one for one in lines("speed/host_path.jsonl") if "measured" in one]
+    for words, code, in_place in (
+        ("before, in place", "2fd323e", True),
+        ("now, in place", "now", True),
+        ("now, beside", "now", False),
+    ):
+        of = [one for one in found if (one["code"], one["in_place"]) == (code, in_place)]
+        parts = [[one["cpu_us_an_attempt"][part] for one in of] for part in of[0]["cpu_us_an_attempt"]]
+        columns = [*parts, *([one[name] for one in of] for name in ("sum", "beside", "elapsed"))]
+        ends = [fixed(end(one["sum"] for one in of), 1) for end in (min, max)]
+        yield words, [*(fixed(statistics.median(column), 1) for column in columns), *ends]
+
+
 @table("speed", "job | dtype")
 def of_speed() -> Iterator[tuple[str, Row]]:
     unique = {(one["job"], one["ours"]): one for one in read("speed/peers.json")["ratios"]}
