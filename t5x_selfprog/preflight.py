@@ -196,8 +196,7 @@ def check_limits() -> None:
 def check_tutorials() -> None:
     """Requires the tutorials that prompts name; otherwise this would fail only long after a model is loaded."""
     for stage in ("sample_solutions.run", "evaluate.run"):
-        prompt = handed(stage, "prompt")
-        tutorial_blocks(prompt.tutorial, typed=prompt.typed)
+        tutorial_blocks(handed(stage, "prompt"))
 
 
 def check_room(model: str, samplers: Iterable[str]) -> None:

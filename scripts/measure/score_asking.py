@@ -28,6 +28,7 @@ P3 = os.environ.get("SELFPROG_P3_DIR", "data/p3")
 # Arguments of SolvePrompt, and whether the token that starts documents precedes the prompt.
 WAYS: dict[str, tuple[dict, bool]] = {
     "text, P3's tutorial, typed": ({"tutorial": P3, "typed": True}, True),
+    "text, P3's tutorial, typed, puzzles too": ({"tutorial": P3, "typed": True, "returns": True}, True),
     "text, P3's tutorial, untyped": ({"tutorial": P3}, True),
     "text, P3's tutorial, typed, no document start": ({"tutorial": P3, "typed": True}, False),
     "text, P3's tutorial, untyped, no document start": ({"tutorial": P3}, False),

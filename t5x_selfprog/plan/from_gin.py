@@ -1,6 +1,7 @@
 """What is planned for, as gin is configured now: the model, what a step learns, and the programs of sampling."""
 
 import argparse
+import dataclasses
 import os
 import re
 from typing import Any
@@ -104,14 +105,11 @@ def policy_samplers(
 def prefix_tokens(prompt: SolvePrompt | None = None) -> int:
     """Of a prompt for solutions, by default as stage 3 is configured."""
     if prompt is None:
-        tutorial, typed = (
-            workload.bound("SolvePrompt.tutorial", "seeds"),
-            workload.bound("SolvePrompt.typed", False),
-        )
-    else:
-        tutorial, typed = prompt.tutorial, prompt.typed
+        names = (field.name for field in dataclasses.fields(SolvePrompt))
+        bound = {name: workload.bound(f"SolvePrompt.{name}", None) for name in names}
+        prompt = SolvePrompt(**{name: value for name, value in bound.items() if value is not None})
     try:
-        text = "\n\n".join(tutorial_blocks(tutorial, typed=typed))
+        text = "\n\n".join(tutorial_blocks(prompt))
     except UserError:
         return 512  # of P3's tutorial, where its folder is missing
     return round(len(text) / BYTES_A_TOKEN)

@@ -23,6 +23,7 @@ from t5x_selfprog.puzzles.prompts import (
     tutorial_blocks,
 )
 from t5x_selfprog.puzzles.question import END, FENCE, LEAD, question, rest_of_assertion
+from t5x_selfprog.puzzles.source import returning_bool
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.tokenizer import Tokenizer
 from verifier.errors import UserError
@@ -81,9 +82,7 @@ def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
     """Raises UserError for an invalid tutorial, and for a conversation with a model without a template."""
     encode = tokenizer.encode
     if not prompt.chat:
-        return Asking(
-            solve_prefix(prompt), lambda puzzle: solve_prompt(puzzle, encode=encode, typed=prompt.typed)
-        )
+        return Asking(solve_prefix(prompt), lambda puzzle: solve_prompt(puzzle, encode=encode, form=prompt))
     template = ChatTemplate.of(tokenizer, model)
     before = _tutorial_turns(prompt)
     mark = "\ue002"  # of private use: where the puzzle goes
@@ -91,7 +90,7 @@ def asking(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Asking:
 
     def request(puzzle: str) -> SolveRequest:
         header = solution_header(parse_puzzle(puzzle), typed=prompt.typed)
-        asked = question(puzzle, header)
+        asked = question(returning_bool(puzzle) if prompt.returns else puzzle, header)
         if prompt.chat == "free":
             return SolveRequest(_after(prefix, template.render([*before, (USER, asked)], "")), "")
         text = template.render([*before, (USER, asked)], FENCE + header)
@@ -181,7 +180,7 @@ def _turns(pair: str) -> list[Message]:
 
 
 def _tutorial_turns(prompt: SolvePrompt) -> list[Message]:
-    return [turn for block in tutorial_blocks(prompt.tutorial, typed=prompt.typed) for turn in _turns(block)]
+    return [turn for block in tutorial_blocks(prompt) for turn in _turns(block)]
 
 
 def _after(prefix: str, text: str) -> str:

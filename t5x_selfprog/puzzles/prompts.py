@@ -17,7 +17,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from t5x_selfprog.puzzles.p3 import Problem, load_problems, tutorial_problems
@@ -30,6 +30,7 @@ from t5x_selfprog.puzzles.source import (
     normalise_solution,
     rename_definition,
     rename_function,
+    returning_bool,
 )
 from verifier.errors import UserError
 from verifier.language.puzzle import PuzzleError, parse_puzzle, solution_header
@@ -94,6 +95,12 @@ def typed_pair(text: str) -> str:
     return pair_text(puzzle, annotate_return(solution, answer_type))
 
 
+def returning_pair(text: str) -> str:
+    """A training pair whose puzzle says `-> bool`; other documents are returned unchanged."""
+    puzzle = puzzle_of_pair(text)
+    return text if puzzle is None else returning_bool(puzzle) + text[len(puzzle) :]
+
+
 def puzzle_list(sources: Iterable[str]) -> str:
     """A document of puzzles only, numbered f1, f2, ... as in a puzzle prompt."""
     return BLANK_LINE.join(
@@ -117,11 +124,6 @@ class Example:
     source: str
     weight: float = 1.0
     note: str = ""
-
-
-def returning_bool(example: Example) -> Example:
-    """An example whose puzzle says `-> bool`, as no puzzle of P3 does: a small model does not guess it."""
-    return replace(example, source=annotate_return(example.source, "bool"))
 
 
 @dataclass(frozen=True)
@@ -277,12 +279,16 @@ class SolvePrompt:
         problems (the paper uses P3's), or "none" for the puzzle alone, as a fine-tuned model has seen it.
       typed: whether headers state the return type, `def g(n=3) -> str:`, in prompts, the tutorial and training pairs.
         For small models, an answer of the wrong type is the most frequent mistake.
+      returns: whether puzzles say `-> bool`, likewise everywhere. A small model that learns typed solutions alone goes
+        on to write puzzles that return what solutions do (results/claim); `sample_puzzles.run.returns` shows it puzzles
+        in this form.
       chat: "" for text that the model continues. In the model's own chat template (asking.py): "begun" for an answer
         that is begun for it, up to the header; "free" for one it writes itself, of which the first code block counts.
     """
 
     tutorial: str = "seeds"
     typed: bool = False
+    returns: bool = False
     chat: Literal["", "begun", "free"] = ""
 
     def __post_init__(self) -> None:
@@ -290,35 +296,45 @@ class SolvePrompt:
             raise UserError(f"SolvePrompt.chat={self.chat!r}: choose {', '.join(map(repr, CHATS))}")
 
 
-def tutorial_blocks(tutorial: str, *, typed: bool = False) -> list[str]:
+def in_form(text: str, prompt: SolvePrompt) -> str:
+    """A training pair in the form of what stage 3 asks and stage 7 measures."""
+    text = typed_pair(text) if prompt.typed else text
+    return returning_pair(text) if prompt.returns else text
+
+
+def tutorial_blocks(prompt: SolvePrompt) -> list[str]:
     """Solved examples as training pairs. Raises UserError if the set has no solved tutorial problem."""
-    if tutorial == NO_TUTORIAL:
+    if prompt.tutorial == NO_TUTORIAL:
         return []
-    problems = tutorial_problems(load_problems(tutorial))
+    problems = tutorial_problems(load_problems(prompt.tutorial))
     if not problems:
         raise UserError(
-            f"{tutorial}: no problem called Tutorial... with a solution; "
+            f"{prompt.tutorial}: no problem called Tutorial... with a solution; "
             f"name a set that has some, or {NO_TUTORIAL!r} for prompts without examples"
         )
-    blocks = [pair_text(problem.source, problem.solutions[0]) for problem in problems]
-    return [typed_pair(block) for block in blocks] if typed else blocks
+    return [in_form(pair_text(problem.source, problem.solutions[0]), prompt) for problem in problems]
 
 
 def solve_prefix(prompt: SolvePrompt) -> str:
     """The text before every puzzle of a stage: the tutorial and a blank line, or nothing. Raises UserError."""
-    blocks = tutorial_blocks(prompt.tutorial, typed=prompt.typed)
+    blocks = tutorial_blocks(prompt)
     return BLANK_LINE.join([*blocks, ""]) if blocks else ""
 
 
 def solve_prompt(
-    puzzle: str, tutorial: Sequence[str] = (), *, encode: Encode | None = None, typed: bool = False
+    puzzle: str,
+    tutorial: Sequence[str] = (),
+    *,
+    encode: Encode | None = None,
+    form: SolvePrompt = SolvePrompt(),
 ) -> SolveRequest:
     """Tutorial pairs, the puzzle, and the header of `g`. Raises PuzzleError if `puzzle` is not a puzzle.
 
     With `encode`, the tokenizer's function, the prompt is made to end at a token boundary.
     """
-    header = solution_header(parse_puzzle(puzzle), typed=typed)
-    text = BLANK_LINE.join([*tutorial, puzzle.strip("\n"), header])
+    header = solution_header(parse_puzzle(puzzle), typed=form.typed)
+    shown = returning_bool(puzzle) if form.returns else puzzle
+    text = BLANK_LINE.join([*tutorial, shown.strip("\n"), header])
     if encode is not None and not ends_at_token_boundary(text, "\n    return", encode):
         text, header = f"{text}\n", f"{header}\n"
     return SolveRequest(text, header)

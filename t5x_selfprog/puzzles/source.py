@@ -288,6 +288,11 @@ def drop_return_annotation(source: str) -> str:
     return source[: end.bracket] + source[end.colon :]
 
 
+def returning_bool(puzzle: str) -> str:
+    """A puzzle that says `-> bool`, as no puzzle of P3 does, and that says nothing else."""
+    return annotate_return(drop_return_annotation(puzzle), "bool")
+
+
 class _End(NamedTuple):
     """Offsets at the end of a signature: after its closing bracket, and of its colon; whether an arrow is between."""
 

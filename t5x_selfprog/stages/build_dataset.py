@@ -29,12 +29,12 @@ from t5x_selfprog.puzzles.difficulty import learnability
 from t5x_selfprog.puzzles.fixes import fixes
 from t5x_selfprog.puzzles.prompts import (
     SolvePrompt,
+    in_form,
     pair_text,
     puzzle_list,
     puzzle_of_pair,
     solution_key,
     tutorial_blocks,
-    typed_pair,
 )
 from t5x_selfprog.puzzles.source import puzzle_id, short_hash
 from t5x_selfprog.stages import hindsight
@@ -176,8 +176,7 @@ def _write(
     **counters: int,
 ) -> None:
     ledger = context.ledger(path, "dataset", PAIR)
-    if prompt.typed:
-        pairs = [pair | {"text": typed_pair(pair["text"])} for pair in pairs]
+    pairs = [pair | {"text": in_form(pair["text"], prompt)} for pair in pairs]
     pairs = sorted(pairs, key=lambda pair: short_hash(pair["text"]))[: selection.max_pairs]
     documents = [*pairs, *_lists(pairs, selection), *others]
     for shard in ledger.pending():
@@ -315,7 +314,7 @@ def _seeds_only(context: Context, iterations: int, selection: Selection) -> Iter
             "weight": 1.0,
             "iteration": 0,
         }
-    for text in tutorial_blocks(selection.tutorial):
+    for text in tutorial_blocks(SolvePrompt(selection.tutorial)):
         yield _document(text, 0)
 
 

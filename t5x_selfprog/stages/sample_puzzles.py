@@ -24,10 +24,9 @@ from t5x_selfprog.puzzles.prompts import (
     PuzzlePrompts,
     examples_of,
     puzzle_from_completion,
-    returning_bool,
 )
 from t5x_selfprog.puzzles.signatures import AskedSignature, beginnings
-from t5x_selfprog.puzzles.source import drop_return_annotation, short_hash
+from t5x_selfprog.puzzles.source import drop_return_annotation, returning_bool, short_hash
 from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.sampling.sampler import Completion, Request, SamplingConfig
 from t5x_selfprog.schedule import Schedule
@@ -97,7 +96,7 @@ def run(context: Context, iteration: int, settings: Settings | None = None) -> N
             )
         examples = _examples(context, iteration, archive)
         drawer = PuzzlePrompts(
-            [returning_bool(example) for example in examples] if settings.returns else examples,
+            [_returning_bool(example) for example in examples] if settings.returns else examples,
             budget_tokens=prompt_tokens,
             count_tokens=lambda text: len(tokenizer.encode(text)),
             begun=_beginnings(context, signature) if signature else (),
@@ -151,6 +150,10 @@ def run(context: Context, iteration: int, settings: Settings | None = None) -> N
 
 def _beginnings(context: Context, signature: AskedSignature) -> list[tuple[str, str]]:
     return beginnings(signature, [(problem.puzzle_id, problem.source) for problem in context.train_problems])
+
+
+def _returning_bool(example: Example) -> Example:
+    return dataclasses.replace(example, source=returning_bool(example.source))
 
 
 def _examples(context: Context, iteration: int, archive: Archive | None) -> list[Example]:

@@ -12,6 +12,7 @@ from t5x_selfprog.puzzles.prompts import (
     SolvePrompt,
     SolveRequest,
     examples_of,
+    in_form,
     pair_text,
     puzzle_list,
 )
@@ -89,9 +90,9 @@ def test_an_answer_in_prose_is_its_first_block_with_a_solution():
 
 
 def test_conversations_are_learnt_as_they_are_asked(tokenizer):
-    for chat in ("begun", "free"):
-        prompt = SolvePrompt("none", typed=True, chat=chat)
-        document = documents(prompt, tokenizer, "m")(pair_text(PUZZLE, SOLUTION))
+    for chat, returns in (("begun", False), ("free", False), ("begun", True)):
+        prompt = SolvePrompt("none", typed=True, returns=returns, chat=chat)
+        document = documents(prompt, tokenizer, "m")(in_form(pair_text(PUZZLE, SOLUTION), prompt))
         asked = tokens(asking(prompt, tokenizer, "m"), PUZZLE, tokenizer)
         assert document[: len(asked)] == asked and document[-1] == END
         assert tokenizer.decode(document[len(asked) :]).endswith("return a + len(b)\n```")

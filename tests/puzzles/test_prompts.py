@@ -16,6 +16,7 @@ from t5x_selfprog.puzzles.prompts import (
     clean_solution,
     ends_at_token_boundary,
     examples_of,
+    in_form,
     pair_text,
     puzzle_from_completion,
     puzzle_list,
@@ -104,6 +105,17 @@ def test_a_solve_prompt_needs_a_puzzle():
         solve_prompt("def h(x: int): return x")
 
 
+@pytest.mark.parametrize("said", [PUZZLE, PUZZLE.replace("):", ") -> int:", 1)])
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_prompt_whose_puzzle_says_bool_is_a_beginning_of_pairs_that_say_it(typed, said):
+    form = SolvePrompt(typed=typed, returns=True)
+    request = solve_prompt(said, form=form)
+    pair = in_form(pair_text(said, SOLUTION), form)
+    assert pair.startswith(request.text) and pair.count("->") == 1 + typed
+    assert puzzle_of_pair(pair) == PUZZLE.replace("):", ") -> bool:", 1)
+    assert in_form(pair, form) == pair and in_form("# a list\n\n" + PUZZLE, form) == "# a list\n\n" + PUZZLE
+
+
 def test_integers_of_any_length_reach_the_prompt():
     huge = "7" * 6000
     assert solve_prompt(f"def f(x: int, a={huge}): return x == a").header == f"def g(a={huge}):"
@@ -114,7 +126,7 @@ def test_a_typed_prompt_is_a_beginning_of_typed_pairs():
         typed_pair(pair_text("def f(x: list[str]):\n    return x == ['a']", "def g():\n    return ['a']"))
     ]
     assert tutorial[0].splitlines()[3] == "def g() -> List[str]:"
-    request = solve_prompt(PUZZLE, tutorial, typed=True)
+    request = solve_prompt(PUZZLE, tutorial, form=SolvePrompt(typed=True))
     assert request.text.endswith("\n\ndef g(a=3, b=[1, 2]) -> int:")
     assert "\n\n".join([*tutorial, typed_pair(pair_text(PUZZLE, SOLUTION))]).startswith(request.text)
     completion = "\n    return a + len(b)\n\nassert f(g())"
@@ -172,14 +184,16 @@ def tutorial_set(folder):
 
 
 def test_the_tutorial_is_the_sets_solved_tutorial_problems(tmp_path):
-    blocks = tutorial_blocks(tutorial_set(tmp_path))
+    blocks = tutorial_blocks(SolvePrompt(tutorial_set(tmp_path)))
     assert blocks == [
         f"def f(x: int):\n    return x == {i}\n\ndef g():\n    return {i}\n\nassert f(g())" for i in (0, 1)
     ]
-    assert tutorial_blocks("none") == []
+    assert tutorial_blocks(SolvePrompt("none")) == []
     typed = [block.replace("def g():", "def g() -> int:") for block in blocks]
-    assert tutorial_blocks(tutorial_set(tmp_path), typed=True) == typed
+    assert tutorial_blocks(SolvePrompt(tutorial_set(tmp_path), typed=True)) == typed
     assert solve_prefix(SolvePrompt(str(tmp_path), typed=True)) == "\n\n".join([*typed, ""])
+    said = [block.replace("(x: int):", "(x: int) -> bool:") for block in typed]
+    assert tutorial_blocks(SolvePrompt(str(tmp_path), typed=True, returns=True)) == said
 
 
 def test_a_set_without_tutorial_is_refused(tmp_path):
@@ -194,7 +208,7 @@ def test_a_set_without_tutorial_is_refused(tmp_path):
 
 def test_a_stages_prefix_and_a_puzzles_prompt_make_up_the_whole_prompt(tmp_path):
     folder = tutorial_set(tmp_path)
-    whole = solve_prompt(PUZZLE, tutorial_blocks(folder), encode=words)
+    whole = solve_prompt(PUZZLE, tutorial_blocks(SolvePrompt(folder)), encode=words)
     assert solve_prefix(SolvePrompt(folder)) + solve_prompt(PUZZLE, encode=words).text == whole.text
     assert whole.text.endswith(whole.header)
     assert solve_prefix(SolvePrompt("none")) == ""

@@ -84,6 +84,20 @@ def test_every_arm_learns_the_headers_that_solutions_are_asked_for_with(tmp_path
         assert pairs and all((" -> " in text.partition("\n\ndef g(")[2]) == typed for text in pairs)
 
 
+def test_every_arm_learns_the_form_in_which_puzzles_are_asked(tmp_path):
+    solutions = [(f"def g(n=3):\n    return {answer}", outcome) for answer, outcome in ANSWERS.items()]
+    context, prompt = FromVerdicts(tmp_path, solutions), SolvePrompt(returns=True)
+    build_dataset.run(context, 0, prompt=prompt)
+    for arm in ("human", "unverified"):
+        build_dataset.run_control(context, arm, 1, prompt=prompt)
+    for path in (
+        context.run.stage(0, "dataset"),
+        *(context.run.control(arm, "dataset") for arm in ("human", "unverified")),
+    ):
+        found = texts(path)
+        assert found and all(text.partition("\n")[0].endswith(") -> bool:") for text in found)
+
+
 def many(tmp_path):
     right = [(f"def g(n=3):\n    return [{i}] * n", "accepted") for i in range(10)]
     return FromVerdicts(tmp_path, [*right, *((f"def g(n=3):\n    return [{i}]", "wrong") for i in range(40))])
