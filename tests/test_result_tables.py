@@ -145,6 +145,41 @@ def of_claim() -> Iterator[tuple[str, Row]]:
         str(one["step"]), str(one["batch_rows"]), "512", rate, "5")]  # fmt: skip
 
 
+@table("claim", "iteration 0")
+def of_a_second_iteration() -> Iterator[tuple[str, Row]]:
+    found = read("claim/second_iteration/never_true.json").values()
+    assert read("claim/second_iteration/funnel.json")["stages"][-1]["count"] > 5000  # pairs, as the text says
+    said = [one["sampled, by what they say to return"] for one in found]
+    kinds = ("bool", "something else", "nothing")
+    yield "puzzles sampled that say", [str(of[kind]) for of in said for kind in kinds]
+    for words, name in (
+        ("kept", "kept"), ("solved", "solved"), ("attempts", "attempts"), ("accepted", ""),
+        ("pairs by hindsight", "hindsight pairs"),
+    ):  # fmt: skip
+        if not name:
+            yield words, [str(one["outcomes"]["accepted"]) for one in found]
+        elif name == "solved":
+            assert not any(one["solved"][1] for one in found)
+            yield words, [str(one["solved"][0]) for one in found]
+        else:
+            yield words, [str(number) for one in found for number in one[name]]
+
+
+@table("claim", "prompts")
+def of_puzzles_asked() -> Iterator[tuple[str, Row]]:
+    for words, name in (("as before", "plain"), ("saying `-> bool`", "bool")):
+        funnel = read(f"claim/second_iteration/asked_{name}.json")
+        count = {stage["name"]: stage["count"] for stage in funnel["stages"]}
+        assert count["sampled"] == 256
+        figures = [
+            count["parsed"],
+            count["well_formed"],
+            funnel["rejections"]["never_true"],
+            count["distinct"],
+        ]
+        yield words, [str(figure) for figure in figures]
+
+
 @table("claim", "stage (first shard")
 def of_claims_sampling() -> Iterator[tuple[str, Row]]:
     for words, model, stage, iteration in (

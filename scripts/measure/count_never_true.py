@@ -3,8 +3,8 @@
 
   scripts/measure/count_never_true.py --run_dir=runs/claim > never_true.json
 
-For a run that kept them (`PuzzleRules.skip = ('never_true',)`, or one from before that rule). Reads 2_kept, 4_verdicts
-and, where there is one, 4_hindsight of each iteration that was judged, and changes nothing.
+For a run that kept them (`PuzzleRules.skip = ('never_true',)`, or one from before that rule). Reads 1_puzzles,
+2_kept, 4_verdicts and, where there is one, 4_hindsight of each iteration that was judged, and changes nothing.
 """
 
 import argparse
@@ -21,6 +21,7 @@ if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.ex
 sys.path.insert(0, str(REPOSITORY))
 
 from t5x_selfprog.puzzles.rules import PuzzleRules, Rejected, check
+from t5x_selfprog.puzzles.source import drop_return_annotation, returning_bool
 from t5x_selfprog.run_layout import RunDir
 from verifier.errors import UserError
 from verifier.storage.shards import is_finished
@@ -52,6 +53,9 @@ def counted(run: RunDir, number: int) -> dict[str, object]:
         if verdict["outcome"] == "accepted":
             solved.add(verdict["puzzle_id"])
     found: dict[str, object] = {
+        "sampled, by what they say to return": dict(
+            Counter(said(p["source"]) for p in run.read(number, "puzzles"))
+        ),
         "kept": [len(kept), len(never)],
         "solved": [len(solved), len(solved & never)],
         "attempts": [outcomes.total(), of_never.total()],
@@ -61,6 +65,13 @@ def counted(run: RunDir, number: int) -> dict[str, object]:
         begun = [verdict["detail"].removeprefix("from ") for verdict in run.read(number, "hindsight")]
         found["hindsight pairs"] = [len(begun), sum(name in never for name in begun)]
     return found
+
+
+def said(source: str) -> str:
+    """What a puzzle's signature says of its value: nothing, bool, or something else."""
+    if drop_return_annotation(source) == source:
+        return "nothing"
+    return "bool" if returning_bool(source) == source else "something else"
 
 
 def is_never_true(source: str) -> bool:

@@ -9,11 +9,10 @@ import pytest
 import gin
 import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
 from t5x_selfprog.plan import from_gin
-from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.stages import ahead
 from t5x_selfprog.stages.build_dataset import Selection
 
-CLASSES = {"SolvePrompt": SolvePrompt, "Selection": Selection}
+CLASSES = {"Selection": Selection}
 
 
 def asked() -> list[tuple[str, object]]:
@@ -36,9 +35,7 @@ def default_of(name: str) -> object:
 
 
 def test_the_plan_looks_up_what_decides_a_run():
-    assert {"finetune.run.batch_size", "sample_solutions.run.attempts", "SolvePrompt.tutorial"} <= dict(
-        asked()
-    ).keys()
+    assert {"finetune.run.batch_size", "sample_solutions.run.attempts"} <= dict(asked()).keys()
 
 
 @pytest.mark.parametrize(("name", "default"), asked())
