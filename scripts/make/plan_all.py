@@ -29,6 +29,7 @@ from verifier.storage import files
 
 PAPER = {"gpt_neo_125m": "v5e_8", "gpt_neo_1p3b": "v5e_64", "gpt_neo_2p7b": "v5e_64"}
 MORE = [("gpt_neo_2p7b", name) for name in ("v4_32", "v5p_64", "v6e_64", "v5e_256", "v5e_64_x2")]
+MORE += [("gpt_neo_125m", "tpu7x_8")]
 QWEN = [(f"qwen2p5_coder_{size}", name) for size in ("1p5b", "7b") for name in ("v5e_8", "v5e_64", "v6e_64")]
 LADDERS = {
     "codegen_350m_mono": "v5e_8",
