@@ -114,7 +114,8 @@ def test_sampling_stops_soon_after_an_error(tmp_path):
 
 
 COMMITTING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 from t5x_selfprog import preemption
 from t5x_selfprog.stages.commits import Commits
 from tests.stages.test_commits import ledger_at, rows
