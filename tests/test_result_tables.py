@@ -165,6 +165,24 @@ def of_a_second_iteration() -> Iterator[tuple[str, Row]]:
             yield words, [str(number) for one in found for number in one[name]]
 
 
+@table("claim", "its pairs and prompts")
+def of_drift() -> Iterator[tuple[str, Row]]:
+    found = read("claim/second_iteration/drift.json")
+    for words, name in (
+        ("with types alone", "types alone"),
+        ("whose puzzles say `-> bool`", "puzzles say bool"),
+    ):
+        count = found[name]["stages"]
+        assert count["sampled"] == 256
+        figures = (
+            count["parsed"],
+            count["well_formed"],
+            found[name]["rejections"]["never_true"],
+            count["distinct"],
+        )
+        yield words, [str(figure) for figure in figures]
+
+
 @table("claim", "prompts")
 def of_puzzles_asked() -> Iterator[tuple[str, Row]]:
     for words, name in (("as before", "plain"), ("saying `-> bool`", "bool")):

@@ -279,9 +279,8 @@ class SolvePrompt:
         problems (the paper uses P3's), or "none" for the puzzle alone, as a fine-tuned model has seen it.
       typed: whether headers state the return type, `def g(n=3) -> str:`, in prompts, the tutorial and training pairs.
         For small models, an answer of the wrong type is the most frequent mistake.
-      returns: whether puzzles say `-> bool`, likewise everywhere. A small model that learns typed solutions alone goes
-        on to write puzzles that return what solutions do (results/claim); `sample_puzzles.run.returns` shows it puzzles
-        in this form.
+      returns: whether puzzles say `-> bool`, likewise everywhere; `sample_puzzles.run.returns` is its counterpart. It
+        does not keep a small model from writing puzzles that return what solutions do (results/claim).
       chat: "" for text that the model continues. In the model's own chat template (asking.py): "begun" for an answer
         that is begun for it, up to the header; "free" for one it writes itself, of which the first code block counts.
     """
