@@ -169,9 +169,9 @@ def of_a_second_iteration() -> Iterator[tuple[str, Row]]:
 def of_drift() -> Iterator[tuple[str, Row]]:
     found = read("claim/second_iteration/drift.json")
     for words, name in (
-        ("with types alone", "types alone"),
-        ("whose puzzles say `-> bool`", "puzzles say bool"),
-    ):
+        ("with types alone", "types alone"), ("whose puzzles say `-> bool`", "puzzles say bool"),
+        ("with types, and lists of puzzles", "lists too"),
+    ):  # fmt: skip
         count = found[name]["stages"]
         assert count["sampled"] == 256
         figures = (
