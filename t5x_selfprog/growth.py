@@ -46,12 +46,10 @@ def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
 
     Returns what is more or less, in words; [] if nothing was done.
     """
-    words = wishes(root, bindings)
-    if not words:
+    run, changed = RunDir(root), _wishes(root, bindings)
+    if not changed:
         return []
-    run = RunDir(root)
     before, counted = run_dir.saved_bindings(run), run_dir.counted(bindings)
-    changed = _changed(run, before, counted)
     if SOLUTIONS in changed:
         _set_apart_looks(root, f"{before.get(SOLUTIONS)} attempts at each puzzle")
         set_aside(root, [*_learnt(root), CONTROLS, "suites"])
@@ -61,30 +59,34 @@ def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
         set_aside(root, _evaluations(root))
     if ARMS in changed:
         now = ast.literal_eval(counted[ARMS])
-        set_aside(root, [_control(arm) for arm in ast.literal_eval(before[ARMS]) if arm not in now])
+        gone = [arm for arm in ast.literal_eval(before[ARMS]) if arm not in now]
+        set_aside(root, [f"{CONTROLS}/{arm}" for arm in gone])
     set_aside(root, TABLE)
     history = files.read_json(files.join(root, HISTORY)) if files.exists(files.join(root, HISTORY)) else []
     history.append({name: [before.get(name), counted.get(name)] for name in changed})
     files.write_json(files.join(root, HISTORY), history)
     run_dir.rebind(run, bindings)
-    return words
+    return list(changed.values())
 
 
 def wishes(root: str, bindings: Mapping[str, str]) -> list[str]:
-    """What `grow` would do, in words; [] if the bindings are equal or differ in anything else. Writes nothing."""
+    """What `grow` would do, in words; [] if it would do nothing. Writes nothing."""
+    return list(_wishes(root, bindings).values())
+
+
+def _wishes(root: str, bindings: Mapping[str, str]) -> dict[str, str]:
+    """The bindings that differ, each with its wish in words; {} if none does, or one that is no wish.
+
+    The path of a base does not count if its weights are noted: `run_content` compares those.
+    """
     run = RunDir(root)
     if files.is_remote(root) or not run_dir.has_made(run):
-        return []
-    before, counted = run_dir.saved_bindings(run), run_dir.counted(bindings)
-    changed = _changed(run, before, counted)
-    words = [_wish(run, name, before.get(name), counted.get(name)) for name in changed]
-    return words if all(words) else []
-
-
-def _changed(run: RunDir, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Bindings that differ, except the path of a base whose weights `run_content` compares."""
+        return {}
+    before, now = run_dir.saved_bindings(run), run_dir.counted(bindings)
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return [name for name in changed if not (run_dir.is_base(name) and run_dir.noted_base(run))]
+    counting = [name for name in changed if not (run_dir.is_base(name) and run_dir.noted_base(run))]
+    found = {name: _wish(run, name, before.get(name), now.get(name)) for name in counting}
+    return found if all(found.values()) else {}
 
 
 def set_aside(root: str, names: Sequence[str]) -> None:
@@ -118,10 +120,6 @@ def _evaluations(root: str) -> list[str]:
     return [os.path.relpath(path, root) for path in RunDir(root).model_evals()]
 
 
-def _control(arm: str) -> str:
-    return f"{CONTROLS}/{arm}"
-
-
 def _wish(run: RunDir, name: str, before: str | None, now: str | None) -> str:
     """`4 iterations instead of 2`; "" if the change is neither growth nor an earlier end."""
     if before is None or now is None or name not in (ARMS, *_WHAT):
@@ -137,7 +135,7 @@ def _other_arms(run: RunDir, old: Sequence[str], new: Sequence[str]) -> str:
     """`arms human, unverified left out`; "" if an arm that was evaluated would go."""
     added = [arm for arm in new if arm not in old]
     gone = [arm for arm in old if arm not in new]
-    if any(files.exists(files.join(run.root, _control(arm), stage_folder("eval"))) for arm in gone):
+    if any(files.exists(run.control(arm, "eval")) for arm in gone):
         return ""
     words = [f"arms {', '.join(added)}"] * bool(added) + [f"{', '.join(gone)} left out"] * bool(gone)
     return ", ".join(words)

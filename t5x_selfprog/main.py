@@ -206,11 +206,11 @@ def _require_continuable(root: str, bindings: Mapping[str, str]) -> None:
     """Refuses what a start would refuse, for `--dry_run`, and says what a start would change."""
     from t5x_selfprog import growth, run_dir
 
-    words = growth.wishes(root, bindings)
+    words, run = growth.wishes(root, bindings), run_dir.RunDir(root)
     if words:
         print(f"selfprog: {root} would go on with {', '.join(words)}", file=sys.stderr)
-    else:
-        run_dir.require_same(run_dir.RunDir(root), bindings)
+    elif run_dir.has_made(run):
+        run_dir.require_same(run, bindings)
 
 
 def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:

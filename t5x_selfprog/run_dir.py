@@ -85,23 +85,20 @@ def open_run(root: files.Path, bindings: Mapping[str, str], config_text: str = "
     files.makedirs(run.root)
     # Exclusive, so that one of two hosts with different settings is refused.
     files.create_exclusive(files.join(run.root, FINGERPRINT), _json(wanted))
-    if saved_bindings(run) != counted(bindings):
-        if not has_made(run):
-            # A run that stopped at a bad value before producing anything must not bind its successor to that value.
-            files.write_atomic(files.join(run.root, FINGERPRINT), _json(wanted))
-        else:
-            require_same(run, bindings)
+    if has_made(run):
+        require_same(run, bindings)
+    elif saved_bindings(run) != counted(bindings):
+        # A run that stopped at a bad value before producing anything must not bind its successor to that value.
+        files.write_atomic(files.join(run.root, FINGERPRINT), _json(wanted))
     if config_text:
         files.write_atomic(run.config, config_text)
     return run
 
 
 def require_same(run: RunDir, bindings: Mapping[str, str]) -> None:
-    """Raises ConfigMismatch, as `open_run` does, if the run has results under other bindings. Writes nothing."""
+    """Raises ConfigMismatch, as `open_run` does, if a run that has results has other bindings. Writes nothing."""
     there, now = saved_bindings(run), counted(bindings)
-    if there == now or not has_made(run):
-        return
-    if _without_base(there) != _without_base(now) or not noted_base(run):
+    if there != now and (_without_base(there) != _without_base(now) or not noted_base(run)):
         raise ConfigMismatch(_difference(run.root, there, now))
 
 

@@ -10,7 +10,7 @@ import ast
 import copy
 from collections.abc import Callable, Iterator
 
-from t5x_selfprog.puzzles.scopes import occurrences
+from t5x_selfprog.puzzles.scopes import occurrences, with_defaults
 from t5x_selfprog.puzzles.source import parse, unparse
 
 Disguise = Callable[[ast.FunctionDef], ast.FunctionDef | None]
@@ -185,9 +185,7 @@ def inlined(function: ast.FunctionDef) -> ast.FunctionDef | None:
     arguments = function.args
     if not arguments.defaults:
         return None
-    values = dict(
-        zip([one.arg for one in arguments.args][-len(arguments.defaults) :], arguments.defaults, strict=True)
-    )
+    values = {argument.arg: default for argument, default in with_defaults(arguments)}
     if any(
         isinstance(n, ast.Name) and n.id in values and not isinstance(n.ctx, ast.Load)
         for n in ast.walk(function)

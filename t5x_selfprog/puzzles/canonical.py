@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-from t5x_selfprog.puzzles.scopes import Occurrence, occurrences
+from t5x_selfprog.puzzles.scopes import Occurrence, occurrences, with_defaults
 from t5x_selfprog.puzzles.shape import ConstantsToTypes, constant_kind
 from t5x_selfprog.puzzles.source import SourceError, bare_tree, unparse
 from t5x_selfprog.puzzles.trees import Transformer, children, copied, size, walk
@@ -128,7 +128,7 @@ def _put_defaults(tree: ast.Module) -> None:
     arguments = function.args
     needed = len(arguments.args) - len(arguments.defaults)
     own = _set_in(function.body)
-    with_default = list(zip(arguments.args[needed:], arguments.defaults, strict=True))
+    with_default = with_defaults(arguments)
     values = {argument.arg: default for argument, default in with_default if argument.arg not in own}
     function.body = [_Renamed(values).visit(statement) for statement in function.body]
     kept = [(argument, default) for argument, default in with_default if argument.arg in own]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from t5x_selfprog.puzzles.scopes import with_defaults
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, unparse
 from verifier.language.puzzle import PuzzleError, own_nodes, parse_puzzle, solution_header
 
@@ -58,14 +59,12 @@ class Retarget:
         if not isinstance(last, ast.Return) or last.value is None:
             raise SourceError("does not end in a return of a value")
         self._value = last.value
-        arguments = self._function.args
-        named = arguments.args[len(arguments.args) - len(arguments.defaults) :]
         rebound = {
             node.id for node in own_nodes(self._function) if isinstance(node, ast.Name) and _binds(node)
         }
         self._defaults = {
             argument.arg: default
-            for argument, default in zip(named, arguments.defaults, strict=True)
+            for argument, default in with_defaults(self._function.args)
             if argument.arg not in rebound and _is_literal(default)
         }
         self.aims = self._find_aims()

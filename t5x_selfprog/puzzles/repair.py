@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from t5x_selfprog.puzzles.scopes import with_defaults
 from t5x_selfprog.puzzles.signatures import Parameter, split_signature
 from t5x_selfprog.puzzles.source import SourceError, lenient_python, only_function, short_hash, unparse
 from verifier.language.answer_types import TypeSyntaxError, parse_type
@@ -41,9 +42,8 @@ class Defaults:
                 arguments = only_function(source).args
             except SourceError:
                 continue
-            named = arguments.args[len(arguments.args) - len(arguments.defaults) :]
-            known.most = max(known.most, len(named))
-            for argument, default in zip(named, arguments.defaults, strict=True):
+            known.most = max(known.most, len(arguments.defaults))
+            for argument, default in with_defaults(arguments):
                 known._add(argument.arg, default)
         return known
 

@@ -192,6 +192,12 @@ class _Walker(Visitor):
     visit_GeneratorExp = _visit_comprehension
 
 
+def with_defaults(args: ast.arguments) -> list[tuple[ast.arg, ast.expr]]:
+    """The plain arguments that have a default, each with it."""
+    required = len(args.args) - len(args.defaults)
+    return list(zip(args.args[required:], args.defaults, strict=True))
+
+
 def every_argument(args: ast.arguments) -> list[ast.arg]:
     """All arguments, in source order."""
     positional = [*args.posonlyargs, *args.args]

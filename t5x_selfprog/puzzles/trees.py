@@ -29,8 +29,13 @@ def inner_fields(kind: type[ast.AST]) -> tuple[str, ...]:
 
 def children(node: ast.AST) -> list[ast.AST]:
     """As `ast.iter_child_nodes`, without operators and contexts."""
+    return _in_fields(node, inner_fields(node.__class__))
+
+
+def _in_fields(node: ast.AST, names: tuple[str, ...]) -> list[ast.AST]:
+    """The nodes that stand in these fields of a node."""
     found = []
-    for name in inner_fields(node.__class__):
+    for name in names:
         value = getattr(node, name, None)
         if isinstance(value, ast.AST):
             found.append(value)
@@ -64,14 +69,8 @@ class Visitor:
         return method(self, node)
 
     def generic_visit(self, node: ast.AST) -> Any:
-        for name in inner_fields(node.__class__):
-            value = getattr(node, name, None)
-            if isinstance(value, list):
-                for item in value:
-                    if isinstance(item, ast.AST):
-                        self.visit(item)
-            elif isinstance(value, ast.AST):
-                self.visit(value)
+        for child in children(node):
+            self.visit(child)
 
 
 class Transformer(Visitor):
@@ -107,12 +106,7 @@ def size(tree: ast.AST) -> int:
     while waiting:
         node = waiting.pop()
         count += 1
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if isinstance(value, ast.AST):
-                waiting.append(value)
-            elif isinstance(value, list):
-                waiting += [item for item in value if isinstance(item, ast.AST)]
+        waiting += _in_fields(node, node._fields)
     return count
 
 

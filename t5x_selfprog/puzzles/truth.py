@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from t5x_selfprog.puzzles.scopes import Occurrence
+from t5x_selfprog.puzzles.scopes import Occurrence, with_defaults
 from verifier.language.puzzle import Puzzle, own_nodes
 
 # Builtins that never return a bool, as opposed to `max`, `next` and others that return what they are given.
@@ -120,9 +120,7 @@ def _bindings(function: ast.FunctionDef) -> tuple[dict[str, list[ast.expr]], set
     """The values that plain assignments and defaults give to names, and the identities of the nodes that bind them."""
     bound: dict[str, list[ast.expr]] = defaultdict(list)
     understood = set()
-    arguments = function.args
-    with_default = arguments.args[len(arguments.args) - len(arguments.defaults) :]
-    for argument, default in zip(with_default, arguments.defaults, strict=True):
+    for argument, default in with_defaults(function.args):
         bound[argument.arg].append(default)
     for node in own_nodes(function):
         match node:
