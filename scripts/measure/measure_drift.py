@@ -29,7 +29,9 @@ from count_never_true import said  # beside this script
 import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
 from t5x_selfprog import gin_files, run_dir
 from t5x_selfprog.run_layout import RunDir
+from verifier.errors import UserError
 from verifier.storage import files
+from verifier.storage.shards import is_finished
 
 LEARNT_FROM = ("puzzles", "kept", "rejected", "screened", "solutions", "verdicts", "hindsight")
 NOTED = ("fingerprint.json", "content.json", "probes.json")
@@ -48,6 +50,11 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=16, help="with 16 attempts each (%(default)s)")
     parser.add_argument("bindings", nargs="*", help="further flags of selfprog, after --")
     options = parser.parse_args()
+    if not is_finished(RunDir(options.run_dir).stage(0, "verdicts")):
+        print(
+            f"measure_drift: error: the first iteration of {options.run_dir} was not judged", file=sys.stderr
+        )
+        return UserError.EXIT_CODE
     found = {}
     for name, returns in (("types alone", False), ("puzzles say bool", True)):
         found[name] = measured(options, f"{options.work}/returns_{returns}", flags(options, returns))

@@ -317,6 +317,7 @@ def test_commands_say_what_they_made_and_refuse_what_they_must(run, tmp_path, ca
     assert main(["pack", f"--run_dir={tmp_path}", f"--output={tmp_path}/b.pack"]) == 2
     assert main(["pack", f"--run_dir={run}", f"--output={run}/b.pack"]) == 2
     assert main(["pack", f"--run_dir={run}", f"--output={tmp_path}"]) == 2
+    assert main(["pack", f"--run_dir={run}", "--output=/proc/b.pack"]) == 2  # where even root cannot write
     assert main(["unpack", str(run), f"--run_dir={there}3"]) == 2
     assert main(["unpack", f"{tmp_path}/a.pack", f"--run_dir={tmp_path}/a.pack"]) == 2
     with pytest.raises(SystemExit, match="2"):
@@ -328,6 +329,7 @@ def test_commands_say_what_they_made_and_refuse_what_they_must(run, tmp_path, ca
         "not a run directory",
         "inside the run",
         "is a folder; name a file in it",
+        "/proc is no folder that you can write to",
         "Is a directory",
         "a.pack: is there already",
         "--piece_mb: must be a whole number of at least 1, not '0'",

@@ -58,8 +58,13 @@ def require_place(path: str, flag: str, example: str) -> None:
     there = next(folder for folder in place.parents if folder.exists())
     if place.is_dir():
         raise UserError(f"{flag}={path}: is a folder; name a file in it, such as {place / example}.")
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{flag}={path}: {there} is no folder that you can write to; give another place.")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # permissions alone say little to root, and nothing of /proc
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{flag}={path}: {there} is no folder that you can write to ({error.strerror}); give another place."
+        ) from error
 
 
 def open_read(path: Path) -> IO[bytes]:
