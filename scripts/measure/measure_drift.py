@@ -97,16 +97,21 @@ def measured(options: argparse.Namespace, root: str, bindings: list[str]) -> dic
     }
 
 
-def copy(run: RunDir, root: str, gin_file: str, bindings: list[str]) -> None:
-    """A copy of the first iteration under other settings, which its stages up to hindsight do not depend on."""
+def copy(run: RunDir, root: str, gin_file: str, bindings: list[str], evaluated: bool = True) -> None:
+    """A copy of the first iteration under other settings, which its stages up to hindsight do not depend on.
+
+    evaluated: whether the base's evaluation comes too; without it, settings of evaluations may differ as well.
+    """
     partial = f"{root}.part"
     shutil.rmtree(partial, ignore_errors=True)
     for name in LEARNT_FROM:
         if files.exists(run.stage(0, name)):
             shutil.copytree(run.stage(0, name), RunDir(partial).stage(0, name))
-    shutil.copytree(run.base_eval, RunDir(partial).base_eval)
+    if evaluated:
+        shutil.copytree(run.base_eval, RunDir(partial).base_eval)
     for name in NOTED:
-        shutil.copy(files.join(run.root, name), partial)
+        if files.exists(files.join(run.root, name)):  # an unpacked run has yet to note its content
+            shutil.copy(files.join(run.root, name), partial)
     gin_files.load([gin_file], bindings, "")
     run_dir.rebind(RunDir(partial), gin_files.bindings())
     os.rename(partial, root)

@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""What two iterations of a loop bring under several settings, from the same first verdicts; prints one JSON object.
+
+  scripts/measure/measure_iterations.py --run_dir=runs/claim_smollm2 --gin_file=claim_smollm2_135m \\
+      --model=models/NAME --work=iterations --variant pairs Selection.lists=0 --variant lists Selection.lists=0.5
+
+A card samples and judges more in a minute than CPUs in an hour, so a run's first iteration, up to its verdicts and
+hindsight, is taken as it is. Every variant learns from it, is measured on the dev split, writes, solves and learns a
+second iteration, and is measured again. Everything is one `selfprog run` a variant, in --work; killed anywhere, the
+same command continues. With the defaults, a model of 135M takes about 100 CPU minutes a variant.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.exists():
+    os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
+sys.path.insert(0, str(REPOSITORY))
+
+from measure_drift import copy  # beside this script
+
+import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
+from t5x_selfprog.run_layout import RunDir
+from verifier.errors import UserError
+from verifier.storage import files
+from verifier.storage.shards import is_finished
+
+# For CPUs: small grids, float32, and a batch of two rows.
+_SMALL = (
+    "LoopConfig.dtype='float32'", "finetune.run.fit=None", "finetune.run.batch_size=2",
+    *(
+        f"{stage}/SamplingConfig.{name}={value!r}"
+        for stage, rows in (("puzzles", 16), ("solutions", 4), ("evaluation", 4))
+        for name, value in (
+            ("weights_dtype", "float32"), ("cache_dtype", "float32"), ("rows_per_prompt", rows),
+            ("prompts_in_flight", 128 // rows), ("tail_prompts", 0), ("prompts_per_load", 1 if rows == 16 else 8),
+        )
+    ),
+)  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run_dir", required=True, help="a run whose first iteration was judged")
+    parser.add_argument("--gin_file", required=True, help="its configuration")
+    parser.add_argument("--model", required=True, help="its base")
+    parser.add_argument("--work", required=True, help="a folder for the variants' runs")
+    parser.add_argument(
+        "--variant", action="append", nargs="+", required=True, metavar=("NAME", "BINDING"),
+        help="a name, and what it sets; the first variant's base evaluation serves all that ask alike",
+    )  # fmt: skip
+    parser.add_argument("--shards", type=int, default=4, help="Experiment.shards of the run (%(default)s)")
+    parser.add_argument("--steps", type=int, default=60, help="of each training (%(default)s)")
+    parser.add_argument(
+        "--prompts", type=int, default=64, help="of the second iteration, 16 puzzles each (%(default)s)"
+    )
+    parser.add_argument("--attempts", type=int, default=16, help="at each puzzle kept (%(default)s)")
+    parser.add_argument("--measured", type=int, default=20, help="attempts at each dev problem (%(default)s)")
+    options = parser.parse_args()
+    if not is_finished(RunDir(options.run_dir).stage(0, "verdicts")):
+        print(
+            f"measure_iterations: error: the first iteration of {options.run_dir} was not judged",
+            file=sys.stderr,
+        )
+        return UserError.EXIT_CODE
+    first = ""
+    for name, *bindings in options.variant:
+        root = f"{options.work}/{name}"
+        looped(options, root, bindings, first)
+        first = first or root
+    print(
+        json.dumps({name: found(RunDir(f"{options.work}/{name}")) for name, *_ in options.variant}, indent=1)
+    )
+    return 0
+
+
+def looped(options: argparse.Namespace, root: str, bindings: list[str], first: str) -> None:
+    """Two iterations in `root`; what they share with the run in `first` is taken from there."""
+    settings = [
+        *_SMALL, f"Experiment.base={options.model!r}", f"Experiment.shards={options.shards}",
+        "Experiment.eval_split='dev'", "loop.run.iterations=2", "loop.run.controls=()", "loop.run.measured='each'",
+        f"finetune.run.steps={options.steps}", f"sample_puzzles.run.prompts={options.prompts}",
+        "sample_puzzles.run.attempts=16", "Schedule.prompts=1.0", f"sample_solutions.run.attempts={options.attempts}",
+        f"evaluate.run.attempts={options.measured}", *bindings,
+    ]  # fmt: skip
+    if not files.exists(root):
+        copy(RunDir(options.run_dir), root, options.gin_file, settings, evaluated=False)
+    begun_from = [f"--from={first}"] if first else []
+    subprocess.run(
+        [
+            sys.executable, "-m", "t5x_selfprog.main", "run", f"--run_dir={root}", f"--gin_file={options.gin_file}",
+            *begun_from, *(f"--gin.{binding}" for binding in settings),
+        ],
+        check=True, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+
+
+def found(run: RunDir) -> dict[str, object]:
+    """The base's evaluation, and of each iteration its funnel, what was learnt, and the evaluation."""
+    iterations = []
+    for iteration in range(2):
+        funnel = files.read_json(run.funnel(iteration))
+        done = files.read_json(files.join(run.stage(iteration, "checkpoints"), "done.json"))
+        iterations.append({
+            "stages": {stage["name"]: stage["count"] for stage in funnel["stages"]},
+            "rejections": funnel["rejections"],
+            "attempts": sum(1 for _ in run.read(iteration, "verdicts")),
+            "outcomes": dict(Counter(verdict["outcome"] for verdict in run.read(iteration, "verdicts"))),
+            "learnt": {name: done[name] for name in ("step", "batch_rows", "pairs", "tokens")},
+            "evaluation": read_evaluation(run.stage(iteration, "eval")),
+        })  # fmt: skip
+    return {"base": read_evaluation(run.base_eval), "iterations": iterations}
+
+
+def read_evaluation(folder: str) -> dict[str, object]:
+    return files.read_json(files.join(folder, "evaluation.json"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
