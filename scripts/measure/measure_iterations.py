@@ -5,9 +5,10 @@
       --model=models/NAME --work=iterations --variant pairs Selection.lists=0 --variant lists Selection.lists=0.5
 
 A card samples and judges more in a minute than CPUs in an hour, so a run's first iteration, up to its verdicts and
-hindsight, is taken as it is. Every variant learns from it, is measured on the dev split, writes, solves and learns a
-second iteration, and is measured again. Everything is one `selfprog run` a variant, in --work; killed anywhere, the
-same command continues. With the defaults, a model of 135M takes about 100 CPU minutes a variant.
+hindsight, is taken as it is. Every variant learns from it, writes, solves and learns a second iteration. The base and
+each model are measured on the dev split of our own puzzles, asked alike, so a variant may change what is learnt and
+written but not how solutions are asked for. Killed anywhere, the same command continues. With the defaults, a model of
+135M takes about 100 CPU minutes a variant.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from verifier.storage import files
 from verifier.storage.shards import is_finished
 
 # For CPUs: small grids, float32, and a batch of two rows.
-_SMALL = (
+SMALL = (
     "LoopConfig.dtype='float32'", "finetune.run.fit=None", "finetune.run.batch_size=2",
     *(
         f"{stage}/SamplingConfig.{name}={value!r}"
@@ -56,7 +57,7 @@ def main() -> int:
     parser.add_argument("--work", required=True, help="a folder for the variants' runs")
     parser.add_argument(
         "--variant", action="append", nargs="+", required=True, metavar=("NAME", "BINDING"),
-        help="a name, and what it sets; the first variant's base evaluation serves all that ask alike",
+        help="a name, and what it sets",
     )  # fmt: skip
     parser.add_argument("--shards", type=int, default=4, help="Experiment.shards of the run (%(default)s)")
     parser.add_argument("--steps", type=int, default=60, help="of each training (%(default)s)")
@@ -64,7 +65,7 @@ def main() -> int:
         "--prompts", type=int, default=64, help="of the second iteration, 16 puzzles each (%(default)s)"
     )
     parser.add_argument("--attempts", type=int, default=16, help="at each puzzle kept (%(default)s)")
-    parser.add_argument("--measured", type=int, default=20, help="attempts at each dev problem (%(default)s)")
+    parser.add_argument("--measured", type=int, default=16, help="attempts at each dev problem (%(default)s)")
     options = parser.parse_args()
     if not is_finished(RunDir(options.run_dir).stage(0, "verdicts")):
         print(
@@ -72,57 +73,65 @@ def main() -> int:
             file=sys.stderr,
         )
         return UserError.EXIT_CODE
-    first = ""
+    evaluations = {"base": evaluated(options, "base", options.model)}
+    found = {}
     for name, *bindings in options.variant:
-        root = f"{options.work}/{name}"
-        looped(options, root, bindings, first)
-        first = first or root
-    print(
-        json.dumps({name: found(RunDir(f"{options.work}/{name}")) for name, *_ in options.variant}, indent=1)
-    )
+        found[name] = [looped(options, name, bindings, iteration, evaluations) for iteration in range(2)]
+    print(json.dumps({"variants": found, "evaluations": evaluations}, indent=1))
     return 0
 
 
-def looped(options: argparse.Namespace, root: str, bindings: list[str], first: str) -> None:
-    """Two iterations in `root`; what they share with the run in `first` is taken from there."""
+def looped(
+    options: argparse.Namespace,
+    name: str,
+    bindings: list[str],
+    iteration: int,
+    evaluations: dict[str, object],
+) -> dict[str, object]:
+    """One iteration of a variant, whose model is measured: its funnel, outcomes, and what was learnt."""
+    run = RunDir(f"{options.work}/{name}")
     settings = [
-        *_SMALL, f"Experiment.base={options.model!r}", f"Experiment.shards={options.shards}",
-        "Experiment.eval_split='dev'", "loop.run.iterations=2", "loop.run.controls=()", "loop.run.measured='each'",
+        *SMALL, *bindings, f"Experiment.base={options.model!r}", f"Experiment.shards={options.shards}",
         f"finetune.run.steps={options.steps}", f"sample_puzzles.run.prompts={options.prompts}",
         "sample_puzzles.run.attempts=16", "Schedule.prompts=1.0", f"sample_solutions.run.attempts={options.attempts}",
-        f"evaluate.run.attempts={options.measured}", *bindings,
     ]  # fmt: skip
-    if not files.exists(root):
-        copy(RunDir(options.run_dir), root, options.gin_file, settings, evaluated=False)
-    begun_from = [f"--from={first}"] if first else []
+    if not files.exists(run.root):
+        copy(RunDir(options.run_dir), run.root, options.gin_file, settings, evaluated=False)
+    for command in ("generate", "solve", "verify", "finetune"):
+        if iteration or command == "finetune":
+            selfprog(options, command, run.root, settings, f"--iteration={iteration}")
+    model = run.stage(iteration, "checkpoints")
+    evaluations[f"{name} {iteration}"] = evaluated(options, f"{name}_{iteration}", model)
+    funnel = files.read_json(run.funnel(iteration))
+    done = files.read_json(files.join(model, "done.json"))
+    return {
+        "stages": {stage["name"]: stage["count"] for stage in funnel["stages"]},
+        "rejections": funnel["rejections"],
+        "outcomes": dict(Counter(verdict["outcome"] for verdict in run.read(iteration, "verdicts"))),
+        "learnt": {name: done[name] for name in ("step", "batch_rows", "pairs", "tokens")},
+    }
+
+
+def evaluated(options: argparse.Namespace, name: str, model: str) -> object:
+    """The evaluation of a model on the dev split, in a run directory of its own."""
+    folder = files.join(options.work, "dev", name)
+    settings = [
+        *SMALL, "Experiment.problems='seeds'", "Experiment.eval_split='dev'", f"Experiment.base={options.model!r}",
+        "Experiment.max_eval_problems=None", f"evaluate.run.attempts={options.measured}",
+    ]  # fmt: skip
+    selfprog(options, "evaluate", folder, settings, f"--model={model}")
+    (found,) = Path(folder).glob("models/*/7_eval/evaluation.json")
+    return files.read_json(str(found))
+
+
+def selfprog(options: argparse.Namespace, command: str, root: str, settings: list[str], flag: str) -> None:
     subprocess.run(
         [
-            sys.executable, "-m", "t5x_selfprog.main", "run", f"--run_dir={root}", f"--gin_file={options.gin_file}",
-            *begun_from, *(f"--gin.{binding}" for binding in settings),
+            sys.executable, "-m", "t5x_selfprog.main", command, flag, f"--run_dir={root}",
+            f"--gin_file={options.gin_file}", *(f"--gin.{binding}" for binding in settings),
         ],
         check=True, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
-
-
-def found(run: RunDir) -> dict[str, object]:
-    """The base's evaluation, and of each iteration its funnel, what was learnt, and the evaluation."""
-    iterations = []
-    for iteration in range(2):
-        funnel = files.read_json(run.funnel(iteration))
-        done = files.read_json(files.join(run.stage(iteration, "checkpoints"), "done.json"))
-        iterations.append({
-            "stages": {stage["name"]: stage["count"] for stage in funnel["stages"]},
-            "rejections": funnel["rejections"],
-            "attempts": sum(1 for _ in run.read(iteration, "verdicts")),
-            "outcomes": dict(Counter(verdict["outcome"] for verdict in run.read(iteration, "verdicts"))),
-            "learnt": {name: done[name] for name in ("step", "batch_rows", "pairs", "tokens")},
-            "evaluation": read_evaluation(run.stage(iteration, "eval")),
-        })  # fmt: skip
-    return {"base": read_evaluation(run.base_eval), "iterations": iterations}
-
-
-def read_evaluation(folder: str) -> dict[str, object]:
-    return files.read_json(files.join(folder, "evaluation.json"))
 
 
 if __name__ == "__main__":
