@@ -33,9 +33,11 @@ from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.shards import is_finished
 
-# For CPUs: small grids, float32, and a batch of two rows.
+# For CPUs: small grids, float32, a batch of two rows, and no more positions than our own puzzles need.
 SMALL = (
     "LoopConfig.dtype='float32'", "finetune.run.fit=None", "finetune.run.batch_size=2",
+    "solutions/SamplingConfig.prompt_buckets=(160,320)", "evaluation/SamplingConfig.prompt_buckets=(160,320)",
+    "evaluation/SamplingConfig.max_new_tokens=56",
     *(
         f"{stage}/SamplingConfig.{name}={value!r}"
         for stage, rows in (("puzzles", 16), ("solutions", 4), ("evaluation", 4))
@@ -60,12 +62,12 @@ def main() -> int:
         help="a name, and what it sets",
     )  # fmt: skip
     parser.add_argument("--shards", type=int, default=4, help="Experiment.shards of the run (%(default)s)")
-    parser.add_argument("--steps", type=int, default=60, help="of each training (%(default)s)")
+    parser.add_argument("--steps", type=int, default=40, help="of each training (%(default)s)")
     parser.add_argument(
-        "--prompts", type=int, default=64, help="of the second iteration, 16 puzzles each (%(default)s)"
+        "--prompts", type=int, default=48, help="of the second iteration, 16 puzzles each (%(default)s)"
     )
-    parser.add_argument("--attempts", type=int, default=16, help="at each puzzle kept (%(default)s)")
-    parser.add_argument("--measured", type=int, default=16, help="attempts at each dev problem (%(default)s)")
+    parser.add_argument("--attempts", type=int, default=8, help="at each puzzle kept (%(default)s)")
+    parser.add_argument("--measured", type=int, default=8, help="attempts at each dev problem (%(default)s)")
     options = parser.parse_args()
     if not is_finished(RunDir(options.run_dir).stage(0, "verdicts")):
         print(
