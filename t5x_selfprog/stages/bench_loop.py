@@ -43,8 +43,9 @@ def configuration(args: argparse.Namespace) -> str:
 def measured(run_dir: str) -> dict[str, Any]:
     """The figures of a finished run of one iteration.
 
-    row_occupancy and new_tokens_per_s cover sampling alone, by stage and in all; rates outside "sampling" are per
-    second, or minute, of the whole wall time.
+    "sampling" covers sampling alone, by stage and in all: new_tokens_per_s counts all its time, compilation included,
+    device_tokens_per_s only that of prefill and decoding. Rates outside it are per second, or minute, of the whole wall
+    time; attempts are those of all stages.
     """
     spent = files.read_json(files.join(run_dir, goodput.NAME))
     stages: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -55,6 +56,7 @@ def measured(run_dir: str) -> dict[str, Any]:
             of["attempts"] += line["attempts"]
             of["new_tokens"] += line["new_tokens"]
             of["seconds"] += line["seconds"]
+            of["device_s"] += line["prefill_s"] + line["decode_s"]
             of["row_steps"] += line["new_tokens"] / line["row_occupancy"] if line["row_occupancy"] else 0.0
     run = RunDir(run_dir)
     funnel = {step["name"]: step["count"] for step in files.read_json(run.funnel(0))["stages"]}
@@ -71,6 +73,7 @@ def measured(run_dir: str) -> dict[str, Any]:
             name: {
                 "attempts": int(of["attempts"]),
                 "new_tokens_per_s": of["new_tokens"] / max(of["seconds"], 1e-9),
+                "device_tokens_per_s": of["new_tokens"] / max(of["device_s"], 1e-9),
                 "row_occupancy": of["new_tokens"] / max(of["row_steps"], 1.0),
             }
             for name, of in stages.items()

@@ -23,11 +23,11 @@ def no_configuration():
 
 def test_figures_are_those_of_the_runs_files(tmp_path):
     root = make_run(tmp_path / "run", iterations=1)
-    fields = ("stage", "attempts", "new_tokens", "seconds", "row_occupancy")
+    fields = ("stage", "attempts", "new_tokens", "seconds", "prefill_s", "decode_s", "row_occupancy")
     rows = [
-        ("3_solutions", 30, 90, 2.0, 0.9),
-        ("3_solutions", 10, 10, 0.5, 0.1),
-        ("1_puzzles", 5, 0, 0.1, 0.0),
+        ("3_solutions", 30, 90, 2.0, 0.25, 1.0, 0.9),  # three quarters of a second went to compilation
+        ("3_solutions", 10, 10, 0.5, 0.0, 0.5, 0.1),
+        ("1_puzzles", 5, 0, 0.1, 0.05, 0.0, 0.0),
     ]
     lines = [{"kind": "sample"} | dict(zip(fields, row, strict=True)) for row in rows]
     lines.append({"kind": "judge", "stage": "4_verdicts", "attempts": 999})
@@ -38,6 +38,8 @@ def test_figures_are_those_of_the_runs_files(tmp_path):
     assert found["attempts"] == 45 and found["attempts_per_s"] == 0.45
     assert found["sampling"]["3_solutions"]["row_occupancy"] == pytest.approx(100 / 200)
     assert found["sampling"]["all"]["new_tokens_per_s"] == pytest.approx(100 / 2.6)
+    assert found["sampling"]["3_solutions"]["device_tokens_per_s"] == pytest.approx(100 / 1.75)
+    assert found["sampling"]["1_puzzles"]["device_tokens_per_s"] == 0.0
     assert found["pairs_per_minute"] == pytest.approx(0.6 * found["funnel"]["kept"]) and found["pairs"] > 0
     assert sum(found["parts"].values()) == pytest.approx(1.0)
 
