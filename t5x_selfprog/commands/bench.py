@@ -35,6 +35,11 @@ _OPTIONS = (
         {**POSITIVE, "default": 1},
     ),
     Option(
+        "--prompts_in_flight",
+        "sample: prompts decoded together, with batch / N rows each, as the stages do (%(default)s)",
+        {**POSITIVE, "default": 1},
+    ),
+    Option(
         "--config",
         "loop: a file of gin/runs, or a path that ends in .gin; one iteration of it is run (%(default)s)",
         {"default": "quickstart"},

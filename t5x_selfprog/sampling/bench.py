@@ -20,8 +20,8 @@ from verifier.errors import UserError
 
 SHOWN = 12  # operations of the profile that the result lists
 SETTINGS = (
-    "size", "model", "prompt", "new", "attempts", "prompts", "batch", "dtype", "weights_dtype", "cache_dtype",
-    "row_attention", "chunk_steps", "repeat",
+    "size", "model", "prompt", "new", "attempts", "prompts", "prompts_in_flight", "batch", "dtype", "weights_dtype",
+    "cache_dtype", "row_attention", "chunk_steps", "repeat",
 )  # fmt: skip
 
 
@@ -83,9 +83,10 @@ def measure(args: argparse.Namespace) -> dict:
         raise UserError(
             f"--prompt={args.prompt} and --new={args.new} exceed the model's context of {model.context_length}."
         )
-    rows = min(args.batch or args.attempts, args.attempts)
+    groups = args.prompts_in_flight
+    rows = rows_of_a_prompt(args.batch or args.attempts * groups, args.attempts, groups)
     config = SamplingConfig(
-        prompts_in_flight=1,
+        prompts_in_flight=groups,
         rows_per_prompt=rows,
         max_new_tokens=args.new,
         prompt_buckets=(args.prompt,),
@@ -116,7 +117,7 @@ def measure(args: argparse.Namespace) -> dict:
         with profile.capture(args.profile):
             list(sampler.sample(requests, jax.random.key(args.repeat)))
     seconds, spent = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
-    steps = spent["row_steps"] / rows
+    steps = spent["row_steps"] / (groups * rows)
     return {
         "device": jax.devices()[0].device_kind,
         "parameters": network.num_params(model),
@@ -136,17 +137,26 @@ def measure(args: argparse.Namespace) -> dict:
     }
 
 
+def rows_of_a_prompt(batch: int, attempts: int, groups: int) -> int:
+    """How many attempts at a prompt are decoded together. Raises UserError if --batch is less than a row a prompt."""
+    if batch < groups:
+        raise UserError(
+            f"--batch={batch}: fewer rows than --prompts_in_flight={groups}; give at least one row a prompt."
+        )
+    return min(batch // groups, attempts)
+
+
 def roofline(model: ModelConfig, config: SamplingConfig, steps_per_s: float) -> dict:
     """The share of memory bandwidth that decoding uses, if a step reads everything it needs once.
 
-    It needs all weights (only the looked-up rows of a separate embedding), the prompt's keys and values once for all
+    It needs all weights (only the looked-up rows of a separate embedding), each prompt's keys and values once for all
     its rows, and the rows' own, whose ring is half full on average.
     """
     weight, cached = (np.dtype(d).itemsize for d in (config.weights_dtype, config.cache_dtype))
     entry = 2 * model.num_kv_heads * (model.head_dim * cached + (4 if config.cache_dtype == "int8" else 0))
     spans = [model.context_length if window is None else window for window in model.layer_windows()]
     entries = sum(
-        min(config.prompt_buckets[-1], span)
+        config.prompts_in_flight * min(config.prompt_buckets[-1], span)
         + config.prompts_in_flight * config.rows_per_prompt * min(config.max_new_tokens / 2, span)
         for span in spans
     )

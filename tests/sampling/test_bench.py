@@ -28,6 +28,14 @@ def test_bench_sample(dtypes, capsys):
     assert row["bandwidth_share"] is None  # no data sheet for this CPU
 
 
+def test_bench_sample_decodes_several_prompts_together(capsys):
+    """Six attempts at each of two prompts, in 2 x 3 rows: twice through the grid, every row busy."""
+    flags = ["--prompt=16", "--new=4", "--attempts=6", "--prompts=2", "--batch=6", "--prompts_in_flight=2"]
+    row = bench_json(capsys, "sample", "--size=tiny", *flags, "--json")
+    assert row["new_tokens"] == 48 and row["row_occupancy"] == 1.0
+    assert row["decode_steps_per_s"] * row["decode_s"] == pytest.approx(8)
+
+
 @pytest.mark.slow  # compiling it
 def test_bench_train_on_a_models_shape(capsys):
     with jax.numpy_dtype_promotion("standard"):  # optax promotes dtypes
@@ -47,6 +55,7 @@ def test_bench_attention(capsys):
         (["sample", "--size=pythia_71m"], "did you mean pythia_70m?"),
         (["train", "--size=gpt_neo_2b"], "--size=gpt_neo_2b: no shape in gin/models"),
         (["sample", "--size=tiny", "--prompt=2048"], "exceed the model's context of 2048"),
+        (["sample", "--size=tiny", "--batch=2", "--prompts_in_flight=4"], "--batch=2: fewer rows than"),
         (["train", "--size=tiny", "--remat=some"], "remat='some' is unknown"),
         (["attention", "--attention=sparse"], "--attention=sparse"),
     ],
