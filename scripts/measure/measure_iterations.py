@@ -8,7 +8,7 @@ A card samples and judges more in a minute than CPUs in an hour, so a run's firs
 hindsight, is taken as it is, and every variant learns from it. Those named by --again then write, solve and learn a
 second iteration. The base and each model are measured on the dev split of our own puzzles, asked alike, so a variant
 may change what is learnt and written but not how solutions are asked for. Killed anywhere, the same command continues.
-With the defaults, a model of 135M takes a quarter of an hour of two cores a variant, and another half hour with --again.
+With the defaults, a model of 135M takes two cores a quarter of an hour a variant, and half an hour more with --again.
 """
 
 import argparse
