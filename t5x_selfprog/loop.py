@@ -5,13 +5,14 @@ killed anywhere, resumes where it stopped.
 """
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import gin
 import t5x_selfprog.configurables  # noqa: F401 (declares the dataclasses to gin)
-from t5x_selfprog import banner, hosts, named_data, provenance
+from t5x_selfprog import amounts, banner, hosts, named_data, provenance
 from t5x_selfprog.bounds import Whole
 from t5x_selfprog.budget import Budget, Spending
 from t5x_selfprog.evaluation import clean, held_out
@@ -119,22 +120,20 @@ def _run(
             base.result()
     arms = _Arms(base)
     enumerator = evaluate.run_enumerator(context, run.enumerator_eval)
+    ends = 1 + sum(map(best_control.as_many_arms, controls))
+    left = functools.partial(_left, context, schedule, measured)
     made = 0
-    while made < iterations and spending.may_begin(made, len(controls) + 1):
-        with spending.on("iteration"):
-            with _stage(run, ahead, f"iteration {made}: puzzles"):
-                write_puzzles(context, made)
-            with _stage(run, ahead, f"iteration {made}: solutions and verdicts"):
-                solve(context, made)
-            with _stage(run, ahead, f"iteration {made}: training"), spending.on("training"):
-                learn(context, made)
-            if measured == "each" and not run.learnt_nothing(made):
-                arms.add(_measure(context, ahead, made))
+    while made < iterations and spending.may_begin(made, ends, left(made)):
+        if not _iterate(context, ahead, spending, left, made, ends):
+            break
+        if measured == "each" and not run.learnt_nothing(made):
+            arms.add(_measure(context, ahead, made))
         made += 1
         why = schedule.why_end(run, made)
         if why is not None and made < iterations:
             spending.end(made, why)
-            _say(f"The run ends here: {why}.")
+    if made < iterations:
+        _say(f"The run ends after {made} iterations: {spending.why_ended()}.")
     last = run.newest_learnt(made)
     if last is not None:
         if measured == "last":
@@ -150,6 +149,43 @@ def _run(
         )
     with ahead.stage("table and report"):
         return _conclude(context, [*arms.results(), enumerator.result()], made)
+
+
+def _iterate(
+    context: Context,
+    ahead: Outlook,
+    spending: Spending,
+    left: Callable[..., dict[str, float]],
+    number: int,
+    ends: int,
+) -> bool:
+    """Stages 1 to 6; False if the budget has no room for the rest of them, and the iteration does not count."""
+    run = context.run
+    spent = spending.on("puzzles", left(number)["puzzles"])
+    with _stage(run, ahead, f"iteration {number}: puzzles"), spent:
+        write_puzzles(context, number)
+    if not spending.may_go_on(number, ends, left(number, "solutions")):
+        return False
+    spent = spending.on("solutions", left(number)["solutions"])
+    with _stage(run, ahead, f"iteration {number}: solutions and verdicts"), spent:
+        solve(context, number)
+    if not spending.may_go_on(number, ends, left(number, "pairs")):
+        return False
+    with _stage(run, ahead, f"iteration {number}: training"):
+        with spending.on("pairs", left(number)["pairs"]):
+            pair(context, number)
+        with spending.on("training", left(number)["training"]):
+            learn(context, number)
+    return True
+
+
+def _left(
+    context: Context, schedule: Schedule, measured: str, number: int, first: str = "puzzles"
+) -> dict[str, float]:
+    """The parts of an iteration from `first` on, and the work of each."""
+    work = amounts.work(context.run, schedule, number, context.experiment.start)
+    parts = {part: work[part] for part in amounts.PARTS[amounts.PARTS.index(first) :]}
+    return parts | ({"evaluation": 1.0} if measured == "each" else {})
 
 
 class _Arms:
@@ -227,22 +263,26 @@ def _with_solution(found: list[difficulty.Difficulty]) -> set[str]:
     return {one.puzzle_id for one in found if one.accepted}
 
 
+def pair(context: Context, iteration: int) -> None:
+    """Runs hindsight on wrong answers, if configured, and stage 5."""
+    hindsight.run(context, iteration)
+    build_dataset.run(context, iteration)
+    solved = _solved(context, iteration)
+    context.forget_verdicts()  # training needs the memory
+    pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in context.run.read(iteration, "dataset"))
+    filter_puzzles.write_funnel(context, iteration, solved=solved, kept=pairs)
+
+
 @gin.configurable(module="loop")
 def learn(
     context: Context, iteration: int, update: Callable[..., dict[str, Any] | None] | None = None
 ) -> dict[str, Any]:
-    """Runs stages 5 and 6, and before them, if configured, hindsight on wrong answers.
+    """Runs stage 6.
 
     update: replaces fine-tuning by learning from attempts instead of pairs; it returns None if there is nothing to
       attempt.
     """
     run, experiment = context.run, context.experiment
-    hindsight.run(context, iteration)
-    build_dataset.run(context, iteration)
-    solved = _solved(context, iteration)
-    context.forget_verdicts()  # training needs the memory
-    pairs = sum(puzzle_of_pair(pair["text"]) is not None for pair in run.read(iteration, "dataset"))
-    filter_puzzles.write_funnel(context, iteration, solved=solved, kept=pairs)
     if update is None and run.learnt_nothing(iteration):
         return _skip(context, iteration, "none of the attempts was accepted")
     datasets = run.datasets(iteration) if experiment.start == "base" else [run.stage(iteration, "dataset")]

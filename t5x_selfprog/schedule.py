@@ -46,15 +46,18 @@ class Schedule:
 
     def prompts_of(self, run: RunDir, iteration: int, prompts: int) -> int:
         """How many prompts an iteration draws, if the first draws `prompts`."""
-        return self._scaled(run, iteration, prompts, self.prompts)
+        return _scaled(prompts, self._factor(run, iteration, self.prompts))
 
     def attempts_of(self, run: RunDir, iteration: int, attempts: int) -> int:
         """How many attempts a puzzle gets, if it gets `attempts` in the first iteration."""
-        return self._scaled(run, iteration, attempts, self.attempts)
+        return _scaled(attempts, self._factor(run, iteration, self.attempts))
 
-    def _scaled(self, run: RunDir, iteration: int, number: int, factor: float) -> int:
-        empty = _nothing_before(run, iteration)
-        return max(1, round(number * min(self.most, factor**iteration * self.after_nothing**empty)))
+    def factors(self, run: RunDir, iteration: int) -> tuple[float, float]:
+        """How many times as many prompts, and attempts at each puzzle, as the first iteration this one has."""
+        return self._factor(run, iteration, self.prompts), self._factor(run, iteration, self.attempts)
+
+    def _factor(self, run: RunDir, iteration: int, factor: float) -> float:
+        return min(self.most, factor**iteration * self.after_nothing ** _nothing_before(run, iteration))
 
     def why_end(self, run: RunDir, made: int) -> str | None:
         """Why the run ends after `made` iterations; None if it continues."""
@@ -68,6 +71,10 @@ class Schedule:
                 f"Schedule.least_gain={self.least_gain:g} of them"
             )
         return None
+
+
+def _scaled(number: int, factor: float) -> int:
+    return max(1, round(number * factor))
 
 
 def _rows(run: RunDir, iteration: int) -> int:

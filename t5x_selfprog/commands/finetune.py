@@ -11,6 +11,7 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     from t5x_selfprog import loop
 
     with opened(args, "checkpoints", "done.json") as (context, iteration):
+        loop.pair(context, iteration)
         return {"iteration": iteration, **loop.learn(context, iteration)}
 
 
