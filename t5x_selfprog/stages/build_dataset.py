@@ -15,6 +15,7 @@ Arms choose the content, nothing else:
 """
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -64,7 +65,9 @@ class Selection:
       tutorial: whose five tutorial pairs the `seeds_only` arm adds.
       lists: documents that list puzzles as the prompts of stage 1 do, as a share of the number of pairs. A small
         model that learns pairs alone forgets how to write puzzles: ours fell from 40% to 16% well-formed.
-      list_puzzles: how many puzzles such a document holds.
+      list_puzzles: how many puzzles such a document holds, at most.
+      list_chars: how many characters they have together, at most, so that a list fits a training row of 512 tokens
+        in every arm (900 of P3's train split are 470 of SmolLM2's tokens). Longer puzzles are in no list.
       hindsight: weight of a pair that hindsight made of a wrong answer, if that stage runs; 0 leaves them out.
       wrong: share of the verified arm's pairs that are wrong on purpose (stages/gate.py).
       fixes: documents of a wrong solution and its correction (puzzles/fixes.py), as a share of the number of pairs.
@@ -79,6 +82,7 @@ class Selection:
     tutorial: str = "seeds"
     lists: NotNegative = 0.0
     list_puzzles: Count = 8
+    list_chars: Count = 900
     hindsight: NotNegative = 1.0
     wrong: Share = 0.0
     fixes: NotNegative = 0.0
@@ -185,14 +189,32 @@ def _write(
 
 
 def _lists(pairs: list[Pair], selection: Selection) -> Iterator[Pair]:
-    """Documents that each list several of the pairs' puzzles, numbered as in a puzzle prompt; every puzzle in turn."""
-    puzzles = list(dict.fromkeys(source for pair in pairs if (source := puzzle_of_pair(pair["text"]))))
-    for number in range(round(selection.lists * len(pairs)) if puzzles else 0):
-        first = number * selection.list_puzzles
-        chosen = [
-            puzzles[(first + i) % len(puzzles)] for i in range(min(selection.list_puzzles, len(puzzles)))
-        ]
+    """Documents that each list several of the pairs' puzzles, numbered as in a puzzle prompt.
+
+    Every puzzle is listed in turn, and in another order each turn: few puzzles would otherwise give equal lists.
+    """
+    sources = (puzzle_of_pair(pair["text"]) for pair in pairs)
+    puzzles = list(dict.fromkeys(source for source in sources if source and _is_listed([source], selection)))
+    if not puzzles:
+        return
+    turns = (
+        source
+        for turn in itertools.count()
+        for source in sorted(puzzles, key=lambda source: short_hash(f"list {turn} {source}"))
+    )
+    following = next(turns)
+    for _ in range(round(selection.lists * len(pairs))):
+        chosen: list[str] = []
+        while following not in chosen and _is_listed([*chosen, following], selection):
+            chosen.append(following)
+            following = next(turns)
         yield _document(puzzle_list(chosen), pairs[0]["iteration"])
+
+
+def _is_listed(sources: list[str], selection: Selection) -> bool:
+    """Whether one list may hold these puzzles."""
+    chars = sum(len(source) for source in sources)
+    return len(sources) <= selection.list_puzzles and chars <= selection.list_chars
 
 
 def _document(text: str, iteration: int) -> Pair:

@@ -1,6 +1,8 @@
 """What training reads: pairs from a run's verdicts, in the form in which solutions are asked for."""
 
 import json
+import re
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -119,6 +121,26 @@ def test_fixes_come_beside_the_pairs_and_are_none(tmp_path):
     others = [text for text in found if puzzle_of_pair(text) is None]
     assert len(found) == 11 and len(others) == 1, "one puzzle, failed in one way"
     assert others[0].startswith(f"{PUZZLE}\n\n# assert f(g()): wrong\n# def g(n=3):\n")
+
+
+@pytest.mark.parametrize("number", [8, 60])
+def test_lists_of_few_puzzles_differ_and_those_of_long_ones_are_short(tmp_path, number):
+    """Rows of 512 tokens dropped 57 of the 74 lists of P3's train problems, and eight puzzles always gave one list."""
+    context = many(tmp_path)
+    context.train_problems = [
+        problem for problem in load_problems("seeds") if problem.split == "train" and problem.solutions
+    ][:number]
+    build_dataset.run_control(context, "human", 1, Selection(max_solutions=1, lists=1.0))
+    found = texts(context.run.control("human", "dataset"))
+    lists = [text for text in found if puzzle_of_pair(text) is None]
+    assert len(lists) == number and max(map(len, lists)) < 1000
+    assert len(set(lists)) == number
+    listed = Counter(puzzle for text in lists for puzzle in re.split(r"\n\n(?=def f\d)", text))
+    bodies = Counter()
+    for puzzle, times in listed.items():
+        bodies[re.sub(r"\bf\d+\(", "f(", puzzle)] += times
+    assert bodies.keys() == {problem.source.strip("\n") for problem in context.train_problems}
+    assert max(bodies.values()) - min(bodies.values()) <= 1, "each in turn"
 
 
 @pytest.mark.parametrize("bad", [{"wrong": 1.5}, {"wrong": -0.1}, {"fixes": -1.0}, {"hindsight": -1.0}])
