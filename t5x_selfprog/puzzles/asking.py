@@ -131,17 +131,23 @@ def asking_about_programs(
     return dataclasses.replace(way, prefix=start, request=puzzle), assertion
 
 
-def documents(prompt: SolvePrompt, tokenizer: Tokenizer, model: str) -> Callable[[str], list[int]]:
+def documents(
+    prompt: SolvePrompt, tokenizer: Tokenizer, model: str, *, document_start: bool = True
+) -> Callable[[str], list[int]]:
     """Turns the text of a training document into its tokens, from the first that is an input to the last that is
     learnt.
 
     Plain text stands between the tokens that start and end documents in pretraining, since the weights know these;
     `Tokenizer` says which they are. A pair in a conversation is what its template makes of it, and ends as an answer
     does; documents of other kinds (lists of puzzles) are plain.
+
+    document_start: as in the sampling of the model that learns them. A model that is asked without the token before a
+      prompt would otherwise learn for texts that it never sees again.
     """
+    before = [tokenizer.start_id] if document_start else []
 
     def plain(text: str) -> list[int]:
-        return [tokenizer.start_id, *tokenizer.encode(text), tokenizer.eos_id]
+        return [*before, *tokenizer.encode(text), tokenizer.eos_id]
 
     if not prompt.chat:
         return plain

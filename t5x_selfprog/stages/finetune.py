@@ -18,7 +18,8 @@ from t5x_selfprog import hosts
 from t5x_selfprog.bounds import Count
 from t5x_selfprog.model import store
 from t5x_selfprog.puzzles.asking import documents
-from t5x_selfprog.puzzles.prompts import SolvePrompt
+from t5x_selfprog.puzzles.prompts import SolvePrompt, puzzle_of_pair
+from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import adapters
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.retrained import compare_with_packed
@@ -45,6 +46,8 @@ class Settings:
       steps: updates to make, instead of `epochs` passes (controls match the verified arm's, and its batch).
       fit: derives steps, batch and warm-up from the number of tokens; plentiful data gets `epochs` and `batch_size`.
       prompt: pairs are learnt in the form in which solutions are asked for: plain text, or conversations.
+      sampling: how the model is asked afterwards; documents begin as those prompts do, with the token that starts a
+        document or without it. None: with it.
       lora: trains adapters instead of all weights, and merges them in the end (adapters.py).
     """
 
@@ -55,6 +58,7 @@ class Settings:
     steps: Count | None = None
     fit: Fit | None = None
     prompt: SolvePrompt = SolvePrompt()
+    sampling: SamplingConfig | None = None
     lora: Lora | None = None
 
 
@@ -89,8 +93,9 @@ def run(
       settings: by default, as gin binds them.
 
     Returns:
-      done.json's content: step, batch_rows, identity, pairs, tokens, too_long (pairs left out because they exceed
-      `Settings.length`), padding (the share of positions that hold no token).
+      done.json's content: step, batch_rows, identity, pairs, documents (with those that are no pairs, such as lists
+      of puzzles), tokens of all, too_long (documents left out because they exceed `Settings.length`), padding (the
+      share of positions that hold no token).
 
     Raises NothingFits if all are too long.
     """
@@ -103,7 +108,8 @@ def run(
     context.require_room(start, loop=loop, lora=lora)
     model = context.model(start)
     pairs = [pair for path in datasets for pair in Ledger.open(path)]
-    encode = documents(settings.prompt, model.tokenizer, start)
+    begun = settings.sampling is None or settings.sampling.document_start
+    encode = documents(settings.prompt, model.tokenizer, start, document_start=begun)
     encoded = [np.asarray(encode(pair["text"]), np.int32) for pair in pairs]
     length = min(settings.length, model.config.context_length)
     fits = [i for i, ids in enumerate(encoded) if len(ids) <= length + 1]
@@ -113,10 +119,17 @@ def run(
             f"{min(map(len, encoded))}; raise finetune.run.length, up to the model's context of "
             f"{model.config.context_length})"
         )
+    if len(fits) < len(encoded) and hosts.is_first():
+        print(
+            f"{label}: {len(encoded) - len(fits):,} of {len(encoded):,} documents exceed a row of {length} tokens and "
+            "are left out (finetune.run.length)",
+            file=sys.stderr,
+        )
     seed = context.experiment.seed
     weights = [pairs[i]["weight"] for i in fits]
     source = PackedDocuments([encoded[i] for i in fits], weights, settings.batch_size, length, seed)
     tokens = sum(len(encoded[i]) for i in fits)
+    pairs_learnt = sum(puzzle_of_pair(pairs[i]["text"]) is not None for i in fits)
     if (fit := settings.fit) is not None:
         ways = context.partitioner.batch_ways * loop.accumulate
         if steps is None:
@@ -130,7 +143,9 @@ def run(
         loop = dataclasses.replace(loop, optimizer=optimizer)
         steps = plan.steps
         if hosts.is_first():
-            print(f"{label}: {plan.sentence(len(fits), tokens)}", file=sys.stderr)
+            print(
+                f"{label}: {plan.sentence(pairs_learnt, len(fits) - pairs_learnt, tokens)}", file=sys.stderr
+            )
     num_steps = steps if steps is not None else source.steps(settings.epochs)
     watch = recorder.current()
     with watch.stage(output):
@@ -157,7 +172,8 @@ def run(
         "batch_rows": source.batch_size,
         "identity": store.weights_identity(params),
         "start": model.identity,
-        "pairs": len(fits),
+        "pairs": pairs_learnt,
+        "documents": len(fits),
         "tokens": tokens,
         "too_long": len(encoded) - len(fits),
         "padding": round(source.padding, 4),

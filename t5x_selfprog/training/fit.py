@@ -75,8 +75,11 @@ class Plan:
     def epochs(self) -> float:
         return self.steps / -(-self.rows // self.batch_rows)
 
-    def sentence(self, pairs: int, tokens: int) -> str:
+    def sentence(self, pairs: int, others: int, tokens: int) -> str:
+        """others: documents beside the pairs, such as lists of puzzles."""
+        beside = f" and {others:,} other documents" if others else ""
         return (
-            f"{pairs:,} pairs of {tokens:,} tokens fill {self.rows:,} rows of {self.length:,}: {self.steps:,} steps of "
-            f"{self.batch_rows} x {self.length:,} ({self.epochs:.1f} epochs), warm-up {self.warmup_steps}"
+            f"{pairs:,} pairs{beside} of {tokens:,} tokens fill {self.rows:,} rows of {self.length:,}: "
+            f"{self.steps:,} steps of {self.batch_rows} x {self.length:,} ({self.epochs:.1f} epochs), "
+            f"warm-up {self.warmup_steps}"
         )

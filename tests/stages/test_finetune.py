@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import gin
-from t5x_selfprog import loop
+from t5x_selfprog import gin_files, loop
 from t5x_selfprog.model import merge, network, store
 from t5x_selfprog.model.config import ModelConfig
 from t5x_selfprog.partitioning import MeshConfig, Partitioner
-from t5x_selfprog.puzzles.prompts import pair_text
+from t5x_selfprog.puzzles.prompts import pair_text, puzzle_list
 from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.stages import finetune
 from t5x_selfprog.stages.context import Context, Experiment
@@ -114,6 +114,46 @@ def test_pairs_that_fit_no_row_end_the_iteration_and_not_the_run(base, pairs, tm
     assert loop.learn(made, 0)["step"] == 0
     assert "none of the 24 documents fits a row of 8 tokens (the shortest has " in capsys.readouterr().err
     assert made.run.learnt_nothing(0) and made.run.sampled_from(1, "BASE") == "BASE"
+
+
+@pytest.fixture(scope="module")
+def mixed(pairs, tmp_path_factory):
+    """The same pairs, a list of puzzles, and one that no row of 128 tokens holds."""
+    path = str(tmp_path_factory.mktemp("mixed") / "5_dataset")
+    ledger = Ledger(path, stage="dataset", schema=PAIR, shard_count=1, seed=0, fingerprint="f")
+    lists = [puzzle_list([f"def f(x: int):\n    return x == {i}" for i in range(n)]) for n in (3, 60)]
+    more = [
+        {"puzzle_id": str(i), "text": text, "weight": 1.0, "iteration": 0} for i, text in enumerate(lists)
+    ]
+    ledger.commit(0, [*Ledger.open(pairs), *more])
+    ledger.finish()
+    return path
+
+
+def test_documents_beside_the_pairs_are_no_pairs_and_what_no_row_holds_is_said(
+    context, base, mixed, tmp_path, capsys
+):
+    settings = Settings(LOOP, batch_size=16, length=128, fit=Fit(min_steps=1, max_epochs=1))
+    with jax.numpy_dtype_promotion("standard"):
+        done = finetune.run(context, [mixed], base, str(tmp_path / "6"), settings)
+    assert (done["pairs"], done["documents"], done["too_long"]) == (24, 25, 1)
+    said = capsys.readouterr().err
+    assert (
+        "24 pairs and 1 other documents of" in said and "1 of 26 documents exceed a row of 128 tokens" in said
+    )
+
+
+def test_a_model_asked_without_a_document_start_learns_without_one(context, base, pairs, tmp_path):
+    """As a Qwen2.5 is, whose own tokenizer puts nothing before a text."""
+    tokens = {}
+    for how in (True, False):
+        gin.clear_config()
+        gin_files.load(["runs/claim_qwen2p5_coder_0p5b.gin"], [f"SamplingConfig.document_start={how}"])
+        settings = dataclasses.replace(Settings(), loop=LOOP, length=128, epochs=1)
+        with jax.numpy_dtype_promotion("standard"):
+            done = finetune.run(context, [pairs], base, str(tmp_path / str(how)), settings)
+        tokens[how] = done["tokens"]
+    assert tokens[True] - tokens[False] == 24, "one token of each document"
 
 
 def test_the_model_that_is_trained_from_is_let_go_before_the_first_step(
