@@ -308,13 +308,26 @@ def _unverified(context: Context, iterations: int, selection: Selection) -> Iter
     """As many pairs per iteration as the verified arm has, from all puzzles tried, chosen blindly."""
     for iteration in range(iterations):
         wanted = len(list(_verified(context, iteration, selection)))
-        pool = [
-            verdict
-            for verdicts in _by_puzzle(context, iteration)
-            for verdict in sorted(distinct(verdicts), key=_blind)[: selection.max_solutions]
-        ]
-        for verdict in sorted(pool, key=_blind)[:wanted]:
-            yield _pair(verdict["puzzle"], verdict["solution"], 1.0, iteration)
+        chosen = itertools.islice(_drawn(context.verdicts(iteration), selection.max_solutions), wanted)
+        yield from (_pair(verdict["puzzle"], verdict["solution"], 1.0, iteration) for verdict in chosen)
+
+
+def _drawn(verdicts: Iterable[dict[str, Any]], most: int) -> Iterator[dict[str, Any]]:
+    """Distinct attempts in blind order, at most so many at a puzzle.
+
+    Only what is taken is parsed: at the end of a run, parsing hundreds of thousands of attempts would take minutes.
+    """
+    texts: dict[tuple[str, str], dict[str, Any]] = {}
+    for verdict in verdicts:
+        texts.setdefault((verdict["puzzle_id"], verdict["solution"]), verdict)
+    taken: dict[str, set[str]] = defaultdict(set)
+    for verdict in sorted(texts.values(), key=_blind):
+        of_puzzle = taken[verdict["puzzle_id"]]
+        if len(of_puzzle) < most:
+            key = solution_key(verdict["solution"])
+            if key is not None and key not in of_puzzle:
+                of_puzzle.add(key)
+                yield verdict
 
 
 def _blind(verdict: dict[str, Any]) -> str:

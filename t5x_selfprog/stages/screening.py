@@ -155,8 +155,7 @@ class Screening:
     ) -> Iterator[dict[int, list[dict]]]:
         """Applies the static rules to all shards in order; yields survivors of pending ones, shards together."""
         context, settings = self._context, self.settings
-        earlier = (context.run.read(number, "kept") for number in range(self._iteration))
-        known = [record["source"] for ledger in earlier for record in ledger]
+        known = [source for number in range(self._iteration) for source in _learnt(context, number)]
         puzzles = PuzzleFilter(settings.rules, problems=context.problems, known=known)
         defaults = (
             Defaults.of(problem.source for problem in context.train_problems) if settings.repair else None
@@ -193,6 +192,13 @@ class Screening:
             if together and (are_enough or shard + 1 not in source.committed()):
                 yield together
                 together = {}
+
+
+def _learnt(context: Context, iteration: int) -> Iterator[str]:
+    """The puzzles of an earlier iteration: those kept, and those that hindsight made and the model has learnt since."""
+    yield from (record["source"] for record in context.run.read(iteration, "kept"))
+    if is_finished(path := context.run.stage(iteration, "hindsight")):
+        yield from dict.fromkeys(record["puzzle"] for record in Ledger.open(path))
 
 
 def _screened(

@@ -9,7 +9,7 @@ import pytest
 
 from t5x_selfprog.puzzles.behaviour import BehaviourCheck
 from t5x_selfprog.puzzles.p3 import load_problems
-from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text, puzzle_of_pair
+from t5x_selfprog.puzzles.prompts import SolvePrompt, pair_text, puzzle_of_pair, solution_key
 from t5x_selfprog.run_layout import RunDir
 from t5x_selfprog.stages import build_dataset
 from t5x_selfprog.stages.build_dataset import Selection, by_novelty
@@ -121,6 +121,27 @@ def test_fixes_come_beside_the_pairs_and_are_none(tmp_path):
     others = [text for text in found if puzzle_of_pair(text) is None]
     assert len(found) == 11 and len(others) == 1, "one puzzle, failed in one way"
     assert others[0].startswith(f"{PUZZLE}\n\n# assert f(g()): wrong\n# def g(n=3):\n")
+
+
+def test_the_unverified_arm_draws_distinct_attempts_blindly_and_parses_few(tmp_path, monkeypatch):
+    """As many as were accepted, right as often as any; parsing 100,000 attempts at the end of a run takes too long."""
+    right = [(f"def g(n=3):\n    return [{i}] * n", "accepted") for i in range(40)]
+    spaced = [(text.replace(" * ", "*"), said) for text, said in right]
+    wrong = [(f"def g(n=3):\n    return [{i}]", "wrong") for i in range(360)]
+    broken = [(f"def g(n=3):\n    return [{i}", "syntax") for i in range(100)]
+    context = FromVerdicts(tmp_path, [*right, *spaced, *wrong, *broken])
+    parsed = []
+
+    def counted(text):
+        parsed.append(text)
+        return solution_key(text)
+
+    monkeypatch.setattr(build_dataset, "solution_key", counted)
+    build_dataset.run_control(context, "unverified", 1, Selection(max_solutions=40))
+    found = texts(context.run.control("unverified", "dataset"))
+    assert len({text.replace(" * ", "*") for text in found}) == 40
+    assert 1 <= sum("*" in text for text in found) <= 16, "a tenth of the attempts is right"
+    assert len(parsed) < 200, "the 80 accepted, and little more than is drawn; 540 were sampled"
 
 
 @pytest.mark.parametrize("number", [8, 60])

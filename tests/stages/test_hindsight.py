@@ -70,6 +70,21 @@ def context(tmp_path):
     return context
 
 
+def test_a_puzzle_that_hindsight_made_is_no_new_one_in_the_next_iteration(context):
+    """The model has learnt it, and writes it again."""
+    hindsight.run(context, 0, Hindsight())
+    nine, other = SUM.replace("1000", "900"), "def f(s: str):\n    return s[::-1] == 'lever'"
+    puzzles = context.ledger(context.run.stage(1, "puzzles"), "puzzles", PUZZLE)
+    for shard, source in enumerate((nine, other)):
+        puzzles.commit(
+            shard, [dict.fromkeys(PUZZLE) | {"puzzle_id": source, "source": source, "origin": "1"}]
+        )
+    puzzles.finish()
+    filter_puzzles.run(context, 1)
+    assert [record["source"] for record in context.run.read(1, "kept")] == [other]
+    assert [record["reason"] for record in context.run.read(1, "rejected")] == ["duplicate"]
+
+
 def test_wrong_answers_become_right_ones_to_puzzles_that_pass_every_rule(context):
     hindsight.run(context, 0, Hindsight())
     found = {(r["puzzle"], r["solution"]) for r in context.run.read(0, "hindsight")}
