@@ -15,7 +15,7 @@ import numpy as np
 
 import gin
 from t5x_selfprog import hosts
-from t5x_selfprog.bounds import Count
+from t5x_selfprog.bounds import Count, Share
 from t5x_selfprog.model import store
 from t5x_selfprog.puzzles.asking import documents
 from t5x_selfprog.puzzles.prompts import SolvePrompt, puzzle_of_pair
@@ -27,6 +27,7 @@ from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.training.batches import PackedDocuments
 from t5x_selfprog.training.checkpoints import Checkpoints
 from t5x_selfprog.training.fit import Fit
+from t5x_selfprog.training.interpolation import interpolation
 from t5x_selfprog.training.lora import Lora, adapters_entry
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
@@ -49,6 +50,8 @@ class Settings:
       sampling: how the model is asked afterwards; documents begin as those prompts do, with the token that starts a
         document or without it. None: with it.
       lora: trains adapters instead of all weights, and merges them in the end (adapters.py).
+      interpolation: how far the result goes from the weights at the start to the trained ones; less than 1 forgets less
+        (training/interpolation.py). With `lora`, lower Lora.alpha instead.
     """
 
     loop: LoopConfig = LoopConfig()
@@ -60,6 +63,19 @@ class Settings:
     prompt: SolvePrompt = SolvePrompt()
     sampling: SamplingConfig | None = None
     lora: Lora | None = None
+    interpolation: Share = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.interpolation <= 1:
+            raise UserError(
+                f"finetune.run.interpolation={self.interpolation}: must be above 0, where nothing would be learnt, "
+                "and at most 1."
+            )
+        if self.lora is not None and self.interpolation != 1:
+            raise UserError(
+                f"finetune.run.interpolation={self.interpolation}: is for training all weights; adapters are "
+                "merged less strongly with a lower Lora.alpha."
+            )
 
 
 class NothingFits(UserError):
@@ -159,7 +175,13 @@ def run(
                 TrainingTask(source, num_steps), output, context.partitioner, label=label,
             )  # fmt: skip
             assert state is not None  # no time limit was given
-            params = state.params
+            params, finished = state.params, state.opt_state == ()
+            del state  # the optimizer's moments make room for the weights at the start
+            if settings.interpolation < 1 and not finished:
+                # A finished checkpoint, whose end a kill kept from being noted, holds such weights already.
+                program = interpolation(model.config, settings.interpolation, context.partitioner)
+                params = program.jitted(context.model(start).params, params)
+                context.release()
         else:
             model = dataclasses.replace(model, params={})  # the adapters' base may be of a narrower dtype
             params = adapters.learn(context, start, lora, loop, source, num_steps, output, label)
@@ -178,6 +200,7 @@ def run(
         "too_long": len(encoded) - len(fits),
         "padding": round(source.padding, 4),
         **adapters_entry(lora),
+        **({"interpolation": settings.interpolation} if settings.interpolation < 1 else {}),
     }
     if hosts.is_first():
         compare_with_packed(done, output)

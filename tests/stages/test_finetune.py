@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import json
+import re
 import shutil
 
 import jax
@@ -25,6 +26,7 @@ from t5x_selfprog.training.fit import Fit
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
 from t5x_selfprog.training.train_loop import LoopConfig
+from verifier.errors import UserError
 from verifier.storage.records import PAIR
 from verifier.storage.shards import Ledger
 
@@ -222,3 +224,36 @@ def test_an_arm_trains_as_long_as_what_it_is_compared_with():
     assert finetune.as_long_as({"step": 7, "batch_rows": 3}) == Settings(steps=7, batch_size=3)
     assert finetune.as_long_as({"step": 7, "batch_rows": 3}, 2) == Settings(steps=2, batch_size=3)
     assert finetune.as_long_as({"step": 7, "attempts": 99}) == Settings(steps=7)
+
+
+def test_weights_go_part_of_the_way_once_even_if_the_end_was_not_noted(context, base, pairs, tmp_path):
+    """Interpolated weights lie between the start's and the trained ones; a kill before done.json does not repeat it."""
+    settings = Settings(LOOP, batch_size=4, length=128, steps=6)
+    outputs = {share: str(tmp_path / f"{share}") for share in (1.0, 0.25)}
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes dtypes
+        for share, output in outputs.items():
+            finetune.run(context, [pairs], base, output, dataclasses.replace(settings, interpolation=share))
+    start, trained, between = (store.load(path).params for path in (base, *outputs.values()))
+    moved = 0.0
+    for old, new, found in zip(*map(jax.tree.leaves, (start, trained, between)), strict=True):
+        np.testing.assert_allclose(found, old + 0.25 * (new - old), rtol=1e-5, atol=1e-7)
+        moved = max(moved, float(np.abs(new - old).max()))
+    assert moved > 1e-3
+    done = json.loads((tmp_path / "0.25" / "done.json").read_text())
+    assert done["interpolation"] == 0.25
+    (tmp_path / "0.25" / "done.json").unlink()
+    again = dataclasses.replace(settings, interpolation=0.25)
+    assert finetune.run(context, [pairs], base, outputs[0.25], again) == done
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"interpolation": 0.0}, "finetune.run.interpolation=0.0: must be above 0"),
+        ({"interpolation": 1.5}, "finetune.run.interpolation=1.5"),
+        ({"interpolation": 0.5, "lora": Lora()}, "a lower Lora.alpha"),
+    ],
+)
+def test_an_interpolation_that_makes_no_sense_is_named(settings, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        Settings(**settings)
