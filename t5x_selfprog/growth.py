@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from t5x_selfprog import run_dir
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_layout import CONTROLS, ENDED, RunDir, iteration_name, stage_folder
+from verifier.errors import UserError
 from verifier.storage import files
 
 EARLIER, HISTORY = "earlier", "grown.json"
@@ -72,6 +73,38 @@ def grow(root: str, bindings: Mapping[str, str]) -> list[str]:
 def wishes(root: str, bindings: Mapping[str, str]) -> list[str]:
     """What `grow` would do, in words; [] if it would do nothing. Writes nothing."""
     return list(_wishes(root, bindings).values())
+
+
+def require_possible(root: str, bindings: Mapping[str, str]) -> None:
+    """Raises UserError where more attempts at held-out problems are wished of models whose weights are gone.
+
+    Base and arms are measured anew as well, so that hours would pass before the first of them is missed.
+    """
+    changed = _wishes(root, bindings)
+    if ATTEMPTS not in changed:
+        return
+    from t5x_selfprog.model import store
+
+    run = RunDir(root)
+    places = [] if SOLUTIONS in changed else [run.iteration(number) for number in run.iterations()]
+    if not {SOLUTIONS, ITERATIONS} & changed.keys():
+        places += [files.join(root, CONTROLS, arm) for arm in run.controls()]
+    gone = []
+    for place in places:
+        folder = files.join(place, stage_folder("checkpoints"))
+        measured = files.exists(files.join(place, stage_folder("eval"), "evaluation.json"))
+        if measured and files.exists(files.join(folder, "done.json")):
+            try:
+                store.require_weights(folder)
+            except UserError:
+                gone.append(folder)
+    if gone:
+        before = run_dir.saved_bindings(run).get(ATTEMPTS)
+        raise UserError(
+            f"{ATTEMPTS}: {changed[ATTEMPTS]} means that every model is measured anew, and the weights of "
+            f"{len(gone)} are not there: {', '.join(gone)}. `selfprog pack` leaves them behind. Do this where the run "
+            f"was packed, which has them, or leave {ATTEMPTS} at {before}."
+        )
 
 
 def _wishes(root: str, bindings: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """`selfprog SUBCOMMAND --gin_file=F --gin.NAME=VALUE --run_dir=DIR`: the subcommands and their dispatch.
 
 Nothing heavy is imported before the command line is understood, so that `--help` and mistakes are answered at once.
-Then the module that declares the configurables is imported, gin is parsed, the run directory is checked, and the
+Then the module that declares the configurables is imported, gin is parsed, the run directory is entered, and the
 subcommand's function is called. With `--json`, its return value is the last line printed.
 """
 
@@ -17,7 +17,7 @@ import shlex
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from t5x_selfprog.commands import COMMANDS
@@ -140,8 +140,17 @@ def execute(command: Command, parsed: argparse.Namespace) -> Any:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (only host 0 prints, until the process ends)
     with _listening(command):
         gin_paths = _configure(command, parsed)
-        with gin_errors.explain_calls(gin_paths, parsed.gin_bindings):
+        with _entered(command, parsed), gin_errors.explain_calls(gin_paths, parsed.gin_bindings):
             return command.body(parsed)
+
+
+def _entered(command: Command, parsed: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """The run directory, for commands that write there."""
+    if command.run_dir != "writes":
+        return contextlib.nullcontext()
+    from t5x_selfprog import entering, gin_files
+
+    return entering.entered(parsed, gin_files.bindings(), gin_files.config_text())
 
 
 def _listening(command: Command) -> contextlib.AbstractContextManager[Any]:
@@ -160,7 +169,7 @@ def resolve(target: str) -> Callable[..., Any]:
 
 
 def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
-    """Parses gin and checks the run directory. Returns the gin files that were read."""
+    """Parses gin and checks what was asked for; writes nothing. Returns the gin files that were read."""
     from t5x_selfprog import gin_errors, gin_files, gin_values, run_dir
 
     named, saved = list(parsed.gin_file), ""
@@ -188,44 +197,14 @@ def _configure(command: Command, parsed: argparse.Namespace) -> list[str]:
     if command.configured_by:
         gin_values.require_fitting(paths, parsed.gin_bindings)
         gin_values.require_buildable(paths, parsed.gin_bindings)
+    if command.run_dir == "writes":
+        from t5x_selfprog import entering
+
+        entering.require_possible(parsed, gin_files.bindings())
     if command.check:
         with gin_errors.explain_calls(paths, parsed.gin_bindings):
             resolve(command.check)(parsed)
-    if command.run_dir == "writes" and getattr(parsed, "dry_run", False):
-        _require_continuable(parsed.run_dir, gin_files.bindings())
-    elif command.run_dir == "writes":
-        _grow(parsed, gin_files.bindings())
-        run = run_dir.open_run(parsed.run_dir, gin_files.bindings(), gin_files.config_text())
-        if begun_from:
-            for line in forks.share(run, gin_files.bindings(), begun_from):
-                print(f"selfprog: took over {line}", file=sys.stderr)
     return paths
-
-
-def _require_continuable(root: str, bindings: Mapping[str, str]) -> None:
-    """Refuses what a start would refuse, for `--dry_run`, and says what a start would change."""
-    from t5x_selfprog import growth, run_dir
-
-    words, run = growth.wishes(root, bindings), run_dir.RunDir(root)
-    if words:
-        print(f"selfprog: {root} would go on with {', '.join(words)}", file=sys.stderr)
-    elif run_dir.has_made(run):
-        run_dir.require_same(run, bindings)
-
-
-def _grow(parsed: argparse.Namespace, bindings: Mapping[str, str]) -> None:
-    """Lets a run continue under settings that only ask for more of it."""
-    from t5x_selfprog import growth
-
-    several = bool(getattr(parsed, "hosts", None))
-    if several:
-        from t5x_selfprog import hosts
-    if not several or hosts.is_first():
-        more = growth.grow(parsed.run_dir, bindings)
-        if more:
-            print(f"selfprog: {parsed.run_dir} goes on with {', and '.join(more)}", file=sys.stderr)
-    if several:
-        hosts.barrier("the run directory has grown")
 
 
 def _message(error: UserError) -> str:

@@ -27,6 +27,7 @@ from verifier.storage.shards import Ledger
 CONFIG, FINGERPRINT = "config.gin", "fingerprint.json"
 BASE, ENUMERATOR, CONTROLS = "base", "enumerator", "controls"
 ITERATIONS = "iter_*"  # matches their folders
+IN_USE = ".in_use-"  # prefix: who is at which work there now (in_use.py)
 ENDED = "ended.json"  # after how many iterations the run ends, and why, once that is decided
 
 # The folder that each stage writes, and the command that runs it.
@@ -42,6 +43,7 @@ STAGES = {
     "checkpoints": ("6_checkpoints", "finetune"),
     "eval": ("7_eval", "evaluate"),
 }
+WORKS = tuple(dict.fromkeys(command for _, command in STAGES.values()))  # of a run, by subcommand
 
 
 def stage_folder(name: str) -> str:

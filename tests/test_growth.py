@@ -11,6 +11,7 @@ from t5x_selfprog import growth
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.run_dir import ConfigMismatch, begun_with_base, is_finished, open_run, saved_bindings
 from t5x_selfprog.run_layout import RunDir
+from verifier.errors import UserError
 from verifier.storage import files
 
 BINDINGS = {
@@ -172,3 +173,30 @@ def test_an_empty_directory_grows_nothing(tmp_path: Path) -> None:
     open_run(tmp_path, BINDINGS)
     assert grown(tmp_path, loop__run__iterations="4") == []
     assert saved_bindings(RunDir(str(tmp_path)))["loop.run.iterations"] == "4"
+
+
+def test_models_whose_weights_a_pack_left_behind_are_not_measured_anew(finished: Path) -> None:
+    """Said before the base is measured again and what there was is set aside."""
+    trained = [
+        finished / place / "6_checkpoints" for place in ("iter_000", "iter_001", "controls/unverified")
+    ]
+    for folder in trained:
+        files.write_json(folder / "done.json", {"step": 3, "identity": "i"})
+        files.write_json(folder / "model.json", {})
+    more = BINDINGS | {"evaluate.run.attempts": "100"}
+    with pytest.raises(
+        UserError, match=r"100 attempts at each held-out problem instead of 20 means"
+    ) as raised:
+        growth.require_possible(str(finished), more)
+    said = str(raised.value)
+    assert "the weights of 2 are not there" in said and "`selfprog pack` leaves them behind" in said
+    assert str(trained[0]) in said and str(trained[2]) in said and "leave evaluate.run.attempts at 20" in said
+    assert str(trained[1]) not in said, "it was not measured"
+    assert there(finished) == set(MADE)
+    (trained[0] / "3").mkdir()
+    with pytest.raises(UserError, match="the weights of 1 are not there"):
+        growth.require_possible(str(finished), more)
+    growth.require_possible(str(finished), more | {"loop.run.iterations": "4"})  # arms are trained anew
+    (trained[2] / "3").mkdir()
+    growth.require_possible(str(finished), more)
+    growth.require_possible(str(finished), BINDINGS | {"loop.run.iterations": "4"})

@@ -171,6 +171,13 @@ def stored_identity(path: str) -> str:
     return _done(path)["identity"]
 
 
+def require_weights(model: str) -> None:
+    """Raises UserError where a model's weights are not beside its shape; reads none."""
+    path = resolve(model)
+    if not files.exists(files.join(path, WEIGHTS)):
+        _trained(path)
+
+
 def read_config(path: str) -> ModelConfig:
     """The shape of the model in a directory that `resolve` returned."""
     file = files.join(path, "model.json")

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from t5x_selfprog.run_layout import RunDir, stage_folder
+from t5x_selfprog.run_layout import IN_USE, RunDir, stage_folder
 from verifier.storage import files
 from verifier.storage.records import ATTEMPT, encode_all
 from verifier.storage.shards import Ledger
@@ -40,7 +40,8 @@ def members(root: str, start: str) -> tuple[list[str], list[str]]:
     for path in _files(root):
         if path in rebuilt or path.partition("/")[0] in _SHOWN or path.startswith("stuck-"):
             continue
-        if ".claim-" in path or path.endswith(files.TEMPORARY_SUFFIX):
+        name = os.path.basename(path)
+        if ".claim-" in path or name.endswith(files.TEMPORARY_SUFFIX) or name.startswith(IN_USE):
             continue
         checkpoints = None if SAMPLED.match(path) else CHECKPOINTS.match(path)
         if checkpoints and checkpoints[0] != kept_weights and not _describes_training(root, path):

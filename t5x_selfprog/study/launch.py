@@ -20,10 +20,10 @@ from typing import Any
 
 import gin
 import t5x_selfprog.loop  # noqa: F401 (declares what the runs' gin files configure)
-from t5x_selfprog import gin_files, gin_values
+from t5x_selfprog import gin_files, gin_values, in_use
 from t5x_selfprog.preflight import check_arms
 from t5x_selfprog.run_dir import open_run
-from t5x_selfprog.run_layout import RunDir
+from t5x_selfprog.run_layout import WORKS, RunDir
 from t5x_selfprog.study import results
 from t5x_selfprog.study.foresight import foreseen
 from t5x_selfprog.study.grid import Axes, Cell, axes_of, cells, in_file_order
@@ -148,11 +148,17 @@ def _configure(cell: Cell, gin_file: str, train_flops: float | None) -> Configur
 def _run(cell: Cell, gin_file: str, root: str, configured: Mapping[str, Configured]) -> bool:
     """Runs one cell to its end in its own process; returns whether it succeeded."""
     mine, path = configured[cell.name], os.path.join(root, cell.name)
-    run = open_run(path, mine.bindings, mine.text)
     if _is_finished(root, cell.name):
+        open_run(path, mine.bindings, mine.text)
         return True
     others = [(RunDir(os.path.join(root, name)), other.bindings) for name, other in configured.items()]
-    for line in take_over(run, mine.bindings, others):
+    try:
+        with in_use.held(path, "study", WORKS):
+            taken = take_over(open_run(path, mine.bindings, mine.text), mine.bindings, others)
+    except in_use.InUse as error:
+        print(f"study: {error}", file=sys.stderr)
+        return False
+    for line in taken:
         print(f"  took over {line}", file=sys.stderr)
     flags = [f"--gin.{flag}" for flag in mine.flags]
     command_line = [sys.executable, "-m", "t5x_selfprog.main", "run", f"--gin_file={gin_file}", *flags]
