@@ -19,7 +19,7 @@ from t5x_selfprog.sampling.stop import StopRule
 from verifier.language.leniency import lenient_python
 from verifier.storage import files
 from verifier.storage.rows import BadRow
-from verifier.unit_tests.suite_files import make_suite, read_objects, suites_of
+from verifier.unit_tests.suite_files import make_suite, read_rows, suites_of
 from verifier.unit_tests.suites import Suite
 
 # Where a program asked for in prose ends. The second group is for functions only: whole programs need those lines.
@@ -94,7 +94,7 @@ class SuiteFile:
 
 def read_suite(path: str, name: str) -> SuiteFile:
     """Raises BadRow with file, task and fault: a missing field, no tests, no prompt, or one that cannot be answered."""
-    rows = list(read_objects(path))
+    rows = list(read_rows(path))
     texts = [
         _text(row, f"{path}, task {row.get('task_id', number)!r}") for number, row in enumerate(rows, start=1)
     ]

@@ -42,6 +42,19 @@ def test_a_function_may_be_indented_in_any_way(tmp_path, indent, docstring):
     assert task.program(asked, f"{body}\nThis halves it.") == asked + body
 
 
+@pytest.mark.parametrize("row", [HALF, SHARED, MBPP], ids=["function", "program", "prose"])
+def test_a_byte_order_mark_is_no_part_of_a_task(tmp_path, row):
+    """Neither before its texts, each read from a file of its own perhaps, nor before the file of tasks."""
+    (plain,) = suite(tmp_path, row).tasks
+    texts = {
+        name: f"\ufeff{value}" for name, value in row.items() if name != "task_id" and isinstance(value, str)
+    }
+    (marked,) = suite(tmp_path, row | texts).tasks
+    assert (marked, marked.asked(BYTES)) == (plain, plain.asked(BYTES))
+    (tmp_path / "own.jsonl").write_text(json.dumps(row), encoding="utf-8-sig")
+    assert read_suite(str(tmp_path / "own.jsonl"), "own").tasks == (plain,)
+
+
 def test_a_newline_that_tokens_share_with_what_follows_is_left_to_the_model(tmp_path):
     (task,) = suite(tmp_path, HALF).tasks
     assert task.asked(BYTES) == HALF["prompt"].rstrip(), "one token a byte: any end is a boundary"

@@ -31,7 +31,19 @@ from verifier.unit_tests.suites import Suite
 
 def read_tasks(path: str) -> dict[str, Suite]:
     """Every task's suite by its id, in the file's order. Raises BadRow naming file, task and what is wrong."""
-    return suites_of(path, read_objects(path))
+    return suites_of(path, read_rows(path))
+
+
+def read_rows(path: str) -> Iterator[dict[str, Any]]:
+    """The tasks of a file, as objects. A byte order mark before a text is of the file that it was read from.
+
+    Python takes it for a character that no program may hold.
+    """
+    for row in read_objects(path):
+        yield {
+            name: value.removeprefix("\ufeff") if isinstance(value, str) else value
+            for name, value in row.items()
+        }
 
 
 def suites_of(path: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Suite]:
@@ -200,7 +212,7 @@ def read_objects(path: str) -> Iterator[dict[str, Any]]:
     try:
         with files.open_read(path) as file:
             data = file.read()
-        text = (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8")
+        text = (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8-sig")
         with lenient_python():  # HumanEval+ has integers of any length
             if text.lstrip().startswith("["):
                 values = json.loads(text)
