@@ -71,7 +71,9 @@ def check_run(args: argparse.Namespace) -> None:
         samplers = (*samplers, stage)
     # A suite brings its own prompts and lengths.
     roomy = () if getattr(args, "suite", None) else samplers
-    check_room(store.resolve(getattr(args, "model", None) or experiment.base), roomy)
+    if model := getattr(args, "model", None):
+        store.require_weights(model)
+    check_room(store.resolve(model or experiment.base), roomy)
     check_devices(experiment, samplers, learns=learns)
 
 

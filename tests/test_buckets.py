@@ -356,7 +356,9 @@ def test_a_run_in_a_failing_bucket_killed_and_resumed_equals_one_on_disk(bucket,
         out, _ = finish(start(command, f"--run_dir={ROOT}", "--iteration=0", "--json"))
         assert json.loads(out.splitlines()[-1])
     finish(start("evaluate", f"--run_dir={ROOT}", f"--model={ROOT}/iter_000/6_checkpoints"))
-    assert "some/run/models/6_checkpoints/7_eval/evaluation.json" in bucket.contents()
+    done = json.loads(bucket.contents()["some/run/iter_000/6_checkpoints/done.json"])
+    name = f"6_checkpoints-{done['identity'][:8]}"
+    assert f"some/run/models/{name}/7_eval/evaluation.json" in bucket.contents()
     out, _ = finish(start("report", f"--run_dir={ROOT}", f"--against={local}"))
     assert out.split() == [f"{ROOT}/report/index.html", f"{ROOT}/report/versus-local.html"]
     before = set(bucket.contents())

@@ -44,9 +44,9 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     with opened(args, "eval", "evaluation.json") as (context, iteration):
         run, base_model = context.run, context.experiment.base
         if args.model:
-            name = args.model.rstrip("/").rpartition("/")[2]
-            output = run.other_eval(name)
-            found = [evaluate.run(context, evaluate.Subject(args.model, output, "model")).result()]
+            name = evaluate.name_of(args.model)
+            subject = evaluate.Subject(args.model, run.other_eval(name), name)
+            found = [evaluate.run(context, subject).result()]
         else:
             base = evaluate.run(context, evaluate.Subject(base_model, run.base_eval, "base"))
             found = [base.result(), loop.measure(context, iteration).result(base)]

@@ -20,6 +20,7 @@ from t5x_selfprog.bounds import Count
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.enumerator import guesses
 from t5x_selfprog.evaluation.evaluation import GuessedProblem, ProblemCount, summarise
+from t5x_selfprog.model import store
 from t5x_selfprog.puzzles.p3 import Problem
 from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.puzzles.source import short_hash
@@ -33,7 +34,7 @@ from verifier import Limits, parse_puzzle
 from verifier.fleet.terms import Terms
 from verifier.language.leniency import lenient_python
 from verifier.storage import files
-from verifier.storage.shards import Ledger
+from verifier.storage.shards import Ledger, is_finished
 
 ENUMERATOR = "enumerator"  # its track for the watchdog
 
@@ -110,9 +111,11 @@ def run(
         "seed": context.experiment.seed,
         "config": context.run.fingerprint,
     }
+    attempts_path, verdicts_path = files.join(output, "attempts"), files.join(output, "verdicts")
+    if not is_finished(attempts_path):
+        store.require_weights(subject.model)  # without them nothing is looked at
     if hosts.is_first():
         held_out.record(context.run.root, look)
-    attempts_path, verdicts_path = files.join(output, "attempts"), files.join(output, "verdicts")
 
     def sample() -> None:
         # All models share one key: same problems, same draws, so that differences are paired.
@@ -224,6 +227,19 @@ def _enumerate(context: Context, limits: Limits) -> dict[str, Any]:
     ]
     about = {"arm": "enumerator", "iteration": None, "checkpoint": "", "seeds": context.experiment.problems}
     return about | {"split": context.experiment.eval_split, "temperature": 0.0} | summarise(counts, outcomes)
+
+
+def identity_of(model: str) -> str:
+    """The identity of the weights, or their path if computing it would fetch them all."""
+    path = store.resolve(model)
+    is_cheap = not files.is_remote(path) or files.exists(files.join(path, "done.json"))
+    return store.stored_identity(path) if is_cheap else path
+
+
+def name_of(model: str) -> str:
+    """A name for a model that the run did not train, after its folder and its weights: others have folders so named."""
+    folder, identity = files.absolute(model).rstrip("/").rpartition("/")[2], identity_of(model)
+    return f"{folder}-{(short_hash(identity) if files.is_remote(identity) else identity)[:8]}"
 
 
 def read(output: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
-from t5x_selfprog import hosts
+from t5x_selfprog import hosts, in_use
 from t5x_selfprog.evaluation import held_out
 from t5x_selfprog.evaluation.evaluation import ProblemCount, summarise
 from t5x_selfprog.evaluation.suite_asking import Chat, SuiteAsking
@@ -25,7 +25,7 @@ from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.commits import Commits
 from t5x_selfprog.stages.context import Context
-from t5x_selfprog.stages.evaluate import Subject, read, write
+from t5x_selfprog.stages.evaluate import Subject, identity_of, read, write
 from t5x_selfprog.stages.shard_stream import sample_shards
 from t5x_selfprog.telemetry import recorder
 from t5x_selfprog.telemetry.shards import SamplingMeter
@@ -97,7 +97,7 @@ def run(
     settings = {
         "suite": suite.name,
         "sha256": suite.sha256,
-        "model": _identity(subject.model),
+        "model": identity_of(subject.model),
         "attempts": attempts,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
@@ -109,31 +109,30 @@ def run(
         "seed": context.experiment.seed,
         **({"chat": chat} if chat else {}),
     }
-    _require_same(subject.output, settings)
-    done = hosts.agree(read(subject.output))
-    if done is not None:
-        return done
-    if hosts.is_first():
-        who = {"arm": subject.arm, "iteration": subject.iteration, "config": context.run.fingerprint}
-        held_out.record(context.run.root, {"split": suite.name, **who, **settings})
-    work = _Work(context, suite, subject.output, short_hash(repr(sorted(settings.items()))))
-    label = f"{suite.name} {subject.name}"
-    work.sample(subject.model, sampling, attempts, chat, label)
-    work.judge(limits, label)
-    return work.conclude(
-        {
-            "arm": subject.arm,
-            "iteration": subject.iteration,
-            "seed": context.experiment.seed,
-            "suite": suite.name,
-            "suite_sha256": suite.sha256,
-            "split": suite.name,
-            "temperature": temperature,
-            **({"chat": chat} if chat else {}),
-        },
-        attempts,
-        base,
-    )
+    about = {"arm": subject.arm, "iteration": subject.iteration}
+    look = {"split": suite.name, **about, "config": context.run.fingerprint, **settings}
+    with in_use.held(subject.output, "evaluate --suite", ("suite",) if hosts.is_first() else ()):
+        _require_same(subject.output, settings)
+        done = hosts.agree(read(subject.output))
+        if done is not None:
+            return done
+        work = _Work(context, suite, subject.output, short_hash(repr(sorted(settings.items()))))
+        label = f"{suite.name} {subject.name}"
+        work.sample(subject.model, sampling, asked, label, look)
+        work.judge(limits, label)
+        return work.conclude(
+            {
+                **about,
+                "seed": context.experiment.seed,
+                "suite": suite.name,
+                "suite_sha256": suite.sha256,
+                "split": suite.name,
+                "temperature": temperature,
+                **({"chat": chat} if chat else {}),
+            },
+            attempts,
+            base,
+        )
 
 
 def require_chance(attempts: int, temperature: float) -> None:
@@ -160,17 +159,24 @@ class _Work:
             seed=self._context.experiment.seed, fingerprint=self._fingerprint,
         )  # fmt: skip
 
-    def sample(self, model: str, sampling: SamplingConfig, attempts: int, chat: Chat, label: str) -> None:
-        """Samples attempts at every task whose prompt fits; the model fails the others."""
-        context = self._context
+    def sample(
+        self, model: str, sampling: SamplingConfig, asking: Asked, label: str, look: Mapping[str, Any]
+    ) -> None:
+        """Samples attempts at every task whose prompt fits; the model fails the others.
+
+        look: noted once the model is there to be asked, before its first attempt.
+        """
+        context, attempts = self._context, asking.attempts
         ledger = self._ledger("attempts", ATTEMPT)
         pending = context.pending(ledger)
         if pending:
             loaded = context.model(model)
-            way = SuiteAsking.of(chat, loaded.tokenizer, model)
+            way = SuiteAsking.of(asking.chat, loaded.tokenizer, model)
             sampling = _within(sampling.fitted(attempts), loaded.config.context_length)
             with recorder.current().stage(ledger.path):
                 sampler = context.sampler(model, sampling)
+                if hosts.is_first():
+                    held_out.record(context.run.root, look)
                 meter = SamplingMeter(sampler, ledger.path)
                 bar = progress_bar(
                     total=len(self._suite.tasks) * attempts, desc=f"{label} attempts", unit="attempt"
@@ -312,13 +318,6 @@ def _within(sampling: SamplingConfig, context_length: int) -> SamplingConfig:
     return dataclasses.replace(
         sampling, max_new_tokens=min(sampling.max_new_tokens, max(1, context_length // 2))
     )
-
-
-def _identity(model: str) -> str:
-    """The identity of the weights, or their path if computing it would fetch them all."""
-    path = store.resolve(model)
-    is_cheap = not files.is_remote(path) or files.exists(files.join(path, "done.json"))
-    return store.stored_identity(path) if is_cheap else path
 
 
 def _require_same(output: str, settings: Mapping[str, Any]) -> None:

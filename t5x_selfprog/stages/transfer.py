@@ -12,12 +12,14 @@ from t5x_selfprog.evaluation.suite_notes import base_tests_notes, overlap_note, 
 from t5x_selfprog.evaluation.suite_sources import find_suite
 from t5x_selfprog.evaluation.suite_tasks import read_suite
 from t5x_selfprog.evaluation.table import P3_PARTS, table
+from t5x_selfprog.model import store
 from t5x_selfprog.run_layout import iteration_name
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context
-from t5x_selfprog.stages.evaluate import Subject
+from t5x_selfprog.stages.evaluate import Subject, name_of
 from t5x_selfprog.stages.evaluate_suite import Asked
 from verifier.storage import files
+from verifier.storage.shards import is_finished
 
 FOLDER = "suites"  # RUN/suites/<suite>/<settings>/<arm>/evaluation.json
 SAMPLED_AT = 0.8  # temperature for several attempts; a single one takes the likeliest tokens
@@ -48,22 +50,34 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
     run, folder = context.run, f"t{temperature:g}_n{attempts}" + (f"_chat_{args.chat}" if args.chat else "")
     grid = gin.get_configurable("evaluation/SamplingConfig")()
 
-    def one(model: str, place: str, arm: str, iteration: int | None, base: Any = None) -> dict[str, Any]:
-        return evaluate_suite.run(
-            context, suite, Subject(model, files.join(run.root, FOLDER, name, folder, place), arm, iteration),
-            Asked(attempts, temperature, grid, args.chat or ""), base,
-        )  # fmt: skip
-
-    if args.model:
-        found = [one(args.model, args.model.rstrip("/").rpartition("/")[2], "model", None)]
-    else:
-        found = [one(context.experiment.base, "base", "base", None)]
-        iteration = args.iteration if args.iteration is not None else newest_model.of_run(run)
-        if iteration is not None:
-            checkpoints = run.stage(iteration, "checkpoints")
-            found.append(one(checkpoints, iteration_name(iteration), "verified", iteration, found[0]))
+    subjects = [
+        Subject(model, files.join(run.root, FOLDER, name, folder, place), arm, iteration)
+        for model, place, arm, iteration in _models(context, args)
+    ]
+    for subject in subjects:
+        if not is_finished(
+            files.join(subject.output, "attempts")
+        ):  # a pack has attempts, and leaves out weights
+            store.require_weights(subject.model)
+    found: list[dict[str, Any]] = []
+    for subject in subjects:
+        how = Asked(attempts, temperature, grid, args.chat or "")
+        found.append(evaluate_suite.run(context, suite, subject, how, found[0] if found else None))
     held = context.eval_problems
     shared = sum(problem.group == P3_PARTS[0] for problem in held)
     notes = [*base_tests_notes(found), *too_long_notes(found, len(suite.tasks))]
     print(table(found, ALL, [*notes, *overlap_note(name, shared, len(held))]))
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
+
+
+def _models(context: Context, args: argparse.Namespace) -> list[tuple[str, str, str, int | None]]:
+    """The models to be measured: each with its folder's name, its arm and its iteration. The base is the first."""
+    if args.model:
+        name = name_of(args.model)
+        return [(args.model, name, name, None)]
+    found: list[tuple[str, str, str, int | None]] = [(context.experiment.base, "base", "base", None)]
+    iteration = args.iteration if args.iteration is not None else newest_model.of_run(context.run)
+    if iteration is not None:
+        checkpoints = context.run.stage(iteration, "checkpoints")
+        found.append((checkpoints, iteration_name(iteration), "verified", iteration))
+    return found

@@ -36,7 +36,7 @@ class Held(OneShard):
 
 def measure(context, output):
     return evaluate.run(
-        context, evaluate.Subject("m", str(output), "base"), sampling=SamplingConfig(), prompt=SolvePrompt("none"),
+        context, evaluate.Subject("base", str(output), "base"), sampling=SamplingConfig(), prompt=SolvePrompt("none"),
         attempts=20, limits=LIMITS,
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """`selfprog evaluate --suite=...` from its command line: which models are measured, what is printed and refused."""
 
 import json
+import shutil
 import types
 
 import jax
@@ -10,9 +11,11 @@ import pytest
 from t5x_selfprog import main
 from t5x_selfprog.model import network, store
 from t5x_selfprog.model.config import ModelConfig
+from t5x_selfprog.report.transfer import transfer
 from t5x_selfprog.stages.context import Context
 from tests.evaluation.suite_rows import HALF, SHARED
 from tests.stages.test_evaluate_suite import ONLY_BASE, RIGHT, WRONG, Writer
+from verifier.errors import UserError
 
 
 @pytest.fixture
@@ -123,3 +126,64 @@ def test_a_model_without_a_template_is_not_asked_in_conversation(run, capsys):
     assert (
         "no chat template came with this model" in capsys.readouterr().err and not (run / "suites").exists()
     )
+
+
+def looks(run):
+    return sorted((run / "held_out").glob("*.json"))
+
+
+def test_models_of_one_name_have_folders_and_rows_of_their_own(run, capsys):
+    """One that is called as the run's own base is, and others whose folders are called alike."""
+    suite = f"--suite={run.parent / 'own.jsonl'}"
+    assert evaluate(run, suite) == 0
+    trained = run / "iter_000" / "6_checkpoints"
+    own = {path: path.read_bytes() for path in (run / "suites").rglob("*.json*")}
+    found = []
+    for name, source in (("base", trained), ("here/m", trained), ("there/m", run.parent / "tiny")):
+        folder = run.parent / name
+        folder.parent.mkdir(exist_ok=True)
+        shutil.copytree(source, folder)
+        (folder / "done.json").unlink(missing_ok=True)
+        capsys.readouterr()
+        assert evaluate(run, suite, f"--model={folder}") == 0
+        found += json.loads(capsys.readouterr().out.splitlines()[-1])["evaluations"]
+    arms = [evaluation["arm"] for evaluation in found]
+    assert (
+        len(set(arms)) == 3 and arms[0].startswith("base-") and all(arm.startswith("m-") for arm in arms[1:])
+    )
+    assert {path: path.read_bytes() for path in own} == own
+    page = transfer(str(run), [])
+    assert all(f">{arm}<" in page for arm in (*arms, "base", "verified 0")), (
+        "none is taken for a seed of another"
+    )
+
+
+def test_a_model_that_is_not_there_is_not_looked_at_with(run, capsys):
+    """Neither by a name that is mistyped, nor where only the description of its training has travelled."""
+    suite = f"--suite={run.parent / 'own.jsonl'}"
+    assert evaluate(run, suite, f"--model={run.parent / 'tyni'}") == 2
+    assert "tyni" in capsys.readouterr().err
+    trained = run / "iter_000" / "6_checkpoints"
+    (trained / "weights.safetensors").unlink()
+    for more in ((), (f"--model={trained}",)):
+        assert evaluate(run, suite, *more) == 2
+        said = capsys.readouterr().err
+        assert f"{trained}: its training has ended (done.json), but its weights are not there" in said
+    assert not looks(run) and not (run / "suites").exists(), "nor is the base measured before that is said"
+
+
+def test_a_look_is_noted_once_the_model_is_there_to_be_asked(run, monkeypatch):
+    suite = f"--suite={run.parent / 'own.jsonl'}"
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Context, "sampler", lambda *_: (_ for _ in ()).throw(UserError("no room for its weights"))
+        )
+        assert evaluate(run, suite) == 2
+    assert not looks(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Writer, "sample", lambda *_: (_ for _ in ()).throw(UserError("killed at the first attempt"))
+        )
+        assert evaluate(run, suite) == 2
+    (look,) = looks(run)
+    assert evaluate(run, suite) == 0 and look in looks(run) and len(looks(run)) == 2, "one of each model"
