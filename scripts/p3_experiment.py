@@ -6,12 +6,13 @@
   scripts/p3_experiment.py ... --model='pieces/q.gguf.*' --pieces=9       # waits until nine pieces have arrived
   scripts/p3_experiment.py ... --from=out            # continues from the packs of an earlier stretch, on any machine
   scripts/p3_experiment.py ... --from=run.pack --seeds=0        # from one pack, whatever its name
-  scripts/p3_experiment.py ... --cache=xla.tar       # begins with compiled programs, and leaves them in out/xla.tar
+  scripts/p3_experiment.py ... --cache=out/xla.tar   # begins with compiled programs, if that is there, and leaves them
 
-In this order: the model is imported (once), compiled programs are unpacked, every seed's run is started, the first one
+In this order: compiled programs are unpacked, the model is imported (once), every seed's run is started, the first one
 alone until its base is measured, so that the others find its programs compiled. Each run is given what is left of the
 budget, less what packing takes, and ends by measuring base and arms (`loop.run.budget`). What is not done by then, or
 when this process is asked to end (SIGTERM), is stopped, and everything is packed: the same command with --from goes on.
+If it is killed outright, its runs end with it (on Linux), and the same command with the same --work goes on.
 A run that has a pack keeps the configuration saved in it; --gin_file is for seeds that have none. out/status.jsonl has
 a line every few seconds.
 
@@ -21,6 +22,7 @@ arguments (--gin.NAME=VALUE) go to `selfprog run`.
 
 import argparse
 import contextlib
+import functools
 import glob
 import json
 import math
@@ -70,13 +72,9 @@ def main() -> int:
     if args.device:
         environment["JAX_PLATFORMS"] = args.device
     say = Status(output / "status.jsonl", deadline)
-    base = imported(args, environment, deadline, say)
     if args.cache:
-        try:
-            with tarfile.open(args.cache) as archive:
-                archive.extractall(environment["JAX_COMPILATION_CACHE_DIR"], filter="data")
-        except (tarfile.TarError, OSError, EOFError) as error:
-            sys.exit(f"p3_experiment: --cache={args.cache}: not a whole tar file ({error}); leave it out")
+        unpack_compiled(args.cache, environment["JAX_COMPILATION_CACHE_DIR"], output)
+    base = imported(args, environment, deadline, say)
     names = [run_name(base, seed) for seed in args.seeds]
     if args.earlier and not any(packs_of(name, args.earlier) for name in names):
         sys.exit(f"p3_experiment: --from={args.earlier} has a pack of none of these runs: {', '.join(names)}")
@@ -87,6 +85,8 @@ def main() -> int:
     finally:
         stop(runs)
     for run in runs:
+        if refused := run.refused():
+            print(f"p3_experiment: {run.name} was refused: {refused}", file=sys.stderr)
         say(packed=run.pack(output))
     compiled = Path(environment["JAX_COMPILATION_CACHE_DIR"])
     if args.cache and compiled.exists():
@@ -95,6 +95,19 @@ def main() -> int:
         (output / "xla.tar.part").replace(output / "xla.tar")
     print(json.dumps({run.name: run.measured() for run in runs}, sort_keys=True))
     return 0 if all(run.finished() for run in runs) else 3
+
+
+def unpack_compiled(cache: str, folder: str, output: Path) -> None:
+    """Programs of an earlier stretch. The first stretch has none, and leaves its own."""
+    if not os.path.exists(cache):
+        said = f"--cache={cache} is not there: programs are compiled anew, and left in {output / 'xla.tar'}"
+        print(f"p3_experiment: {said}", file=sys.stderr)
+        return
+    try:
+        with tarfile.open(cache) as archive:
+            archive.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        sys.exit(f"p3_experiment: --cache={cache}: not a whole tar file ({error}); leave it out")
 
 
 def arguments() -> tuple[argparse.Namespace, list[str]]:
@@ -114,7 +127,11 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--from", dest="earlier", metavar="DIR", help="packs of an earlier stretch, or one pack for one seed"
     )
-    parser.add_argument("--cache", help="a tar file of compiled programs")
+    parser.add_argument(
+        "--cache",
+        metavar="FILE",
+        help="a tar file of compiled programs to begin with, if it is there; this stretch's go to OUTPUT/xla.tar",
+    )
     parser.add_argument(
         "--pack_every_s", type=float, default=0, help="also pack while it runs; 0: at the end"
     )
@@ -131,12 +148,17 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
         parser.error(f"--seeds={','.join(map(str, args.seeds))}: each seed once, since it is one run")
     if args.pieces < 1:
         parser.error(f"--pieces={args.pieces}: at least 1")
-    for name in ("earlier", "cache"):
-        if getattr(args, name) and not os.path.exists(getattr(args, name)):
-            parser.error(f"{getattr(args, name)}: there is no such file")
+    if args.earlier and not os.path.exists(args.earlier):
+        parser.error(f"{args.earlier}: there is no such file")
     for name in PATHS:
         if getattr(args, name):
             setattr(args, name, os.path.abspath(getattr(args, name)))
+    folder = os.path.dirname(args.cache or "")
+    if not (os.path.isdir(folder) or folder in ("", args.output)):
+        parser.error(
+            f"--cache={args.cache}: there is no folder {folder}; the first stretch needs no such file, and leaves it "
+            f"as {os.path.join(args.output, 'xla.tar')}"
+        )
     args.gin_file = [os.path.abspath(name) if os.path.exists(name) else name for name in args.gin_file]
     if args.earlier and os.path.isfile(args.earlier) and len(args.seeds) != 1:
         parser.error(f"--from={args.earlier}: one pack is one run; name its seed alone in --seeds")
@@ -211,8 +233,20 @@ def _take_place(whole: Path, name: str, output: Path) -> None:
 
 def do(command: list[str], environment: dict[str, str]) -> None:
     """Runs a command on CPUs; where it fails, having said why, this ends too."""
-    if subprocess.run(command, env=environment | {"JAX_PLATFORMS": "cpu"}).returncode:
+    if subprocess.run(command, env=environment | {"JAX_PLATFORMS": "cpu"}, **ends_with_us()).returncode:
         sys.exit(f"p3_experiment: `{' '.join(['selfprog', *command[len(SELFPROG) :]])}` failed, see above")
+
+
+def ends_with_us() -> dict[str, Any]:
+    """For `subprocess`: the process is killed when this one dies, whatever of.
+
+    Nobody would be left to see that it heeds a request; whatever a run has on disk, it goes on from.
+    """
+    if sys.platform != "linux":
+        return {}
+    from verifier.sandbox.linux import die_with_parent
+
+    return {"preexec_fn": functools.partial(die_with_parent, os.getpid())}
 
 
 class Ended(Exception):
@@ -267,11 +301,17 @@ class Run:
         with open(self.log, "a") as log:
             self._process = subprocess.Popen(
                 [*self._command, f"--gin.Budget.seconds={seconds:.0f}"], env=self._environment,
-                stdout=log, stderr=log, start_new_session=True,
+                stdout=log, stderr=log, start_new_session=True, **ends_with_us(),
             )  # fmt: skip
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def refused(self) -> str:
+        """What the user must put right (another process in its folder, say); "" where the run did not end so."""
+        if self._process is None or self._process.poll() != 2:
+            return ""
+        return self.log.read_text(errors="replace").rpartition("selfprog: error: ")[2].strip()[-2000:]
 
     def base_is_measured(self) -> bool:
         return (self.root / "base" / "7_eval" / "evaluation.json").exists()
@@ -304,6 +344,7 @@ class Run:
             env=self._environment | {"JAX_PLATFORMS": "cpu"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            **ends_with_us(),
         )
         if done.returncode == 0:
             put_pack(fresh, self.name, output)

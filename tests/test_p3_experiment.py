@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def experiment(environment: dict[str, str], cwd: Path, *flags: str) -> subproces
     [
         (("--budget_s=60",), "--budget_s=60: too short for one evaluation; 120 is the least"),
         (("--from=nowhere",), "nowhere: there is no such file"),
-        (("--cache=none.tar",), "none.tar: there is no such file"),
+        (("--cache=nowhere/xla.tar",), "nowhere/xla.tar: there is no folder"),
         (("--pieces=0",), "--pieces=0"),
         (("--budget_s=nan",), "--budget_s=nan: too short"),
         (("--seeds=1,2,1",), "--seeds=1,2,1: each seed once"),
@@ -60,6 +61,91 @@ def test_packs_that_no_run_would_continue_are_refused(user_environment, tmp_path
     done = experiment(user_environment, tmp_path, *NEEDED, *flags)
     assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr
     assert f"--from={tmp_path}" in done.stderr
+
+
+def test_the_first_stretch_has_no_compiled_programs_yet(user_environment, tmp_path):
+    """The same command serves every stretch; what it says comes before any work, which --from then refuses here."""
+    for cache in ("xla.tar", "out/xla.tar"):
+        done = experiment(user_environment, tmp_path, *NEEDED, f"--cache={cache}", "--from=.")
+        assert done.returncode == 1 and "has a pack of none of these runs" in done.stderr
+        assert f"--cache={tmp_path}/{cache} is not there: programs are compiled anew" in done.stderr
+        assert f"left in {tmp_path}/out/xla.tar" in done.stderr
+
+
+def test_a_cache_that_is_none_is_refused_before_a_model_is_waited_for(user_environment, tmp_path):
+    (tmp_path / "xla.tar").write_bytes(b"half of a tar file")
+    flags = (
+        "--gin_file=quickstart",
+        "--model=later.gguf",
+        "--budget_s=500",
+        "--output=out",
+        "--cache=xla.tar",
+    )
+    done = experiment(user_environment, tmp_path, *flags)
+    assert done.returncode == 1 and "xla.tar: not a whole tar file" in done.stderr
+    assert "waits for" not in done.stderr
+
+
+# A stretch whose run is a small process with sandboxes, as a run has them.
+STRETCH = """
+import importlib.util, os, sys, time
+from pathlib import Path
+os.execv = lambda *_: None
+spec = importlib.util.spec_from_file_location("p3_experiment", sys.argv[1])
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+run = script.Run.__new__(script.Run)
+run.root, run.log = Path(sys.argv[2], "run"), Path(sys.argv[2], "run.log")
+run._command, run._environment = [sys.executable, "-u", "-c", sys.argv[3]], dict(os.environ)
+run.start(60)
+print(run._process.pid, flush=True)
+time.sleep(600)
+"""
+SMALL_RUN = """
+import time
+from verifier import Pool
+with Pool(2) as pool:
+    pair = {"puzzle": "def f(x: int, n=3): return x == n", "solution": "def g(n=3): return n"}
+    print([verdict.outcome for verdict in pool.judge([pair] * 8)])
+    time.sleep(600)
+"""
+
+
+def with_descendants(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [process, *(one for child in children for one in with_descendants(int(child)))]
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot ask for this")
+def test_killed_outright_it_leaves_no_run_and_no_sandbox_behind(user_environment, tmp_path):
+    """Else they keep the accelerator, and their folder, from whoever comes next."""
+    command = [sys.executable, "-c", STRETCH, str(REPOSITORY / "scripts" / "p3_experiment.py"), str(tmp_path)]
+    stretch = subprocess.Popen([*command, SMALL_RUN], env=user_environment, stdout=subprocess.PIPE, text=True)
+    run = int(stretch.stdout.readline())
+    try:
+        until = time.monotonic() + 60
+        while "accepted" not in (tmp_path / "run.log").read_text() and time.monotonic() < until:
+            time.sleep(0.05)
+        there = with_descendants(run)
+        assert len(there) > 2 and all(map(is_alive, there)), (tmp_path / "run.log").read_text()
+        stretch.kill()
+        stretch.wait()
+        until = time.monotonic() + 20
+        while any(map(is_alive, there)) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not list(filter(is_alive, there))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run, signal.SIGKILL)
+        stretch.kill()
+        stretch.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +242,25 @@ def test_runs_that_do_not_end_when_asked_are_killed_all_at_once(script, tmp_path
         assert run._process.wait(10) == -signal.SIGKILL
     script.stop(runs[2:])
     assert runs[2]._process.wait(10) == -signal.SIGKILL
+
+
+def test_why_a_run_was_refused_is_said_and_not_only_logged(script, tmp_path):
+    run = script.Run.__new__(script.Run)
+    run.root, run.log, run._process, run._environment = (
+        tmp_path / "run",
+        tmp_path / "run.log",
+        None,
+        dict(os.environ),
+    )
+    assert run.refused() == ""
+    for status, said in ((0, ""), (2, "RUN is in use:\nwait")):
+        code = (
+            f"import sys; sys.stderr.write('selfprog: error: RUN is in use:\\nwait\\n'); sys.exit({status})"
+        )
+        run._command = [sys.executable, "-c", code]
+        run.start(60)
+        run._process.wait(60)
+        assert run.refused() == said
 
 
 @pytest.mark.slow
