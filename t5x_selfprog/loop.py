@@ -141,7 +141,10 @@ def _run(
         trained = _done(run.stage(last, "checkpoints"))
         for arm in controls:
             with _stage(run, ahead, f"{arm}: training and evaluation"):
-                arms.add(control(context, arm, last + 1, trained))
+                try:
+                    arms.add(control(context, arm, last + 1, trained))
+                except finetune.NothingToLearn as error:
+                    _say(f"The arm {arm} has no model: {_why(error)}.")
     elif iterations:
         _say(
             "No attempt of any iteration was accepted, so no arm was trained: sample more puzzles or attempts "
@@ -290,13 +293,18 @@ def learn(
         run.trained_from(iteration, experiment.base, experiment.start),
         run.stage(iteration, "checkpoints"),
     )
-    if update is not None:
-        learnt = update(context, iteration, start, output)
-        return _skip(context, iteration, "no puzzle was kept") if learnt is None else learnt
     try:
-        return finetune.run(context, datasets, start, output, label=f"{iteration}.6 fine-tune")
-    except finetune.NothingFits as error:
-        return _skip(context, iteration, str(error))
+        if update is None:
+            return finetune.run(context, datasets, start, output, label=f"{iteration}.6 fine-tune")
+        learnt = update(context, iteration, start, output)
+    except finetune.NothingToLearn as error:
+        return _skip(context, iteration, _why(error))
+    return _skip(context, iteration, "no puzzle was kept") if learnt is None else learnt
+
+
+def _why(error: finetune.NothingToLearn) -> str:
+    """Its one line, without the calls that gin appends to it on its way up."""
+    return str(error).partition("\n")[0]
 
 
 def _skip(context: Context, iteration: int, why: str) -> dict[str, Any]:
@@ -327,6 +335,8 @@ def control(context: Context, arm: str, iterations: int, trained: dict[str, Any]
 
     `trained` is the content of the verified arm's done.json. An arm whose name ends in `_best` trains for the number of
     steps that does best on the dev split.
+
+    Raises NothingToLearn where the arm's pairs fit no row.
     """
     run = context.run
     plain = arm.removesuffix(best_control.BEST)

@@ -96,6 +96,7 @@ def check_learner() -> str:
                 f"PolicyTraining.updates={training.updates}: each step learns another part of a batch, and a batch has "
                 f"{made} attempts (grpo.run.puzzles x PolicyTraining.attempts): lower it."
             )
+        _require_attempts_left(handed(stage, "each"))
     elif stage == "selfplay.run":
         require_playable(*(handed(stage, name) for name in ("attempting", "proposing", "training", "mix")))
     elif stage:
@@ -103,6 +104,16 @@ def check_learner() -> str:
             f"loop.learn.update: {stage} learns from no verdict: choose @grpo.run or @selfplay.run."
         )
     return stage
+
+
+def _require_attempts_left(each: int | None) -> None:
+    """Requires that `grpo.run.each` exceeds what stage 3 makes; an allocation may spare some of that."""
+    made = handed("sample_solutions.run", "attempts")
+    if each is not None and each <= made and handed("sample_solutions.run", "allocation") is None:
+        raise UserError(
+            f"grpo.run.each={each}: stage 3 makes {made} attempts at each puzzle (sample_solutions.run.attempts), "
+            "which leave none for the policy gradient: raise the first, or lower the second."
+        )
 
 
 def check_pretraining(args: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from t5x_selfprog.main import main
 from t5x_selfprog.run_dir import has_made, open_run
 from t5x_selfprog.run_layout import IN_USE, WORKS
 from tests import test_main
+from tests.test_preemption import together
 
 toy = test_main.toy  # a fixture: `main` on made-up commands
 
@@ -125,6 +126,25 @@ def test_growth_waits_for_every_stage(toy, tmp_path, capsys, impatient):
         assert toy(*grows) == 0
         assert toy(*grows, more) == 2 and "`selfprog verify` has been at work" in capsys.readouterr().err
     assert toy(*grows, more) == 0 and "4 iterations instead of 3" in capsys.readouterr().err
+
+
+def test_several_hosts_are_at_one_run_together_and_host_0_holds_it(tmp_path, user_environment, impatient):
+    body = f"""
+from argparse import Namespace
+from t5x_selfprog import entering
+parsed = Namespace(run_dir={str(tmp_path / "R")!r}, command="run", hosts="all")
+entering.require_possible(parsed, {{}})
+with entering.entered(parsed, {{}}, ""):
+    hosts.barrier("inside")
+    print("inside", flush=True)
+    time.sleep(600)
+"""
+    with together(body, user_environment) as both:
+        for process in both:
+            while (line := process.stdout.readline().strip()) != "inside":
+                assert line, process.stderr.read()[-2000:]
+        with pytest.raises(in_use.InUse, match=f"process {both[0].pid} on"):
+            in_use.require_free(tmp_path / "R", WORKS)
 
 
 def test_whoever_only_reads_is_not_hindered(tmp_path, capsys, impatient):

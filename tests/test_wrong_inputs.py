@@ -327,6 +327,10 @@ def test_a_wrong_value_is_refused_before_anything_is_made(binding: str, place: P
         ("PolicyTraining.length=48", "PolicyTraining.length=48: a row must hold an attempt with its prompt"),
         ("PolicyTraining.batches=0", "of at least 1"),
         ("PolicyTraining.updates=129", "PolicyTraining.updates=129: each step learns another part"),
+        (
+            "grpo.run.each=20",
+            "grpo.run.each=20: stage 3 makes 20 attempts at each puzzle (sample_solutions.run.attempts)",
+        ),
         ("judge/Limits.tiers=@Tiers()", "Attempting.limits: Limits.tiers=Tiers("),
         ("SolvePrompt.chat='begun'", "no chat template came with this model"),
         ("PolicyTraining.loop=@policy/LoopConfig()|policy/LoopConfig.attention='splash'", "needs a TPU"),

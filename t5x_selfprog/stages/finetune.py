@@ -78,8 +78,11 @@ class Settings:
             )
 
 
-class NothingFits(UserError):
-    """No document is short enough to be trained on."""
+class NothingToLearn(UserError):
+    """What there is teaches nothing, and why: no document fits a row, or too few attempts are left to be made.
+
+    An iteration or an arm for which this is raised is left out of the run.
+    """
 
 
 def as_long_as(trained: Mapping[str, Any], steps: int | None = None) -> Settings:
@@ -113,7 +116,7 @@ def run(
       of puzzles), tokens of all, too_long (documents left out because they exceed `Settings.length`), padding (the
       share of positions that hold no token).
 
-    Raises NothingFits if all are too long.
+    Raises NothingToLearn if all are too long.
     """
     done_path = files.join(output, "done.json")
     done = hosts.agree(_read(done_path))
@@ -130,7 +133,7 @@ def run(
     length = min(settings.length, model.config.context_length)
     fits = [i for i, ids in enumerate(encoded) if len(ids) <= length + 1]
     if pairs and not fits:
-        raise NothingFits(
+        raise NothingToLearn(
             f"none of the {len(pairs)} documents fits a row of {length} tokens (the shortest has "
             f"{min(map(len, encoded))}; raise finetune.run.length, up to the model's context of "
             f"{model.config.context_length})"

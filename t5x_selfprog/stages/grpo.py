@@ -21,6 +21,7 @@ from t5x_selfprog.puzzles.asking import asking
 from t5x_selfprog.sampling.interface import Completion, Request
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.finetune import NothingToLearn
 from t5x_selfprog.stages.policy_learning import (
     ROLLOUT,
     Record,
@@ -38,7 +39,6 @@ from t5x_selfprog.stages.policy_room import require_room
 from t5x_selfprog.stages.policy_settings import Attempting, PolicyTraining, require_learnable
 from t5x_selfprog.training.lora import adapters_entry
 from t5x_selfprog.training.rollouts import Groups, group
-from verifier.errors import UserError
 from verifier.outcomes import ACCEPTED, INFRASTRUCTURE
 from verifier.storage.shards import Ledger
 
@@ -70,7 +70,7 @@ def run(
       groups, of groups without a contrast ("alike"), and of attempts and their tokens. None if no puzzle was kept.
 
     Raises UserError if sampling is not from the model's own distribution, or adapters are to be trained on a rounded
-    base.
+    base; NothingToLearn if no puzzle fits a row, or `each` leaves less than a group.
     """
     require_learnable(attempting, training)
     done = finished(output)
@@ -121,7 +121,7 @@ class _Attempts:
         self._sampling = self._way.sampling(self.attempting.sampling.fitted(self.training.attempts))
 
     def too_long(self) -> int:
-        """Puzzles that fit no row. Raises UserError if none does."""
+        """How many puzzles fit no row. Raises NothingToLearn if none does."""
         texts = [self._way.request(source).text for _, source in self.found]
         return require_some_fit(self.session, texts, self._sampling, self.training.length, self._way.prefix)
 
@@ -170,18 +170,18 @@ def candidates(context: Context, iteration: int) -> Iterator[tuple[str, str]]:
 def batches_for(context: Context, iteration: int, each: int, puzzles: int, attempts: int) -> tuple[int, int]:
     """How many batches bring stage 3's attempts up to `each` per kept puzzle, and how many puzzles a batch has.
 
-    That is `puzzles`, or fewer where few were kept and less than a batch is left. Raises UserError if no group of
-    `attempts` is.
+    That is `puzzles`, or fewer where few were kept and less than a batch is left. Raises NothingToLearn if no group
+    of `attempts` is.
     """
     kept = context.run.read(iteration, "kept").manifest()["rows"]
     made = context.run.read(iteration, "solutions").manifest()["rows"]
     left = each * kept - made
     puzzles = min(puzzles, left // attempts)
     if puzzles < 1:
-        raise UserError(
+        raise NothingToLearn(
             f"grpo.run.each={each}: {kept} kept puzzles and {made} attempts of stage 3 leave {max(0, left)} for the "
-            f"policy gradient, and a group takes {attempts}: raise it, or lower sample_solutions.run.attempts or "
-            "PolicyTraining.attempts."
+            f"policy gradient, and a group takes {attempts} (raise the first, or lower sample_solutions.run.attempts "
+            "or PolicyTraining.attempts)"
         )
     return left // (puzzles * attempts), puzzles
 

@@ -21,6 +21,7 @@ from t5x_selfprog.sampling.interface import Completion, Request, SamplingConfig
 from t5x_selfprog.sampling.sampler import Sampler
 from t5x_selfprog.stages import adapters
 from t5x_selfprog.stages.context import Context
+from t5x_selfprog.stages.finetune import NothingToLearn
 from t5x_selfprog.stages.policy_settings import PolicyTraining
 from t5x_selfprog.stages.retrained import compare_with_packed
 from t5x_selfprog.stages.shard_stream import sample_shards
@@ -34,7 +35,6 @@ from t5x_selfprog.training.rollouts import Groups, rows, shared_out
 from t5x_selfprog.training.task import TrainingTask
 from t5x_selfprog.training.train_loop import LoopConfig, train
 from verifier import Limits
-from verifier.errors import UserError
 from verifier.storage import files
 from verifier.storage.records import ATTEMPT, Kind, Schema
 from verifier.storage.shards import Ledger
@@ -128,7 +128,7 @@ def require_some_fit(
 ) -> int:
     """How many of these prompts do not fit a row of `length` tokens together with the longest answer.
 
-    Raises UserError if none does, before anything is sampled.
+    Raises NothingToLearn if none does, before anything is sampled.
     """
     tokenizer, new = session.model.tokenizer, sampling.max_new_tokens
     room = Room.of(session.model.config, tokenizer, sampling, prefix)
@@ -137,11 +137,11 @@ def require_some_fit(
     sizes = [before + len(tokenizer.encode(text)) for text in texts]
     unfit = sum(size > most for size in sizes)
     if unfit and unfit == len(sizes):
-        raise UserError(
-            f"PolicyTraining.length={length}: none of the {unfit} puzzles fits. The shortest prompt takes {min(sizes)} "
-            f"tokens with all that comes before it; an answer of {new} (SamplingConfig.max_new_tokens) leaves {most} "
-            f"of a row, with prompts of at most {sampling.prompt_buckets[-1]} (prompt_buckets). Raise the first or the "
-            "last, or lower max_new_tokens."
+        raise NothingToLearn(
+            f"none of the {unfit} puzzles fits a row of {length} tokens (PolicyTraining.length): the shortest prompt "
+            f"takes {min(sizes)} with all that comes before it, and an answer of {new} (SamplingConfig.max_new_tokens) "
+            f"leaves {most}, with prompts of at most {sampling.prompt_buckets[-1]} (prompt_buckets); raise the first "
+            "or the last, or lower max_new_tokens"
         )
     return unfit
 

@@ -28,6 +28,11 @@ class ProgramTasks:
     def __init__(self, session: Session, limits: Limits):
         self._session, self._limits = session, limits
 
+    def asked_for(self, mix: Mix) -> list[Reasoning]:
+        """All tasks of the kinds that batches have. Collective."""
+        counts = {"deduction": mix.deductions, "abduction": mix.abductions}
+        return [task for task in self._all if counts[task.kind]] if any(counts.values()) else []
+
     def of(self, number: int, mix: Mix) -> list[Reasoning]:
         """A batch's tasks: all in turn, each epoch in a new order. Collective."""
         found: list[Reasoning] = []

@@ -47,6 +47,7 @@ from t5x_selfprog.stages.policy_learning import (
     finished,
     fits_row,
     learn,
+    require_some_fit,
     sample_and_judge,
 )
 from t5x_selfprog.stages.policy_room import require_room
@@ -91,7 +92,8 @@ def run(
       "proposals" (how many, valid, new, the mean reward, and each part's share of it). None if there is nothing to
       attempt: no puzzles, no programs, and none are to be proposed.
 
-    Raises UserError if sampling is not from the model's own distribution, or if rows are too short for proposals.
+    Raises UserError if sampling is not from the model's own distribution, or if rows are too short for proposals;
+    NothingToLearn if none are asked for and nothing else fits a row.
     """
     require_playable(attempting, proposing, training, mix)
     done = finished(output)
@@ -144,10 +146,14 @@ class _Play:
         self._screen: Screen | None = None
 
     def has_work(self) -> bool:
-        """Whether a batch can have any part. Collective."""
-        if self.mix.prompts or (self.mix.puzzles and self._puzzles):
+        """Whether a batch can have any part. Raises NothingToLearn where no prompt of one fits a row. Collective."""
+        if self.mix.prompts:
             return True
-        return bool(self._programs.of(0, self.mix))
+        texts = [self._way.request(source).text for _, source in self._puzzles if self.mix.puzzles]
+        texts += [self._assertion(task.text).text for task in self._programs.asked_for(self.mix)]
+        if texts:
+            require_some_fit(self.session, texts, self._sampling, self.training.length, self._way.prefix)
+        return bool(texts)
 
     def groups(self, number: int, weights: network.Params) -> Groups:
         objective = self.training.objective

@@ -14,6 +14,7 @@ from t5x_selfprog.puzzles.prompts import SolvePrompt
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.schedule import Schedule
 from t5x_selfprog.stages import evaluate, judging
+from t5x_selfprog.stages.finetune import NothingToLearn
 from tests.stages.test_attempts import EASY, HARD, LIMITS, OneShard
 from verifier.storage.shards import Ledger
 
@@ -80,7 +81,7 @@ def test_what_the_enumerator_raises_is_raised_where_it_is_waited_for(tmp_path):
         measured.result()
 
 
-def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_path, monkeypatch):
+def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_path, monkeypatch, capsys):
     said = []
 
     def measurement(name):
@@ -115,6 +116,16 @@ def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_p
         "base judged, against None", "human sampled", f"verified 0 judged, against {base}", "seeds_only sampled",
         f"human judged, against {base}", f"seeds_only judged, against {base}", "enumerator judged, against None",
     ]  # fmt: skip
+
+    def control(context, arm, *_):
+        if arm == "human":
+            raise NothingToLearn("none of the 9 documents fits a row of 8 tokens")
+        return measurement(arm)
+
+    monkeypatch.setattr(loop, "control", control)
+    found = loop._run(context, ahead, 1, ("human", "seeds_only"), "each", Budget(), Schedule())
+    assert [one["arm"] for one in found] == ["base", "verified 0", "seeds_only", "enumerator"]
+    assert "The arm human has no model: none of the 9 documents fits" in capsys.readouterr().err
     said.clear()
     loop._run(context, ahead, 0, (), "each", Budget(seconds=1000.0), Schedule())
     assert said[:2] == ["base sampled", "base judged, against None"]  # a budget includes the verdicts

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from t5x_selfprog.run_dir import open_run
 from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import grpo
 from t5x_selfprog.stages.context import Context, Experiment
+from t5x_selfprog.stages.finetune import NothingToLearn
 from t5x_selfprog.stages.policy_settings import Attempting, PolicyTraining
 from t5x_selfprog.training.lora import Lora
 from t5x_selfprog.training.optimizers import OptimizerConfig
@@ -212,7 +214,8 @@ def test_a_judge_s_failure_is_no_attempt_s(tmp_path):
 
 def test_rows_that_hold_no_puzzle_are_refused_before_anything_is_sampled(base, tmp_path):
     with pytest.raises(
-        UserError, match=r"PolicyTraining.length=20: none of the 4 puzzles fits. The shortest prompt"
+        NothingToLearn,
+        match=r"none of the 4 puzzles fits a row of 20 tokens \(PolicyTraining.length\): the shortest",
     ):
         learn(tmp_path, base, length=20)
     assert not list((tmp_path / "iter_000/6_checkpoints").rglob("*.tfrecord"))
@@ -306,9 +309,37 @@ def test_batches_follow_from_the_attempts_at_each_puzzle(tmp_path):
         "18 are left: less than a batch, but two groups of eight"
     )
     with pytest.raises(
-        UserError, match=r"grpo.run.each=3: 6 kept puzzles and 12 attempts of stage 3 leave 6 .* takes 8"
+        NothingToLearn, match=r"grpo.run.each=3: 6 kept puzzles and 12 attempts of stage 3 leave 6 .* takes 8"
     ):
         grpo.batches_for(made, 0, 3, 3, 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"training": dataclasses.replace(TRAINING, length=20)},
+            "none of the 4 puzzles fits a row of 20 tokens",
+        ),
+        ({"training": TRAINING, "each": 3}, "leave 6 for the policy gradient, and a group takes 8"),
+    ],
+)
+def test_an_iteration_that_can_learn_nothing_is_left_out_and_the_run_goes_on(
+    base, tmp_path, monkeypatch, capsys, settings, said
+):
+    made = attempted_before(tmp_path, base)
+    dataset = made.ledger(made.run.stage(0, "dataset"), "dataset", PAIR, shards=1)
+    dataset.commit(0, [])
+    dataset.finish()
+    monkeypatch.setattr(loop.hindsight, "run", lambda *_: None)
+    monkeypatch.setattr(loop.build_dataset, "run", lambda *_: None)
+    monkeypatch.setattr(loop.filter_puzzles, "write_funnel", lambda *_, **__: None)
+    update = functools.partial(grpo.run, attempting=ATTEMPTING, puzzles=PUZZLES, **settings)
+    done = loop.learn(made, 0, update=update)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Iteration 0: ")]
+    assert said in line and line.endswith(", so there is nothing to learn from.")
+    assert done["step"] == 0 and made.run.learnt_nothing(0)
+    assert loop.learn(made, 0, update=update) == done, "started again, it ends alike"
 
 
 @pytest.mark.slow
