@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from scripts.make import pack_results
+from t5x_selfprog.evaluation.compare import compare
 from t5x_selfprog.evaluation.disguises import KINDS
 from tests.test_figures import BLOCK, MARKED, PAGES, READMES, ROOT
 
@@ -113,11 +114,23 @@ def test_a_typed_table_says_what_its_raw_files_say(of_table):
     "raw", sorted((RESULTS / "models").glob("asking_*.jsonl")), ids=lambda path: path.stem
 )
 def test_how_a_model_is_asked_best_is_what_its_raw_lines_say(raw):
-    path = ROOT / "scripts" / "measure" / "score_asking.py"
-    spec = importlib.util.spec_from_file_location("score_asking", path)
+    script = measuring("score_asking")
+    assert script.table(script.lines(raw)).strip() == raw.with_suffix(".md").read_text().strip()
+
+
+def test_how_likely_trained_models_make_solutions_is_what_its_raw_lines_say(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "measure")
+    folder = RESULTS / "claim" / "iterations"
+    found = lines("claim/iterations/likelihoods.jsonl")
+    assert measuring("score_models").table(found) == (folder / "likelihoods.md").read_text()
+
+
+def measuring(name: str) -> Any:
+    """A script of scripts/measure, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "measure" / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert script.table(script.lines(raw)).strip() == raw.with_suffix(".md").read_text().strip()
+    return script
 
 
 # The tables.
@@ -196,6 +209,31 @@ def of_puzzles_asked() -> Iterator[tuple[str, Row]]:
             count["distinct"],
         ]
         yield words, [str(figure) for figure in figures]
+
+
+@table("claim", "model | Pass at 1")
+def of_iterations() -> Iterator[tuple[str, Row]]:
+    found = read("claim/iterations/evaluations.json")
+    base = as_evaluation(found["base"])
+    for name, measured in found.items():
+        first, outcomes = measured["pass_at_k"]["1"], measured["outcomes"]
+        figures = [f"{100 * first[part]:.1f}" for part in ("estimate", "low", "high")]
+        if name != "base":
+            against = compare([as_evaluation(measured)], [base], 1)
+            assert against is not None
+            difference = against.difference
+            figures += [f"{abs(100 * x):.1f}" for x in (difference.estimate, difference.low, difference.high)]
+        figures.append(str(sum(c > 0 for _, _, c in measured["problems"])))
+        yield name, figures + [str(outcomes[fault]) for fault in ("wrong_type", "error:NameError", "syntax")]
+
+
+def as_evaluation(measured: dict[str, Any]) -> dict[str, Any]:
+    fields = ("name", "n", "c")
+    problems = [
+        dict(zip(fields, one, strict=True)) | {"puzzle_id": one[0], "group": "all"}
+        for one in measured["problems"]
+    ]
+    return {"arm": "model", "seed": 0, "problems": problems}
 
 
 @table("claim", "stage (first shard")
