@@ -30,6 +30,7 @@ def _refuse_options_of_suites(args: argparse.Namespace) -> None:
 
 
 def body(args: argparse.Namespace) -> dict[str, Any]:
+    import gin
     from t5x_selfprog import loop
     from t5x_selfprog.evaluation import held_out
     from t5x_selfprog.evaluation.compare import ALL
@@ -44,7 +45,8 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     with opened(args, "eval", "evaluation.json") as (context, iteration):
         run, base_model = context.run, context.experiment.base
         if args.model:
-            name = evaluate.name_of(args.model)
+            context.require_room(args.model, sampling=gin.get_configurable("evaluation/SamplingConfig")())
+            name = evaluate.name_of(args.model)  # reads the weights
             subject = evaluate.Subject(args.model, run.other_eval(name), name)
             found = [evaluate.run(context, subject).result()]
         else:

@@ -14,6 +14,7 @@ from t5x_selfprog.evaluation.suite_tasks import read_suite
 from t5x_selfprog.evaluation.table import P3_PARTS, table
 from t5x_selfprog.model import store
 from t5x_selfprog.run_layout import iteration_name
+from t5x_selfprog.sampling.interface import SamplingConfig
 from t5x_selfprog.stages import evaluate_suite
 from t5x_selfprog.stages.context import Context
 from t5x_selfprog.stages.evaluate import Subject, name_of
@@ -52,7 +53,7 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
 
     subjects = [
         Subject(model, files.join(run.root, FOLDER, name, folder, place), arm, iteration)
-        for model, place, arm, iteration in _models(context, args)
+        for model, place, arm, iteration in _models(context, args, grid)
     ]
     for subject in subjects:
         if not is_finished(
@@ -70,10 +71,13 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
     return {"evaluations": [{k: v for k, v in e.items() if k != "problems"} for e in found]}
 
 
-def _models(context: Context, args: argparse.Namespace) -> list[tuple[str, str, str, int | None]]:
+def _models(
+    context: Context, args: argparse.Namespace, grid: SamplingConfig
+) -> list[tuple[str, str, str, int | None]]:
     """The models to be measured: each with its folder's name, its arm and its iteration. The base is the first."""
     if args.model:
-        name = name_of(args.model)
+        context.require_room(args.model, sampling=grid)
+        name = name_of(args.model)  # reads the weights
         return [(args.model, name, name, None)]
     found: list[tuple[str, str, str, int | None]] = [(context.experiment.base, "base", "base", None)]
     iteration = args.iteration if args.iteration is not None else newest_model.of_run(context.run)

@@ -113,4 +113,6 @@ def test_the_solution_gets_the_header_that_the_new_puzzle_asks_for():
 def test_the_rest_of_the_text_stays_whatever_it_holds(before, answer):
     source = f"def f(x: str, s={before!r}):\n    t = {before!r}  # é\n    return t + x == s and len(x) == 777"
     found = Retarget(source).towards([before + answer, len(answer)], 400)
-    assert found == source.replace(f"s={before!r}", f"s={before + answer!r}").replace("777", str(len(answer)))
+    assert found == source.replace(f"s={before!r}", f"s={before + answer!r}").replace(
+        "== 777", f"== {len(answer)}"
+    )

@@ -96,12 +96,13 @@ def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_p
         root=str(tmp_path), base_eval="base", enumerator_eval="enumerator", stage=lambda i, name: str(tmp_path),
         learnt_nothing=lambda i: False, newest_learnt=lambda made: made - 1,
     )  # fmt: skip
-    context = SimpleNamespace(run=run, experiment=SimpleNamespace(base="b"))
+    context = SimpleNamespace(run=run, experiment=SimpleNamespace(base="b", start="base"))
     (tmp_path / "done.json").write_text("{}")
     monkeypatch.setattr(loop.evaluate, "run", lambda *_: measurement("base"))
     monkeypatch.setattr(loop.evaluate, "run_enumerator", lambda *_: measurement("enumerator"))
     monkeypatch.setattr(loop, "write_puzzles", lambda context, i: said.append(f"puzzles {i}"))
     monkeypatch.setattr(loop, "solve", lambda context, i: said.append(f"solved {i}"))
+    monkeypatch.setattr(loop, "pair", lambda context, i: said.append(f"paired {i}"))
     monkeypatch.setattr(loop, "learn", lambda context, i: said.append(f"learnt {i}"))
     monkeypatch.setattr(loop, "measure", lambda context, i: measurement(f"verified {i}"))
     monkeypatch.setattr(loop, "control", lambda context, arm, *_: measurement(arm))
@@ -112,8 +113,9 @@ def test_arms_are_trained_while_the_one_before_is_judged_but_two_at_a_time(tmp_p
     assert [one["arm"] for one in found] == ["base", "verified 0", "human", "seeds_only", "enumerator"]
     base = {"arm": "base"}
     assert said == [
-        "base sampled", "enumerator sampled", "puzzles 0", "solved 0", "learnt 0", "verified 0 sampled",
-        "base judged, against None", "human sampled", f"verified 0 judged, against {base}", "seeds_only sampled",
+        "base sampled", "enumerator sampled", "puzzles 0", "solved 0", "paired 0", "learnt 0",
+        "verified 0 sampled", "base judged, against None", "human sampled", f"verified 0 judged, against {base}",
+        "seeds_only sampled",
         f"human judged, against {base}", f"seeds_only judged, against {base}", "enumerator judged, against None",
     ]  # fmt: skip
 
