@@ -89,39 +89,55 @@ def scorer(model):
     return of
 
 
+def dev_problems(source: str, left: int) -> list:
+    """So many problems of a dev split, by a hash of their names."""
+    from t5x_selfprog.puzzles.p3 import in_split, load_problems
+    from t5x_selfprog.puzzles.source import short_hash
+
+    return sorted(in_split(load_problems(source), "dev"), key=lambda p: short_hash(p.name))[:left]
+
+
+def asked(problem, how, start: bool, tokenizer) -> tuple[list[int], list[int]] | None:
+    """Tokens of the prompt, asked `how`, and of the reference solution; None for one that cannot be scored.
+
+    start: whether the token that starts documents precedes the prompt, where a conversation does not forbid it.
+    """
+    from verifier.language.puzzle import parse_puzzle, solution_header
+
+    encode = tokenizer.encode
+    reference, plain = problem.solutions[0], solution_header(parse_puzzle(problem.source), typed=False)
+    body = reference.removeprefix(plain)
+    if body == reference or len(encode(body)) > LONGEST:
+        return None  # a header of its own, or too long
+    request = how.request(problem.source)
+    begun = [tokenizer.start_id] if start and how.document_start else []
+    prompt = [*begun, *encode(how.prefix), *encode(request.text)]
+    return prompt, encode(body.removeprefix("\n") if request.header.endswith("\n") else body)
+
+
 def compute(options: argparse.Namespace) -> None:
     from t5x_selfprog.compilation import keep_compiled
     from t5x_selfprog.model import store
     from t5x_selfprog.puzzles.asking import asking
-    from t5x_selfprog.puzzles.p3 import in_split, load_problems
     from t5x_selfprog.puzzles.prompts import SolvePrompt
-    from t5x_selfprog.puzzles.source import short_hash
-    from verifier.language.puzzle import parse_puzzle, solution_header
 
     keep_compiled()
     have = {(line["problem"], line["way"]) for line in lines(options.output)}
     model = store.load(options.model)
-    encode, score = model.tokenizer.encode, scorer(model)
+    score = scorer(model)
     ways = {
         way: (asking(SolvePrompt(**how), model.tokenizer, options.model), start)
         for way, (how, start) in WAYS.items()
     }
     if options.only:
         ways = {way: ways[way] for way in options.only.split(";")}
-    problems = sorted(in_split(load_problems(options.problems), "dev"), key=lambda p: short_hash(p.name))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    for problem in problems[: options.problems_left]:
-        reference, plain = problem.solutions[0], solution_header(parse_puzzle(problem.source), typed=False)
-        body = reference.removeprefix(plain)
-        if body == reference or len(encode(body)) > LONGEST:
-            continue  # a header of its own, or too long
+    for problem in dev_problems(options.problems, options.problems_left):
         for way, (how, start) in ways.items():
-            if (problem.name, way) in have:
+            tokens = None if (problem.name, way) in have else asked(problem, how, start, model.tokenizer)
+            if tokens is None:
                 continue
-            request = how.request(problem.source)
-            begun = [model.tokenizer.start_id] if start and how.document_start else []
-            prompt = [*begun, *encode(how.prefix), *encode(request.text)]
-            solution = encode(body.removeprefix("\n") if request.header.endswith("\n") else body)
+            prompt, solution = tokens
             found = dict(zip(CHOICES, score(prompt, solution), strict=True))
             line = {
                 "problem": problem.name,

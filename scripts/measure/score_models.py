@@ -24,7 +24,7 @@ if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.ex
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from score_asking import CHOICES, LONGEST, P3, lines, scorer  # beside this script
+from score_asking import CHOICES, P3, asked, dev_problems, lines, scorer  # beside this script
 
 BASE = "base"
 KS = (1, 10, 100)
@@ -35,10 +35,15 @@ def compute(options: argparse.Namespace) -> None:
 
     from t5x_selfprog.compilation import keep_compiled
     from t5x_selfprog.model import store
+    from t5x_selfprog.puzzles.asking import asking
+    from t5x_selfprog.puzzles.prompts import SolvePrompt
 
     keep_compiled()
     base = store.load(options.base)
-    chosen = asked(base, options)
+    how = asking(SolvePrompt(tutorial=P3, typed=True), base.tokenizer, options.base)
+    problems = dev_problems("seeds", options.problems_left)
+    found = {problem.name: asked(problem, how, True, base.tokenizer) for problem in problems}
+    chosen = {name: tokens for name, tokens in found.items() if tokens is not None}
     float32 = lambda params: jax.tree.map(lambda x: x.astype("float32"), params)  # noqa: E731
     for name, _, place in [(BASE, "", options.base), *(text.partition("=") for text in options.model)]:
         path, way = placed(place)
@@ -62,29 +67,6 @@ def placed(text: str) -> tuple[str, float]:
         return (path, float(share)) if colon else (text, 1.0)
     except ValueError:  # the colon of a path
         return text, 1.0
-
-
-def asked(base, options: argparse.Namespace) -> dict[str, tuple[list[int], list[int]]]:
-    """Tokens of the prompt and of the reference solution of each dev problem, by its name."""
-    from t5x_selfprog.puzzles.asking import asking
-    from t5x_selfprog.puzzles.p3 import in_split, load_problems
-    from t5x_selfprog.puzzles.prompts import SolvePrompt
-    from t5x_selfprog.puzzles.source import short_hash
-    from verifier.language.puzzle import parse_puzzle, solution_header
-
-    how = asking(SolvePrompt(tutorial=P3, typed=True), base.tokenizer, options.base)
-    encode, found = base.tokenizer.encode, {}
-    problems = sorted(in_split(load_problems("seeds"), "dev"), key=lambda p: short_hash(p.name))
-    for problem in problems[: options.problems_left]:
-        reference, plain = problem.solutions[0], solution_header(parse_puzzle(problem.source), typed=False)
-        body = reference.removeprefix(plain)
-        if body == reference or len(encode(body)) > LONGEST:
-            continue  # a header of its own, or too long
-        request = how.request(problem.source)
-        begun = [base.tokenizer.start_id] if how.document_start else []
-        solution = encode(body.removeprefix("\n") if request.header.endswith("\n") else body)
-        found[problem.name] = ([*begun, *encode(how.prefix), *encode(request.text)], solution)
-    return found
 
 
 def table(found: list[dict]) -> str:

@@ -55,10 +55,8 @@ def measure(context: Context, args: argparse.Namespace) -> dict[str, Any]:
         Subject(model, files.join(run.root, FOLDER, name, folder, place), arm, iteration)
         for model, place, arm, iteration in _models(context, args, grid)
     ]
-    for subject in subjects:
-        if not is_finished(
-            files.join(subject.output, "attempts")
-        ):  # a pack has attempts, and leaves out weights
+    for subject in subjects:  # a pack has attempts, and leaves out weights
+        if not is_finished(files.join(subject.output, "attempts")):
             store.require_weights(subject.model)
     found: list[dict[str, Any]] = []
     for subject in subjects:
