@@ -38,22 +38,11 @@ NOTED = ("fingerprint.json", "content.json", "probes.json")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run_dir", required=True, help="a run whose first iteration was judged")
-    parser.add_argument("--gin_file", required=True, help="its configuration")
-    parser.add_argument("--model", required=True, help="its base")
-    parser.add_argument("--work", required=True, help="a folder for the two copies")
-    parser.add_argument("--shards", type=int, default=4, help="Experiment.shards of the run (%(default)s)")
-    parser.add_argument("--steps", type=int, default=40, help="of training (%(default)s)")
+    parser = of_a_judged_run(__doc__)
     parser.add_argument("--prompts", type=int, default=16, help="with 16 attempts each (%(default)s)")
     parser.add_argument("bindings", nargs="*", help="further flags of selfprog, after --")
     options = parser.parse_args()
-    if not is_finished(RunDir(options.run_dir).stage(0, "verdicts")):
-        print(
-            f"measure_drift: error: the first iteration of {options.run_dir} was not judged", file=sys.stderr
-        )
+    if is_not_judged(options.run_dir):
         return UserError.EXIT_CODE
     found = {}
     for name, returns in (("types alone", False), ("puzzles say bool", True)):
@@ -62,13 +51,47 @@ def main() -> int:
     return 0
 
 
+def of_a_judged_run(description: str) -> argparse.ArgumentParser:
+    """The arguments of scripts that go on from a run's first iteration."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run_dir", required=True, help="a run whose first iteration was judged")
+    parser.add_argument("--gin_file", required=True, help="its configuration")
+    parser.add_argument("--model", required=True, help="its base")
+    parser.add_argument("--work", required=True, help="a folder for the runs that go on from it")
+    parser.add_argument("--shards", type=int, default=4, help="Experiment.shards of the run (%(default)s)")
+    parser.add_argument("--steps", type=int, default=40, help="of each training (%(default)s)")
+    return parser
+
+
+def is_not_judged(root: str) -> bool:
+    """Whether the first iteration of a run lacks its verdicts, which is said."""
+    if is_finished(RunDir(root).stage(0, "verdicts")):
+        return False
+    script = Path(sys.argv[0]).stem
+    print(f"{script}: error: the first iteration of {root} was not judged", file=sys.stderr)
+    return True
+
+
+def selfprog(gin_file: str, command: str, root: str, bindings: list[str], flag: str) -> None:
+    """Runs a subcommand of this repository's selfprog; what it prints goes to stderr."""
+    subprocess.run(
+        [
+            sys.executable, "-m", "t5x_selfprog.main", command, flag, f"--run_dir={root}", f"--gin_file={gin_file}",
+            *(f"--gin.{binding}" for binding in bindings),
+        ],
+        check=True, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+
+
 def flags(options: argparse.Namespace, returns: bool) -> list[str]:
     """Bindings: small grids, float32 and few steps, for CPUs."""
     sampling = "puzzles/SamplingConfig"
     return [
         f"Experiment.base={options.model!r}", f"Experiment.shards={options.shards}", "LoopConfig.dtype='float32'",
         f"SolvePrompt.returns={returns}", f"sample_puzzles.run.returns={returns}",
-        "finetune.run.fit=None", f"finetune.run.steps={options.steps}", "finetune.run.batch_size=2",
+        f"finetune.run.steps={options.steps}", "finetune.run.batch_size=2",
         f"sample_puzzles.run.prompts={options.prompts}", "sample_puzzles.run.attempts=16", "Schedule.prompts=1.0",
         f"{sampling}.weights_dtype='float32'", f"{sampling}.cache_dtype='float32'",
         f"{sampling}.prompts_in_flight=8", f"{sampling}.rows_per_prompt=16", f"{sampling}.tail_prompts=0",
@@ -81,13 +104,7 @@ def measured(options: argparse.Namespace, root: str, bindings: list[str]) -> dic
     if not files.exists(root):
         copy(RunDir(options.run_dir), root, options.gin_file, bindings)
     for command, iteration in (("finetune", 0), ("generate", 1)):
-        subprocess.run(
-            [
-                sys.executable, "-m", "t5x_selfprog.main", command, f"--iteration={iteration}", f"--run_dir={root}",
-                f"--gin_file={options.gin_file}", *(f"--gin.{binding}" for binding in bindings),
-            ],
-            check=True, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        )  # fmt: skip
+        selfprog(options.gin_file, command, root, bindings, f"--iteration={iteration}")
     run = RunDir(root)
     funnel = files.read_json(run.funnel(1))
     return {

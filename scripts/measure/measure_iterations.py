@@ -14,7 +14,6 @@ With the defaults, a model of 135M takes two cores a quarter of an hour a varian
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,17 +24,16 @@ if Path(sys.prefix).resolve() != (REPOSITORY / ".venv").resolve() and _PYTHON.ex
     os.execv(_PYTHON, [str(_PYTHON), "-W", "ignore", __file__, *sys.argv[1:]])
 sys.path.insert(0, str(REPOSITORY))
 
-from measure_drift import copy  # beside this script
+from measure_drift import copy, is_not_judged, of_a_judged_run, selfprog  # beside this script
 
 import t5x_selfprog.loop  # noqa: F401 (declares the stages to gin)
 from t5x_selfprog.run_layout import RunDir
 from verifier.errors import UserError
 from verifier.storage import files
-from verifier.storage.shards import is_finished
 
 # For CPUs: small grids, float32, a batch of two rows, and no more positions than our own puzzles need.
 SMALL = (
-    "LoopConfig.dtype='float32'", "finetune.run.fit=None", "finetune.run.batch_size=2",
+    "LoopConfig.dtype='float32'", "finetune.run.batch_size=2",
     "solutions/SamplingConfig.prompt_buckets=(160,320)", "evaluation/SamplingConfig.prompt_buckets=(160,320)",
     "evaluation/SamplingConfig.max_new_tokens=56",
     *(
@@ -50,13 +48,7 @@ SMALL = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run_dir", required=True, help="a run whose first iteration was judged")
-    parser.add_argument("--gin_file", required=True, help="its configuration")
-    parser.add_argument("--model", required=True, help="its base")
-    parser.add_argument("--work", required=True, help="a folder for the variants' runs")
+    parser = of_a_judged_run(__doc__)
     parser.add_argument(
         "--variant", action="append", nargs="+", required=True, metavar=("NAME", "BINDING"),
         help="a name, and what it sets",
@@ -68,19 +60,13 @@ def main() -> int:
         metavar="NAME",
         help="a variant that goes on to a second iteration",
     )
-    parser.add_argument("--shards", type=int, default=4, help="Experiment.shards of the run (%(default)s)")
-    parser.add_argument("--steps", type=int, default=40, help="of each training (%(default)s)")
     parser.add_argument(
         "--prompts", type=int, default=48, help="of the second iteration, 16 puzzles each (%(default)s)"
     )
     parser.add_argument("--attempts", type=int, default=8, help="at each puzzle kept (%(default)s)")
     parser.add_argument("--measured", type=int, default=8, help="attempts at each dev problem (%(default)s)")
     options = parser.parse_args()
-    if not is_finished(RunDir(options.run_dir).stage(0, "verdicts")):
-        print(
-            f"measure_iterations: error: the first iteration of {options.run_dir} was not judged",
-            file=sys.stderr,
-        )
+    if is_not_judged(options.run_dir):
         return UserError.EXIT_CODE
     evaluations = {"base": evaluated(options, "base", options.model)}
     found: dict[str, list[object]] = {name: [] for name, *_ in options.variant}
@@ -109,7 +95,7 @@ def looped(
     if not files.exists(run.root):
         copy(RunDir(options.run_dir), run.root, options.gin_file, settings, evaluated=False)
     for command in ("generate", "solve", "verify") * iteration + ("finetune",):
-        selfprog(options, command, run.root, settings, f"--iteration={iteration}")
+        selfprog(options.gin_file, command, run.root, settings, f"--iteration={iteration}")
     model = run.stage(iteration, "checkpoints")
     evaluations[f"{name} {iteration}"] = evaluated(options, f"{name}_{iteration}", model)
     funnel = files.read_json(run.funnel(iteration))
@@ -129,19 +115,9 @@ def evaluated(options: argparse.Namespace, name: str, model: str) -> object:
         *SMALL, "Experiment.problems='seeds'", "Experiment.eval_split='dev'", f"Experiment.base={options.model!r}",
         "Experiment.max_eval_problems=None", f"evaluate.run.attempts={options.measured}",
     ]  # fmt: skip
-    selfprog(options, "evaluate", folder, settings, f"--model={model}")
+    selfprog(options.gin_file, "evaluate", folder, settings, f"--model={model}")
     (found,) = Path(folder).glob("models/*/7_eval/evaluation.json")
     return files.read_json(str(found))
-
-
-def selfprog(options: argparse.Namespace, command: str, root: str, settings: list[str], flag: str) -> None:
-    subprocess.run(
-        [
-            sys.executable, "-m", "t5x_selfprog.main", command, flag, f"--run_dir={root}",
-            f"--gin_file={options.gin_file}", *(f"--gin.{binding}" for binding in settings),
-        ],
-        check=True, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
 
 
 if __name__ == "__main__":
